@@ -1,0 +1,1 @@
+"""The HTTP calls of members, ops and machines, except the grab itself."""

@@ -1,0 +1,29 @@
+"""How is Redis reached, and within which bounds?
+
+redis-py by default repeats a timed-out call up to ten times and lets a cancelled call leave its reply behind for the next
+caller. Neither is acceptable where a call may take a unit, so retries are off and time-outs are set here, on purpose.
+"""
+
+from typing import Final
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+CONNECT_TIMEOUT_S: Final = 1.0
+POOL_WAIT_S: Final = 1.0
+
+
+def connect(redis_url: str, *, connections_max: int, timeout_s: float) -> Redis:
+    """A client with a bounded pool, no retries, and bytes in its replies; opens nothing yet. Close it with `aclose`."""
+    pool: BlockingConnectionPool = BlockingConnectionPool.from_url(
+        redis_url,
+        max_connections=connections_max,
+        timeout=POOL_WAIT_S,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=CONNECT_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+        decode_responses=False,
+        protocol=2,
+    )
+    return Redis.from_pool(pool)

@@ -1,0 +1,304 @@
+"""How does Python ask the cell? One method per Lua command, EVALSHA only, every way of not getting an answer declared.
+
+The store remembers the epoch and the highest seq it has seen, and sends both: a cell that lies behind either has lost something
+and answers `went_back`, which is raised as `CellClosedError`, as is a Redis that does not know the scripts.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.exceptions import BusyLoadingError, NoScriptError, RedisError, ResponseError
+
+from grab_service.cell.scripts import GRAB, ScriptSources
+from grab_service.vocabulary.campaigns import PublishedCampaign
+from grab_service.vocabulary.keys import CellKeys
+
+RELOAD_INTERVAL_S: Final = 0.1
+"""While the cell is closed, its table of scripts is read again at most this often."""
+
+
+class CellError(Exception):
+    """The cell gave no decision."""
+
+
+class CellClosedError(CellError):
+    """Nothing was decided: the scripts are not loaded, the cell went back in time, or Redis refuses writes. Try again later."""
+
+
+class CellUnreachableError(CellError):
+    """Nothing was sent: no connection to Redis could be had in time. Try again later."""
+
+
+class CellSilentError(CellError):
+    """The call was sent and no answer came: it may have been carried out or not. Asking again tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class GrabReply:
+    """What `grab` answered to a batch. `answers` as the script's header gives them, in the order of the batch."""
+
+    now_ms: int
+    seq: int
+    available: int
+    opens_at_ms: int
+    next_release_at_ms: int | None
+    answers: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class StockReply:
+    """What `set_stock` answered: the total now in force and the lowest that could be set."""
+
+    outcome: str
+    seq: int
+    total: int
+    lowest: int
+
+
+@dataclass(frozen=True, slots=True)
+class TailReply:
+    """What the log says: entries as XRANGE gives them, the cell's clock, and the cell's seq at that moment."""
+
+    now_ms: int
+    seq: int
+    entries: list[tuple[bytes, list[bytes]]]
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignsReply:
+    """Campaigns of the cell at one seq; `campaign_ids` are all there are."""
+
+    now_ms: int
+    seq: int
+    campaign_ids: list[str]
+    campaigns: dict[str, PublishedCampaign]
+
+
+class Cell:
+    """One cell, as one process sees it. Not shared between event loops."""
+
+    def __init__(self, client: Redis, name: str, sources: ScriptSources) -> None:
+        self.name = name
+        self.keys = CellKeys.of(name)
+        self.epoch = 0
+        self.seen_seq = 0
+        self._client = client
+        self._pool = client.connection_pool
+        self._sources = sources
+        self._shas: dict[str, str] = {}
+        self._reload_not_before = 0.0
+        self._reloading = asyncio.Lock()
+
+    async def grab(self, campaign_id: str, batch_id: bytes, triples: Sequence[bytes | str]) -> GrabReply:
+        """Decide a batch; `triples` are member_id, idempotency_key, candidate code for each, flat.
+
+        Raises:
+            CellClosedError, CellUnreachableError: nothing was decided.
+            CellSilentError: it may have been decided; nobody knows.
+        """
+        keys, campaign = self.keys, self.keys.of_campaign(campaign_id)
+        reply = await self._call(
+            GRAB,
+            (
+                keys.cell,
+                campaign.campaign,
+                campaign.claims,
+                campaign.bindings,
+                campaign.free,
+                campaign.returns,
+                campaign.codes,
+                keys.members,
+                keys.log,
+            ),
+            (self.seen_seq, batch_id, campaign_id, *triples),
+        )
+        if reply[1] != batch_id:
+            raise CellSilentError("the reply belongs to another call")
+        assert len(reply) == 7 + len(triples) // 3, "one answer per member"
+        self._saw(reply[3])
+        return GrabReply(
+            now_ms=reply[2],
+            seq=int(reply[3]),
+            available=reply[4],
+            opens_at_ms=int(reply[5] or 0),
+            next_release_at_ms=int(reply[6]) if reply[6] else None,
+            answers=reply[7:],
+        )
+
+    async def publish_campaign(self, campaign_id: str, fields: Sequence[str | int | bytes]) -> tuple[str, int]:
+        """(outcome, seq); `fields` are ARGV[3..12] of the command."""
+        keys = self.keys
+        reply = await self._call(
+            "publish_campaign",
+            (keys.cell, keys.campaigns, keys.of_campaign(campaign_id).campaign, keys.log),
+            (campaign_id, *fields),
+        )
+        return reply[0].decode(), self._saw(reply[1])
+
+    async def set_state(self, campaign_id: str, action: str) -> tuple[str, int, str]:
+        """(outcome, seq, state); `action` is pause, resume, close or cancel."""
+        keys = self.keys
+        reply = await self._call(
+            "set_state", (keys.cell, keys.of_campaign(campaign_id).campaign, keys.log), (campaign_id, action)
+        )
+        return reply[0].decode(), self._saw(reply[1]), reply[2].decode()
+
+    async def set_stock(self, campaign_id: str, expected_total: int, total: int) -> StockReply:
+        """Change the total if it still is `expected_total`."""
+        keys, campaign = self.keys, self.keys.of_campaign(campaign_id)
+        reply = await self._call(
+            "set_stock",
+            (keys.cell, campaign.campaign, campaign.free, campaign.codes, keys.log),
+            (campaign_id, expected_total, total),
+        )
+        return StockReply(reply[0].decode(), self._saw(reply[1]), reply[2], reply[3])
+
+    async def return_unit(self, campaign_id: str, member_id: str, claim_seq: int, reason: str) -> tuple[str, int]:
+        """(outcome, seq); for `already`, seq is that of the return."""
+        keys, campaign = self.keys, self.keys.of_campaign(campaign_id)
+        reply = await self._call(
+            "return_unit",
+            (keys.cell, campaign.campaign, campaign.claims, campaign.free, campaign.returns, campaign.codes, keys.log),
+            (campaign_id, member_id, claim_seq, reason),
+        )
+        return reply[0].decode(), self._saw(reply[1])
+
+    async def load_codes(self, campaign_id: str, first_position: int, codes: Sequence[str]) -> tuple[str, int, int]:
+        """(outcome, seq, codes_loaded); at most 1000 codes a call."""
+        keys, campaign = self.keys, self.keys.of_campaign(campaign_id)
+        reply = await self._call(
+            "load_codes",
+            (keys.cell, campaign.campaign, campaign.codes, keys.log),
+            (campaign_id, first_position, *codes),
+        )
+        return reply[0].decode(), self._saw(reply[1]), reply[2]
+
+    async def publish_members(self, members_version: int, pairs: Sequence[str]) -> tuple[str, int, int]:
+        """(outcome, seq, changed); `pairs` are member_id, record, flat; at most 1000 pairs a call."""
+        keys = self.keys
+        reply = await self._call("publish_members", (keys.cell, keys.members, keys.log), (members_version, *pairs))
+        return reply[0].decode(), self._saw(reply[1]), reply[2]
+
+    async def tail(self, after_seq: int, entries_max: int) -> TailReply:
+        """What the log says after `after_seq`."""
+        reply = await self._call("tail", (self.keys.cell, self.keys.log), (after_seq, entries_max))
+        return TailReply(reply[1], self._saw(reply[2]), [(entry[0], entry[1]) for entry in reply[3]])
+
+    async def read_campaigns(self, campaign_ids: Sequence[str]) -> CampaignsReply:
+        """The campaigns named, as far as the cell has them, and the ids of all."""
+        keys = self.keys
+        names = [keys.of_campaign(campaign_id).campaign for campaign_id in campaign_ids]
+        reply = await self._call("read_campaigns", (keys.cell, keys.campaigns, *names), ())
+        campaigns = {}
+        for campaign_id, flat in zip(campaign_ids, reply[4], strict=True):
+            fields = dict(zip(flat[::2], flat[1::2], strict=True))
+            # Codes may be loaded ahead of the campaign; until it has a state it is not there.
+            if b"state" in fields:
+                campaigns[campaign_id] = PublishedCampaign.from_fields(campaign_id, fields)
+        return CampaignsReply(reply[1], self._saw(reply[2]), [name.decode() for name in reply[3]], campaigns)
+
+    async def scan_holders(self, key: str, cursor: bytes, count: int) -> tuple[bytes, list[bytes]]:
+        """(next cursor, fields) of one page of a campaign's claims or bindings; b"0" begins and ends."""
+        reply = await self._call("scan_holders", (self.keys.cell, key), (cursor, count))
+        return reply[1], reply[2]
+
+    async def read_claims(self, member_id: str, campaign_ids: Sequence[str]) -> list[bytes]:
+        """What the member holds in each of these campaigns, as `claims.parse_holding` takes it."""
+        keys = self.keys
+        names = [keys.of_campaign(campaign_id).claims for campaign_id in campaign_ids]
+        reply = await self._call("read_claims", (keys.cell, *names), (member_id,))
+        self._saw(reply[1])
+        holdings: list[bytes] = reply[2]
+        return holdings
+
+    async def snapshot(self, campaign_ids: Sequence[str]) -> Any:
+        """The reply of `lua/snapshot.lua` for these campaigns."""
+        names: list[str] = []
+        for campaign_id in campaign_ids:
+            campaign = self.keys.of_campaign(campaign_id)
+            names += (campaign.campaign, campaign.claims, campaign.free, campaign.returns, campaign.codes)
+        reply = await self._call("snapshot", (self.keys.cell, *names), ())
+        self._saw(reply[3])
+        return reply
+
+    async def reload(self) -> None:
+        """Read the table of scripts again. An older epoch than one seen before is not believed.
+
+        Raises:
+            CellClosedError: no scripts of this release are loaded, or the cell is of an older epoch.
+            CellUnreachableError: Redis cannot be reached.
+        """
+        before = self._shas
+        async with self._reloading:
+            if self._shas is not before:
+                return  # another call has read it while this one waited
+            loop = asyncio.get_running_loop()
+            if loop.time() < self._reload_not_before:
+                raise CellClosedError("the cell is closed; its table of scripts was read a moment ago")
+            self._reload_not_before = loop.time() + RELOAD_INTERVAL_S
+            try:
+                table = await self._client.hgetall(self.keys.scripts)
+            except (RedisError, OSError) as error:
+                raise CellUnreachableError("the table of scripts cannot be read") from error
+            epoch = int(table.get(b"epoch", b"0"))
+            if epoch < self.epoch or epoch == 0:
+                raise CellClosedError(f"the cell is of epoch {epoch}, seen was {self.epoch}")
+            shas = {}
+            for name in self._sources.by_name:
+                sha = table.get(self._sources.table_field(name).encode())
+                if sha is None:
+                    raise CellClosedError(f"the script {name} of this release is not loaded")
+                shas[name] = str(sha, "ascii")
+            if epoch > self.epoch:
+                self.epoch, self.seen_seq = epoch, 0
+            self._shas = shas
+
+    def _saw(self, seq: bytes | int) -> int:
+        seq = int(seq)
+        self.seen_seq = max(self.seen_seq, seq)
+        return seq
+
+    async def _call(self, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        """EVALSHA; after a `went_back` or an unknown script the table is read again and the call made once more."""
+        if not self._shas:
+            await self.reload()
+        try:
+            return await self._evalsha(name, keys, arguments)
+        except CellClosedError:
+            before = (self.epoch, self._shas[name])
+            await self.reload()
+            if (self.epoch, self._shas[name]) == before:
+                raise
+            if name == GRAB:
+                arguments = (self.seen_seq, *arguments[1:])
+            return await self._evalsha(name, keys, arguments)
+
+    async def _evalsha(self, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        try:
+            connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
+        except (RedisError, OSError) as error:
+            raise CellUnreachableError("no connection to Redis") from error
+        answered = False
+        try:
+            await connection.send_command("EVALSHA", self._shas[name], len(keys), *keys, self.epoch, *arguments)
+            reply = await connection.read_response()
+            answered = True
+        except (NoScriptError, BusyLoadingError) as error:
+            answered = True
+            raise CellClosedError("Redis does not know the scripts") from error
+        except ResponseError as error:
+            answered = True
+            raise CellClosedError(f"Redis refuses {name}: {error}") from error
+        except (RedisError, OSError) as error:
+            raise CellSilentError("no answer from Redis") from error
+        finally:
+            # A connection whose reply was not read would hand it to the next caller.
+            if not answered:
+                await connection.disconnect(nowait=True)
+            await self._pool.release(connection)
+        if reply[0] == b"went_back":
+            raise CellClosedError(f"the cell went back: epoch {self.epoch}, seen seq {self.seen_seq}")
+        return reply

@@ -1,0 +1,1 @@
+"""The main job shown whole: a campaign, a crowd, a report."""

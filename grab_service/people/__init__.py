@@ -1,0 +1,1 @@
+"""Members as files: synthetic ones, and the CSV that unions send."""

@@ -1,0 +1,1 @@
+"""Real Valkey and PostgreSQL servers as child processes, for a machine that has neither."""

@@ -1,0 +1,65 @@
+"""What can be set from outside, and within which bounds does everything run?
+
+Read once, where a process is built; nothing below that place looks at the environment.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+SECRET_LENGTH_MIN = 16
+
+
+class Settings(BaseSettings):
+    """From the environment: `GRAB_…`, and `REDIS_URL`, `DATABASE_URL` by those names."""
+
+    model_config = SettingsConfigDict(env_prefix="GRAB_", extra="ignore", frozen=True, populate_by_name=True)
+
+    redis_url: str = Field(default="", validation_alias=AliasChoices("REDIS_URL", "GRAB_REDIS_URL", "redis_url"))
+    database_url: str = Field(default="", validation_alias=AliasChoices("DATABASE_URL", "GRAB_DATABASE_URL", "database_url"))
+    cell: str = Field(default="district", pattern=r"^[A-Za-z0-9_-]{1,40}$")
+    var_dir: Path = Path("var")
+    dev: bool = Field(default=False, description="development mode: sessions without an assertion; never in production")
+    secrets: Annotated[dict[str, SecretStr], NoDecode] = Field(
+        default={}, description="kid:secret,…; the first signs passes and ops tokens, all verify"
+    )
+    time_zone: str = "Asia/Shanghai"
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=1, le=65535)
+    workers: int = Field(default=1, ge=1, le=64)
+    backlog: int = Field(default=4096, ge=128)
+    keep_alive_s: int = Field(default=75, ge=1)
+    body_max_bytes: int = Field(default=64 * 1024, ge=1024, description="of any call but imports")
+    import_max_bytes: int = Field(default=64 * 1024 * 1024, ge=1024, description="of a CSV of members or codes")
+
+    pass_ttl_s: int = Field(default=12 * 3600, ge=60)
+    ops_token_ttl_s: int = Field(default=8 * 3600, ge=60)
+    assertion_issuer: str = ""
+    assertion_audience: str = "grab-service"
+    assertion_secret: SecretStr = SecretStr("")
+    assertion_jwks_file: Path | None = None
+
+    batch_max: int = Field(default=256, ge=1, le=512, description="members in one script call")
+    batches_in_flight_max: int = Field(default=4, ge=1, le=64, description="per worker; one per campaign")
+    waiting_max: int = Field(default=20_000, ge=1, description="grabs waiting in one worker; more are told overloaded")
+    grab_deadline_s: float = Field(default=2.0, gt=0, le=30)
+    view_poll_s: float = Field(default=0.01, gt=0, le=1)
+    view_age_max_s: float = Field(default=0.05, gt=0, le=0.05, description="the contract allows no older view")
+    rate_burst: int = Field(default=100, ge=1, description="grabs of one member in one window and worker")
+    rate_window_s: float = Field(default=10.0, gt=0)
+
+    sql_connections_max: int = Field(default=5, ge=1, le=100)
+    redis_timeout_s: float = Field(default=2.0, gt=0, le=30)
+
+    @field_validator("secrets", mode="before")
+    @classmethod
+    def _split_secrets(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        pairs = [part.split(":", 1) for part in value.split(",") if part]
+        if any(len(pair) != 2 or not pair[0].isalnum() or len(pair[1]) < SECRET_LENGTH_MIN for pair in pairs):
+            raise ValueError(f"write kid:secret,… with a secret of at least {SECRET_LENGTH_MIN} characters each")
+        return dict(pairs)

@@ -1,0 +1,1 @@
+"""The tables in Postgres and how to reach them."""

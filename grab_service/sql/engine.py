@@ -1,0 +1,35 @@
+"""How is Postgres reached, and within which bounds?"""
+
+from typing import Final
+
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+CONNECT_TIMEOUT_S: Final = 5
+STATEMENT_TIMEOUT_S: Final = 60
+POOL_WAIT_S: Final = 5
+
+
+def asyncpg_url(database_url: str) -> str:
+    """The same database, spoken to through asyncpg, however the URL names its driver."""
+    return make_url(database_url).set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
+
+
+def connect(database_url: str, *, connections_max: int, statement_timeout_s: int = STATEMENT_TIMEOUT_S) -> AsyncEngine:
+    """An engine with a bounded pool; opens nothing yet. Close it with `await engine.dispose()`."""
+    return create_async_engine(
+        asyncpg_url(database_url),
+        pool_size=connections_max,
+        max_overflow=0,
+        pool_timeout=POOL_WAIT_S,
+        pool_pre_ping=True,
+        connect_args={
+            "timeout": CONNECT_TIMEOUT_S,
+            "command_timeout": statement_timeout_s + CONNECT_TIMEOUT_S,
+            "server_settings": {
+                "application_name": "grab-service",
+                "statement_timeout": str(statement_timeout_s * 1000),
+                "idle_in_transaction_session_timeout": str(statement_timeout_s * 1000),
+            },
+        },
+    )

@@ -1,0 +1,226 @@
+"""What does Postgres hold, and what does it make impossible?
+
+Migrations (`reconcile/migrations`) build exactly this; a test compares them. One database serves one cell.
+"""
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Date,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+metadata: Final = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pk",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fk",
+        "uq": "%(table_name)s_%(column_0_N_name)s_uq",
+        "ck": "%(table_name)s_%(constraint_name)s_ck",
+        "ix": "%(table_name)s_%(column_0_N_name)s_ix",
+    }
+)
+
+HELD: Final = "state IN ('pending_payment', 'fulfilled')"
+"""A claim in one of these states holds a unit."""
+
+orgs = Table(
+    "orgs",
+    metadata,
+    Column("org_id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    comment="Grassroots unions",
+)
+
+members = Table(
+    "members",
+    metadata,
+    Column("member_id", Text, primary_key=True),
+    Column("org_id", Text, ForeignKey("orgs.org_id"), nullable=False),
+    Column("person_id", Text),
+    Column("name", Text, nullable=False),
+    Column("tags", ARRAY(Text), nullable=False),
+    Column("birthday_month", SmallInteger),
+    Column("joined_on", Date),
+    Column("status", Text, nullable=False),
+    Column("blocked_until_ms", BigInteger, comment="blocked until then; null: not blocked"),
+    Column("blocked_reason", Text),
+    Column("version", BigInteger, nullable=False, comment="rises with every change; what the cell was told last"),
+    CheckConstraint("status IN ('active', 'suspended', 'left')", name="status"),
+    CheckConstraint("birthday_month BETWEEN 1 AND 12", name="birthday_month"),
+    Index(None, "version"),
+    Index(None, "org_id"),
+    comment="Who may ask; published to the cell without names",
+)
+
+campaigns = Table(
+    "campaigns",
+    metadata,
+    Column("campaign_id", Text, primary_key=True),
+    Column("version", Integer, nullable=False, comment="of the configuration; the ETag of ops"),
+    Column("state", Text, nullable=False, comment="drafts: written by ops; published: follows the log"),
+    Column("definition", JSONB, nullable=False, comment="as ops wrote it, defaults filled in"),
+    Column("opens_at_ms", BigInteger, nullable=False),
+    Column("closes_at_ms", BigInteger, nullable=False),
+    Column("releases", JSONB, nullable=False, comment="[[opens_at_ms, quantity], …] in force; follows the log"),
+    Column("total", Integer, nullable=False, comment="sum of the releases: no unit number lies above it"),
+    Column("limit_per_member", SmallInteger, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("published_seq", BigInteger, comment="where the log says that it came into the cell"),
+    CheckConstraint(
+        "state IN ('draft', 'scheduled', 'paused', 'closed', 'settled', 'archived', 'cancelled')", name="state"
+    ),
+    CheckConstraint("total >= 0", name="total"),
+    CheckConstraint("limit_per_member >= 1", name="limit_per_member"),
+    CheckConstraint("opens_at_ms < closes_at_ms", name="window"),
+    comment="Campaigns",
+)
+
+pool_codes = Table(
+    "pool_codes",
+    metadata,
+    Column("campaign_id", Text, ForeignKey("campaigns.campaign_id"), primary_key=True),
+    Column("position", Integer, primary_key=True, comment="1…n in the order of import; the cell loads in this order"),
+    Column("code", Text, nullable=False),
+    UniqueConstraint("code"),
+    CheckConstraint("position >= 1", name="position"),
+    comment="Codes of third parties",
+)
+
+claims = Table(
+    "claims",
+    metadata,
+    Column(
+        "seq", BigInteger, primary_key=True, autoincrement=False, comment="position in the log: one member, one unit"
+    ),
+    Column("epoch", Integer, nullable=False),
+    Column("campaign_id", Text, nullable=False),
+    Column("member_id", Text, nullable=False),
+    Column("unit_no", Integer, nullable=False),
+    Column("slot", SmallInteger, nullable=False, comment="1…limit_per_member; 1 where the limit is one"),
+    Column("state", Text, nullable=False),
+    Column("granted_at_ms", BigInteger, nullable=False),
+    Column("idempotency_key", Text),
+    Column("code", Text),
+    Column("voucher_state", Text),
+    Column("valid_from_ms", BigInteger),
+    Column("valid_until_ms", BigInteger),
+    Column("decided_at_ms", BigInteger, comment="when it ceased to be held"),
+    Column("returned_seq", BigInteger, comment="where the log says that its unit went back to stock"),
+    CheckConstraint("state IN ('pending_payment', 'fulfilled', 'lapsed', 'returned', 'revoked')", name="state"),
+    CheckConstraint("voucher_state IN ('active', 'redeemed', 'returned', 'expired', 'revoked')", name="voucher_state"),
+    CheckConstraint("unit_no >= 1", name="unit_no"),
+    CheckConstraint("slot >= 1", name="slot"),
+    CheckConstraint(f"returned_seq IS NULL OR NOT ({HELD})", name="returned_is_not_held"),
+    Index("claims_unit_uq", "campaign_id", "unit_no", unique=True, postgresql_where=text(HELD)),
+    Index(
+        "claims_slot_uq",
+        "campaign_id",
+        "member_id",
+        "slot",
+        unique=True,
+        postgresql_where=text("state IN ('pending_payment', 'fulfilled', 'revoked')"),
+    ),
+    Index("claims_code_uq", "code", unique=True, postgresql_where=text("code IS NOT NULL")),
+    Index(
+        "claims_idempotency_key_uq",
+        "campaign_id",
+        "member_id",
+        "idempotency_key",
+        unique=True,
+        postgresql_where=text("idempotency_key IS NOT NULL"),
+    ),
+    Index("claims_returned_seq_uq", "returned_seq", unique=True, postgresql_where=text("returned_seq IS NOT NULL")),
+    Index(None, "member_id", "seq"),
+    comment="Grants; inserted by the ledger alone. Triggers: no held unit_no above the campaign's total, no slot above its limit",
+)
+
+log_cursor = Table(
+    "log_cursor",
+    metadata,
+    Column("cell", Text, primary_key=True),
+    Column("epoch", Integer, nullable=False),
+    Column("last_seq", BigInteger, nullable=False),
+    Column("last_id", Text, nullable=False),
+    Column("at_ms", BigInteger, nullable=False, comment="time of the last entry drained"),
+    comment="What of the log has been drained; moved in the same transaction as the rows",
+)
+
+epochs = Table(
+    "epochs",
+    metadata,
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("predecessor", Integer, nullable=False),
+    Column("first_seq", BigInteger, nullable=False),
+    Column("began_at_ms", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    comment="The lives of the cell",
+)
+
+commands = Table(
+    "commands",
+    metadata,
+    Column("command_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("campaign_id", Text, nullable=False),
+    Column("member_id", Text, nullable=False),
+    Column("claim_seq", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("done_seq", BigInteger, comment="where the log says it was done; null: still to be sent, again and again"),
+    Column("last_outcome", Text, comment="what Lua answered last"),
+    UniqueConstraint("claim_seq"),
+    CheckConstraint("kind IN ('return_unit')", name="kind"),
+    CheckConstraint("reason IN ('returned', 'lapsed')", name="reason"),
+    Index("commands_pending_ix", "command_id", postgresql_where=text("done_seq IS NULL")),
+    comment="The outbox: what Postgres decided and the cell must still be told",
+)
+
+ops_log = Table(
+    "ops_log",
+    metadata,
+    Column("entry_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("object_id", Text),
+    Column("reason", Text),
+    Column("outcome", Text, nullable=False, comment="requested, then done or the slug of the refusal"),
+    Column("detail", JSONB, nullable=False),
+    Index(None, "object_id", "entry_id"),
+    comment="Who did what, when and why",
+)
+
+alarms = Table(
+    "alarms",
+    metadata,
+    Column("alarm_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("raised_at_ms", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("detail", JSONB, nullable=False),
+    Column("cleared_at_ms", BigInteger),
+    Index("alarms_open_ix", "kind", unique=True, postgresql_where=text("cleared_at_ms IS NULL")),
+    comment="What the ledger found wrong; open until cleared",
+)
+
+used_assertions = Table(
+    "used_assertions",
+    metadata,
+    Column("jti", Text, primary_key=True),
+    Column("expires_at_ms", BigInteger, nullable=False),
+    Index(None, "expires_at_ms"),
+    comment="Assertions exchanged for a pass, each once",
+)

@@ -1,0 +1,60 @@
+"""What can a grab be answered, and with which HTTP status?
+
+The words are those of `lua/grab.lua`, in its order of precedence; a test compares them. What the service itself adds, because
+nothing was decided or nobody knows, stands apart.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+
+class Outcome(StrEnum):
+    """One answer to one grab, as Lua decides it; the order is the order of precedence."""
+
+    CAMPAIGN_NOT_FOUND = "campaign_not_found"
+    IDEMPOTENCY_KEY_MISSING = "idempotency_key_missing"
+    HELD = "held"
+    CANCELLED = "cancelled"
+    ENDED = "ended"
+    NOT_OPEN_YET = "not_open_yet"
+    PAUSED = "paused"
+    MEMBER_UNKNOWN = "member_unknown"
+    MEMBER_BLOCKED = "member_blocked"
+    NOT_ELIGIBLE = "not_eligible"
+    PER_MEMBER_LIMIT = "per_member_limit"
+    SOLD_OUT = "sold_out"
+    WON = "won"
+
+
+class Undecided(StrEnum):
+    """Why a grab got no decision. Only for OUTCOME_UNKNOWN may a unit have been taken; a repeat tells."""
+
+    OVERLOADED = "overloaded"
+    PAUSED_FOR_RECOVERY = "paused_for_recovery"
+    OUTCOME_UNKNOWN = "outcome_unknown"
+
+
+STATUS: Final[dict[Outcome | Undecided, int]] = {
+    Outcome.CAMPAIGN_NOT_FOUND: 404,
+    Outcome.IDEMPOTENCY_KEY_MISSING: 400,
+    Outcome.HELD: 200,
+    Outcome.CANCELLED: 410,
+    Outcome.ENDED: 410,
+    Outcome.NOT_OPEN_YET: 409,
+    Outcome.PAUSED: 409,
+    Outcome.MEMBER_UNKNOWN: 403,
+    Outcome.MEMBER_BLOCKED: 403,
+    Outcome.NOT_ELIGIBLE: 403,
+    Outcome.PER_MEMBER_LIMIT: 409,
+    Outcome.SOLD_OUT: 409,
+    Outcome.WON: 201,
+    Undecided.OVERLOADED: 503,
+    Undecided.PAUSED_FOR_RECOVERY: 503,
+    Undecided.OUTCOME_UNKNOWN: 503,
+}
+assert STATUS.keys() == {*Outcome, *Undecided}, "an outcome without a status"
+
+
+def slug(outcome: Outcome | Undecided) -> str:
+    """The problem slug of a refusal: the same words, with hyphens."""
+    return outcome.value.replace("_", "-")

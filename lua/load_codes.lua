@@ -1,0 +1,45 @@
+#!lua
+--[[
+  load_codes: append codes of a third party to a campaign's pool, each exactly once, in the order of their positions.
+
+  KEYS[1] cell      hash    epoch, seq, nonce
+  KEYS[2] campaign  hash    codes_loaded: the position of the last code loaded
+  KEYS[3] codes     list    free codes, oldest first
+  KEYS[4] log       stream  one {type=codes_loaded} per call that loads
+
+  ARGV[1] epoch     ARGV[2] campaign_id     ARGV[3] first_position, from 1     ARGV[4..] codes, at most 1000
+
+  Returns {outcome, seq, codes_loaded}; the first that applies:
+    went_back           the caller speaks of another life of this cell
+    gap                 first_position lies beyond codes_loaded + 1: load what is missing first
+    already             all of them were loaded before
+    codes_loaded
+
+  Clock: Redis TIME, read once.   Cost: O(codes).   Writes: all after the last refusal, the log first.
+]]
+local NONCE = '@nonce@'
+
+local cell = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'nonce')
+if cell[3] ~= NONCE or cell[1] ~= ARGV[1] or not cell[2] then
+  return {'went_back', cell[2] or '', 0}
+end
+local loaded = tonumber(redis.call('HGET', KEYS[2], 'codes_loaded') or 0)
+local first_position = tonumber(ARGV[3])
+local count = #ARGV - 3
+if first_position > loaded + 1 then
+  return {'gap', cell[2], loaded}
+elseif first_position + count - 1 <= loaded then
+  return {'already', cell[2], loaded}
+end
+redis.call('LLEN', KEYS[3]) -- a wrong type shows here, before anything is written
+
+local time = redis.call('TIME')
+local seq = string.format('%.0f', cell[2] + 1)
+local now_loaded = string.format('%.0f', first_position + count - 1)
+redis.call('XADD', KEYS[4], seq .. '-0', 'type', 'codes_loaded', 'epoch', cell[1], 'seq', seq, 'last_seq', seq,
+  'at_ms', string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)), 'campaign_id', ARGV[2],
+  'codes_loaded', now_loaded)
+redis.call('HSET', KEYS[1], 'seq', seq)
+redis.call('RPUSH', KEYS[3], unpack(ARGV, 4 + loaded + 1 - first_position))
+redis.call('HSET', KEYS[2], 'codes_loaded', now_loaded)
+return {'codes_loaded', seq, tonumber(now_loaded)}

@@ -1,0 +1,53 @@
+#!lua
+--[[
+  publish_members: put members' records into the cell; a record never replaces a newer one.
+
+  KEYS[1] cell     hash    epoch, seq, nonce, members_version
+  KEYS[2] members  hash    member_id -> version|status|org_id|blocked_until_ms|birthday_month|joined_on|,tag,tag,
+  KEYS[3] log      stream  one {type=members_published} per call that changes a record
+
+  ARGV[1] epoch     ARGV[2] members_version: all records up to this version are published with this call
+  ARGV[3..] pairs   member_id, record; at most 1000 pairs
+
+  Returns {outcome, seq, changed}; the first that applies:
+    went_back           the caller speaks of another life of this cell
+    already             nothing newer among them
+    members_published   changed is the number of records written
+
+  Clock: Redis TIME, read once.   Cost: O(members).   Writes: all after the last refusal, the log first.
+]]
+local NONCE = '@nonce@'
+
+local cell = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'nonce', 'members_version')
+if cell[3] ~= NONCE or cell[1] ~= ARGV[1] or not cell[2] then
+  return {'went_back', cell[2] or '', 0}
+end
+local wanted = {}
+for at = 3, #ARGV, 2 do
+  wanted[#wanted + 1] = ARGV[at]
+end
+local held = #wanted > 0 and redis.call('HMGET', KEYS[2], unpack(wanted)) or {}
+local fields = {}
+for i = 1, #wanted do
+  local record = ARGV[2 + 2 * i]
+  local version = tonumber(string.match(record, '^%d+'))
+  if not held[i] or tonumber(string.match(held[i], '^%d+')) < version then
+    fields[#fields + 1] = wanted[i]
+    fields[#fields + 1] = record
+  end
+end
+local members_version = math.max(tonumber(cell[4] or 0), tonumber(ARGV[2]))
+if #fields == 0 and members_version == tonumber(cell[4] or 0) then
+  return {'already', cell[2], 0}
+end
+
+local time = redis.call('TIME')
+local seq = string.format('%.0f', cell[2] + 1)
+redis.call('XADD', KEYS[3], seq .. '-0', 'type', 'members_published', 'epoch', cell[1], 'seq', seq, 'last_seq', seq,
+  'at_ms', string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)),
+  'members_version', string.format('%.0f', members_version), 'changed', #fields / 2)
+redis.call('HSET', KEYS[1], 'seq', seq, 'members_version', string.format('%.0f', members_version))
+if #fields > 0 then
+  redis.call('HSET', KEYS[2], unpack(fields))
+end
+return {'members_published', seq, #fields / 2}

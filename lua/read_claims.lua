@@ -1,0 +1,26 @@
+#!lua flags=no-writes
+--[[
+  read_claims: the claims one member holds in some campaigns, as the cell knows them now.
+
+  KEYS[1] cell      hash  epoch, seq, nonce
+  KEYS[2..] claims  hash  member_id -> claim records that hold a unit, one a line
+
+  ARGV[1] epoch     ARGV[2] member_id
+
+  Returns {outcome, seq, holdings}; the first that applies:
+    went_back    the caller speaks of another life of this cell
+    read         holdings in the order of the keys: the records, one a line, or ''
+
+  Clock: none.   Cost: O(keys).   Writes: none.
+]]
+local NONCE = '@nonce@'
+
+local cell = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'nonce')
+if cell[3] ~= NONCE or cell[1] ~= ARGV[1] or not cell[2] then
+  return {'went_back', cell[2] or '', {}}
+end
+local holdings = {}
+for i = 2, #KEYS do
+  holdings[i - 1] = redis.call('HGET', KEYS[i], ARGV[2]) or ''
+end
+return {'read', cell[2], holdings}

@@ -1,0 +1,48 @@
+#!lua
+--[[
+  set_state: pause, resume, close or cancel a campaign; what ops intend, beside what the clock says.
+
+  KEYS[1] cell      hash    epoch, seq, nonce
+  KEYS[2] campaign  hash    state, closes_at_ms
+  KEYS[3] log       stream  one {type=state_set} per change
+
+  ARGV[1] epoch     ARGV[2] campaign_id     ARGV[3] action: pause | resume | close | cancel
+
+  Returns {outcome, seq, state}; the first that applies:
+    went_back           the caller speaks of another life of this cell
+    campaign_not_found
+    already             it is in the state asked for; nothing changed
+    wrong_state         a closed or cancelled campaign stays so; after closing time nothing is paused, resumed or cancelled
+    state_set           state is the new one
+
+  Clock: Redis TIME, read once.   Cost: O(1).   Writes: all after the last refusal, the log first.
+]]
+local NONCE = '@nonce@'
+local TARGETS = {pause = 'paused', resume = 'scheduled', close = 'closed', cancel = 'cancelled'}
+
+local cell = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'nonce')
+if cell[3] ~= NONCE or cell[1] ~= ARGV[1] or not cell[2] then
+  return {'went_back', cell[2] or '', ''}
+end
+local facts = redis.call('HMGET', KEYS[2], 'state', 'closes_at_ms')
+local state = facts[1]
+if not state then
+  return {'campaign_not_found', cell[2], ''}
+end
+local target = TARGETS[ARGV[3]]
+if state == target then
+  return {'already', cell[2], state}
+end
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+local ended = now_ms >= tonumber(facts[2])
+if state == 'closed' or state == 'cancelled' or not target or (ended and target ~= 'closed') then
+  return {'wrong_state', cell[2], state}
+end
+
+local seq = string.format('%.0f', cell[2] + 1)
+redis.call('XADD', KEYS[3], seq .. '-0', 'type', 'state_set', 'epoch', cell[1], 'seq', seq, 'last_seq', seq,
+  'at_ms', string.format('%.0f', now_ms), 'campaign_id', ARGV[2], 'state', target)
+redis.call('HSET', KEYS[1], 'seq', seq)
+redis.call('HSET', KEYS[2], 'state', target)
+return {'state_set', seq, target}

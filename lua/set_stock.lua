@@ -1,0 +1,97 @@
+#!lua
+--[[
+  set_stock: change the total of a campaign's stock, if it still is what the caller believes.
+
+  What is added is there at once: it joins the newest release already open, or the first one. What is taken away comes off the
+  last release first, so that units already granted always lie below what is released.
+
+  KEYS[1] cell      hash    epoch, seq, nonce
+  KEYS[2] campaign  hash    state, releases, closes_at_ms, issued, benefit_kind, codes_loaded
+  KEYS[3] free      zset    unit numbers that came back
+  KEYS[4] codes     list    free codes
+  KEYS[5] log       stream  one {type=stock_set} per change
+
+  ARGV[1] epoch     ARGV[2] campaign_id     ARGV[3] expected_total     ARGV[4] total, at least 1
+
+  Returns {outcome, seq, total, lowest}: total now in force, and the lowest that could be set; the first that applies:
+    went_back           the caller speaks of another life of this cell
+    campaign_not_found
+    wrong_state         closed, cancelled, or past its closing time
+    stock_changed       the total is not expected_total
+    below_issued        units above the total asked for are in members' hands
+    too_few_codes       the pool has fewer codes than units still to grant
+    already             total is expected_total
+    stock_set
+
+  Clock: Redis TIME, read once.   Cost: O(releases + units given back).   Writes: all after the last refusal, the log first.
+]]
+local NONCE = '@nonce@'
+
+local cell = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'nonce')
+if cell[3] ~= NONCE or cell[1] ~= ARGV[1] or not cell[2] then
+  return {'went_back', cell[2] or '', 0, 0}
+end
+local facts = redis.call('HMGET', KEYS[2], 'state', 'releases', 'closes_at_ms', 'issued', 'active', 'benefit_kind')
+local state = facts[1]
+if not state then
+  return {'campaign_not_found', cell[2], 0, 0}
+end
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local opens_at_ms, quantities, total, newest_open = {}, {}, 0, 1
+for at_ms, quantity in string.gmatch(facts[2], '(%d+):(%d+)') do
+  local i = #quantities + 1
+  opens_at_ms[i], quantities[i] = at_ms, tonumber(quantity)
+  total = total + quantities[i]
+  if tonumber(at_ms) <= now_ms then
+    newest_open = i
+  end
+end
+-- The highest unit number still in a member's hands: numbers on top that came back do not hold the total up.
+local issued = tonumber(facts[4])
+while issued > 0 and redis.call('ZSCORE', KEYS[3], issued) do
+  issued = issued - 1
+end
+
+local expected, wanted = tonumber(ARGV[3]), tonumber(ARGV[4])
+if state == 'closed' or state == 'cancelled' or now_ms >= tonumber(facts[3]) then
+  return {'wrong_state', cell[2], total, issued}
+elseif total ~= expected then
+  return {'stock_changed', cell[2], total, issued}
+elseif wanted < issued then
+  return {'below_issued', cell[2], total, issued}
+elseif facts[6] == 'code_pool' and redis.call('LLEN', KEYS[4]) < wanted - facts[5] then
+  return {'too_few_codes', cell[2], total, issued}
+elseif wanted == total then
+  return {'already', cell[2], total, issued}
+end
+
+if wanted > total then
+  quantities[newest_open] = quantities[newest_open] + wanted - total
+else
+  local surplus = total - wanted
+  for i = #quantities, 1, -1 do
+    local cut = math.min(surplus, quantities[i])
+    quantities[i] = quantities[i] - cut
+    surplus = surplus - cut
+  end
+end
+local releases = {}
+for i = 1, #quantities do
+  releases[i] = string.format('%s:%.0f', opens_at_ms[i], quantities[i])
+end
+releases = table.concat(releases, ',')
+
+local seq = string.format('%.0f', cell[2] + 1)
+redis.call('XADD', KEYS[5], seq .. '-0', 'type', 'stock_set', 'epoch', cell[1], 'seq', seq, 'last_seq', seq,
+  'at_ms', string.format('%.0f', now_ms), 'campaign_id', ARGV[2], 'total', ARGV[4], 'releases', releases)
+redis.call('HSET', KEYS[1], 'seq', seq)
+redis.call('HSET', KEYS[2], 'releases', releases)
+local kept = tonumber(facts[4])
+while kept > wanted do
+  redis.call('ZREM', KEYS[3], kept)
+  kept = kept - 1
+end
+redis.call('HSET', KEYS[2], 'issued', string.format('%.0f', kept))
+return {'stock_set', seq, wanted, issued}

@@ -1,0 +1,28 @@
+#!lua flags=no-writes
+--[[
+  tail: what the log says after a seq, and the cell's clock; how a worker keeps its view of the campaigns.
+
+  KEYS[1] cell  hash    epoch, seq, nonce
+  KEYS[2] log   stream  read
+
+  ARGV[1] epoch     ARGV[2] after_seq     ARGV[3] entries_max
+
+  Returns {outcome, now_ms, seq, entries}; the first that applies:
+    went_back    the cell is another life, or behind after_seq
+    tailed       entries as XRANGE gives them; fewer than entries_max means complete up to seq
+
+  Clock: Redis TIME, read once.   Cost: O(entries).   Writes: none.
+]]
+local NONCE = '@nonce@'
+
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+local cell = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'nonce')
+if cell[3] ~= NONCE or cell[1] ~= ARGV[1] or not cell[2] or tonumber(cell[2]) < tonumber(ARGV[2]) then
+  return {'went_back', now_ms, cell[2] or '', {}}
+end
+local entries = {}
+if cell[2] ~= ARGV[2] then
+  entries = redis.call('XRANGE', KEYS[2], '(' .. ARGV[2] .. '-0', '+', 'COUNT', ARGV[3])
+end
+return {'tailed', now_ms, cell[2], entries}
