@@ -1,0 +1,212 @@
+"""Does a pass admit exactly the member it was made for, in its cell, until it expires?"""
+
+import hmac
+import string
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from grab_service.vocabulary.passes import (
+    EXPIRES_AT_MAX_S,
+    TOKEN_MAX_BYTES,
+    OpsIdentity,
+    PassKeys,
+    PassRefusal,
+    Role,
+    mint,
+    mint_ops,
+    verify,
+    verify_ops,
+)
+
+OLD = ("k1", b"the first secret of this cell ..")
+NEW = ("k2", b"the second secret of this cell .")
+KEYS = PassKeys.build("demo", [OLD])
+NOW_S = 1_800_000_000.25
+LATER_S = 1_800_003_600
+
+Verify = Callable[[PassKeys, bytes, float], str | OpsIdentity | PassRefusal]
+
+member_ids = st.text(string.ascii_letters + string.digits + "_:-", min_size=1, max_size=64)
+actors = st.text(string.ascii_letters + string.digits + "_:@.+-", min_size=1, max_size=64)
+
+
+@given(member_ids, st.integers(min_value=int(NOW_S) + 1, max_value=EXPIRES_AT_MAX_S))
+def test_a_pass_names_the_member_it_was_minted_for(member_id: str, expires_at_s: int) -> None:
+    token = mint(KEYS, member_id, expires_at_s).encode()
+    assert verify(KEYS, token, NOW_S) == member_id
+    assert len(token) <= TOKEN_MAX_BYTES
+
+
+@given(actors, st.sampled_from(Role), st.integers(min_value=int(NOW_S) + 1, max_value=EXPIRES_AT_MAX_S))
+def test_an_ops_token_names_the_actor_and_the_role(actor: str, role: Role, expires_at_s: int) -> None:
+    token = mint_ops(KEYS, actor, role, expires_at_s).encode()
+    assert verify_ops(KEYS, token, NOW_S) == OpsIdentity(actor, role)
+    assert len(token) <= TOKEN_MAX_BYTES
+
+
+@given(st.binary(min_size=16, max_size=200), member_ids, st.sampled_from(Role))
+def test_the_signature_is_hmac_sha256_over_domain_cell_and_everything_said(
+    secret: bytes, member_id: str, role: Role
+) -> None:
+    keys = PassKeys.build("demo", [("k1", secret)])
+    for token, domain in ((mint(keys, member_id, LATER_S), b"pass"), (mint_ops(keys, "li", role, LATER_S), b"ops")):
+        payload, _, mac = token.encode().rpartition(b".")
+        expected = hmac.digest(secret, b"grab-" + domain + b"\0demo\0" + payload, "sha256")
+        assert mac == urlsafe_b64encode(expected[:18])
+
+
+@given(member_ids, actors)
+def test_tokens_hold_only_what_a_bearer_token_may_hold(member_id: str, actor: str) -> None:
+    allowed = set(string.ascii_letters + string.digits + "-._~+/")
+    assert set(mint(KEYS, member_id, LATER_S)) <= allowed
+    assert set(mint_ops(KEYS, actor, Role.ADMIN, LATER_S)) <= allowed
+
+
+@pytest.mark.parametrize(
+    ("check", "token"),
+    [
+        (verify, mint(KEYS, "wx:m-1", LATER_S).encode()),
+        (verify_ops, mint_ops(KEYS, "li.wei@u.example", Role.OPERATOR, LATER_S).encode()),
+    ],
+)
+def test_every_change_of_one_byte_is_refused(check: Verify, token: bytes) -> None:
+    for position in range(len(token)):
+        for value in range(256):
+            changed = token[:position] + bytes([value]) + token[position + 1 :]
+            if changed != token:
+                assert check(KEYS, changed, NOW_S) is PassRefusal.INVALID, changed
+        assert check(KEYS, token[:position] + token[position + 1 :], NOW_S) is PassRefusal.INVALID
+        assert check(KEYS, token[:position] + b"A" + token[position:], NOW_S) is PassRefusal.INVALID
+    for tail in (b"=", b"==", b" ", b"\n", b".", b"A"):
+        assert check(KEYS, token + tail, NOW_S) is PassRefusal.INVALID
+
+
+@given(st.binary(max_size=400))
+@settings(max_examples=500)
+def test_arbitrary_bytes_are_refused_and_never_raise(token: bytes) -> None:
+    assert verify(KEYS, token, NOW_S) is PassRefusal.INVALID
+    assert verify_ops(KEYS, token, NOW_S) is PassRefusal.INVALID
+
+
+@given(st.lists(st.sampled_from([b"1", b"o1", b"k1", b"k2", b"1800003600", b"m-1", b"admin", b"", b"\xff", b"A" * 24])))
+@settings(max_examples=500)
+def test_bytes_that_look_like_a_token_are_refused_and_never_raise(fields: list[bytes]) -> None:
+    token = b".".join(fields)
+    assert verify(KEYS, token, NOW_S) is PassRefusal.INVALID
+    assert verify_ops(KEYS, token, NOW_S) is PassRefusal.INVALID
+
+
+def test_a_pass_ends_at_its_second_and_not_before() -> None:
+    token = mint(KEYS, "m-1", LATER_S).encode()
+    assert verify(KEYS, token, LATER_S - 0.001) == "m-1"
+    assert verify(KEYS, token, LATER_S) is PassRefusal.EXPIRED
+    ops = mint_ops(KEYS, "li", Role.VIEWER, LATER_S).encode()
+    assert verify_ops(KEYS, ops, LATER_S - 0.001) == OpsIdentity("li", Role.VIEWER)
+    assert verify_ops(KEYS, ops, LATER_S) is PassRefusal.EXPIRED
+
+
+def test_a_forged_pass_is_invalid_even_when_it_is_also_old() -> None:
+    token = mint(KEYS, "m-1", 1_000).encode()
+    assert verify(KEYS, token[:-1] + bytes([token[-1] ^ 1]), NOW_S) is PassRefusal.INVALID
+
+
+def test_a_pass_of_another_cell_is_invalid_under_the_same_secret() -> None:
+    other = PassKeys.build("demo2", [OLD])
+    assert verify(other, mint(KEYS, "m-1", LATER_S).encode(), NOW_S) is PassRefusal.INVALID
+    assert verify_ops(other, mint_ops(KEYS, "li", Role.ADMIN, LATER_S).encode(), NOW_S) is PassRefusal.INVALID
+
+
+def test_an_ops_token_is_never_a_pass_and_a_pass_never_an_ops_token() -> None:
+    assert verify(KEYS, mint_ops(KEYS, "li", Role.ADMIN, LATER_S).encode(), NOW_S) is PassRefusal.INVALID
+    assert verify_ops(KEYS, mint(KEYS, "m-1", LATER_S).encode(), NOW_S) is PassRefusal.INVALID
+
+
+def test_swapping_the_version_does_not_turn_one_kind_into_the_other() -> None:
+    ops = mint_ops(KEYS, "li", Role.ADMIN, LATER_S).encode()
+    assert verify(KEYS, ops[1:], NOW_S) is PassRefusal.INVALID
+    assert verify(KEYS, ops[1:].replace(b".admin", b""), NOW_S) is PassRefusal.INVALID
+    member = mint(KEYS, "admin", LATER_S).encode()
+    assert verify_ops(KEYS, b"o" + member, NOW_S) is PassRefusal.INVALID
+    assert verify_ops(KEYS, b"o" + member.replace(b".admin", b".admin.admin"), NOW_S) is PassRefusal.INVALID
+
+
+def test_a_name_cannot_be_moved_into_the_neighbouring_field() -> None:
+    # "o1.k1.<exp>.admin.li" and an actor called "admin.li" in another role share no signature.
+    token = mint_ops(KEYS, "admin.li", Role.VIEWER, LATER_S).encode()
+    assert verify_ops(KEYS, token.replace(b"viewer.", b""), NOW_S) is PassRefusal.INVALID
+    assert verify_ops(KEYS, token, NOW_S) == OpsIdentity("admin.li", Role.VIEWER)
+
+
+def test_while_a_key_is_rotated_both_verify_and_the_first_signs() -> None:
+    before, during, after = KEYS, PassKeys.build("demo", [NEW, OLD]), PassKeys.build("demo", [NEW])
+    old, new = mint(before, "m-1", LATER_S).encode(), mint(during, "m-1", LATER_S).encode()
+    assert verify(during, old, NOW_S) == "m-1"
+    assert verify(during, new, NOW_S) == "m-1"
+    assert verify(after, new, NOW_S) == "m-1"
+    assert verify(after, old, NOW_S) is PassRefusal.INVALID
+    assert verify(before, new, NOW_S) is PassRefusal.INVALID
+
+
+def test_a_key_id_cannot_be_exchanged_for_another_with_the_same_secret() -> None:
+    both = PassKeys.build("demo", [("k1", OLD[1]), ("k2", OLD[1])])
+    token = mint(both, "m-1", LATER_S).encode()
+    assert verify(both, token.replace(b".k1.", b".k2."), NOW_S) is PassRefusal.INVALID
+
+
+def test_a_member_called_like_a_refusal_is_a_member() -> None:
+    for name in ("pass-invalid", "pass-expired", "invalid"):
+        answer = verify(KEYS, mint(KEYS, name, LATER_S).encode(), NOW_S)
+        assert answer == name
+        assert not isinstance(answer, PassRefusal)
+
+
+@pytest.mark.parametrize("member_id", ["", "a" * 65, "a.b", "a b", "a\n", "李", "a~b", "\x00"])
+def test_nobody_gets_a_pass_under_a_name_that_is_none(member_id: str) -> None:
+    with pytest.raises(ValueError, match="not a member id"):
+        mint(KEYS, member_id, LATER_S)
+
+
+@pytest.mark.parametrize("actor", ["", "a" * 65, "a b", "a\n", "李", "a~b", "a/b"])
+def test_nobody_gets_an_ops_token_under_a_name_that_is_none(actor: str) -> None:
+    with pytest.raises(ValueError, match="not an actor"):
+        mint_ops(KEYS, actor, Role.ADMIN, LATER_S)
+
+
+@pytest.mark.parametrize("expires_at_s", [0, -1, EXPIRES_AT_MAX_S + 1])
+def test_an_expiry_is_bounded(expires_at_s: int) -> None:
+    with pytest.raises(ValueError, match="expires between"):
+        mint(KEYS, "m-1", expires_at_s)
+    with pytest.raises(ValueError, match="expires between"):
+        mint_ops(KEYS, "li", Role.ADMIN, expires_at_s)
+
+
+@pytest.mark.parametrize(
+    ("cell", "keys", "message"),
+    [
+        ("", [OLD], "cell name"),
+        ("a b", [OLD], "cell name"),
+        ("demo", [], "pass keys are needed"),
+        ("demo", [OLD, NEW, ("k3", b"x" * 32)], "pass keys are needed"),
+        ("demo", [("", b"x" * 32)], "key id"),
+        ("demo", [("k.1", b"x" * 32)], "key id"),
+        ("demo", [("键", b"x" * 32)], "key id"),
+        ("demo", [("k" * 17, b"x" * 32)], "key id"),
+        ("demo", [OLD, OLD], "twice"),
+        ("demo", [("k1", b"short")], "secret"),
+        ("demo", [("k1", b"x" * 1025)], "secret"),
+    ],
+)
+def test_keys_that_cannot_be_meant_are_refused_at_start(cell: str, keys: list[tuple[str, bytes]], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PassKeys.build(cell, keys)
+
+
+def test_no_secret_is_shown() -> None:
+    assert "secret of this cell" not in repr(KEYS)
+    with pytest.raises(ValueError, match="secret") as caught:
+        PassKeys.build("demo", [("k1", b"hunter2")])
+    assert "hunter2" not in str(caught.value)
