@@ -1,0 +1,60 @@
+"""How is a claim shown to its holder?
+
+One function for all who show one: the grab, the claim's own page, the list of a member's claims. So a claim reads the same
+wherever it is asked for, to the byte.
+"""
+
+from typing import Any, Final
+
+from grab_service.vocabulary.claims import ClaimRecord, ClaimState, Validity, VoucherState
+from grab_service.vocabulary.times import rfc3339
+
+VOUCHER_PREFIX: Final = "v."
+
+
+def claim_body(
+    campaign_id: str,
+    member_id: str,
+    record: ClaimRecord,
+    state: ClaimState,
+    voucher_state: VoucherState,
+    validity: Validity,
+    has_voucher: bool,
+) -> dict[str, Any]:
+    """The claim as JSON shows it: in this order, with times in UTC to the millisecond.
+
+    Args:
+        campaign_id: whose unit it is.
+        member_id: whose claim it is.
+        record: what the log says of it; never changes.
+        state: the claim's state now; a claim that waits for its payment shows no voucher yet.
+        voucher_state: the voucher's state now; not looked at without a voucher.
+        validity: when the campaign's vouchers are valid.
+        has_voucher: False where the benefit is of kind none: the claim is all there is.
+    """
+    claim_id = f"{campaign_id}.{record.epoch}.{record.seq}"
+    granted_at_ms = record.granted_at_ms
+    voucher = None
+    if has_voucher and state is not ClaimState.PENDING_PAYMENT:
+        valid_from_ms, valid_until_ms = validity.of_grant(granted_at_ms)
+        voucher = {
+            "voucher_id": VOUCHER_PREFIX + claim_id,
+            "code": record.code,
+            "state": voucher_state.value,
+            "valid_from": rfc3339(valid_from_ms),
+            "valid_until": None if valid_until_ms is None else rfc3339(valid_until_ms),
+        }
+    return {
+        "claim_id": claim_id,
+        "campaign_id": campaign_id,
+        "member_id": member_id,
+        "state": state.value,
+        "unit_no": record.unit_no,
+        "seq": record.seq,
+        "granted_at": rfc3339(granted_at_ms),
+        "granted_at_ms": granted_at_ms,
+        "price": {"points": 0, "cash_fen": 0},
+        "pay_by": None,
+        "pay_by_ms": None,
+        "voucher": voucher,
+    }
