@@ -1,0 +1,83 @@
+"""What may a test ask for: real servers, and names and databases of its own on them.
+
+Servers are started once a session (with xdist: once a worker), when the first test asks. Nothing is ever flushed: a test that wants
+to be alone has its own cell, or its own database.
+"""
+
+import asyncio
+import secrets
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+from redis.asyncio import Redis
+
+from grab_service.servers.postgres import PostgresServer
+from grab_service.servers.valkey import AppendFsync, ValkeyServer
+
+TEMPLATE = "grab_template"
+
+
+@pytest.fixture(scope="session")
+def servers_dir() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="grab-tests-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def valkey_server(servers_dir: Path) -> Iterator[ValkeyServer]:
+    server = ValkeyServer(servers_dir / "valkey", appendfsync=AppendFsync.NO)
+    asyncio.run(server.start())
+    yield server
+    asyncio.run(server.stop())
+
+
+@pytest.fixture(scope="session")
+def valkey_url(valkey_server: ValkeyServer) -> str:
+    return valkey_server.url
+
+
+@pytest.fixture
+async def redis_client(valkey_url: str) -> AsyncIterator[Redis]:
+    async with Redis.from_url(valkey_url) as client:
+        yield client
+
+
+@pytest.fixture
+def cell_name() -> str:
+    return f"t{secrets.token_hex(6)}"
+
+
+@pytest.fixture(scope="session")
+def postgres_server(servers_dir: Path) -> Iterator[PostgresServer]:
+    server = PostgresServer(servers_dir / "postgres", durable=False, database=TEMPLATE)
+    asyncio.run(server.start())
+    yield server
+    asyncio.run(server.stop())
+
+
+@pytest.fixture(scope="session")
+def template_database(postgres_server: PostgresServer) -> str:
+    # Only those who ask for a database need the migrations to be importable.
+    from reconcile.migrate import upgrade
+
+    upgrade(postgres_server.url_of(TEMPLATE))
+    return TEMPLATE
+
+
+@pytest.fixture
+async def database_url(postgres_server: PostgresServer, template_database: str) -> AsyncIterator[str]:
+    name = f"t_{secrets.token_hex(6)}"
+    await _in_postgres(postgres_server, f"CREATE DATABASE {name} TEMPLATE {template_database}")
+    yield postgres_server.url_of(name)
+    await _in_postgres(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def _in_postgres(server: PostgresServer, statement: str) -> None:
+    session = await asyncpg.connect(server.url_of("postgres"))
+    try:
+        await session.execute(statement)
+    finally:
+        await session.close()
