@@ -19,7 +19,7 @@ class Settings(BaseSettings):
 
     redis_url: str = Field(default="", validation_alias=AliasChoices("REDIS_URL", "GRAB_REDIS_URL", "redis_url"))
     database_url: str = Field(default="", validation_alias=AliasChoices("DATABASE_URL", "GRAB_DATABASE_URL", "database_url"))
-    cell: str = Field(default="district", pattern=r"^[A-Za-z0-9_-]{1,40}$")
+    cell: str = Field(default="district", pattern=r"^[A-Za-z0-9_-]{1,32}$")
     var_dir: Path = Path("var")
     dev: bool = Field(default=False, description="development mode: sessions without an assertion; never in production")
     secrets: Annotated[dict[str, SecretStr], NoDecode] = Field(

@@ -251,7 +251,7 @@ class Cell:
                 sha = table.get(self._sources.table_field(name).encode())
                 if sha is None:
                     raise CellClosedError(f"the script {name} of this release is not loaded")
-                shas[name] = str(sha, "ascii")
+                shas[name] = sha.decode()  # type: ignore[union-attr]  # bytes, because decode_responses is off
             if epoch > self.epoch:
                 self.epoch, self.seen_seq = epoch, 0
             self._shas = shas

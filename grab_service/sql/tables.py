@@ -144,7 +144,7 @@ claims = Table(
     ),
     Index("claims_returned_seq_uq", "returned_seq", unique=True, postgresql_where=text("returned_seq IS NOT NULL")),
     Index(None, "member_id", "seq"),
-    comment="Grants; inserted by the ledger alone. Triggers: no held unit_no above the campaign's total, no slot above its limit",
+    comment="Grants; inserted by the ledger alone. Triggers: no held unit_no above the total, no slot above the limit",
 )
 
 log_cursor = Table(

@@ -1,8 +1,10 @@
 """What is a claim, how is it written down in the cell, and what is its id?"""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 ID_LENGTH_MAX: Final = 96
 DAY_MS: Final = 86_400_000
@@ -78,6 +80,10 @@ def parse_holding(holding: bytes) -> list[ClaimRecord]:
     return [ClaimRecord.parse(record) for record in holding.split(b"\n") if record]
 
 
+def _unix_ms(time: str) -> int:
+    return round(datetime.fromisoformat(time).timestamp() * 1000)
+
+
 @dataclass(frozen=True, slots=True)
 class Validity:
     """When a campaign's vouchers are valid: fixed times, or a number of days from the grant; None: no bound."""
@@ -85,6 +91,16 @@ class Validity:
     valid_from_ms: int | None = None
     valid_until_ms: int | None = None
     valid_days: int | None = None
+
+    @classmethod
+    def of_benefit(cls, benefit: Mapping[str, Any]) -> "Validity":
+        """From a campaign's `benefit`, times as RFC 3339 with an offset."""
+        valid_from, valid_until = benefit.get("valid_from"), benefit.get("valid_until")
+        return cls(
+            valid_from_ms=_unix_ms(valid_from) if valid_from else None,
+            valid_until_ms=_unix_ms(valid_until) if valid_until else None,
+            valid_days=benefit.get("valid_days"),
+        )
 
     def of_grant(self, granted_at_ms: int) -> tuple[int, int | None]:
         """(valid_from_ms, valid_until_ms) of a voucher granted at that time; the earlier end counts if both are given."""

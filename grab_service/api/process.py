@@ -1,0 +1,110 @@
+"""How is one API worker built, started and stopped?"""
+
+import asyncio
+import contextlib
+import gc
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+import structlog
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from grab_service.cell.connect import connect as connect_redis
+from grab_service.cell.scripts import ScriptSources
+from grab_service.cell.store import Cell
+from grab_service.grabpath.batcher import Batcher
+from grab_service.grabpath.gate import Gate
+from grab_service.grabpath.path import GrabPath
+from grab_service.grabpath.rates import RateLimit
+from grab_service.grabpath.view import View
+from grab_service.metrics import FLUSH_INTERVAL_S, GrabMetrics
+from grab_service.settings import Settings
+from grab_service.sql.engine import connect as connect_sql
+from grab_service.vocabulary.passes import PassKeys
+
+VIEW_WAIT_S = 2.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """Everything one worker is made of. Opens no connection before `running`."""
+
+    settings: Settings
+    keys: PassKeys
+    redis: Redis
+    cell: Cell
+    engine: AsyncEngine
+    view: View
+    path: GrabPath
+    batcher: Batcher
+    metrics: GrabMetrics
+    clock: Callable[[], float]
+
+    @classmethod
+    def build(cls, settings: Settings) -> "Worker":
+        """Put the parts together; `settings` must name Redis, Postgres and at least one secret."""
+        secrets = [(kid, secret.get_secret_value().encode()) for kid, secret in settings.secrets.items()]
+        keys = PassKeys.build(settings.cell, secrets)
+        # One connection for each batch in flight, one for the tail, a few for everything else.
+        redis = connect_redis(
+            settings.redis_url,
+            connections_max=settings.batches_in_flight_max + 8,
+            timeout_s=min(settings.redis_timeout_s, settings.grab_deadline_s),
+        )
+        cell = Cell(redis, settings.cell, ScriptSources.read())
+        clock = time.monotonic
+        metrics = GrabMetrics()
+        view = View(cell, poll_s=settings.view_poll_s, age_max_s=settings.view_age_max_s, clock=clock)
+        batcher = Batcher(
+            cell,
+            metrics,
+            batch_max=settings.batch_max,
+            batches_in_flight_max=settings.batches_in_flight_max,
+            waiting_max=settings.waiting_max,
+            deadline_s=settings.grab_deadline_s,
+            clock=clock,
+            on_sold_out=view.wake,
+        )
+        path = GrabPath(
+            view=view,
+            gate=Gate(view, age_max_s=settings.view_age_max_s, clock=clock),
+            batcher=batcher,
+            rate=RateLimit(settings.rate_burst, settings.rate_window_s),
+            keys=keys,
+            metrics=metrics,
+            clock=clock,
+        )
+        engine = connect_sql(settings.database_url, connections_max=settings.sql_connections_max)
+        return cls(settings, keys, redis, cell, engine, view, path, batcher, metrics, clock)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Keep the view up to date; on the way out, finish what was sent and close the connections."""
+        tasks = [asyncio.create_task(self.view.run()), asyncio.create_task(self._flush())]
+        try:
+            await self.view.wait_complete(VIEW_WAIT_S)
+            # What exists now lives as long as the worker: the collector need not look at it again.
+            gc.collect()
+            gc.freeze()
+            yield
+        finally:
+            await self.batcher.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._flush_once()
+            await self.redis.aclose()
+            await self.engine.dispose()
+
+    async def _flush(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_INTERVAL_S)
+            self._flush_once()
+
+    def _flush_once(self) -> None:
+        age_s = self.clock() - self.view.complete_at_s
+        self.metrics.flush(waiting=self.batcher.waiting, view_age_s=age_s)

@@ -1,0 +1,213 @@
+"""How do all waiting grabs travel in one script call?
+
+While a batch of a campaign is on its way, the next one gathers: load batches itself. Every grab has a deadline: one that was
+never sent is told so and nothing was decided; one that was sent and not answered in time is told that nobody knows.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from typing import Final
+
+import structlog
+
+from grab_service.cell.store import Cell, CellClosedError, CellSilentError, CellUnreachableError, GrabReply
+from grab_service.metrics import GrabMetrics
+from grab_service.vocabulary import voucher_codes
+from grab_service.vocabulary.outcomes import Undecided
+
+SWEEP_INTERVAL_S: Final = 0.05
+CODES_KEPT: Final = 4096
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What Lua said to one grab, and the facts of its batch that the answer may name."""
+
+    answer: bytes
+    reply: GrabReply
+
+
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """One grab on its way; `decided` is resolved exactly once."""
+
+    member_id: str
+    idempotency_key: str
+    deadline_s: float
+    decided: asyncio.Future[Decision | Undecided]
+    sent: bool = False
+
+
+class CodeStock:
+    """Candidate codes made ahead, so that the rush does not wait for randomness. What nobody has seen may be offered again."""
+
+    def __init__(self) -> None:
+        self._codes: deque[str] = deque()
+
+    def take(self, number: int) -> list[str]:
+        """That many codes."""
+        if len(self._codes) < number:
+            self._codes.extend(voucher_codes.generate(CODES_KEPT))
+        return [self._codes.popleft() for _ in range(number)]
+
+    def put_back(self, codes: list[str]) -> None:
+        """Codes that were offered and given to nobody."""
+        self._codes.extend(codes[: max(0, CODES_KEPT - len(self._codes))])
+
+
+class Batcher:
+    """The grabs of one worker. At most `batches_in_flight_max` script calls at once, one per campaign."""
+
+    def __init__(
+        self,
+        cell: Cell,
+        metrics: GrabMetrics,
+        *,
+        batch_max: int,
+        batches_in_flight_max: int,
+        waiting_max: int,
+        deadline_s: float,
+        clock: Callable[[], float],
+        on_sold_out: Callable[[], None],
+    ) -> None:
+        self._cell = cell
+        self._metrics = metrics
+        self._batch_max = batch_max
+        self._batches_in_flight_max = batches_in_flight_max
+        self._waiting_max = waiting_max
+        self._deadline_s = deadline_s
+        self._clock = clock
+        self._on_sold_out = on_sold_out
+        self._queues: dict[str, deque[Waiting]] = {}
+        self._busy: set[str] = set()
+        self._unanswered: deque[Waiting] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._batch_ids = count(1)
+        self._codes = CodeStock()
+        self._queued = 0
+        self._was_closed = ""
+        self._codes.put_back(voucher_codes.generate(CODES_KEPT))
+
+    @property
+    def waiting(self) -> int:
+        """Grabs that have not been sent yet."""
+        return self._queued
+
+    def submit(self, campaign_id: str, member_id: str, idempotency_key: str) -> "asyncio.Future[Decision | Undecided]":
+        """Have a grab decided; the future never fails and is answered within the deadline."""
+        loop = asyncio.get_running_loop()
+        decided: asyncio.Future[Decision | Undecided] = loop.create_future()
+        if self._queued >= self._waiting_max:
+            decided.set_result(Undecided.OVERLOADED)
+            return decided
+        waiting = Waiting(member_id, idempotency_key, self._clock() + self._deadline_s, decided)
+        if not self._unanswered:
+            loop.call_later(SWEEP_INTERVAL_S, self._sweep)
+        self._unanswered.append(waiting)
+        queue = self._queues.get(campaign_id)
+        if queue is None:
+            queue = self._queues[campaign_id] = deque()
+        queue.append(waiting)
+        self._queued += 1
+        if campaign_id not in self._busy and len(self._busy) < self._batches_in_flight_max:
+            self._start(campaign_id)
+        return decided
+
+    async def close(self) -> None:
+        """Wait for what is on its way; nothing new is taken by then."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _start(self, campaign_id: str) -> None:
+        self._busy.add(campaign_id)
+        task = asyncio.get_running_loop().create_task(self._run(campaign_id))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, campaign_id: str) -> None:
+        """Send batches of one campaign until none of its grabs waits, or another campaign's turn has come."""
+        try:
+            queue = self._queues[campaign_id]
+            while queue:
+                batch: list[Waiting] = []
+                while queue and len(batch) < self._batch_max:
+                    waiting = queue.popleft()
+                    self._queued -= 1
+                    if not waiting.decided.done():
+                        batch.append(waiting)
+                if batch:
+                    await self._send(campaign_id, batch)
+                if len(self._queues) > self._batches_in_flight_max:
+                    break
+        finally:
+            self._busy.discard(campaign_id)
+            if not self._queues[campaign_id]:
+                del self._queues[campaign_id]
+            else:  # to the end of the line
+                self._queues[campaign_id] = self._queues.pop(campaign_id)
+            for other in self._queues:
+                if len(self._busy) >= self._batches_in_flight_max:
+                    break
+                if other not in self._busy:
+                    self._start(other)
+
+    async def _send(self, campaign_id: str, batch: list[Waiting]) -> None:
+        batch_id = b"%d" % next(self._batch_ids)
+        codes = self._codes.take(len(batch))
+        triples: list[str] = []
+        for waiting, code in zip(batch, codes, strict=True):
+            waiting.sent = True
+            triples += (waiting.member_id, waiting.idempotency_key, code)
+        started_s = self._clock()
+        undecided = None
+        try:
+            reply = await self._cell.grab(campaign_id, batch_id, triples)
+        except CellClosedError as error:
+            undecided = Undecided.PAUSED_FOR_RECOVERY
+            self._note_closed(str(error))
+        except CellUnreachableError as error:
+            undecided = Undecided.PAUSED_FOR_RECOVERY
+            self._note_closed(str(error))
+        except CellSilentError as error:
+            undecided = Undecided.OUTCOME_UNKNOWN
+            self._note_closed(str(error))
+        if undecided is not None:
+            for waiting in batch:
+                if not waiting.decided.done():
+                    waiting.decided.set_result(undecided)
+            return
+        if self._was_closed:
+            log.info("cell_open", after=self._was_closed)
+            self._was_closed = ""
+        unused = []
+        for waiting, code, answer in zip(batch, codes, reply.answers, strict=True):
+            if not waiting.decided.done():
+                waiting.decided.set_result(Decision(answer, reply))
+            if not answer.startswith(b"won"):
+                unused.append(code)
+        self._codes.put_back(unused)
+        self._metrics.batch(len(batch), self._clock() - started_s)
+        if reply.available < 1:
+            # The gate can refuse from now on, as soon as the view has seen it too.
+            self._on_sold_out()
+
+    def _note_closed(self, why: str) -> None:
+        if why != self._was_closed:
+            log.warning("cell_closed", why=why)
+        self._was_closed = why
+
+    def _sweep(self) -> None:
+        """Answer the grabs whose deadline has come; deadlines are in the order of arrival."""
+        now_s = self._clock()
+        unanswered = self._unanswered
+        while unanswered and (unanswered[0].decided.done() or unanswered[0].deadline_s <= now_s):
+            waiting = unanswered.popleft()
+            if not waiting.decided.done():
+                waiting.decided.set_result(Undecided.OUTCOME_UNKNOWN if waiting.sent else Undecided.OVERLOADED)
+        if unanswered:
+            asyncio.get_running_loop().call_later(SWEEP_INTERVAL_S, self._sweep)

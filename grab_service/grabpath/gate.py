@@ -1,0 +1,88 @@
+"""What can be refused without asking the cell?
+
+Only what the view of this worker proves: it is complete, at most 50 ms old, the caller holds nothing in it, and neither an
+opening nor a closing can lie between it and now. Whatever is not proven goes to Lua. The order is that of `lua/grab.lua`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from grab_service.grabpath.view import CampaignView, View
+from grab_service.vocabulary.campaigns import CampaignState, next_release_at_ms, released_by
+from grab_service.vocabulary.outcomes import Outcome
+
+CLOCK_STEP_MS: Final = 2
+"""Redis' clock is read in whole milliseconds: what it shows may be this much behind."""
+
+FOREVER: Final = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What everybody who holds nothing is told until `until_s`; `outcome` None: ask Lua."""
+
+    complete_at_s: float
+    until_s: float
+    outcome: Outcome | None
+    opens_at_ms: int
+    next_release_at_ms: int | None
+
+
+class Gate:
+    """The refusals of one worker."""
+
+    def __init__(self, view: View, *, age_max_s: float, clock: Callable[[], float]) -> None:
+        self._view = view
+        self._age_max_s = age_max_s
+        self._clock = clock
+        self._verdicts: dict[str, Verdict] = {}
+
+    def refuse(self, campaign_id: str, member_id: str) -> Verdict | None:
+        """The refusal that holds now for this member, or None: ask Lua."""
+        campaign = self._view.campaign(campaign_id)
+        if campaign is None or not campaign.ready or member_id in campaign.holders:
+            return None
+        verdict = self._verdicts.get(campaign_id)
+        if verdict is None or verdict.complete_at_s != self._view.complete_at_s:
+            verdict = self._verdicts[campaign_id] = self._judge(campaign)
+        if verdict.outcome is None or self._clock() > verdict.until_s:
+            return None
+        return verdict
+
+    def _judge(self, campaign: CampaignView) -> Verdict:
+        complete_at_s = self._view.complete_at_s
+        fresh_until_s = complete_at_s + self._age_max_s
+        outcome, until_s, next_at_ms = None, fresh_until_s, None
+        bounds = self._view.now_bounds_ms()
+        if bounds is not None:
+            low_ms, high_ms = bounds
+            now_s = self._clock()
+
+            def reached_at_s(time_ms: int) -> float:
+                """The last moment at which Redis' clock certainly has not reached the time."""
+                return now_s + (time_ms - high_ms - CLOCK_STEP_MS) / 1000
+
+            outcome, changes_at_s = self._phase(campaign, low_ms, high_ms, reached_at_s)
+            until_s = min(fresh_until_s, changes_at_s)
+            next_at_ms = next_release_at_ms(campaign.releases, high_ms, campaign.closes_at_ms)
+        return Verdict(complete_at_s, until_s, outcome, campaign.opens_at_ms, next_at_ms)
+
+    def _phase(
+        self, campaign: CampaignView, low_ms: int, high_ms: int, reached_at_s: Callable[[int], float]
+    ) -> tuple[Outcome | None, float]:
+        """What is certain between both bounds of Redis' clock, and how long it stays so."""
+        if campaign.state is CampaignState.CANCELLED:
+            return Outcome.CANCELLED, FOREVER
+        if campaign.state is CampaignState.CLOSED or low_ms >= campaign.closes_at_ms:
+            return Outcome.ENDED, FOREVER
+        if high_ms < campaign.opens_at_ms:
+            return Outcome.NOT_OPEN_YET, reached_at_s(campaign.opens_at_ms)
+        if low_ms < campaign.opens_at_ms or high_ms >= campaign.closes_at_ms:
+            return None, FOREVER
+        if campaign.state is CampaignState.PAUSED:
+            return Outcome.PAUSED, reached_at_s(campaign.closes_at_ms)
+        if released_by(campaign.releases, high_ms) <= campaign.active:
+            later = [release.opens_at_ms for release in campaign.releases if release.opens_at_ms > high_ms]
+            return Outcome.SOLD_OUT, reached_at_s(min([campaign.closes_at_ms, *later]))
+        return None, FOREVER

@@ -1,0 +1,122 @@
+"""How does a grab come in and its answer go out, without FastAPI in between?
+
+An ASGI application in front of the ordinary one: it takes `POST /v1/campaigns/{campaign_id}/claims` and passes on all else. A
+route declared in FastAPI for the sake of OpenAPI leads to the same `GrabPath`.
+"""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+
+import orjson
+
+from grab_service.grabpath.answers import Answer, of_problem, of_validation
+from grab_service.grabpath.path import GrabPath, GrabRequest
+from grab_service.vocabulary.problems import choose_language
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+BEFORE: Final = "/v1/campaigns/"
+AFTER: Final = "/claims"
+BODY_MAX_BYTES: Final = 4096
+"""A grab needs no body; what is sent nevertheless must be small."""
+
+
+class GrabLane:
+    """ASGI: grabs are answered here, everything else by `app`."""
+
+    def __init__(self, app: ASGIApp, path: GrabPath, now_ms: Callable[[], int]) -> None:
+        self._app = app
+        self._path = path
+        self._now_ms = now_ms
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "POST":
+            path: str = scope["path"]
+            if path.startswith(BEFORE) and path.endswith(AFTER):
+                campaign_id = path[len(BEFORE) : -len(AFTER)]
+                if campaign_id and "/" not in campaign_id:
+                    await self._grab(campaign_id, scope["headers"], receive, send)
+                    return
+        await self._app(scope, receive, send)
+
+    async def _grab(self, campaign_id: str, headers: list[tuple[bytes, bytes]], receive: Receive, send: Send) -> None:
+        authorization = idempotency_key = content_type = b""
+        accept_language = None
+        length: bytes | None = None
+        chunked = False
+        for name, value in headers:
+            if name == b"authorization":
+                authorization = value
+            elif name == b"content-length":
+                length = value
+            elif name == b"idempotency-key":
+                idempotency_key = value
+            elif name == b"accept-language":
+                accept_language = value
+            elif name == b"content-type":
+                content_type = value
+            elif name == b"transfer-encoding":
+                chunked = True
+        language = choose_language(accept_language)
+        refused = None
+        if chunked or (length is not None and length != b"0"):
+            refused = await refusal_of_body(receive, length, content_type, language)
+        if refused is not None:
+            await self._send(refused, send)
+            return
+        scheme, _, token = authorization.partition(b" ")
+        request = GrabRequest(
+            campaign_id,
+            token.strip() if scheme.lower() == b"bearer" else None,
+            idempotency_key,
+            language,
+        )
+        answer = self._path.answer(request)
+        if not isinstance(answer, Answer):
+            answer = await answer
+        await self._send(answer, send)
+
+    async def _send(self, answer: Answer, send: Send) -> None:
+        headers = [*answer.headers, (b"x-server-time-ms", b"%d" % self._now_ms())]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+
+
+async def refusal_of_body(receive: Receive, length: bytes | None, content_type: bytes, language: str) -> Answer | None:
+    """Read the body and say what is wrong with it; None for nothing at all or an empty JSON object.
+
+    Nothing beyond the limit is kept, whatever length was announced.
+    """
+    if length is not None and length.isdigit() and int(length) > BODY_MAX_BYTES:
+        return closing(of_problem("too-large", language, max_bytes=BODY_MAX_BYTES))
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return closing(of_problem("malformed", language))
+        body += message.get("body", b"")
+        if len(body) > BODY_MAX_BYTES:
+            return closing(of_problem("too-large", language, max_bytes=BODY_MAX_BYTES))
+        if not message.get("more_body", False):
+            break
+    if not body:
+        return None
+    if content_type.split(b";", 1)[0].strip().lower() != b"application/json":
+        return of_problem("unsupported-media-type", language)
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return of_problem("malformed", language)
+    if not isinstance(content, dict):
+        return of_validation(language, [{"field": "", "reason": "a grab takes no body, or an empty JSON object"}])
+    errors = [{"field": str(name), "reason": "a grab takes no fields"} for name in list(content)[:10]]
+    return of_validation(language, errors) if errors else None
+
+
+def closing(answer: Answer) -> Answer:
+    """The same answer, after which the connection ends: the rest of the body is not waited for."""
+    return Answer(answer.status, (*answer.headers, (b"connection", b"close")), answer.body)

@@ -1,0 +1,281 @@
+"""What does this worker know of the campaigns, and how old is that?
+
+The worker tails the log like the ledger does: a poll every few milliseconds asks for what came after the last seq it has seen.
+A poll that brought everything makes the view complete as of the moment it was *sent*, whenever its answer was read. Redis'
+clock comes with every poll and is known between two bounds, which are what may be relied on near an opening or a closing.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+import structlog
+
+from grab_service.cell.store import Cell, CellError
+from grab_service.vocabulary.campaigns import (
+    BenefitKind,
+    CampaignState,
+    Phase,
+    PublishedCampaign,
+    Release,
+    phase_of,
+    released_by,
+    total_of,
+)
+from grab_service.vocabulary.claims import Validity
+from grab_service.vocabulary.events import BadEntryError, Event, Granted, Published, Returned, StateSet, StockSet, decode
+
+ENTRIES_MAX: Final = 500
+HOLDERS_PAGE: Final = 1000
+CAMPAIGNS_PAGE: Final = 50
+RETRY_S: Final = 0.05
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class CampaignView:
+    """One published campaign up to a seq.
+
+    `holders` also has those who gave back: once `ready`, it may be too large, never too small.
+    """
+
+    campaign_id: str
+    as_of_seq: int
+    state: CampaignState
+    releases: tuple[Release, ...]
+    closes_at_ms: int
+    limit_per_member: int
+    benefit_kind: BenefitKind
+    active: int
+    display: dict[str, Any]
+    validity: Validity
+    holders: set[str] = field(default_factory=set)
+    ready: bool = False
+
+    @classmethod
+    def of(cls, campaign: PublishedCampaign, seq: int) -> "CampaignView":
+        """The view of a campaign as the cell held it at `seq`; the holders are still to be filled in."""
+        display = orjson.loads(campaign.display)
+        return cls(
+            campaign_id=campaign.campaign_id,
+            as_of_seq=seq,
+            state=campaign.state,
+            releases=campaign.releases,
+            closes_at_ms=campaign.closes_at_ms,
+            limit_per_member=campaign.limit_per_member,
+            benefit_kind=campaign.benefit_kind,
+            active=campaign.active,
+            display=display,
+            validity=Validity.of_benefit(display["benefit"]),
+        )
+
+    @property
+    def opens_at_ms(self) -> int:
+        """When the first release opens."""
+        return self.releases[0].opens_at_ms
+
+    @property
+    def total(self) -> int:
+        """The whole stock, whenever it is released."""
+        return total_of(self.releases)
+
+    @property
+    def has_voucher(self) -> bool:
+        """Whether a winner gets a code."""
+        return self.benefit_kind is not BenefitKind.NONE
+
+    def held_by(self, member_id: str) -> bool:
+        """Whether the member holds a claim, or once did."""
+        return member_id in self.holders
+
+    def available(self, now_ms: int) -> int:
+        """The units that can be granted at that time."""
+        return max(0, released_by(self.releases, now_ms) - self.active)
+
+    def phase(self, now_ms: int) -> Phase:
+        """The phase a member sees at that time."""
+        return phase_of(self.state, self.releases, self.closes_at_ms, self.active, now_ms)
+
+    def apply(self, event: Event) -> None:
+        """Take in one entry of the log; those up to `as_of_seq` are in it already."""
+        if event.last_seq <= self.as_of_seq:
+            return
+        self.as_of_seq = event.last_seq
+        if isinstance(event, Granted):
+            self.active += len(event.claims)
+            self.holders.update(claim[0] for claim in event.claims)
+        elif isinstance(event, Returned):
+            self.active -= 1
+        elif isinstance(event, StateSet):
+            self.state = event.state
+        elif isinstance(event, StockSet):
+            self.releases = event.releases
+
+
+class View:
+    """All published campaigns, kept up to date by `run`. `complete_at_s` is on the event loop's clock."""
+
+    def __init__(self, cell: Cell, *, poll_s: float, age_max_s: float, clock: Callable[[], float]) -> None:
+        self.complete_at_s = float("-inf")
+        self._cell = cell
+        self._poll_s = poll_s
+        self._age_max_s = age_max_s
+        self._clock = clock
+        self._campaigns: dict[str, CampaignView] = {}
+        self._epoch = 0
+        self._seq = 0
+        self._wake = asyncio.Event()
+        self._sample: tuple[int, float, float] | None = None
+        self._first = asyncio.Event()
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the view is young enough to refuse by."""
+        return self._clock() - self.complete_at_s <= self._age_max_s
+
+    @property
+    def seq(self) -> int:
+        """Up to where the log has been read."""
+        return self._seq
+
+    def campaign(self, campaign_id: str) -> CampaignView | None:
+        """A published campaign, or None if this worker does not know it (yet)."""
+        return self._campaigns.get(campaign_id)
+
+    def campaigns(self) -> list[CampaignView]:
+        """All published campaigns known."""
+        return list(self._campaigns.values())
+
+    def now_bounds_ms(self) -> tuple[int, int] | None:
+        """(lowest, highest) that Redis' clock can show now; None before the first poll."""
+        if self._sample is None:
+            return None
+        time_ms, sent_at_s, read_at_s = self._sample
+        now_s = self._clock()
+        return time_ms + int((now_s - read_at_s) * 1000), time_ms + 2 + int((now_s - sent_at_s) * 1000)
+
+    def now_ms(self) -> int:
+        """Redis' clock in the middle of its bounds; before the first poll, this machine's."""
+        bounds = self.now_bounds_ms()
+        return (bounds[0] + bounds[1]) // 2 if bounds else time.time_ns() // 1_000_000
+
+    def wake(self) -> None:
+        """Poll at once: somebody has reason to think that the log went on."""
+        self._wake.set()
+
+    async def wait_complete(self, timeout_s: float) -> bool:
+        """Wait until the view has been complete once; False if it was not in time."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._first.wait(), timeout_s)
+        return self._first.is_set()
+
+    async def know(self, campaign_id: str) -> CampaignView | None:
+        """The campaign, read from the cell if need be; None if it is not there.
+
+        Raises:
+            CellError: the cell cannot be asked now.
+        """
+        if campaign_id not in self._campaigns:
+            await self._load([campaign_id])
+        return self._campaigns.get(campaign_id)
+
+    async def run(self) -> None:
+        """Keep the view complete until cancelled; a cell that cannot be read leaves it stale, and is asked again."""
+        while True:
+            try:
+                complete = await self._poll()
+            except CellError as error:
+                self._lose(str(error))
+                await asyncio.sleep(RETRY_S)
+                continue
+            except BadEntryError:
+                log.exception("view_bad_entry")
+                self._lose("bad entry")
+                await asyncio.sleep(1)
+                continue
+            if not complete:
+                continue
+            self._wake.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), self._poll_s)
+
+    async def _poll(self) -> bool:
+        sent_at_s = self._clock()
+        if self._epoch == 0:
+            await self._rebuild()
+            return False
+        reply = await self._cell.tail(self._seq, ENTRIES_MAX)
+        read_at_s = self._clock()
+        if self._cell.epoch != self._epoch:
+            self._epoch = 0
+            return False
+        unknown: list[str] = []
+        for entry_id, pairs in reply.entries:
+            event = decode(entry_id, pairs)
+            if event.seq != self._seq + 1:
+                # Trimmed past us, or worse: what is known is not complete any more.
+                self._epoch = 0
+                return False
+            self._apply(event, unknown)
+            self._seq = event.last_seq
+        if unknown:
+            await self._load(unknown)
+        self._sample = (reply.now_ms, sent_at_s, read_at_s)
+        if self._seq < reply.seq:
+            return False
+        self.complete_at_s = sent_at_s
+        self._first.set()
+        return True
+
+    def _apply(self, event: Event, unknown: list[str]) -> None:
+        if isinstance(event, Published):
+            if event.campaign_id not in self._campaigns:
+                unknown.append(event.campaign_id)
+        elif isinstance(event, Granted | Returned | StateSet | StockSet):
+            campaign = self._campaigns.get(event.campaign_id)
+            if campaign is not None:
+                campaign.apply(event)
+
+    async def _rebuild(self) -> None:
+        self._campaigns, self._seq = {}, 0
+        reply = await self._cell.read_campaigns([])
+        epoch = self._cell.epoch
+        for at in range(0, len(reply.campaign_ids), CAMPAIGNS_PAGE):
+            await self._load(reply.campaign_ids[at : at + CAMPAIGNS_PAGE])
+        if self._cell.epoch == epoch:
+            self._seq, self._epoch = reply.seq, epoch
+            log.info("view_built", epoch=epoch, seq=reply.seq, campaigns=len(self._campaigns))
+
+    async def _load(self, campaign_ids: list[str]) -> None:
+        """Read campaigns and their holders; entries of the log up to the seq of the reading are in it already."""
+        reply = await self._cell.read_campaigns(campaign_ids)
+        while reply.seq < self._seq:
+            # The tail has overtaken this reading; entries between the two would be missed.
+            reply = await self._cell.read_campaigns(campaign_ids)
+        views = [
+            CampaignView.of(campaign, reply.seq)
+            for campaign_id, campaign in reply.campaigns.items()
+            if campaign_id not in self._campaigns
+        ]
+        # Known from here on, so that the tail tells them of new holders while the old ones are still being read.
+        self._campaigns.update((view.campaign_id, view) for view in views)
+        for view in views:
+            keys = self._cell.keys.of_campaign(view.campaign_id)
+            for key in (keys.claims, keys.bindings):
+                cursor = b"0"
+                while True:
+                    cursor, fields = await self._cell.scan_holders(key, cursor, HOLDERS_PAGE)
+                    view.holders.update(name.split(b"\t", 1)[0].decode() for name in fields)
+                    if cursor == b"0":
+                        break
+            view.ready = True
+
+    def _lose(self, why: str) -> None:
+        if self.complete_at_s != float("-inf"):
+            log.warning("view_lost", why=why)
+        self.complete_at_s = float("-inf")
