@@ -1,7 +1,7 @@
 """What may a test ask for: real servers, and names and databases of its own on them.
 
-Servers are started once a session (with xdist: once a worker), when the first test asks. Nothing is ever flushed: a test that wants
-to be alone has its own cell, or its own database.
+Servers are started once a session (with xdist: once a worker), when the first test asks. Nothing is ever flushed: a test that
+wants to be alone has its own cell, or its own database.
 """
 
 import asyncio

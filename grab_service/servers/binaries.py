@@ -1,6 +1,7 @@
 """Where are the server programs, and are they new enough?
 
-In this order: what the project's own wheels bring, then what the system has installed. Whoever has neither is told the three ways out.
+In this order: what the project's own wheels bring, then what the system has installed. Whoever has neither is told the
+three ways out.
 """
 
 import re

@@ -1,7 +1,7 @@
 """How does a server live and die as our child?
 
-A child dies with its parent, however the parent dies (Linux), and leaves a pid file by which the next run finds it where the system
-cannot promise that. Nothing here is bound to an event loop, so that a server may outlive the loop that started it.
+A child dies with its parent, however the parent dies (Linux), and leaves a pid file by which the next run finds it where
+the system cannot promise that. Nothing here is bound to an event loop, so that a server may outlive the loop that started it.
 
 On Linux the parent is the thread that forked: start children from a thread that lives as long as they shall.
 """
@@ -9,6 +9,7 @@ On Linux the parent is the thread that forked: start children from a thread that
 import asyncio
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -102,7 +103,7 @@ class Child:
                     start_new_session=True,
                 )
         except OSError as problem:
-            raise ServerDidNotStartError(f"{self.spec.name} cannot be started: {problem}.", "") from problem
+            raise ServerDidNotStartError(f"{self.spec.name} cannot be started: {problem}.", "Mend what it names.") from problem
 
     def send(self, sign: signal.Signals) -> None:
         """Send it a signal if it runs."""
@@ -124,7 +125,8 @@ class Child:
         self.send(signal.SIGKILL)
         if not await until(lambda: not self.running, KILL_TIMEOUT_S):
             raise ServerStillAliveError(
-                f"{self.spec.name} (process {self.pid}) survived SIGKILL for {KILL_TIMEOUT_S:.0f} s.", ""
+                f"{self.spec.name} (process {self.pid}) survived SIGKILL for {KILL_TIMEOUT_S:.0f} s.",
+                "Its disk or its kernel hangs: look at `dmesg`.",
             )
 
     def said(self) -> str:
@@ -141,7 +143,7 @@ class Child:
         """The error for a start that failed for a reason we have no better words for."""
         end = "\n".join(self.said().splitlines()[-8:]) or "(nothing)"
         return ServerDidNotStartError(
-            f"{self.spec.name} {why}. Its last words were:\n{end}\n", f"All of them: {self.spec.log_path}"
+            f"{self.spec.name} {why}. Its last words were:\n{end}\n", f"All of them are in {self.spec.log_path}."
         )
 
     async def settle_previous(self) -> None:
@@ -176,7 +178,7 @@ def previous_pid(spec: ChildSpec) -> int | None:
         return None
     if started_at(found) != began:
         return None
-    if sys.platform == "linux":
+    if platform.system() == "Linux":
         try:
             if not Path(f"/proc/{found}/cwd").samefile(spec.data_dir):
                 return None
@@ -203,7 +205,8 @@ def need_space(directory: Path, free_bytes_min: int) -> None:
     free_bytes = place.f_bavail * place.f_frsize
     if free_bytes < free_bytes_min:
         raise DiskFullError(
-            f"{directory} has {free_bytes // 1024**2} MiB free, and the servers want {free_bytes_min // 1024**2} MiB to start with.",
+            f"{directory} has {free_bytes // 1024**2} MiB free, "
+            f"and the servers want {free_bytes_min // 1024**2} MiB to start with.",
             "Make room there, or choose another directory for the data.",
         )
 

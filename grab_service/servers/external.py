@@ -1,6 +1,5 @@
 """Is a server that was given by its address new enough?"""
 
-import asyncio
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -58,11 +57,12 @@ async def check_postgres(url: str) -> None:
             found = parse_version(await session.fetchval("SHOW server_version"))
         finally:
             await session.close()
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncio.TimeoutError, ValueError) as problem:
+    except (TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as problem:
         raise _unreachable("DATABASE_URL", url, problem, "postgresql://user:password@host:5432/database") from problem
     if found < POSTGRES_MIN:
         raise ServerTooOldError(
-            f"DATABASE_URL ({without_password(url)}) leads to PostgreSQL {dotted(found)}, and PostgreSQL >= {dotted(POSTGRES_MIN)} is needed.",
+            f"DATABASE_URL ({without_password(url)}) leads to PostgreSQL {dotted(found)}, "
+            f"and PostgreSQL >= {dotted(POSTGRES_MIN)} is needed.",
             "Point it at a newer one, or unset it to use the embedded PostgreSQL.",
         )
 

@@ -1,16 +1,17 @@
 """How does a child begin its life: as whom, and bound to whose?
 
-This file is run by its path as a program of its own, between the parent's fork and the server's exec, and needs nothing but the
-standard library. A program in between, and not a function run after fork, because code between fork and exec of a threaded parent
-may deadlock. It keeps its process id through exec, so the pid file it writes is the server's.
+This file is run by its path as a program of its own, between the parent's fork and the server's exec, and needs nothing but
+the standard library. A program in between, and not a function run after fork, because code between fork and exec of a threaded
+parent may deadlock. It keeps its process id through exec, so the pid file it writes is the server's.
 
-The order matters: whoever changes its identity loses the wish to die with its parent (the kernel clears it), so that wish comes last,
-followed by a look whether the parent is still there.
+The order matters: whoever changes its identity loses the wish to die with its parent (the kernel clears it), so that wish comes
+last, followed by a look whether the parent is still there.
 """
 
 import ctypes
 import json
 import os
+import platform
 import pwd
 import signal
 import subprocess
@@ -50,8 +51,8 @@ class Order(TypedDict):
 
 
 def started_at(pid: int) -> str | None:
-    """When the process with this id began, in words that only compare; None if there is none or it is dead and not yet buried."""
-    if sys.platform == "linux":
+    """When the process with this id began, in words that only compare; None if it is dead, buried or not."""
+    if platform.system() == "Linux":
         try:
             stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
         except OSError:
@@ -90,15 +91,16 @@ def enter_user_namespace() -> None:
 def drop_to_nobody() -> None:
     """Become another user for good.
 
-    It keeps the one right to pass closed doors, if root had it here: programs and data may lie under /root, where nobody else gets.
+    It keeps the one right to pass closed doors, if root had it here: programs and data may lie under /root, where nobody else
+    gets.
     """
     other = somebody()
     if other is None:
         raise OSError("no user but root in the list of users")
     _call("prctl", _PR_SET_KEEPCAPS, 1, 0, 0, 0)
     os.setgroups([])
-    os.setresgid(other.pw_gid, other.pw_gid, other.pw_gid)
-    os.setresuid(other.pw_uid, other.pw_uid, other.pw_uid)
+    os.setgid(other.pw_gid)
+    os.setuid(other.pw_uid)
     try:
         _keep_capabilities(1 << _CAP_DAC_OVERRIDE)
         _call("prctl", _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _CAP_DAC_OVERRIDE, 0, 0)
@@ -107,8 +109,8 @@ def drop_to_nobody() -> None:
 
 
 def die_with(parent_pid: int, death_signal: int) -> None:
-    """Ask for a signal at the parent's death (Linux; it is the death of the thread that forked), or end now if that was already."""
-    if sys.platform == "linux":
+    """Ask for a signal at the parent's death (Linux; the death of the thread that forked), or end now if it is dead."""
+    if platform.system() == "Linux":
         _call("prctl", _PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
     if os.getppid() != parent_pid:
         raise OSError(f"the parent, process {parent_pid}, is gone")

@@ -1,8 +1,8 @@
 """Which port does a server listen on, and is it free?
 
-Ports are taken from below the range in which the system finds ports for outgoing connections. A server that is killed and started
-again must find its port free; a client that keeps trying to reach it in the meantime could be given that very port as its own end,
-and even connect to itself.
+Ports are taken from below the range in which the system finds ports for outgoing connections. A server that is killed and
+started again must find its port free; a client that keeps trying to reach it in the meantime could be given that very port as
+its own end, and even connect to itself.
 """
 
 import errno

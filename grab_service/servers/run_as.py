@@ -1,7 +1,7 @@
 """As whom can PostgreSQL run here?
 
-It refuses to run as root. Where we are root (containers, CI, small machines), it runs in a user namespace, where root outside is
-somebody else inside and every file stays reachable; where the system allows no such namespace, as `nobody`.
+It refuses to run as root. Where we are root (containers, CI, small machines), it runs in a user namespace, where root outside
+is somebody else inside and every file stays reachable; where the system allows no such namespace, as `nobody`.
 """
 
 import os

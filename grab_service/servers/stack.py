@@ -1,7 +1,7 @@
 """Which Redis and which PostgreSQL does this run use?
 
-Those it is given by their addresses; for the others it starts its own, with their data under one directory that one run at a time may
-use, and ends them when it ends.
+Those it is given by their addresses; for the others it starts its own, with their data under one directory that one run at a
+time may use, and ends them when it ends.
 """
 
 import fcntl
@@ -21,8 +21,8 @@ FREE_BYTES_MIN: Final = 512 * 1024**2
 class Stack:
     """A Redis and a PostgreSQL to work with: `async with Stack(Path("var")) as stack: ... stack.redis_url ...`.
 
-    Start it from a thread that lives as long as the servers shall: on Linux they die with the thread that started them. It is not
-    bound to an event loop; `start` and `stop` may run in different ones.
+    Start it from a thread that lives as long as the servers shall: on Linux they die with the thread that started them. It is
+    not bound to an event loop; `start` and `stop` may run in different ones.
 
     Args:
         var_dir: where the data of embedded servers go; made if it is not there.
