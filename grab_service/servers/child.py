@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -45,6 +45,7 @@ class ChildSpec:
         stops: signals that end it, kindest first, each with the seconds to wait for it.
         death_signal: what the kernel sends it when we die.
         run_as: as whom it runs.
+        env: variables it gets besides those it inherits.
     """
 
     name: str
@@ -55,6 +56,7 @@ class ChildSpec:
     stops: tuple[tuple[signal.Signals, float], ...]
     death_signal: signal.Signals
     run_as: RunAs = RunAs.SELF
+    env: Mapping[str, str] = field(default_factory=dict)
 
 
 class Child:
@@ -95,7 +97,7 @@ class Child:
                 self._process = subprocess.Popen(
                     [sys.executable, "-I", "-S", launch.__file__, json.dumps(order)],
                     cwd=self.spec.data_dir,
-                    env=environment(os.environ),
+                    env=environment(os.environ) | self.spec.env,
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
