@@ -127,6 +127,7 @@ class ReceiptFile:
     clocks: list[ServerClock] = field(default_factory=list)
     attempts: dict[int, Attempt] = field(default_factory=dict)
     torn: bool = False
+    _ahead_us: tuple[int, int] | None = None
 
     def server_us(self, at_us: int) -> tuple[int, int]:
         """Earliest and latest server time that a moment of this file may have been.
@@ -134,12 +135,17 @@ class ReceiptFile:
         Raises:
             ReceiptsError: the file says nothing of the server's clock.
         """
+        ahead = self._ahead_us or self._read_clocks()
+        return at_us + ahead[0], at_us + ahead[1]
+
+    def _read_clocks(self) -> tuple[int, int]:
         if not self.clocks:
             raise ReceiptsError(f"{self.path}: nothing about the server's clock")
-        return (
-            at_us + min(clock.offset_us - clock.error_us for clock in self.clocks),
-            at_us + max(clock.offset_us + clock.error_us for clock in self.clocks),
+        self._ahead_us = (
+            min(clock.offset_us - clock.error_us for clock in self.clocks),
+            max(clock.offset_us + clock.error_us for clock in self.clocks),
         )
+        return self._ahead_us
 
 
 def find_receipts(places: Iterable[Path]) -> list[Path]:

@@ -7,6 +7,9 @@ from typing import Any
 from loadtest.contract import SOLD_OUT, Meaning
 from loadtest.tally import BUCKET_MS, Tally
 
+# A start this much after the opening is worth a word.
+LATE_MS = 50
+
 
 @dataclass(frozen=True, slots=True)
 class Quantiles:
@@ -88,7 +91,7 @@ class StampedeResult:
         connections: open at the start.
         requests: sent, repeats included.
         sent_per_s_peak: over the busiest 100 ms.
-        cpu_share: processor time of the sending processes over the rush's duration, 1.0 is one core per process.
+        cpu_share: processor time of all sending processes over the duration of the rush; 1.0 is one core.
     """
 
     circumstances: Circumstances
@@ -180,6 +183,9 @@ def summary_lines(result: StampedeResult) -> list[str]:
         f"last win    {_after(result.last_win_after_ms)}",
         f"all heard   {_after(result.all_answered_after_ms)}",
     ]
+    late_ms = said.start_ms - said.opens_at_ms
+    if late_ms > LATE_MS:
+        lines.append(f"started     {late_ms:,.0f} ms after the opening; all moments count from the start")
     lines += [
         f"latency     {name}: p50 {q.p50:,} ms, p99 {q.p99:,} ms, max {q.max:,} ms"
         for name, q in result.latency_ms.items()
