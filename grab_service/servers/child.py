@@ -97,7 +97,7 @@ class Child:
                 self._process = subprocess.Popen(
                     [sys.executable, "-I", "-S", launch.__file__, json.dumps(order)],
                     cwd=self.spec.data_dir,
-                    env=environment(os.environ) | self.spec.env,
+                    env=environment(os.environ) | dict(self.spec.env),
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,

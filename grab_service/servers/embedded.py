@@ -12,6 +12,7 @@ import structlog
 from grab_service.servers import ports
 from grab_service.servers.child import POLL_S, Child, ChildSpec, need_space
 from grab_service.servers.errors import DiskFullError, PortTakenError, ServerDidNotStartError, ServerError
+from grab_service.servers.launch import RunAs
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +46,7 @@ class EmbeddedServer(ABC):
         self._port = port
         self._port_is_fixed = port is not None
         self._free_bytes_min = free_bytes_min
+        self._run_as = RunAs.SELF
         self._child: Child | None = None
 
     @property
@@ -73,13 +75,13 @@ class EmbeddedServer(ABC):
         assert not self.running, f"{self.name} runs already"
         began = time.monotonic()
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        await Child(self._spec(())).settle_previous()
         need_space(self.home, self._free_bytes_min)
         await self._prepare()
         for tries_left in reversed(range(START_TRIES_MAX)):
             if not self._port_is_fixed:
                 self._port = ports.remembered_or_free(self.home / "port")
-            child = self._child = Child(self._spec())
-            await child.settle_previous()
+            child = self._child = Child(self._spec(self._argv()))
             if not ports.is_free(self.port):
                 raise ports.port_taken(self.name, self.port)
             child.start()
@@ -116,13 +118,25 @@ class EmbeddedServer(ABC):
         if self._child is not None:
             self._child.send(sign)
 
+    def _spec(self, argv: tuple[str, ...]) -> ChildSpec:
+        return ChildSpec(
+            name=self.name,
+            argv=argv,
+            data_dir=self.data_dir,
+            log_path=self.log_path,
+            pid_path=self.home / "server.pid",
+            stops=self.stops,
+            death_signal=self.stops[0][0],
+            run_as=self._run_as,
+        )
+
     @abstractmethod
     async def _prepare(self) -> None:
         """Find the program and make the data directory."""
 
     @abstractmethod
-    def _spec(self) -> ChildSpec:
-        """What to start, with the port that is chosen now."""
+    def _argv(self) -> tuple[str, ...]:
+        """What to start, to listen on the port that is chosen now."""
 
     @abstractmethod
     async def _answers(self, child: Child) -> bool:

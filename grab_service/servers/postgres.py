@@ -16,10 +16,9 @@ import asyncpg
 
 from grab_service.servers import ports
 from grab_service.servers.binaries import Binary, dotted, find_postgres, parse_version
-from grab_service.servers.child import Child, ChildSpec, until
+from grab_service.servers.child import Child, until
 from grab_service.servers.embedded import EmbeddedServer, StartAgainError
 from grab_service.servers.errors import ForeignDataError, ServerError
-from grab_service.servers.launch import RunAs
 from grab_service.servers.run_as import give_to, who_may_run_postgres
 
 INITDB_TIMEOUT_S: Final = 120.0
@@ -30,6 +29,7 @@ PASSWORD_FILE: Final = "password.txt"  # noqa: S105 -- where it stands, not what
 _PROBE_TIMEOUT_S: Final = 5.0
 _STATEMENT_TIMEOUT_S: Final = 60.0
 _CONNECTIONS_MAX: Final = 200
+_STOPS_OF_INITDB: Final = ((signal.SIGINT, 10.0), (signal.SIGKILL, 10.0))
 _HAS_BUILTIN_LOCALE: Final = (17,)
 _NOT_YET = (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.ConnectionDoesNotExistError)
 
@@ -62,7 +62,6 @@ class PostgresServer(EmbeddedServer):
         self.database = database
         self._durable = durable
         self._binary: Binary | None = None
-        self._run_as = RunAs.SELF
 
     @property
     def url(self) -> str:
@@ -87,7 +86,7 @@ class PostgresServer(EmbeddedServer):
             )
         await asyncio.to_thread(give_to, self._run_as, self.data_dir)
 
-    def _spec(self) -> ChildSpec:
+    def _argv(self) -> tuple[str, ...]:
         assert self._binary is not None
         settings = {
             "listen_addresses": ports.LOOPBACK,
@@ -100,19 +99,7 @@ class PostgresServer(EmbeddedServer):
         if not self._durable:
             settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
         options = [f"--{name}={value}" for name, value in settings.items()]
-        return self._child_of((str(self._binary.path), "-D", str(self.data_dir), *options), self.data_dir, "server.pid")
-
-    def _child_of(self, argv: tuple[str, ...], folder: Path, pid_file: str) -> ChildSpec:
-        return ChildSpec(
-            name=self.name,
-            argv=argv,
-            data_dir=folder,
-            log_path=self.log_path,
-            pid_path=self.home / pid_file,
-            stops=self.stops,
-            death_signal=signal.SIGINT,
-            run_as=self._run_as,
-        )
+        return str(self._binary.path), "-D", str(self.data_dir), *options
 
     async def _answers(self, child: Child) -> bool:
         try:
@@ -158,9 +145,7 @@ class PostgresServer(EmbeddedServer):
             *(locale if binary.version >= _HAS_BUILTIN_LOCALE else locale[:1]),
             *(() if self._durable else ("--no-sync",)),
         )
-        stops = ((signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0))
-        spec = replace(self._child_of(argv, new, "initdb.pid"), name="initdb", stops=stops, death_signal=signal.SIGTERM)
-        child = Child(spec)
+        child = Child(replace(self._spec(argv), name="initdb", data_dir=new, stops=_STOPS_OF_INITDB))
         try:
             child.start()
             await until(lambda: not child.running, INITDB_TIMEOUT_S)

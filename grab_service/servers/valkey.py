@@ -5,6 +5,7 @@ the log.
 """
 
 import asyncio
+import re
 import secrets
 import signal
 from enum import StrEnum
@@ -20,7 +21,7 @@ from redis.exceptions import TimeoutError as TooSlowError
 
 from grab_service.servers import ports
 from grab_service.servers.binaries import Binary, find_valkey
-from grab_service.servers.child import Child, ChildSpec
+from grab_service.servers.child import Child
 from grab_service.servers.embedded import EmbeddedServer
 from grab_service.servers.errors import BrokenLogError, ServerError
 
@@ -73,20 +74,12 @@ class ValkeyServer(EmbeddedServer):
         self.data_dir.mkdir(mode=0o700, exist_ok=True)
         self._password = _remembered_password(self.home / "password")
 
-    def _spec(self) -> ChildSpec:
+    def _argv(self) -> tuple[str, ...]:
         assert self._binary is not None
         config = self.home / "valkey.conf"
         config.touch(mode=0o600)
         config.write_text("".join(f"{name} {value}\n" for name, value in self._settings().items()), encoding="utf-8")
-        return ChildSpec(
-            name=self.name,
-            argv=(str(self._binary.path), str(config)),
-            data_dir=self.data_dir,
-            log_path=self.log_path,
-            pid_path=self.home / "server.pid",
-            stops=self.stops,
-            death_signal=signal.SIGTERM,
-        )
+        return str(self._binary.path), str(config)
 
     def _settings(self) -> dict[str, object]:
         return {
@@ -127,17 +120,19 @@ class ValkeyServer(EmbeddedServer):
             return bool(info["process_id"] == child.pid)
 
     def _diagnose(self, said: str) -> ServerError | None:
-        if "Bad file format" not in said and "Unexpected end of file" not in said:
+        damaged = re.search(r"Bad file format reading the append only file (\S+):", said)
+        if damaged is None:
             return super()._diagnose(said)
         assert self._binary is not None
-        # The program is also the tool that mends the log, if it is called by that name.
+        # The program is also the tool that mends the log, if it is called by that name. It is given the one damaged file and
+        # not the manifest: that of Valkey 9 takes its own base files for damaged (valkey-io/valkey#4739).
         tool = self.home / f"{self._binary.kind}-check-aof"
         tool.unlink(missing_ok=True)
         tool.symlink_to(self._binary.path)
         aof = self.data_dir / "appendonlydir"
         return BrokenLogError(
             f"The log of Valkey in {aof} is damaged before its end (a torn end alone it mends itself).",
-            f"Keep a copy (`cp -a {aof} {aof}.kept`), cut it at the damage (`{tool} --fix {aof}/appendonly.aof.manifest`), "
+            f"Keep a copy (`cp -a {aof} {aof}.kept`), cut it at the damage (`{tool} --fix {aof / damaged.group(1)}`), "
             "start again, and let `grab audit` compare it with PostgreSQL, which keeps what was drained. "
             f"{self.log_path} has the details.",
         )

@@ -1,0 +1,186 @@
+"""Do the embedded servers live as long as their parent, and not a moment longer?"""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import asyncpg
+import pytest
+from redis.asyncio import Redis
+
+from grab_service.servers import run_as
+from grab_service.servers.child import previous_pid, until
+from grab_service.servers.embedded import EmbeddedServer
+from grab_service.servers.launch import RunAs, started_at
+from grab_service.servers.postgres import PostgresServer
+from grab_service.servers.stack import Stack
+from grab_service.servers.valkey import ValkeyServer
+
+CHECKOUT = Path(__file__).parents[2]
+
+PARENT = """
+import asyncio, sys
+from pathlib import Path
+from grab_service.servers.stack import Stack
+
+async def main():
+    async with Stack(Path(sys.argv[1])) as stack:
+        print("pids", stack.redis.pid, stack.postgres.pid, flush=True)
+        await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+def start_parent(var_dir: Path) -> tuple[subprocess.Popen[str], list[int]]:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(var_dir)], stdout=subprocess.PIPE, text=True, cwd=CHECKOUT, start_new_session=True
+    )
+    assert parent.stdout is not None
+    with parent.stdout:
+        for line in parent.stdout:
+            if line.startswith("pids"):
+                return parent, [int(pid) for pid in line.split()[1:]]
+    raise AssertionError("the parent ended before its servers were ready")
+
+
+async def gone(pids: list[int]) -> bool:
+    return await until(lambda: all(started_at(pid) is None for pid in pids), 15)
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT, signal.SIGHUP], ids=lambda sign: sign.name)
+async def test_no_server_outlives_its_parent_and_the_next_start_works(tmp_path: Path, sign: signal.Signals) -> None:
+    parent, pids = await asyncio.to_thread(start_parent, tmp_path)
+    os.killpg(parent.pid, sign)  # as a terminal does: to everybody in the group
+    await asyncio.to_thread(parent.wait, 30)
+    assert await gone(pids)
+    async with Stack(tmp_path) as stack:
+        assert stack.redis.running
+        assert stack.postgres.running
+
+
+async def test_the_next_start_need_not_wait_for_the_last_servers_to_end(tmp_path: Path) -> None:
+    parent, pids = await asyncio.to_thread(start_parent, tmp_path)
+    parent.kill()
+    await asyncio.to_thread(parent.wait, 30)
+    async with Stack(tmp_path) as stack:
+        assert stack.redis.pid not in pids
+        assert stack.postgres.pid not in pids
+        assert await gone(pids)
+
+
+async def written_to_valkey(server: ValkeyServer) -> bytes | None:
+    async with Redis.from_url(server.url) as client:
+        before = await client.getset("kept", "yes")
+    assert not isinstance(before, str)
+    return before
+
+
+async def written_to_postgres(server: PostgresServer) -> bytes | None:
+    session = await asyncpg.connect(server.url)
+    try:
+        kept = await session.fetchval("SELECT to_regclass('kept')")
+        await session.execute("CREATE TABLE IF NOT EXISTS kept ()")
+    finally:
+        await session.close()
+    return b"yes" if kept else None
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+async def test_valkey_keeps_its_address_and_what_was_written(tmp_path: Path, end: str) -> None:
+    server = ValkeyServer(tmp_path / "valkey")
+    await server.start()
+    url = server.url
+    assert await written_to_valkey(server) is None
+    await getattr(server, end)()
+    assert not server.running
+    await server.start()
+    try:
+        assert server.url == url
+        assert await written_to_valkey(server) == b"yes"
+    finally:
+        await server.stop()
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+async def test_postgres_keeps_its_address_and_what_was_written(tmp_path: Path, end: str) -> None:
+    server = PostgresServer(tmp_path / "postgres")
+    await server.start()
+    url = server.url
+    assert await written_to_postgres(server) is None
+    await getattr(server, end)()
+    assert not server.running
+    await server.start()
+    try:
+        assert server.url == url
+        assert await written_to_postgres(server) == b"yes"
+    finally:
+        await server.stop()
+
+
+@pytest.mark.parametrize("kind", [ValkeyServer, PostgresServer])
+async def test_a_server_of_an_earlier_run_is_ended_before_the_next_starts(
+    tmp_path: Path, kind: Callable[[Path], EmbeddedServer]
+) -> None:
+    earlier, later = kind(tmp_path / "home"), kind(tmp_path / "home")
+    await earlier.start()
+    earlier.send(signal.SIGSTOP)  # it does not even listen
+    await later.start()
+    try:
+        assert not earlier.running
+        assert later.port == earlier.port
+    finally:
+        await later.stop()
+
+
+async def test_a_stranger_with_the_number_of_an_earlier_server_is_left_alone(tmp_path: Path) -> None:
+    server = ValkeyServer(tmp_path / "valkey")
+    await server.start()
+    mark = server._spec(())
+    assert previous_pid(mark) == server.pid
+    await server.stop()
+    with subprocess.Popen(["sleep", "60"]) as stranger:  # noqa: ASYNC220 -- starts at once
+        try:
+            for began in ("1", started_at(stranger.pid)):  # another process; one like it that works elsewhere
+                mark.pid_path.write_text(f"{stranger.pid} {began}\n")
+                await server.start()
+                await server.stop()
+            assert stranger.poll() is None
+        finally:
+            stranger.kill()
+
+
+async def test_ctrl_c_in_the_terminal_reaches_the_parent_and_not_its_servers(valkey_server: ValkeyServer) -> None:
+    assert os.getpgid(valkey_server.pid) != os.getpgid(0)
+
+
+@pytest.mark.parametrize("who", [RunAs.SELF] if os.geteuid() else [RunAs.USER_NAMESPACE, RunAs.NOBODY])
+async def test_postgres_runs_behind_closed_doors_whoever_we_are(
+    tmp_path: Path, who: RunAs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("grab_service.servers.postgres.who_may_run_postgres", lambda: who)
+    closed = tmp_path / "a door that is closed 门"
+    closed.mkdir(mode=0o700)
+    server = PostgresServer(closed / "postgres", durable=False)
+    await server.start()
+    try:
+        assert await written_to_postgres(server) is None
+        assert server.data_dir.stat().st_uid == (65534 if who == RunAs.NOBODY else os.geteuid())
+    finally:
+        await server.stop()
+    assert run_as.who_may_run_postgres() in RunAs
+
+
+async def test_a_server_that_does_not_answer_any_more_can_be_ended(tmp_path: Path) -> None:
+    server = PostgresServer(tmp_path / "postgres", durable=False)
+    await server.start()
+    server.send(signal.SIGSTOP)
+    began = time.monotonic()
+    await server.stop()
+    assert not server.running
+    assert time.monotonic() - began < 10
