@@ -1,0 +1,157 @@
+"""How do the service and the ledger run as children of one command, as they would run on a machine of their own?"""
+
+import asyncio
+import secrets
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Self
+
+import httpx
+
+import grab_service
+from grab_service.servers.child import Child, ChildSpec
+from grab_service.servers.ports import is_free, port_taken
+from grab_service.settings import Settings
+
+READY_TIMEOUT_S: Final = 30.0
+POLL_S: Final = 0.05
+STOPS: Final = ((signal.SIGTERM, 15.0), (signal.SIGKILL, 5.0))
+
+
+def remembered_secret(var_dir: Path) -> str:
+    """The secret that signs passes, made at the first run and kept readable for its owner alone."""
+    path = var_dir / "pass-secret"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_hex(32), encoding="ascii")
+    return path.read_text(encoding="ascii").strip()
+
+
+class Program:
+    """One of our own programs as a child process; its log is `<var>/logs/<name>.log`."""
+
+    def __init__(self, name: str, arguments: tuple[str, ...], var_dir: Path, env: Mapping[str, str]) -> None:
+        home = var_dir / "run" / name
+        home.mkdir(parents=True, exist_ok=True)
+        (var_dir / "logs").mkdir(parents=True, exist_ok=True)
+        checkout = str(Path(grab_service.__file__).parents[1])
+        self._child = Child(
+            ChildSpec(
+                name=name,
+                argv=(sys.executable, *arguments),
+                data_dir=home,
+                log_path=var_dir / "logs" / f"{name}.log",
+                pid_path=home / "pid",
+                stops=STOPS,
+                death_signal=signal.SIGTERM,
+                env={"PYTHONPATH": checkout, **env},
+            )
+        )
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    @property
+    def running(self) -> bool:
+        return self._child.running
+
+    async def start(self) -> None:
+        """Start it, after an earlier one that is still alive has been ended."""
+        await self._child.settle_previous()
+        self._child.start()
+
+    async def stop(self) -> None:
+        """End it, kindly first."""
+        await self._child.stop()
+
+    async def kill(self) -> None:
+        """End it as a crash would."""
+        await self._child.kill()
+
+    def said(self) -> str:
+        """The end of its log."""
+        return self._child.said()
+
+    def not_started(self, why: str) -> Exception:
+        """The error for a start that failed."""
+        return self._child.not_started(why)
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The settings as the environment that a child reads them from."""
+    pairs = ",".join(f"{kid}:{secret.get_secret_value()}" for kid, secret in settings.secrets.items())
+    return {
+        "REDIS_URL": settings.redis_url,
+        "DATABASE_URL": settings.database_url,
+        "GRAB_CELL": settings.cell,
+        "GRAB_SECRETS": pairs,
+        "GRAB_DEV": "1" if settings.dev else "0",
+        "GRAB_HOST": settings.host,
+        "GRAB_PORT": str(settings.port),
+        "GRAB_WORKERS": str(settings.workers),
+    }
+
+
+class Programs:
+    """The API and the ledger: `async with Programs(settings, var_dir) as programs: …`."""
+
+    def __init__(self, settings: Settings, var_dir: Path) -> None:
+        env = environment_of(settings)
+        self._settings = settings
+        self.api = Program("api", ("-m", "grab_service.cli.main", "serve"), var_dir, env)
+        self.ledger = Program("ledger", ("-m", "reconcile", "run"), var_dir, env)
+        self.url = f"http://{settings.host}:{settings.port}"
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.start()
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Start both and wait until the service says that it is ready.
+
+        Raises:
+            ServerError: the port is taken, or one of them does not come up.
+        """
+        if not is_free(self._settings.port):
+            raise port_taken("the service", self._settings.port)
+        await self.ledger.start()
+        await self.api.start()
+        await self.wait_ready()
+
+    async def stop(self) -> None:
+        """End both; the ledger last, so that it drains what the service still granted."""
+        for program in (self.api, self.ledger):
+            if program.running:
+                await program.stop()
+
+    async def wait_ready(self) -> None:
+        """Wait until `/readyz` answers 200."""
+        said = "nothing"
+        async with httpx.AsyncClient(base_url=self.url, timeout=2) as client, asyncio.timeout(READY_TIMEOUT_S):
+            try:
+                while True:
+                    for program in (self.ledger, self.api):
+                        if not program.running:
+                            raise program.not_started("ended at once")
+                    try:
+                        answer = await client.get("/readyz")
+                    except httpx.TransportError as error:
+                        said = repr(error)
+                    else:
+                        if answer.status_code == 200:
+                            return
+                        said = answer.text
+                    await asyncio.sleep(POLL_S)
+            except asyncio.CancelledError:
+                raise self.api.not_started(f"is not ready after {READY_TIMEOUT_S:.0f} s; /readyz says {said}") from None

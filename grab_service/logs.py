@@ -1,0 +1,27 @@
+"""How does the project log? Events by a static name with fields, as JSON lines; readable lines on a terminal.
+
+One line a batch or surprise, never one a grab. No names, passes or codes.
+"""
+
+import logging
+import sys
+
+import structlog
+
+
+def configure_logs() -> None:
+    """Set up structlog for this process; to standard error."""
+    renderer: structlog.typing.Processor
+    renderer = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
