@@ -1,0 +1,33 @@
+"""What may a test of the rules ask for: a cell of its own with the rules loaded, and a connection past them."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+
+from grab_service.cell.connect import connect
+from grab_service.cell.scripts import ScriptSources
+from grab_service.cell.store import Cell
+from tests.lua.cells import arm
+
+
+@pytest.fixture(scope="session")
+def sources() -> ScriptSources:
+    return ScriptSources.read()
+
+
+@pytest.fixture
+async def raw(valkey_url: str) -> AsyncIterator[Redis]:
+    """A connection past the rules, to look and to plant."""
+    async with Redis.from_url(valkey_url, protocol=2) as client:
+        yield client
+
+
+@pytest.fixture
+async def armed_cell(valkey_url: str, cell_name: str, sources: ScriptSources, raw: Redis) -> AsyncIterator[Cell]:
+    await arm(raw, cell_name, sources)
+    client = connect(valkey_url, connections_max=4, timeout_s=5)
+    yield Cell(client, cell_name, sources)
+    await client.aclose()
+    names = [name async for name in raw.scan_iter(match=f"grab:{{{cell_name}}}:*", count=1000)]
+    await raw.unlink(*names)

@@ -1,0 +1,95 @@
+"""Is every Lua command held to its header? And would each check notice?"""
+
+import pytest
+from redis.asyncio import Redis
+
+from grab_service.cell.scripts import GRAB, ScriptSources
+from grab_service.vocabulary.outcomes import Outcome
+from tests.lua.headers import CHECKS, READS, WRITES, Command, faults_of
+
+NAMES = sorted(ScriptSources.read().by_name)
+
+# (which check must find it, in which file, what is written there, what is written instead)
+DRIFT = [
+    ("shape", "grab", "#!lua\n", "-- grab\n"),
+    ("shape", "tail", "--[[", "--"),
+    ("sections", "tail", "  tail: what", "  tale: what"),
+    ("sections", "set_state", "Clock: ", "Time: "),
+    ("sections", "set_state", "Cost: O(1).", ""),
+    ("sections", "load_codes", "Writes: all", "Writing: all"),
+    ("sections", "load_codes", "\n  Returns {", "\n  Answers {"),
+    ("sections", "return_unit", "the first that applies:", "one of:"),
+    ("keys", "set_state", "  KEYS[3] log       stream  one {type=state_set} per change\n", ""),
+    ("keys", "set_state", "redis.call('XADD', KEYS[3]", "redis.call('XADD', KEYS[4]"),
+    ("keys", "return_unit", "KEYS[5] returns   hash", "KEYS[5] returns   zset"),
+    ("keys", "return_unit", "KEYS[6] codes     list ", "KEYS[6] codes          "),
+    ("keys", "snapshot", "KEYS[2..]  ", "KEYS[2]  "),
+    ("keys", "grab", "KEYS[7] codes", "KEYS[10] codes"),
+    ("arguments", "set_state", "ARGV[3] action", "ARGV[4] action"),
+    ("arguments", "set_state", "TARGETS[ARGV[3]]", "TARGETS[ARGV[2]]"),
+    ("arguments", "grab", "ARGV[5..] triples", "ARGV[5] triples"),
+    ("arguments", "read_claims", "     ARGV[2] member_id", ""),
+    ("outcomes", "set_state", "    wrong_state  ", "    bad_state  "),
+    ("outcomes", "set_state", "{'already', cell[2], state}", "{'same', cell[2], state}"),
+    ("outcomes", "grab", "    paused\n", ""),
+    ("outcomes", "grab", "answer = 'sold_out'", "answer = 'gone'"),
+    ("outcomes", "publish_campaign", "'already' or 'published_before'", "'already' or 'other'"),
+    ("outcomes", "publish_campaign", "    too_few_codes TAB loaded TAB total\n", ""),
+    ("outcomes", "tail", "    tailed   ", "    went_back   "),
+    ("clock", "grab", "local time = redis.call('TIME')", "local time = redis.call('TIME') redis.call('TIME')"),
+    ("clock", "grab", "Clock: Redis TIME, read once.", "Clock: none."),
+    ("clock", "read_claims", "Clock: none.", "Clock: Redis TIME, read once."),
+    ("clock", "read_claims", "Clock: none.", "Clock: the caller's."),
+    ("writes", "tail", "flags=no-writes", "flags=allow-stale"),
+    ("writes", "tail", "local entries = {}", "local entries = {} redis.call('HSET', KEYS[1], 'seen', ARGV[2])"),
+    ("writes", "tail", "Writes: none.", "Writes: all after the last refusal, the log first."),
+    ("writes", "set_state", "#!lua\n", "#!lua flags=no-writes\n"),
+    ("writes", "set_state", "the log first.", "in no order."),
+    ("writes", "set_state", "redis.call('HSET', KEYS[2]", "redis.call('HSETNX', KEYS[2]"),
+    ("writes", "set_state", "redis.call('HSET', KEYS[2]", "local call = redis.call; call('HSET', KEYS[2]"),
+    ("order", "set_state", "local facts =", "redis.call('HSET', KEYS[1], 'asked', '1') local facts ="),
+    ("order", "load_codes", "redis.call('LLEN', KEYS[3])", ""),
+    ("order", "return_unit", "redis.call('ZSCORE', KEYS[4], unit_no)", ""),
+    ("order", "set_state", "return {'state_set'", "if target == 'x' then return {'wrong_state'} end return {'state_set'"),
+    ("order", "grab", "  if reused_units > 0 then", "  redis.call('HGET', KEYS[1], 'seq') if reused_units > 0 then"),
+    ("order", "publish_members", "if #fields > 0 then", "assert(#fields > 0) if #fields > 0 then"),
+    ("order", "grab", "  answers[4] = last_seq", "  redis.call('XADD', KEYS[9], '*') answers[4] = last_seq"),
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_command_is_what_its_header_says(name: str, sources: ScriptSources) -> None:
+    assert faults_of(name, sources.by_name[name]) == {}
+
+
+@pytest.mark.parametrize(("check", "name", "written", "instead"), DRIFT)
+def test_a_header_that_drifts_from_its_code_is_noticed(
+    check: str, name: str, written: str, instead: str, sources: ScriptSources
+) -> None:
+    source = sources.by_name[name]
+    assert source.count(written) == 1, "the drift is not about this file any more"
+    assert check in faults_of(name, source.replace(written, instead))
+
+
+def test_every_check_has_a_drift_that_it_notices() -> None:
+    assert {check for check, *_ in DRIFT} == {"shape", *(check.__name__ for check in CHECKS)}
+
+
+def test_the_outcomes_of_a_grab_stand_in_the_order_that_python_knows(sources: ScriptSources) -> None:
+    grab = Command.parse(GRAB, sources.by_name[GRAB])
+    assert grab is not None
+    assert grab.outcomes == [outcome.value for outcome in Outcome]
+    assert grab.envelopes == {"went_back", "decided"}
+
+
+async def test_which_commands_write_is_what_the_server_says(raw: Redis) -> None:
+    for names, flag in ((READS, "readonly"), (WRITES, "write")):
+        told = await raw.execute_command("COMMAND", "INFO", *(names - {"TIME"}))  # TIME touches no key, so it is neither
+        known = told if isinstance(told, dict) else {entry[0].decode(): {"flags": entry[2]} for entry in told}
+        for name, facts in known.items():
+            assert flag in {str(word.decode() if isinstance(word, bytes) else word) for word in facts["flags"]}, name
+
+
+async def test_every_command_compiles_and_is_forgotten_by_name_only(raw: Redis, sources: ScriptSources) -> None:
+    shas = {await raw.script_load(source) for source in sources.bake("0123456789abcdef").values()}
+    assert len(shas) == len(NAMES)
