@@ -6,18 +6,19 @@ that is due and finds a free connection is written to the receipts with one writ
 """
 
 import asyncio
-import contextlib
 import heapq
 import random
 import time
-from collections import Counter, defaultdict, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from loadtest.connection import IDLE, GrabConnection
-from loadtest.contract import SOLD_OUT, UNREADABLE, Meaning, Problem, meaning_of, read_problem
+from loadtest.contract import Problem
 from loadtest.crowd import Member
-from loadtest.receipts import ReceiptBook, one_line
+from loadtest.notes import Notes
+from loadtest.pool import Pool
+from loadtest.receipts import ReceiptBook
 from loadtest.tally import Tally, bucket_of
 from loadtest.wire import Answer, header
 
@@ -27,34 +28,11 @@ BURST_MAX = 256
 TICK_S = 0.001
 SWEEP_S = 0.05
 
+RETRY_AFTER_MIN_S = 0.02
 RETRY_AFTER_MAX_S = 5.0
 RETRY_AFTER_DEFAULT_S = 0.2
 LOSS_PAUSE_S = 0.02
 LOSS_PAUSE_MAX_S = 1.0
-CONNECT_AT_ONCE = 128
-CONNECT_TIMEOUT_S = 5.0
-
-# Problem bodies repeat; remembering some saves reading them again.
-_VERDICTS_MAX = 512
-
-
-@dataclass(frozen=True, slots=True)
-class _Verdict:
-    """What an answer means.
-
-    Attributes:
-        status: of the answer.
-        name: of the outcome, or of the reason to ask again.
-        line_end: of its receipt.
-        tasks: where taps are gathered that got it as their final answer; None if it is not final.
-        problem: as read.
-    """
-
-    status: int
-    name: str
-    line_end: bytes
-    tasks: list[int] | None
-    problem: Problem | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,96 +68,39 @@ class Rush:
     def __init__(self, plan: RushPlan, book: ReceiptBook) -> None:
         self._plan = plan
         self._book = book
-        self._tally = Tally()
+        self._pool = Pool(plan.host, plan.port, plan.connections, self._wake)
+        self._notes = Notes(len(plan.crowd))
         self._members = [member.member_id for member in plan.crowd]
         self._unanswered = len(plan.crowd)
-        # What the tally is made of afterwards: the rush itself only takes notes.
-        self._answered_ns = [0] * len(plan.crowd)
-        self._outcomes: defaultdict[str, list[int]] = defaultdict(list)
-        self._broken: defaultdict[str, list[int]] = defaultdict(list)
-        self._first_sendings: list[tuple[int, int, int]] = []
-        self._losses: Counter[int] = Counter()
         self._next_task = 0
         self._again: list[tuple[int, int]] = []
-        self._idle: deque[GrabConnection] = deque()
-        self._open: set[GrabConnection] = set()
+        self._repeats: Counter[int] = Counter()
         self._lines: list[bytes] = []
         self._receipt_no = 0
         self._start_ns = 0
         self._running = False
         self._tick_queued = False
         self._timer: asyncio.TimerHandle | None = None
-        self._verdicts: dict[bytes, _Verdict] = {}
-        self._reconnects: set[asyncio.Task[None]] = set()
-        self._connect_gate = asyncio.Semaphore(CONNECT_AT_ONCE)
-        self._connected = asyncio.Event()
         self._over = asyncio.Event()
         self._stop_reason = "deadline"
         self._broken_by: OSError | None = None
 
-    def progress(self) -> dict[str, int]:
-        """What a live line shows."""
-        return {
-            "answered": len(self._members) - self._unanswered,
-            "won": len(self._outcomes.get(Meaning.WON, ())),
-            "retries": self._tally.retries.total(),
-            "errors": sum(len(tasks) for tasks in self._broken.values()),
-            "connections": len(self._open),
-        }
-
-    # -- connections ---------------------------------------------------------------------------------------------
-
     async def connect(self, patience_s: float) -> int:
-        """Open the connections, a bounded number at once.
+        """Open the connections; returns how many are open when all are, or when patience ends."""
+        return await self._pool.fill(self, patience_s)
 
-        Returns:
-            How many are open when all are, or when patience ends; the others are tried again during the rush.
-        """
-        for _ in range(self._plan.connections):
-            self._reconnect(0.0)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(patience_s):
-                await self._connected.wait()
-        return len(self._open)
-
-    def _reconnect(self, pause_s: float) -> None:
-        task = asyncio.get_running_loop().create_task(self._open_one(pause_s))
-        self._reconnects.add(task)
-        task.add_done_callback(self._reconnects.discard)
-
-    async def _open_one(self, pause_s: float) -> None:
-        loop = asyncio.get_running_loop()
-        while not self._over.is_set():
-            if pause_s:
-                await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
-            try:
-                async with self._connect_gate, asyncio.timeout(CONNECT_TIMEOUT_S):
-                    _, connection = await loop.create_connection(lambda: GrabConnection(self), self._plan.host, self._plan.port)
-            except OSError:  # TimeoutError is one
-                pause_s = min(LOSS_PAUSE_MAX_S, max(LOSS_PAUSE_S, pause_s * 2))
-                continue
-            if not connection.closed:  # else on_gone has seen to it
-                self._open.add(connection)
-                self._idle.append(connection)
-                if len(self._open) == self._plan.connections:
-                    self._connected.set()
-                self._wake()
-            return
-
-    # -- the rush ------------------------------------------------------------------------------------------------
-
-    async def run(self, start_ns: int, on_progress: Callable[[], None] | None = None) -> Tally:
+    async def run(self, start_ns: int, on_progress: Callable[[dict[str, int]], None]) -> Tally:
         """Send everybody's tap and wait for all answers, the deadline, or `stop`.
 
         Args:
             start_ns: the opening, on the monotonic clock; the taps' offsets count from there.
-            on_progress: called every few ticks of the sweep, about four times a second.
+            on_progress: called about four times a second with a few counts.
 
         Raises:
             OSError: the receipts could not be written; nothing was sent without one.
         """
         self._start_ns = start_ns
-        self._tally.connections = len(self._open)
+        connections = len(self._pool.open)
         self._running = True
         cpu_before, began_ns = time.process_time(), time.monotonic_ns()
         sweeper = asyncio.get_running_loop().create_task(self._sweep(on_progress))
@@ -188,17 +109,19 @@ class Rush:
             await self._over.wait()
         except asyncio.CancelledError:
             self.stop("interrupted")
-        finally:
-            self._running = False
-            sweeper.cancel()
-        self._finish()
-        self._tally.cpu_s = time.process_time() - cpu_before
-        self._tally.wall_s = (time.monotonic_ns() - began_ns) / 1e9
-        await asyncio.sleep(0)
+        self._running = False
+        sweeper.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._pool.close()
+        self._flush_or_stop()
+        cpu_s, wall_s = time.process_time() - cpu_before, (time.monotonic_ns() - began_ns) / 1e9
+        await asyncio.sleep(0)  # lets the connections close
         if self._broken_by is not None:
             raise self._broken_by
-        self._count()
-        return self._tally
+        tally = self._notes.count(self._plan.offsets_ns, start_ns, self._unanswered, self._stop_reason)
+        tally.connections, tally.cpu_s, tally.wall_s = connections, cpu_s, wall_s
+        return tally
 
     def stop(self, reason: str) -> None:
         """End the rush; whoever has no final answer becomes an error of that reason."""
@@ -206,63 +129,7 @@ class Rush:
             self._stop_reason = reason
             self._over.set()
 
-    def _finish(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        for task in list(self._reconnects):
-            task.cancel()
-        for connection in list(self._open):
-            if connection.task != IDLE:
-                connection.abort("given-up")
-            else:
-                connection.close()
-        try:
-            self._flush()
-        except OSError as error:
-            self._broken_by = self._broken_by or error
-
-    def _count(self) -> None:
-        """Make the tally of the notes."""
-        tally, offsets, start_ns = self._tally, self._plan.offsets_ns, self._start_ns
-        for first, end, at_ns in self._first_sendings:
-            tally.send_delay_us.extend((at_ns - start_ns - offsets[task]) // 1000 for task in range(first, end))
-        for name, tasks in self._outcomes.items():
-            after_us = [(self._answered_ns[task] - start_ns) // 1000 for task in tasks]
-            tally.latency_us[name] = [at - offsets[task] // 1000 for at, task in zip(after_us, tasks, strict=True)]
-            buckets = Counter(map(bucket_of, after_us))
-            tally.answers += buckets
-            if not after_us:
-                continue
-            tally.last_final_us = max(after_us) if tally.last_final_us is None else max(tally.last_final_us, *after_us)
-            if name == Meaning.WON:
-                tally.grants = buckets
-                tally.last_win_us = max(after_us)
-            elif name == SOLD_OUT:
-                tally.first_sold_out_us = min(after_us)
-        for name, tasks in self._broken.items():
-            tally.answers += Counter(self._bucket(self._answered_ns[task]) for task in tasks)
-            tally.errors[name] += len(tasks)
-        if self._unanswered:
-            tally.errors[self._stop_reason] += self._unanswered
-
-    async def _sweep(self, on_progress: Callable[[], None] | None) -> None:
-        """Look after what no event announces: answers that do not come, the deadline, progress."""
-        timeout_ns = int(self._plan.answer_timeout_s * 1e9)
-        deadline_ns = self._start_ns + int(self._plan.deadline_s * 1e9)
-        turn = 0
-        while True:
-            await asyncio.sleep(SWEEP_S)
-            now_ns = time.monotonic_ns()
-            if now_ns > deadline_ns:
-                self.stop("deadline")
-                return
-            late_ns = now_ns - timeout_ns
-            for connection in list(self._open):
-                if connection.task != IDLE and connection.sent_at_ns < late_ns:
-                    connection.abort("answer-timeout")
-            turn += 1
-            if on_progress is not None and turn % 5 == 0:
-                on_progress()
+    # -- sending -------------------------------------------------------------------------------------------------
 
     def _wake(self) -> None:
         if self._running and not self._tick_queued:
@@ -276,20 +143,16 @@ class Rush:
             return
         now_ns = time.monotonic_ns()
         batch, next_ns = self._take_due(now_ns)
-        try:
-            self._flush()
-        except OSError as error:
-            self._broken_by = error
-            self.stop("receipts-not-written")
+        if not self._flush_or_stop():
             return
         requests = self._plan.requests
         for connection, task, receipt_no in batch:
             connection.send(requests[task], task, receipt_no, now_ns)
         if batch:
-            self._tally.sent[self._bucket(now_ns)] += len(batch)
+            self._notes.sent[self._bucket(now_ns)] += len(batch)
         if len(batch) == BURST_MAX:
             self._wake()
-        elif next_ns is not None and self._idle:
+        elif next_ns is not None and self._pool.idle:
             self._sleep_until(next_ns, now_ns)
 
     def _take_due(self, now_ns: int) -> tuple[list[tuple[GrabConnection, int, int]], int | None]:
@@ -298,8 +161,9 @@ class Rush:
         Returns:
             Who carries what under which number; and when the next tap is due, None if none is waiting.
         """
-        idle, again, offsets, members, lines = self._idle, self._again, self._plan.offsets_ns, self._members, self._lines
-        start_ns, first, fresh_end, receipt_no = self._start_ns, self._next_task, len(self._members), self._receipt_no
+        idle, again, offsets, members = self._pool.idle, self._again, self._plan.offsets_ns, self._members
+        start_ns, first, fresh_end = self._start_ns, self._next_task, len(self._members)
+        lines, receipt_no = self._lines, self._receipt_no
         at_us = b"%d\n" % ((now_ns + self._plan.anchor_ns) // 1000)
         batch: list[tuple[GrabConnection, int, int]] = []
         fresh = first
@@ -317,14 +181,14 @@ class Rush:
             receipt_no += 1
             if repeat:
                 task = heapq.heappop(again)[1]
-                lines.append(b"S\t%d\t%b\t%d\t%b" % (receipt_no, members[task], self._losses[task] + 1, at_us))
+                lines.append(b"S\t%d\t%b\t%d\t%b" % (receipt_no, members[task], self._repeats[task] + 1, at_us))
             else:
                 task = fresh
                 fresh += 1
                 lines.append(b"S\t%d\t%b\t1\t%b" % (receipt_no, members[task], at_us))
             batch.append((connection, task, receipt_no))
         if fresh > first:
-            self._first_sendings.append((first, fresh, now_ns))
+            self._notes.sendings.append((first, fresh, now_ns))
         self._next_task = fresh
         self._receipt_no = receipt_no
         return batch, next_ns
@@ -335,10 +199,45 @@ class Rush:
         wait_s = max(TICK_S, (due_ns - now_ns) / 1e9)
         self._timer = asyncio.get_running_loop().call_later(wait_s, self._wake)
 
-    def _flush(self) -> None:
+    def _flush_or_stop(self) -> bool:
+        """Write the lines; a rush whose receipts cannot be written ends."""
         if self._lines:
             lines, self._lines = self._lines, []
-            self._book.append(lines)
+            try:
+                self._book.append(lines)
+            except OSError as error:
+                self._broken_by = error
+                self.stop("receipts-not-written")
+                return False
+        return True
+
+    async def _sweep(self, on_progress: Callable[[dict[str, int]], None]) -> None:
+        """Look after what no event announces: answers that do not come, the deadline, progress."""
+        timeout_ns = int(self._plan.answer_timeout_s * 1e9)
+        deadline_ns = self._start_ns + int(self._plan.deadline_s * 1e9)
+        turn = 0
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            now_ns = time.monotonic_ns()
+            if now_ns > deadline_ns:
+                self.stop("deadline")
+                return
+            late_ns = now_ns - timeout_ns
+            for connection in list(self._pool.open):
+                if connection.task != IDLE and connection.sent_at_ns < late_ns:
+                    connection.abort("answer-timeout")
+            turn += 1
+            if turn % 5 == 0:
+                on_progress(self._progress())
+
+    def _progress(self) -> dict[str, int]:
+        return {
+            "answered": len(self._members) - self._unanswered,
+            "won": self._notes.won,
+            "retries": self._notes.retries.total(),
+            "errors": self._notes.broken,
+            "connections": len(self._pool.open),
+        }
 
     # -- what connections tell -----------------------------------------------------------------------------------
 
@@ -350,18 +249,16 @@ class Rush:
         if answer.closes:
             connection.close()
         else:
-            self._idle.append(connection)
-        verdict = self._verdicts.get(answer.body)
-        if verdict is None or verdict.status != answer.status:
-            verdict = self._judge(answer)
+            self._pool.idle.append(connection)
+        verdict = self._notes.judge(answer)
         at_us = (now_ns + self._plan.anchor_ns) // 1000
         self._lines.append(b"A\t%d\t%d%b" % (connection.receipt_no, at_us, verdict.line_end))
         if verdict.tasks is None:
-            self._tally.answers[self._bucket(now_ns)] += 1
-            self._retry(task, now_ns + self._pause_ns(answer, verdict.problem), verdict.name)
+            self._notes.answers[self._bucket(now_ns)] += 1
+            self._retry(task, now_ns + _pause_ns(answer, verdict.problem), verdict.name)
         else:
             verdict.tasks.append(task)
-            self._answered_ns[task] = now_ns
+            self._notes.answered_ns[task] = now_ns
             self._unanswered -= 1
             if self._unanswered == 0:
                 self._over.set()
@@ -374,55 +271,30 @@ class Rush:
         at_us = (now_ns + self._plan.anchor_ns) // 1000
         self._lines.append(b"L\t%d\t%d\t%b\n" % (connection.receipt_no, at_us, reason.encode("ascii")))
         if self._running:
-            pause_s = min(LOSS_PAUSE_MAX_S, LOSS_PAUSE_S * 2 ** min(10, self._losses[connection.task]))
+            pause_s = min(LOSS_PAUSE_MAX_S, LOSS_PAUSE_S * 2 ** min(10, self._repeats[connection.task]))
             self._retry(connection.task, now_ns + int(pause_s * random.uniform(1.0, 2.0) * 1e9), reason)
 
     def on_gone(self, connection: GrabConnection) -> None:
         """Replace a connection that is gone."""
-        self._open.discard(connection)
-        if not self._over.is_set():
-            # A server that accepts and drops at once is not hammered.
-            self._reconnect(LOSS_PAUSE_S if connection.useful else LOSS_PAUSE_MAX_S)
+        self._pool.replace(connection, self)
 
     def _retry(self, task: int, due_ns: int, reason: str) -> None:
-        self._losses[task] += 1
-        self._tally.retries[reason] += 1
+        self._repeats[task] += 1
+        self._notes.retries[reason] += 1
         heapq.heappush(self._again, (due_ns, task))
         self._wake()
-
-    def _judge(self, answer: Answer) -> _Verdict:
-        """Read an answer not seen before, and remember what it means if others may hear the same."""
-        status = answer.status
-        if 200 <= status < 300:
-            meaning = meaning_of(status, "")
-            heard_by = self._broken[str(status)] if meaning is Meaning.BROKEN else self._outcomes[meaning.value]
-            return _Verdict(status, str(status), b"\t%d\t\t%b\n" % (status, one_line(answer.body)), heard_by, None)
-        problem = read_problem(answer.body)
-        name = str(status) if problem.code == UNREADABLE else problem.code
-        tasks: list[int] | None = None
-        meaning = meaning_of(status, problem.code)
-        if meaning is Meaning.REFUSED:
-            self._tally.refusals.add(name)
-            tasks = self._outcomes[name]
-        elif meaning is Meaning.BROKEN:
-            tasks = self._broken[f"{status} {problem.code}"]
-        line_end = b"\t%d\t%b\t\n" % (status, problem.code.encode("ascii"))
-        verdict = _Verdict(status, name, line_end, tasks, problem)
-        if len(self._verdicts) >= _VERDICTS_MAX:
-            self._verdicts.clear()
-        self._verdicts[answer.body] = verdict
-        return verdict
 
     def _bucket(self, at_ns: int) -> int:
         return bucket_of((at_ns - self._start_ns) // 1000)
 
-    def _pause_ns(self, answer: Answer, problem: Problem | None) -> int:
-        """How long to wait before the same request again."""
-        if problem is not None and problem.opens_in_ms is not None:
-            return max(1, problem.opens_in_ms) * 1_000_000
-        try:
-            asked_s = float(header(answer.head, b"retry-after") or b"")
-        except ValueError:
-            asked_s = RETRY_AFTER_DEFAULT_S
-        pause_s = min(RETRY_AFTER_MAX_S, max(LOSS_PAUSE_S, asked_s))
-        return int(pause_s * random.uniform(1.0, 1.5) * 1e9)
+
+def _pause_ns(answer: Answer, problem: Problem | None) -> int:
+    """How long an answer asks to wait before the same request again; bounded, and not all at once."""
+    if problem is not None and problem.opens_in_ms is not None:
+        return max(1, problem.opens_in_ms) * 1_000_000
+    try:
+        asked_s = float(header(answer.head, b"retry-after") or b"")
+    except ValueError:
+        asked_s = RETRY_AFTER_DEFAULT_S
+    pause_s = min(RETRY_AFTER_MAX_S, max(RETRY_AFTER_MIN_S, asked_s))
+    return int(pause_s * random.uniform(1.0, 1.5) * 1e9)

@@ -149,7 +149,7 @@ async def _carry_out(order: ShardOrder, commands: asyncio.StreamReader) -> dict[
         gc.freeze()
         gc.disable()
         try:
-            tally = await rush.run(start["start_ns"], lambda: _tell({"progress": rush.progress()}))
+            tally = await rush.run(start["start_ns"], lambda figures: _tell({"progress": figures}))
         finally:
             listener.cancel()
         return {"tally": tally.to_wire()}

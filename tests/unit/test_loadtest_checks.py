@@ -1,0 +1,422 @@
+"""Is every lie caught by the check that is there for it, and is an honest sale let pass?"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import orjson
+import pytest
+
+from loadtest.clock import ServerClock
+from loadtest.evidence import Evidence, Finding
+from loadtest.receipts import Attempt, ReceiptFile
+from loadtest.service import CampaignFacts, Release
+from loadtest.truth import TruthClaim
+from loadtest.verify import CHECKS, verify
+
+OPENS_MS = 1_000_000
+CLOSES_MS = OPENS_MS + 60_000
+STOCK = 3
+FACTS = CampaignFacts("c1", OPENS_MS, CLOSES_MS, STOCK, (Release(OPENS_MS, STOCK),), 1)
+# The server's clock is exactly the generator's, known to half a millisecond.
+CLOCK = ServerClock(0, 500, 900)
+
+I1, I2, I3, I4, I5, I7, I8, I10, WITNESS = CHECKS
+
+
+class Sale:
+    """A small sale whose records a test may falsify: members m1, m2, … ask one after the other, 10 ms apart."""
+
+    def __init__(self, run: str = "r1") -> None:
+        self.file = ReceiptFile(Path(f"{run}.receipts"), facts={"run": run, "campaign": "c1"}, clocks=[CLOCK])
+        self.truth: list[TruthClaim] = []
+        self.attempts: list[Attempt] = []
+        self.facts = FACTS
+
+    def claim(self, number: int, member: str = "", *, at_ms: int = 0, state: str = "fulfilled") -> TruthClaim:
+        return TruthClaim(
+            claim_id=f"k{number}",
+            campaign_id="c1",
+            member_id=member or f"m{number}",
+            state=state,
+            unit_no=number,
+            seq=number,
+            granted_at_ms=at_ms or OPENS_MS + 10 * number,
+            code=f"CODE{number}",
+            idempotency_key="",
+        )
+
+    def ask(self, member: str, at_ms: int, status: int, code: str = "", body: bytes = b"") -> Attempt:
+        sent_us = (OPENS_MS + at_ms) * 1000
+        answered_us = sent_us + 5_000 if status else 0
+        attempt = Attempt(self.file, member, 1, sent_us, None, answered_us, status, code, body)
+        self.attempts.append(attempt)
+        return attempt
+
+    def win(self, number: int, member: str = "", *, status: int = 201, at_ms: int | None = None) -> None:
+        claim = self.claim(number, member)
+        if status == 201:
+            self.truth.append(claim)
+        self.ask(claim.member_id, 10 * number - 3 if at_ms is None else at_ms, status, body=body_of(claim))
+
+    def lose(self, member: str, at_ms: int, code: str = "sold-out") -> None:
+        self.ask(member, at_ms, 410 if code == "ended" else 409, code)
+
+    def evidence(self) -> Evidence:
+        return Evidence(self.facts, tuple(self.truth), tuple(self.attempts))
+
+    def findings(self) -> dict[str, Finding]:
+        return verify(self.evidence())
+
+    def broken(self) -> set[str]:
+        return {name for name, finding in self.findings().items() if not finding.holds}
+
+
+def body_of(claim: TruthClaim, **changes: object) -> bytes:
+    return orjson.dumps(
+        {
+            "claim_id": claim.claim_id,
+            "campaign_id": claim.campaign_id,
+            "member_id": claim.member_id,
+            "state": claim.state,
+            "unit_no": claim.unit_no,
+            "seq": claim.seq,
+            "granted_at_ms": claim.granted_at_ms,
+            "voucher": {"code": claim.code},
+            **changes,
+        }
+    )
+
+
+@pytest.fixture
+def sale() -> Sale:
+    """Three units, five members, all honest; one winner asks again, one asks too early, one request is lost."""
+    sale = Sale()
+    sale.ask("m1", -20, 409, "not-open-yet")
+    for number in (1, 2, 3):
+        sale.win(number)
+    sale.ask("m4", 35, 0)
+    sale.lose("m4", 60)
+    sale.lose("m5", 61)
+    sale.win(2, status=200, at_ms=100)
+    return sale
+
+
+def test_an_honest_sale_passes_every_check(sale: Sale) -> None:
+    findings = sale.findings()
+    assert {name for name, finding in findings.items() if not finding.holds} == set()
+    assert all(finding.checked > 0 for finding in findings.values())
+
+
+# -- I1 --------------------------------------------------------------------------------------------------------------
+
+
+def test_i1_one_too_many_in_the_ledger(sale: Sale) -> None:
+    sale.truth.append(replace(sale.claim(4), unit_no=3))
+    assert I1 in sale.broken()
+
+
+def test_i1_one_too_many_by_the_receipts_alone(sale: Sale) -> None:
+    sale.ask("m5", 62, 201, body=body_of(sale.claim(4, "m5")))
+    [example] = sale.findings()[I1].counterexamples
+    assert "receipts" in example["what"]
+
+
+def test_i1_a_unit_given_back_may_be_granted_again(sale: Sale) -> None:
+    sale.truth[0] = replace(sale.truth[0], state="returned")
+    sale.truth.append(replace(sale.claim(4), unit_no=1))
+    assert I1 not in sale.broken()
+
+
+def test_i1_the_second_release_is_not_sold_before_its_time(sale: Sale) -> None:
+    second_ms = OPENS_MS + 25
+    sale.facts = replace(FACTS, releases=(Release(OPENS_MS, 1), Release(second_ms, 2)))
+    assert I1 in sale.broken()
+    sale.facts = replace(FACTS, releases=(Release(OPENS_MS, 2), Release(second_ms, 1)))
+    assert I1 not in sale.broken()
+
+
+# -- I2 --------------------------------------------------------------------------------------------------------------
+
+
+def test_i2_a_unit_left_while_members_were_turned_away(sale: Sale) -> None:
+    sale.truth.pop()
+    assert I2 in sale.broken()
+
+
+def test_i2_says_nothing_where_fewer_asked_than_there_are_units() -> None:
+    sale = Sale()
+    sale.win(1)
+    finding = sale.findings()[I2]
+    assert finding.holds
+    assert finding.checked == 0
+
+
+def test_i2_does_not_count_those_refused_for_reasons_of_their_own() -> None:
+    sale = Sale()
+    sale.win(1)
+    for number in range(2, 10):
+        sale.lose(f"m{number}", 50, "per-member-limit")
+    assert sale.findings()[I2].checked == 0
+
+
+def test_i2_does_not_expect_a_release_that_nobody_stayed_for(sale: Sale) -> None:
+    sale.facts = replace(FACTS, total=9, releases=(Release(OPENS_MS, STOCK), Release(OPENS_MS + 90, 6)))
+    assert I2 not in sale.broken()
+
+
+# -- I3 --------------------------------------------------------------------------------------------------------------
+
+
+def test_i3_an_acknowledged_claim_that_is_not_in_the_ledger(sale: Sale) -> None:
+    sale.truth.pop()
+    assert I3 in sale.broken()
+
+
+@pytest.mark.parametrize("change", [{"unit_no": 9}, {"seq": 9}, {"granted_at_ms": OPENS_MS + 11}, {"code": "OTHER"}])
+def test_i3_a_ledger_that_has_it_otherwise(sale: Sale, change: dict[str, object]) -> None:
+    sale.truth[0] = replace(sale.truth[0], **change)  # type: ignore[arg-type]
+    assert I3 in sale.broken()
+
+
+def test_i3_a_state_that_moved_on_is_no_loss(sale: Sale) -> None:
+    sale.truth[0] = replace(sale.truth[0], state="lapsed")
+    assert I3 not in sale.broken()
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"null", b'"k1"', b'{"claim_id":"k1"'])
+def test_i3_a_win_without_a_claim_in_it(sale: Sale, body: bytes) -> None:
+    sale.ask("m5", 200, 201, body=body)
+    assert I3 in sale.broken()
+
+
+# -- I4 --------------------------------------------------------------------------------------------------------------
+
+
+def test_i4_two_claims_for_one_member(sale: Sale) -> None:
+    sale.ask("m1", 200, 200, body=body_of(sale.claim(3, "m1")))
+    assert I4 in sale.broken()
+
+
+def test_i4_a_lapsed_claim_may_be_followed_by_another(sale: Sale) -> None:
+    sale.truth[0] = replace(sale.truth[0], state="lapsed")
+    again = sale.claim(4, "m1", at_ms=OPENS_MS + 199)
+    sale.truth.append(replace(again, unit_no=1, code="NEW"))
+    sale.ask("m1", 197, 201, body=body_of(again, unit_no=1, voucher={"code": "NEW"}))
+    assert I4 not in sale.broken()
+
+
+def test_i4_the_same_claim_told_differently(sale: Sale) -> None:
+    sale.ask("m1", 200, 200, body=body_of(sale.claim(1), unit_no=2))
+    assert I4 in sale.broken()
+
+
+def test_i4_the_same_claim_with_another_code(sale: Sale) -> None:
+    sale.ask("m1", 200, 200, body=body_of(sale.claim(1), voucher={"code": "OTHER"}))
+    assert I4 in sale.broken()
+
+
+def test_i4_a_code_that_appears_after_payment_is_no_change(sale: Sale) -> None:
+    sale.attempts[1].body = body_of(sale.claim(1), voucher=None)
+    sale.win(1, status=200, at_ms=200)
+    assert sale.broken() == set()
+
+
+def test_i4_the_same_claim_won_twice(sale: Sale) -> None:
+    sale.ask("m1", 200, 201, body=body_of(sale.claim(1)))
+    assert I4 in sale.broken()
+
+
+def test_i4_a_holder_who_hears_that_it_is_over(sale: Sale) -> None:
+    sale.lose("m1", 200, "ended")
+    assert I4 in sale.broken()
+
+
+def test_i4_more_claims_in_the_ledger_than_the_limit(sale: Sale) -> None:
+    sale.truth[1] = replace(sale.truth[1], member_id="m1")
+    assert I4 in sale.broken()
+
+
+def test_i4_one_key_is_bound_to_one_claim_for_good(sale: Sale) -> None:
+    sale.facts = replace(FACTS, limit_per_member=2)
+    for attempt in sale.attempts:
+        attempt.key = f"key-{attempt.member}"
+    assert I4 not in sale.broken()
+    sale.ask("m1", 200, 200, body=body_of(sale.claim(3, "m1"))).key = "key-m1"
+    assert I4 in sale.broken()
+
+
+# -- I5 --------------------------------------------------------------------------------------------------------------
+
+
+def test_i5_a_unit_in_two_active_claims(sale: Sale) -> None:
+    sale.truth[1] = replace(sale.truth[1], unit_no=1)
+    assert I5 in sale.broken()
+
+
+def test_i5_a_unit_told_to_two(sale: Sale) -> None:
+    sale.ask("m5", 200, 201, body=body_of(sale.claim(4, "m5"), unit_no=1))
+    assert I5 in sale.broken()
+
+
+def test_i5_a_code_is_never_issued_again_even_after_a_return(sale: Sale) -> None:
+    sale.truth[0] = replace(sale.truth[0], state="returned")
+    sale.truth[1] = replace(sale.truth[1], code=sale.truth[0].code)
+    assert I5 in sale.broken()
+
+
+def test_i5_a_unit_that_does_not_exist(sale: Sale) -> None:
+    sale.truth[1] = replace(sale.truth[1], unit_no=STOCK + 1)
+    assert I5 in sale.broken()
+
+
+def test_i5_a_claim_that_stands_twice_in_the_ledger(sale: Sale) -> None:
+    sale.truth.append(sale.truth[0])
+    assert I5 in sale.broken()
+
+
+# -- I7 --------------------------------------------------------------------------------------------------------------
+
+
+def test_i7_a_winner_who_never_asked(sale: Sale) -> None:
+    sale.truth[2] = replace(sale.truth[2], member_id="stranger")
+    assert I7 in sale.broken()
+
+
+def test_i7_a_request_that_may_have_arrived_is_a_request() -> None:
+    sale = Sale()
+    sale.ask("m1", 5, 0)
+    sale.truth.append(sale.claim(1))
+    assert I7 not in sale.broken()
+
+
+def test_i7_an_answer_that_belongs_to_someone_else(sale: Sale) -> None:
+    sale.ask("m5", 200, 200, body=body_of(sale.claim(1)))
+    assert I7 in sale.broken()
+
+
+def test_i7_a_claim_of_another_campaign(sale: Sale) -> None:
+    sale.truth[0] = replace(sale.truth[0], campaign_id="c2")
+    assert I7 in sale.broken()
+
+
+# -- I8 --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("at_ms", "honest"), [(OPENS_MS - 1, False), (OPENS_MS, True), (CLOSES_MS - 1, True), (CLOSES_MS, False)]
+)
+def test_i8_the_window_is_kept_to_the_millisecond(sale: Sale, at_ms: int, *, honest: bool) -> None:
+    sale.truth[0] = replace(sale.truth[0], granted_at_ms=at_ms)
+    assert (I8 not in sale.broken()) is honest
+
+
+# -- I10 -------------------------------------------------------------------------------------------------------------
+
+
+def answered_at(sale: Sale, at_ms: float) -> None:
+    """Someone is told sold-out; sent long enough before for the view's age not to matter."""
+    sale.ask("m9", int(at_ms) - 5, 409, "sold-out")
+
+
+def test_i10_sold_out_is_a_lie_before_the_last_unit_went(sale: Sale) -> None:
+    # The third and last unit goes 30 ms after the opening; clocks are known to 0.5 ms, slack is 5 ms.
+    answered_at(sale, 24)
+    assert I10 in sale.broken()
+
+
+def test_i10_what_the_clocks_cannot_tell_apart_is_not_called_a_lie(sale: Sale) -> None:
+    answered_at(sale, 25)
+    assert I10 not in sale.broken()
+
+
+def test_i10_a_new_release_ends_the_truth_of_sold_out(sale: Sale) -> None:
+    opens_ms = OPENS_MS + 1_000
+    sale.facts = replace(FACTS, total=5, releases=(Release(OPENS_MS, STOCK), Release(opens_ms, 2)))
+    answered_at(sale, 1_050)  # asked 45 ms after the release: the view may still be older
+    assert I10 not in sale.broken()
+    answered_at(sale, 1_070)
+    assert I10 in sale.broken()
+
+
+def test_i10_sold_out_to_one_who_was_told_that_they_hold(sale: Sale) -> None:
+    sale.lose("m1", 16)  # at once: the last unit is not the question here
+    assert I10 in sale.broken()
+
+
+def test_i10_sold_out_to_a_holder_who_was_never_told() -> None:
+    sale = Sale()
+    sale.ask("m1", 8, 0)
+    sale.truth.append(sale.claim(1))
+    sale.win(2)
+    sale.win(3)
+    sale.lose("m1", 60)  # within the age that a view may have
+    assert I10 not in sale.broken()
+    sale.lose("m1", 90)
+    assert I10 in sale.broken()
+
+
+def test_i10_one_whose_claim_lapsed_may_be_told_sold_out(sale: Sale) -> None:
+    sale.truth[0] = replace(sale.truth[0], state="lapsed")
+    sale.lose("m1", 200)
+    assert I10 not in sale.broken()
+
+
+def test_i10_answers_that_crossed_are_no_contradiction(sale: Sale) -> None:
+    # Sent before the win's answer had arrived.
+    sale.attempts[-1] = replace(
+        sale.attempts[-1], member="m1", code="sold-out", status=409, sent_at_us=sale.attempts[1].sent_at_us + 1
+    )
+    assert "told that they hold" not in str(sale.findings()[I10].counterexamples)
+
+
+# -- the order of decisions ------------------------------------------------------------------------------------------
+
+
+def test_witness_an_order_that_the_clients_saw_otherwise(sale: Sale) -> None:
+    first, third = sale.truth[0], sale.truth[2]
+    sale.truth[0], sale.truth[2] = replace(first, seq=third.seq), replace(third, seq=first.seq)
+    for attempt in sale.attempts:
+        if attempt.status == 201 and attempt.member in {"m1", "m3"}:
+            attempt.body = body_of(sale.truth[0] if attempt.member == "m1" else sale.truth[2])
+    assert WITNESS in sale.broken()
+
+
+def test_witness_two_claims_with_one_seq(sale: Sale) -> None:
+    sale.truth[1] = replace(sale.truth[1], seq=1)
+    assert WITNESS in sale.broken()
+
+
+def test_witness_gaps_are_fine_and_so_is_any_order_of_what_overlapped() -> None:
+    sale = Sale()
+    for number, seq in ((1, 70), (2, 50), (3, 60)):
+        claim = replace(sale.claim(number), seq=seq)
+        sale.truth.append(claim)
+        sale.ask(claim.member_id, number, 201, body=body_of(claim))
+    assert WITNESS not in sale.broken()
+
+
+def test_witness_runs_are_compared_by_the_servers_clock() -> None:
+    early, late = Sale("r1"), Sale("r2")
+    early.win(3, at_ms=1)
+    late.win(1, at_ms=500)
+    both = Evidence(FACTS, (*early.truth, *late.truth), (*early.attempts, *late.attempts))
+    assert not verify(both)[WITNESS].holds
+    # The late run's clock may as well be far ahead: then nothing is certain.
+    late.file.clocks = [ServerClock(-600_000, 500, 900)]
+    late.file._ahead_us = None
+    assert verify(both)[WITNESS].holds
+
+
+def test_counterexamples_are_few_but_all_are_counted() -> None:
+    finding = Finding()
+    for number in range(20):
+        finding.breach("something", number=number)
+    assert (finding.found, len(finding.counterexamples)) == (20, 5)
+
+
+def test_every_check_has_a_test_that_shows_it_failing() -> None:
+    tests: list[Callable[..., None]] = [thing for name, thing in globals().items() if name.startswith("test_")]
+    for name in CHECKS:
+        short = name.split()[0].lower()
+        assert any(test.__name__.startswith(f"test_{short}_") for test in tests), name
