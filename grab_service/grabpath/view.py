@@ -171,7 +171,8 @@ class View:
     async def wait_complete(self, timeout_s: float) -> bool:
         """Wait until the view has been complete once; False if it was not in time."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._first.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._first.wait()
         return self._first.is_set()
 
     async def know(self, campaign_id: str) -> CampaignView | None:
@@ -201,8 +202,10 @@ class View:
             if not complete:
                 continue
             self._wake.clear()
+            # Not wait_for, which on Python 3.11 may swallow being cancelled.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._poll_s)
+                async with asyncio.timeout(self._poll_s):
+                    await self._wake.wait()
 
     async def _poll(self) -> bool:
         sent_at_s = self._clock()

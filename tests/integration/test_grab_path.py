@@ -1,0 +1,329 @@
+"""The grab path of one worker over a real Valkey: gate, batcher, lane."""
+
+import asyncio
+import signal
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from prometheus_client import REGISTRY
+from redis.asyncio import Redis
+
+from grab_service.api.process import Worker
+from grab_service.cell.scripts import ScriptSources
+from grab_service.cell.store import Cell
+from grab_service.grabpath.gate import Gate
+from grab_service.servers.valkey import ValkeyServer
+from grab_service.vocabulary.campaigns import BenefitKind, Release
+from grab_service.vocabulary.outcomes import Outcome
+from grab_service.vocabulary.passes import PassKeys, mint
+from tests.integration.workers import Crowd, grab_worker
+from tests.lua.cells import Published, arm, enrol, grab, now_ms, publish, word
+
+DISPLAY = '{"title": "中秋", "benefit": {"kind": "generated_code", "name": "月饼", "valid_days": 30}}'
+RUSH = Published(display=DISPLAY, benefit_kind=BenefitKind.GENERATED_CODE)
+MEMBERS = [f"m-{number}" for number in range(300)]
+
+
+@pytest.fixture(autouse=True)
+def _own_metrics() -> None:
+    # Each worker of a test registers its counters anew, as each process does.
+    for collector in list(REGISTRY._collector_to_names):
+        if any(name.startswith("grab_") for name in REGISTRY._collector_to_names[collector]):
+            REGISTRY.unregister(collector)
+
+
+@pytest.fixture
+async def cell(valkey_url: str, cell_name: str, redis_client: Redis) -> Cell:
+    sources = ScriptSources.read()
+    await arm(redis_client, cell_name, sources)
+    cell = Cell(redis_client, cell_name, sources)
+    await enrol(cell, MEMBERS)
+    return cell
+
+
+@pytest.fixture
+async def worker(valkey_url: str, cell: Cell) -> AsyncIterator[Worker]:
+    async with grab_worker(valkey_url, cell.name) as worker:
+        yield worker
+
+
+@pytest.fixture
+async def crowd(worker: Worker) -> AsyncIterator[Crowd]:
+    async with Crowd(worker) as crowd:
+        yield crowd
+
+
+async def seen(worker: Worker, seq: int) -> None:
+    """Wait until the worker's view has reached a seq."""
+    async with asyncio.timeout(5):
+        while worker.view.seq < seq or not worker.view.is_fresh:
+            await asyncio.sleep(0.002)
+
+
+async def test_a_crowd_takes_the_stock_and_not_one_more(crowd: Crowd, cell: Cell) -> None:
+    await publish(cell, replace(RUSH, stock=40))
+    answers = Counter(answer.status_code for answer in await crowd.all_grab(MEMBERS))
+    assert answers == {201: 40, 409: 260}
+
+
+async def test_fifty_taps_at_once_are_one_claim(crowd: Crowd, cell: Cell) -> None:
+    await publish(cell, replace(RUSH, stock=40))
+    answers = await crowd.all_grab(["m-1"] * 50)
+    assert Counter(answer.status_code for answer in answers) == {201: 1, 200: 49}
+    assert len({answer.content for answer in answers}) == 1
+    won = answers[0].json()
+    assert won["member_id"] == "m-1"
+    assert won["unit_no"] == 1
+    assert won["voucher"]["code"]
+
+
+async def test_a_winner_who_asks_again_gets_the_claim_whatever_has_happened_since(
+    crowd: Crowd, worker: Worker, cell: Cell
+) -> None:
+    await publish(cell, replace(RUSH, stock=1))
+    won = await crowd.grab("m-1")
+    assert won.status_code == 201
+    for action in ("pause", "resume", "close"):
+        _, seq, _ = await cell.set_state("c", action)
+        await seen(worker, seq)
+        again = await crowd.grab("m-1")
+        assert (again.status_code, again.content) == (200, won.content), action
+
+
+async def test_the_gate_refuses_as_lua_would(worker: Worker, cell: Cell) -> None:
+    now = now_ms()
+    situations = {
+        "later": (replace(RUSH, campaign_id="later", releases=(Release(now + 60_000, 5),)), "not_open_yet"),
+        "gone": (replace(RUSH, campaign_id="gone", stock=1), "sold_out"),
+        "halted": (replace(RUSH, campaign_id="halted", stock=5), "paused"),
+        "over": (replace(RUSH, campaign_id="over", stock=5), "ended"),
+        "off": (replace(RUSH, campaign_id="off", stock=5), "cancelled"),
+        "past": (replace(RUSH, campaign_id="past", stock=5, closes_in_ms=-1000), "ended"),
+        "between": (
+            replace(RUSH, campaign_id="between", releases=(Release(now - 1000, 1), Release(now + 60_000, 5))),
+            "sold_out",
+        ),
+        "open": (replace(RUSH, campaign_id="open", stock=5), None),
+    }
+    for campaign, _ in situations.values():
+        await publish(cell, campaign)
+    for name in ("gone", "between"):
+        await grab(cell, ["m-0"], name)
+    for name, action in (("halted", "pause"), ("over", "close"), ("off", "cancel")):
+        await cell.set_state(name, action)
+    await seen(worker, cell.seen_seq)
+    gate = Gate(worker.view, age_max_s=0.05, clock=worker.clock)
+    for name, (_, expected) in situations.items():
+        await seen(worker, cell.seen_seq)
+        verdict = gate.refuse(name, "m-9")
+        assert (verdict and verdict.outcome) == expected, name
+        if expected is not None:
+            assert word((await grab(cell, ["m-9"], name)).answers[0]) == expected
+    verdict = gate.refuse("between", "m-9")
+    assert verdict is not None
+    assert verdict.next_release_at_ms == now + 60_000
+
+
+async def test_the_gate_never_refuses_a_holder_not_even_one_who_gave_back(worker: Worker, cell: Cell) -> None:
+    await publish(cell, replace(RUSH, stock=2))
+    await grab(cell, ["m-0", "m-1"])
+    record = (await cell.read_claims("m-0", ["c"]))[0]
+    outcome, _ = await cell.return_unit("c", "m-0", int(record.split(b"\t")[0]), "returned")
+    assert outcome == "returned"
+    await grab(cell, ["m-2"])
+    await seen(worker, cell.seen_seq)
+    gate = Gate(worker.view, age_max_s=0.05, clock=worker.clock)
+    assert gate.refuse("c", "m-0") is None
+    assert gate.refuse("c", "m-1") is None
+    verdict = gate.refuse("c", "m-9")
+    assert verdict is not None
+    assert verdict.outcome is Outcome.SOLD_OUT
+
+
+async def test_the_gate_says_nothing_once_its_view_is_old(worker: Worker, cell: Cell) -> None:
+    await publish(cell, replace(RUSH, stock=1))
+    await grab(cell, ["m-0"])
+    await seen(worker, cell.seen_seq)
+    clock_s = worker.clock()
+    gate = Gate(worker.view, age_max_s=0.05, clock=lambda: clock_s)
+    assert gate.refuse("c", "m-9") is not None
+    clock_s = worker.view.complete_at_s + 0.051
+    assert gate.refuse("c", "m-9") is None
+
+
+async def test_the_gate_is_silent_around_an_opening(worker: Worker, cell: Cell) -> None:
+    opens_at_ms = now_ms() + 400
+    await publish(cell, replace(RUSH, releases=(Release(opens_at_ms, 1000),)))
+    gate = Gate(worker.view, age_max_s=0.05, clock=worker.clock)
+    await seen(worker, cell.seen_seq)
+    refused_at_ms = 0
+    while now_ms() < opens_at_ms + 20:
+        asked_at_ms = now_ms()
+        if gate.refuse("c", "m-9") is not None:
+            refused_at_ms = asked_at_ms
+        await asyncio.sleep(0)
+    assert opens_at_ms - 100 < refused_at_ms < opens_at_ms
+
+
+async def test_a_second_release_opens_by_the_clock(crowd: Crowd, cell: Cell) -> None:
+    opens_at_ms = now_ms() + 500
+    await publish(cell, replace(RUSH, releases=(Release(now_ms() - 1000, 1), Release(opens_at_ms, 3))))
+    assert (await crowd.grab("m-0")).status_code == 201
+    number = 1
+    first_win_ms = None
+    async with asyncio.timeout(5):
+        while first_win_ms is None:
+            answer = await crowd.grab(f"m-{number}")
+            number += 1
+            if answer.status_code == 201:
+                first_win_ms = answer.json()["granted_at_ms"]
+            else:
+                assert answer.json()["next_release_at_ms"] == opens_at_ms
+                await asyncio.sleep(0.002)
+    assert 0 <= first_win_ms - opens_at_ms < 100
+
+
+async def test_without_scripts_nothing_is_decided_and_it_goes_on_by_itself(tmp_path: Path, cell_name: str) -> None:
+    server = ValkeyServer(tmp_path / "valkey")
+    await server.start()
+    try:
+        sources = ScriptSources.read()
+        async with Redis.from_url(server.url) as client, grab_worker(server.url, cell_name) as worker, Crowd(worker) as crowd:
+            refused = await crowd.grab("m-1")
+            assert (refused.status_code, refused.json()["code"]) == (503, "paused-for-recovery")
+            assert int(refused.headers["Retry-After"]) >= 1
+            await arm(client, cell_name, sources)
+            cell = Cell(client, cell_name, sources)
+            await enrol(cell, ["m-1", "m-2"])
+            await publish(cell, replace(RUSH, stock=2))
+            await asyncio.sleep(0.2)
+            assert (await crowd.grab("m-1")).status_code == 201
+            await client.script_flush()
+            assert (await crowd.grab("m-2")).json()["code"] == "paused-for-recovery"
+    finally:
+        await server.stop()
+
+
+async def test_a_redis_that_hangs_is_an_unknown_outcome_within_the_deadline(tmp_path: Path, cell_name: str) -> None:
+    server = ValkeyServer(tmp_path / "valkey")
+    await server.start()
+    try:
+        async with Redis.from_url(server.url) as client:
+            await arm(client, cell_name, ScriptSources.read())
+            cell = Cell(client, cell_name, ScriptSources.read())
+            await enrol(cell, MEMBERS)
+            await publish(cell, replace(RUSH, stock=300))
+            async with (
+                grab_worker(server.url, cell_name, grab_deadline_s=0.5, waiting_max=10) as worker,
+                Crowd(worker) as crowd,
+            ):
+                assert (await crowd.grab("m-0")).status_code == 201
+                server.send(signal.SIGSTOP)
+                started_s = time.monotonic()
+                first = asyncio.create_task(crowd.grab("m-1"))
+                await asyncio.sleep(0.1)
+                answers = await crowd.all_grab(MEMBERS[2:30])
+                codes = Counter(answer.json()["code"] for answer in (await first, *answers))
+                took_s = time.monotonic() - started_s
+                server.send(signal.SIGCONT)
+                assert codes["outcome-unknown"] >= 1
+                assert codes["overloaded"] >= 18
+                assert sum(codes.values()) == 29
+                assert took_s < 1.5
+                # Whatever became of it, a repeat tells.
+                async with asyncio.timeout(5):
+                    while (again := await crowd.grab("m-1")).status_code == 503:
+                        await asyncio.sleep(0.05)
+                assert again.status_code in {200, 201}
+    finally:
+        server.send(signal.SIGCONT)
+        await server.stop()
+
+
+@pytest.mark.parametrize(
+    ("headers", "content", "status", "code"),
+    [
+        ({"Content-Type": "text/plain"}, b"hello", 415, "unsupported-media-type"),
+        ({"Content-Type": "application/json"}, b"{", 400, "malformed"),
+        ({"Content-Type": "application/json"}, b'{"quantity": 2}', 422, "validation"),
+        ({"Content-Type": "application/json"}, b"[]", 422, "validation"),
+        ({"Content-Type": "application/json"}, b"{}", 201, None),
+        ({"Content-Type": "application/json"}, b"x" * 1_000_000, 413, "too-large"),
+        ({"Idempotency-Key": "with a space"}, b"", 400, "malformed"),
+        ({"Idempotency-Key": "k" * 65}, b"", 400, "malformed"),
+    ],
+)
+async def test_what_is_sent_along_is_checked_before_anything_is_decided(
+    crowd: Crowd, cell: Cell, headers: dict[str, str], content: bytes, status: int, code: str | None
+) -> None:
+    await publish(cell, replace(RUSH, stock=1))
+    answer = await crowd.grab("m-1", headers=headers, content=content)
+    assert (answer.status_code, answer.json().get("code")) == (status, code)
+    assert "X-Server-Time-Ms" in answer.headers
+    if status != 201:
+        assert (await cell.read_claims("m-1", ["c"])) == [b""]
+        assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+async def test_passes_that_are_not_ours_are_refused(crowd: Crowd, worker: Worker, cell: Cell) -> None:
+    await publish(cell, replace(RUSH, stock=10))
+    good = crowd.pass_of("m-1")
+    stranger = mint(PassKeys.build(cell.name, [("k1", b"another secret altogether")]), "m-1", int(time.time()) + 60)
+    refused = {
+        "": "pass-invalid",
+        "Bearer": "pass-invalid",
+        "Bearer ": "pass-invalid",
+        "Basic abc": "pass-invalid",
+        f"Bearer {good[:-1]}": "pass-invalid",
+        f"Bearer {stranger}": "pass-invalid",
+        f"Bearer {crowd.pass_of('m-1', ttl_s=-1)}": "pass-expired",
+        f"Bearer {'x' * 5000}": "pass-invalid",
+    }
+    for authorization, code in refused.items():
+        answer = await crowd.grab("m-1", headers={"Authorization": authorization})
+        assert (answer.status_code, answer.json()["code"]) == (401, code), authorization
+    assert (await crowd.grab("m-1")).status_code == 201
+
+
+async def test_unknown_campaigns_are_not_found_and_other_paths_are_passed_on(crowd: Crowd, cell: Cell) -> None:
+    for campaign_id in ("nothing", "UPPER", "a" * 41, "c%2Fd"):
+        answer = await crowd.grab("m-1", campaign_id)
+        if answer.headers.get("x-passed-on") is None:
+            assert (answer.status_code, answer.json()["code"]) == (404, "campaign-not-found"), campaign_id
+    assert (await crowd.http.get("/v1/campaigns/c/claims")).headers["x-passed-on"] == "1"
+    assert (await crowd.http.post("/v1/campaigns/c/d/claims")).headers["x-passed-on"] == "1"
+
+
+async def test_where_the_limit_is_above_one_a_key_is_required_and_binds(crowd: Crowd, cell: Cell) -> None:
+    await publish(cell, replace(RUSH, stock=10, limit_per_member=2))
+    assert (await crowd.grab("m-1")).json()["code"] == "idempotency-key-missing"
+    first = await crowd.grab("m-1", headers={"Idempotency-Key": "a"})
+    again = await crowd.grab("m-1", headers={"Idempotency-Key": "a"})
+    second = await crowd.grab("m-1", headers={"Idempotency-Key": "b"})
+    third = await crowd.grab("m-1", headers={"Idempotency-Key": "c"})
+    assert [answer.status_code for answer in (first, again, second, third)] == [201, 200, 201, 409]
+    assert first.content == again.content
+    assert (third.json()["limit"], third.json()["used"]) == (2, 2)
+
+
+async def test_a_member_who_hammers_is_slowed_down_and_nobody_else(crowd: Crowd, cell: Cell) -> None:
+    await publish(cell, replace(RUSH, stock=10))
+    answers = await crowd.all_grab(["m-1"] * 101)
+    slowed = [answer for answer in answers if answer.status_code == 429]
+    assert len(slowed) == 1
+    assert slowed[0].json()["code"] == "rate-limited"
+    assert int(slowed[0].headers["Retry-After"]) >= 1
+    assert (await crowd.grab("m-2")).status_code == 201
+
+
+async def test_refusals_speak_the_language_asked_for(crowd: Crowd, cell: Cell) -> None:
+    chinese = await crowd.grab("m-1", "nothing")
+    english = await crowd.grab("m-1", "nothing", headers={"Accept-Language": "en"})
+    assert chinese.headers["Content-Language"] == "zh"
+    assert english.headers["Content-Language"] == "en"
+    assert chinese.json()["detail"] != english.json()["detail"]
+    assert english.json()["detail"].isascii()

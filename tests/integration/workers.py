@@ -1,0 +1,62 @@
+"""How does a test get the grab path of one worker, in this process, over a real Redis?"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Self
+
+import httpx
+from pydantic import SecretStr
+
+from grab_service.api.process import Worker
+from grab_service.grabpath.lane import GrabLane
+from grab_service.settings import Settings
+from grab_service.vocabulary.passes import mint
+
+SECRET = "a secret of tests, long enough"
+UNUSED_DATABASE = "postgresql://nobody@127.0.0.1:1/none"
+
+
+async def nothing_else(scope: Any, receive: Any, send: Any) -> None:
+    """What stands behind the lane in these tests: says 404 to whatever the lane passes on."""
+    await send({"type": "http.response.start", "status": 404, "headers": [(b"x-passed-on", b"1")]})
+    await send({"type": "http.response.body", "body": b""})
+
+
+@asynccontextmanager
+async def grab_worker(redis_url: str, cell_name: str, **settings: Any) -> AsyncIterator[Worker]:
+    """A worker that runs; its counters are not Prometheus' global ones."""
+    given = Settings(
+        redis_url=redis_url, database_url=UNUSED_DATABASE, cell=cell_name, secrets={"k1": SecretStr(SECRET)}, **settings
+    )
+    worker = Worker.build(given)
+    async with worker.running():
+        yield worker
+
+
+class Crowd:
+    """Members who grab through the lane."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        lane = GrabLane(nothing_else, worker.path, worker.view.now_ms)
+        self.http = httpx.AsyncClient(transport=httpx.ASGITransport(lane), base_url="http://grab")
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.http.aclose()
+
+    def pass_of(self, member_id: str, ttl_s: int = 600) -> str:
+        return mint(self._worker.keys, member_id, int(time.time()) + ttl_s)
+
+    async def grab(
+        self, member_id: str, campaign_id: str = "c", *, headers: dict[str, str] | None = None, **request: Any
+    ) -> httpx.Response:
+        sent = {"Authorization": f"Bearer {self.pass_of(member_id)}", **(headers or {})}
+        return await self.http.post(f"/v1/campaigns/{campaign_id}/claims", headers=sent, **request)
+
+    async def all_grab(self, member_ids: Sequence[str], campaign_id: str = "c") -> list[httpx.Response]:
+        return await asyncio.gather(*(self.grab(member_id, campaign_id) for member_id in member_ids))
