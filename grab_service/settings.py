@@ -54,6 +54,14 @@ class Settings(BaseSettings):
     sql_connections_max: int = Field(default=5, ge=1, le=100)
     redis_timeout_s: float = Field(default=2.0, gt=0, le=30)
 
+    drain_entries_max: int = Field(default=512, ge=1, le=10_000, description="entries of the log in one transaction")
+    drain_rows_max: int = Field(default=8192, ge=512, le=100_000, description="claims in one transaction, about")
+    guard_interval_s: float = Field(default=0.1, gt=0, le=0.2, description="how often the ledger looks at Redis' scripts")
+    sweep_interval_s: float = Field(default=0.5, gt=0, le=60)
+    log_retention_h: float = Field(default=24.0, gt=0, description="a drained entry stays in the log at least so long")
+    deep_audit_interval_s: float = Field(default=300.0, gt=0, description="between two audits in the background")
+    ledger_metrics_port: int | None = Field(default=None, ge=1, le=65535, description="none: the ledger shows no metrics")
+
     @field_validator("secrets", mode="before")
     @classmethod
     def _split_secrets(cls, value: object) -> object:

@@ -1,0 +1,51 @@
+"""What does the ledger count, and who may look?"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from typing import Final
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+RISING: Final = frozenset(
+    {"entries", "claims", "returns", "batches", "conflicts", "alarms", "armings", "recoveries", "trimmed"}
+)
+
+
+@dataclass(slots=True)
+class Counters:
+    """Figures of one ledger since it started; plain numbers, written by one event loop."""
+
+    entries: int = field(default=0, metadata={"help": "Entries of the log drained"})
+    claims: int = field(default=0, metadata={"help": "Claims drained"})
+    returns: int = field(default=0, metadata={"help": "Returned units drained"})
+    batches: int = field(default=0, metadata={"help": "Transactions that drained"})
+    conflicts: int = field(default=0, metadata={"help": "Transactions given up because somebody else had drained"})
+    alarms: int = field(default=0, metadata={"help": "Alarms raised"})
+    armings: int = field(default=0, metadata={"help": "Times the cell was armed"})
+    recoveries: int = field(default=0, metadata={"help": "Times the cell was rebuilt from Postgres"})
+    trimmed: int = field(default=0, metadata={"help": "Entries of the log trimmed"})
+    lag_seq: int = field(default=0, metadata={"help": "Seqs in the cell that Postgres does not have yet"})
+    lag_ms: int = field(default=0, metadata={"help": "From the grant to the commit, for the batch drained last"})
+    pending_commands: int = field(default=0, metadata={"help": "Commands of the outbox still to be carried out"})
+    leading: int = field(default=0, metadata={"help": "1 if this ledger leads, 0 if it stands by"})
+    armed: int = field(default=0, metadata={"help": "1 if the cell is open to grabs, as this ledger saw it last"})
+    audit_green: int = field(default=1, metadata={"help": "0 if the last audit in the background found a fault"})
+
+
+class _Shown(Collector):
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+
+    def collect(self) -> Iterator[Metric]:
+        for one in fields(self._counters):
+            family = CounterMetricFamily if one.name in RISING else GaugeMetricFamily
+            yield family(f"ledger_{one.name}", one.metadata["help"], value=getattr(self._counters, one.name))
+
+
+def show(counters: Counters, host: str, port: int) -> None:
+    """Show the figures to Prometheus at `http://<host>:<port>/metrics`, in a thread of its own, to the end of the process."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Shown(counters))
+    start_http_server(port, addr=host, registry=registry)

@@ -1,0 +1,247 @@
+"""When may the cell grant? Only in a life of Redis that was audited against Postgres.
+
+Redis forgets its scripts when it restarts and when another replica takes over. The guard looks for them on one connection that
+never reconnects by itself; if they are not there, or the cell lies behind what is in Postgres, it audits, and only then loads
+them, on the same connection: scripts cannot land in a life that was not audited.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import structlog
+from redis.exceptions import ResponseError
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from grab_service.cell.scripts import GRAB, ScriptSources, new_nonce, sha_of
+from grab_service.vocabulary.keys import CellKeys
+from reconcile.alarms import AlarmKind, clear_alarms, raise_alarm
+from reconcile.counters import Counters
+from reconcile.drain import Drain, OpenWire, read_cursor
+from reconcile.epochs import FIRST_REASON, begin_first, opening_commands
+from reconcile.leader import Leader
+from reconcile.life import REBUILD, Life, Verdict, judge
+from reconcile.server_settings import UnfitServerError, check_server_settings
+from reconcile.wire import Wire, WireBrokenError
+
+CATCH_UP_S: Final = 30.0
+RETRY_FIRST_S: Final = 0.05
+RETRY_MAX_S: Final = 1.0
+
+log = structlog.get_logger()
+
+ClosedAudit = Callable[[Wire], Awaitable[list[str]]]
+"""Compares the closed cell with Postgres; what it found wrong, in words."""
+
+Rebuild = Callable[[Wire, str], Awaitable[None]]
+"""Rebuilds the cell from Postgres, for a reason; afterwards it is closed and sound."""
+
+
+class DoubtError(Exception):
+    """The cell is closed, and stays so until somebody has looked."""
+
+    def __init__(self, kind: AlarmKind, why: str, **detail: Any) -> None:
+        super().__init__(why)
+        self.kind = kind
+        self.why = why
+        self.detail = detail
+
+
+class Guard:
+    """Watches one cell, and arms it when that is sound. `closed_because` says why it is closed, or is None."""
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        cell_name: str,
+        sources: ScriptSources,
+        open_wire: OpenWire,
+        drain: Drain,
+        leader: Leader,
+        counters: Counters,
+        *,
+        audit: ClosedAudit,
+        rebuild: Rebuild,
+        interval_s: float,
+    ) -> None:
+        self.closed_because: str | None = "not looked at yet"
+        self._engine = engine
+        self._cell_name = cell_name
+        self._keys = CellKeys.of(cell_name)
+        self._sources = sources
+        self._open_wire = open_wire
+        self._drain = drain
+        self._leader = leader
+        self._counters = counters
+        self._audit = audit
+        self._rebuild = rebuild
+        self._interval_s = interval_s
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        retry_s = RETRY_FIRST_S
+        while True:
+            await self._leader.wait()
+            try:
+                wire = await self._open_wire()
+                try:
+                    while self._leader.leads:
+                        await self.look(wire)
+                        retry_s = RETRY_FIRST_S
+                        await asyncio.sleep(self._interval_s)
+                finally:
+                    await wire.close()
+            except WireBrokenError as error:
+                self._close("Redis cannot be reached", why=str(error))
+                # Nothing can be armed while it is away; to be there soon after it costs little.
+                retry_s = RETRY_FIRST_S
+            except ResponseError as error:
+                self._close("Redis refuses what the guard asks of it", why=str(error))
+            except UnfitServerError as error:
+                await self._alarm(DoubtError(AlarmKind.CELL_CLOSED, str(error)))
+            except DoubtError as doubt:
+                await self._alarm(doubt)
+            except (SQLAlchemyError, OSError, TimeoutError) as error:
+                self._close("Postgres cannot be asked, so nothing can be audited", why=str(error)[:300])
+            await asyncio.sleep(retry_s)
+            retry_s = min(2 * retry_s, RETRY_MAX_S)
+
+    async def look(self, wire: Wire) -> None:
+        """See whether this life of Redis is armed and where it should be; make it so if that is sound.
+
+        Raises:
+            DoubtError, UnfitServerError: it is closed and must stay so.
+            WireBrokenError, ResponseError, SQLAlchemyError, OSError, TimeoutError: it cannot be told, or was not finished.
+        """
+        drained = self._drain.cursor
+        life = await Life.read(wire, self._keys)
+        is_behind = drained is not None and (life.epoch != drained.epoch or life.seq < drained.last_seq)
+        if not is_behind and await self._knows(wire, life, self._fields_of_this_release()):
+            self._opened()
+        elif not is_behind and await self._other_release_lives(wire, life):
+            await self._load_beside(wire, life)
+        else:
+            if life.nonce is not None and is_behind:
+                await self._disarm(wire)
+            await self._make_sound(wire)
+            await self._arm(wire)
+
+    def _fields_of_this_release(self) -> list[bytes]:
+        return [self._sources.table_field(name).encode() for name in self._sources.by_name]
+
+    async def _knows(self, wire: Wire, life: Life, fields: list[bytes]) -> bool:
+        """Whether this life of Redis knows the scripts that the cell's table has in these fields."""
+        shas = [life.table[field] for field in fields if field in life.table]
+        if life.nonce is None or not fields or len(shas) != len(fields):
+            return False
+        return all(await wire.call("SCRIPT EXISTS", *shas))
+
+    async def _other_release_lives(self, wire: Wire, life: Life) -> bool:
+        """Whether the cell is armed, only not for this release. The table holds nothing but scripts of the nonce in force."""
+        own = self._sources.table_field("").encode()
+        others = [field for field in life.table if b":" in field and not field.startswith(own)]
+        return any(field.endswith(b":" + GRAB.encode()) for field in others) and await self._knows(wire, life, others)
+
+    async def _load_beside(self, wire: Wire, life: Life) -> None:
+        """Add the scripts of this release to an armed life; on the connection on which it was seen to be armed."""
+        assert life.nonce is not None, "an armed cell has a nonce"
+        scripts = self._sources.bake(life.nonce)
+        for source in scripts.values():
+            await wire.call("SCRIPT LOAD", source)
+        await wire.call("HSET", self._keys.scripts, *self._table_of(scripts))
+        log.info("release_loaded_beside", cell=self._cell_name, release=self._sources.digest)
+
+    async def _make_sound(self, wire: Wire) -> None:
+        """Return when the closed cell is what Postgres says it is; begin it, or rebuild it, where that is the way.
+
+        Raises:
+            DoubtError, UnfitServerError: somebody has to look.
+        """
+        await check_server_settings(wire)
+        cursor = await read_cursor(self._engine, self._cell_name)
+        life = await Life.read(wire, self._keys)
+        verdict = judge(life, cursor)
+        self._close(f"being looked at: {verdict.value}")
+        if verdict is Verdict.FIRST_START:
+            await self._begin(wire, life)
+        elif verdict is Verdict.GOES_ON:
+            await self._catch_up(life)
+            faults = await self._audit(wire)
+            if faults:
+                await self._alarm(DoubtError(AlarmKind.AUDIT_RED, "the audit found faults", faults=faults))
+                await self._rebuild(wire, "audit_red")
+        else:
+            doubt = DoubtError(AlarmKind.CELL_CLOSED, verdict.value, epoch=life.epoch, seq=life.seq)
+            if verdict not in REBUILD:
+                raise doubt
+            await self._alarm(doubt)
+            await self._rebuild(wire, verdict.value)
+
+    async def _begin(self, wire: Wire, life: Life) -> None:
+        """The first start of all."""
+        cursor = await begin_first(self._engine, self._cell_name)
+        await wire.transaction(opening_commands(self._keys, cursor, 0, FIRST_REASON, life.now_ms, 0))
+        await self._drain.reload()
+        log.info("cell_began", cell=self._cell_name)
+
+    async def _catch_up(self, life: Life) -> None:
+        """Wait until all that this life has logged is in Postgres."""
+        await self._drain.reload()
+        if not await self._drain.reach(life.seq, CATCH_UP_S):
+            fault = self._drain.fault
+            why = "the log cannot be drained" if fault is not None else "the log is not drained in time"
+            detail: dict[str, Any] = {} if fault is None else {"fault": fault.kind.value, **fault.detail}
+            raise DoubtError(AlarmKind.CELL_CLOSED, why, **detail)
+
+    async def _arm(self, wire: Wire) -> None:
+        """Bake a new nonce into the scripts and load them, the grab last, on the connection of the audit."""
+        if not self._leader.leads:
+            return
+        nonce = new_nonce()
+        scripts = self._sources.bake(nonce)
+        epoch = (await Life.read(wire, self._keys)).epoch
+        await wire.transaction(
+            [
+                ["HSET", self._keys.cell, "nonce", nonce],
+                ["DEL", self._keys.scripts],
+                ["HSET", self._keys.scripts, "epoch", epoch, *self._table_of(scripts)],
+            ]
+        )
+        for source in scripts.values():
+            await wire.call("SCRIPT LOAD", source)
+        self._counters.armings += 1
+        log.info("cell_armed", cell=self._cell_name, epoch=epoch, release=self._sources.digest)
+        self._opened()
+        await clear_alarms(self._engine, (AlarmKind.CELL_CLOSED, AlarmKind.AUDIT_RED))
+
+    def _table_of(self, scripts: dict[str, str]) -> list[str]:
+        return [part for name, source in scripts.items() for part in (self._sources.table_field(name), sha_of(source))]
+
+    async def _disarm(self, wire: Wire) -> None:
+        """Close a cell whose scripts live although it lies behind: no script answers to a nonce that it was not baked with."""
+        log.error("cell_went_back", cell=self._cell_name)
+        await wire.transaction([["HDEL", self._keys.cell, "nonce"], ["DEL", self._keys.scripts]])
+
+    def _opened(self) -> None:
+        if self.closed_because is not None:
+            log.info("cell_open", cell=self._cell_name)
+        self.closed_because = None
+        self._counters.armed = 1
+
+    def _close(self, because: str, **detail: Any) -> None:
+        if self.closed_because != because:
+            log.warning("cell_closed", cell=self._cell_name, because=because, **detail)
+        self.closed_because = because
+        self._counters.armed = 0
+
+    async def _alarm(self, doubt: DoubtError) -> None:
+        """Say it once, in the log and in Postgres, if that can be reached."""
+        if self.closed_because == doubt.why:
+            return
+        self._close(doubt.why, **doubt.detail)
+        self._counters.alarms += 1
+        try:
+            await raise_alarm(self._engine, doubt.kind, {"why": doubt.why, **doubt.detail})
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            log.warning("alarm_not_written", kind=doubt.kind.value, why=str(error)[:300])

@@ -1,0 +1,78 @@
+"""Which of several ledgers leads? The one that holds a lock in Postgres, for as long as its session there lives."""
+
+import asyncio
+import contextlib
+from typing import Final
+
+import asyncpg
+import structlog
+from sqlalchemy.engine import make_url
+
+from reconcile.counters import Counters
+
+LOCK: Final = 0x6C656164
+"""Postgres' advisory lock of the leader. One database serves one cell."""
+
+CONNECT_TIMEOUT_S: Final = 2.0
+ANSWER_TIMEOUT_S: Final = 2.0
+LOOK_INTERVAL_S: Final = 0.5
+TRY_INTERVAL_S: Final = 0.25
+
+log = structlog.get_logger()
+
+
+class Leader:
+    """Whether this ledger leads. Only the leader arms and rebuilds the cell; the others wait for its session to end."""
+
+    def __init__(self, database_url: str, counters: Counters) -> None:
+        self._url = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+        self._counters = counters
+        self._leads = asyncio.Event()
+
+    @property
+    def leads(self) -> bool:
+        """Whether it leads, as far as it knows: a session that has died is noticed within a few seconds."""
+        return self._leads.is_set()
+
+    async def wait(self) -> None:
+        """Wait until this ledger leads."""
+        await self._leads.wait()
+
+    async def run(self) -> None:
+        """Try to lead, and notice when that ends, until cancelled."""
+        said = False
+        while True:
+            try:
+                session = await asyncpg.connect(self._url, timeout=CONNECT_TIMEOUT_S, command_timeout=ANSWER_TIMEOUT_S)
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+                if not said:
+                    log.warning("leader_waits", waits_for="postgres", why=str(error)[:300])
+                    said = True
+                await asyncio.sleep(TRY_INTERVAL_S)
+                continue
+            said = False
+            try:
+                await self._lead_on(session)
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+                log.warning("leader_session_lost", led=self.leads, why=str(error)[:300])
+            finally:
+                self._resign()
+                with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+                    await session.close(timeout=ANSWER_TIMEOUT_S)
+            await asyncio.sleep(TRY_INTERVAL_S)
+
+    async def _lead_on(self, session: asyncpg.Connection) -> None:
+        while not await session.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
+            if self._counters.leading:
+                self._resign()
+            await asyncio.sleep(TRY_INTERVAL_S)
+        self._leads.set()
+        self._counters.leading = 1
+        log.info("leader_leads")
+        while True:
+            await asyncio.sleep(LOOK_INTERVAL_S)
+            await session.fetchval("SELECT 1")
+
+    def _resign(self) -> None:
+        self._leads.clear()
+        self._counters.leading = 0

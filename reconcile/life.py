@@ -1,0 +1,71 @@
+"""In which life of Redis is the cell, and does that life fit what Postgres knows?"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Self
+
+from grab_service.vocabulary.keys import CellKeys
+from reconcile.drain import Cursor
+from reconcile.wire import Wire
+
+
+class Verdict(StrEnum):
+    """What is to be done with a cell whose scripts Redis does not know."""
+
+    FIRST_START = "first_start"  # neither knows of a cell: begin one
+    GOES_ON = "goes_on"  # nothing is missing, as far as the numbers say: drain what there is, and audit
+    EMPTIED = "emptied"
+    WENT_BACK = "went_back"
+    OLDER_EPOCH = "older_epoch"
+    NEWER_EPOCH = "newer_epoch"
+    UNKNOWN_TO_POSTGRES = "unknown_to_postgres"
+
+
+REBUILD: Final = frozenset({Verdict.EMPTIED, Verdict.WENT_BACK, Verdict.OLDER_EPOCH})
+"""Redis has nothing that Postgres lacks: the cell may be rebuilt from Postgres without losing anything more.
+
+In the other cases it is Postgres that lies behind, and throwing Redis away would lose what members were told: somebody decides.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """What the cell says of itself at one moment; `epoch` and `seq` are 0 if there is no cell."""
+
+    epoch: int
+    seq: int
+    nonce: str | None
+    table: dict[bytes, bytes]
+    is_empty: bool
+    now_ms: int
+
+    @classmethod
+    async def read(cls, wire: Wire, keys: CellKeys) -> Self:
+        """Ask for all of it in one transaction."""
+        time, cell, table, known = await wire.transaction(
+            [
+                ["TIME"],
+                ["HMGET", keys.cell, "epoch", "seq", "nonce"],
+                ["HGETALL", keys.scripts],
+                ["EXISTS", keys.cell, keys.log, keys.members, keys.campaigns],
+            ]
+        )
+        return cls(
+            epoch=int(cell[0] or 0),
+            seq=int(cell[1] or 0),
+            nonce=None if cell[2] is None else cell[2].decode(),
+            table=dict(zip(table[::2], table[1::2], strict=True)),
+            is_empty=known == 0,
+            now_ms=int(time[0]) * 1000 + int(time[1]) // 1000,
+        )
+
+
+def judge(life: Life, cursor: Cursor | None) -> Verdict:
+    """Compare what the cell says of itself with the cursor in Postgres."""
+    if cursor is None:
+        return Verdict.FIRST_START if life.is_empty else Verdict.UNKNOWN_TO_POSTGRES
+    if life.epoch == 0:
+        return Verdict.EMPTIED
+    if life.epoch != cursor.epoch:
+        return Verdict.OLDER_EPOCH if life.epoch < cursor.epoch else Verdict.NEWER_EPOCH
+    return Verdict.GOES_ON if life.seq >= cursor.last_seq else Verdict.WENT_BACK

@@ -1,0 +1,120 @@
+"""How do the parts of the ledger run together, and how do they end?"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from grab_service.cell.connect import connect as connect_redis
+from grab_service.cell.scripts import ScriptSources
+from grab_service.cell.store import Cell
+from grab_service.settings import Settings
+from grab_service.sql.engine import connect as connect_sql
+from reconcile.counters import Counters, show
+from reconcile.drain import Drain
+from reconcile.guard import Guard
+from reconcile.leader import Leader
+from reconcile.wire import Wire
+
+REDIS_CONNECTIONS_MAX = 4
+SQL_CONNECTIONS_MAX = 6
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The parts of one ledger, built and not yet running."""
+
+    settings: Settings
+    engine: AsyncEngine
+    redis: Redis
+    cell: Cell
+    counters: Counters
+    leader: Leader
+    drain: Drain
+    guard: Guard
+
+
+@asynccontextmanager
+async def build(settings: Settings) -> AsyncIterator[Ledger]:
+    """Put the parts together; what they opened is closed in the end."""
+    engine = connect_sql(settings.database_url, connections_max=SQL_CONNECTIONS_MAX)
+    redis = connect_redis(settings.redis_url, connections_max=REDIS_CONNECTIONS_MAX, timeout_s=settings.redis_timeout_s)
+    sources = ScriptSources.read()
+    counters = Counters()
+    cell = Cell(redis, settings.cell, sources)
+
+    async def open_wire() -> Wire:
+        return await Wire.open(settings.redis_url, settings.redis_timeout_s)
+
+    async def pause(campaign_id: str) -> None:
+        await cell.set_state(campaign_id, "pause")
+
+    async def audit(_: Wire) -> list[str]:
+        return []
+
+    async def rebuild(_: Wire, reason: str) -> None:
+        raise NotImplementedError(reason)
+
+    leader = Leader(settings.database_url, counters)
+    drain = Drain(
+        engine,
+        settings.cell,
+        open_wire,
+        counters,
+        pause=pause,
+        entries_max=settings.drain_entries_max,
+        rows_max=settings.drain_rows_max,
+    )
+    guard = Guard(
+        engine,
+        settings.cell,
+        sources,
+        open_wire,
+        drain,
+        leader,
+        counters,
+        audit=audit,
+        rebuild=rebuild,
+        interval_s=settings.guard_interval_s,
+    )
+    try:
+        yield Ledger(settings, engine, redis, cell, counters, leader, drain, guard)
+    finally:
+        await redis.aclose()
+        await engine.dispose()
+
+
+async def run(settings: Settings, stop: asyncio.Event) -> None:
+    """Run the ledger until `stop` is set.
+
+    Raises:
+        ExceptionGroup: a part has crashed; the others were ended. Start again.
+    """
+    async with build(settings) as ledger:
+        if settings.ledger_metrics_port is not None:
+            show(ledger.counters, settings.host, settings.ledger_metrics_port)
+        log.info("ledger_started", cell=settings.cell)
+        async with asyncio.TaskGroup() as tasks:
+            parts = [
+                tasks.create_task(part, name=name)
+                for name, part in (
+                    ("leader", ledger.leader.run()),
+                    ("drain", _drain_as_leader(ledger)),
+                    ("guard", ledger.guard.run()),
+                )
+            ]
+            await stop.wait()
+            for part in parts:
+                part.cancel()
+        log.info("ledger_stopped", cell=settings.cell, claims=ledger.counters.claims)
+
+
+async def _drain_as_leader(ledger: Ledger) -> None:
+    await ledger.leader.wait()
+    await ledger.drain.run()

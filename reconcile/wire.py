@@ -1,0 +1,109 @@
+"""How does the ledger hold one connection to Redis that, once broken, stays broken?
+
+A connection is the witness that two answers come from the same life of the same Redis. A client that reconnects by itself takes
+that witness away; this one raises, and whoever used it starts over.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, Self
+
+from redis.asyncio import ConnectionPool
+from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+
+CONNECT_TIMEOUT_S: Final = 1.0
+
+Command = Sequence[str | bytes | int | float]
+
+
+class WireBrokenError(Exception):
+    """The connection to Redis is gone or was never there; what was sent last may have been carried out or not."""
+
+
+class Wire:
+    """One connection to one life of Redis; one call at a time. Build it with `open`, end it with `close`."""
+
+    def __init__(self, connection: AbstractConnection) -> None:
+        self._connection = connection
+        self._broken = False
+
+    @classmethod
+    async def open(cls, redis_url: str, timeout_s: float) -> Self:
+        """Connect; no call on it waits longer than `timeout_s` for its answer.
+
+        Raises:
+            WireBrokenError: Redis cannot be reached, or does not answer questions yet.
+        """
+        pool: ConnectionPool = ConnectionPool.from_url(
+            redis_url,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=CONNECT_TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
+            decode_responses=False,
+            protocol=2,
+        )
+        wire = cls(pool.make_connection())  # type: ignore[no-untyped-call]
+        try:
+            await wire._connection.connect()  # type: ignore[no-untyped-call]
+        except (RedisError, OSError) as error:
+            await wire.close()
+            raise WireBrokenError(f"no connection to Redis: {error}") from error
+        except BaseException:
+            await wire.close()
+            raise
+        await wire.call("PING")
+        return wire
+
+    async def call(self, *command: str | bytes | float) -> Any:
+        """Send one command and read its answer, as Redis gives it.
+
+        Raises:
+            WireBrokenError: no answer came; the wire is of no more use.
+            ResponseError: Redis refused; the wire lives.
+        """
+        return (await self.calls([command]))[0]
+
+    async def calls(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands at once and read their answers, in their order; an error is raised after all were read."""
+        # Nothing is awaited between this look and the one that redis-py takes before it would connect again.
+        if self._broken or not self._connection.is_connected:
+            self._broken = True
+            raise WireBrokenError("the connection to Redis broke before")
+        answers: list[Any] = []
+        refusal: ResponseError | None = None
+        try:
+            await self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
+            for _ in commands:
+                try:
+                    answers.append(await self._connection.read_response())
+                except ResponseError as error:
+                    refusal = refusal or error
+        except (RedisError, OSError) as error:
+            await self.close()
+            raise WireBrokenError(f"no answer from Redis: {error}") from error
+        except BaseException:
+            await self.close()
+            raise
+        if refusal is not None:
+            raise refusal
+        return answers
+
+    async def transaction(self, commands: Sequence[Command]) -> list[Any]:
+        """Have the commands carried out at one moment, all or none, and read their answers.
+
+        Raises:
+            WireBrokenError: no answer came; they may have been carried out or not.
+            ResponseError: Redis refused one of them.
+        """
+        answers: list[Any] = (await self.calls([["MULTI"], *commands, ["EXEC"]]))[-1]
+        for answer in answers:
+            if isinstance(answer, ResponseError):
+                raise answer
+        return answers
+
+    async def close(self) -> None:
+        """End it; does nothing if it is broken already."""
+        self._broken = True
+        await self._connection.disconnect(nowait=True)
