@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from grab_service.cell.store import Cell
 from grab_service.sql.tables import campaigns, members, pool_codes
 from grab_service.vocabulary.campaigns import BenefitKind, CampaignState, Release, encode_releases, encode_set
-from grab_service.vocabulary.members import member_record
+from grab_service.vocabulary.members import Member, MemberStatus, member_record
 
 CODES_PER_CALL: Final = 1000
 MEMBERS_PER_CALL: Final = 1000
@@ -130,15 +130,18 @@ async def publish_members(engine: AsyncEngine, cell: Cell) -> MembersPublication
 
 def record_of(row: RowMapping) -> str:
     """The record in the cell of a row of members."""
-    return member_record(
-        version=row["version"],
-        status=row["status"],
+    # Name and person stay where they are: the record has neither.
+    member = Member(
+        member_id=row["member_id"],
         org_id=row["org_id"],
-        blocked_until_ms=row["blocked_until_ms"],
+        person_id=None,
+        name="",
+        tags=tuple(row["tags"]),
         birthday_month=row["birthday_month"],
         joined_on=row["joined_on"],
-        tags=row["tags"],
+        status=MemberStatus(row["status"]),
     )
+    return member_record(member, row["blocked_until_ms"], row["version"])
 
 
 async def _codes_after(engine: AsyncEngine, campaign_id: str, position: int) -> list[str]:
