@@ -1,0 +1,75 @@
+"""How does an answer leave? JSON as bytes, problems after RFC 9457, every failure put into words in one place."""
+
+from typing import Any, Final
+
+import orjson
+from asyncpg import PostgresError
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
+
+from grab_service.api.dependencies import language_of
+from grab_service.api.field_errors import field_errors
+from grab_service.cell.store import CellError
+from grab_service.ops.refusal import RefusalError, refusal_of
+from grab_service.vocabulary import problems
+
+PROBLEM_TYPE: Final = "application/problem+json"
+NO_STORE: Final = {"cache-control": "no-store"}
+
+_NAME_OF_STATUS: Final = {400: "malformed", 404: "not-found", 405: "method-not-allowed", 413: "too-large"}
+_CHALLENGED: Final = 401
+_CUT_OFF: Final = frozenset({"too-large", "request-timeout"})
+
+
+def json_answer(content: Any, status: int = 200, **headers: str) -> Response:
+    """The content as JSON; nothing is kept by caches unless `cache_control` says so. Header names with `_` for `-`."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Response(orjson.dumps(content), status, {**NO_STORE, **named}, "application/json")
+
+
+def problem_answer(request: Request, refusal: RefusalError) -> Response:
+    """The problem document of a refusal."""
+    language = language_of(request)
+    problem = problems.CATALOGUE[refusal.name]
+    headers = {"content-language": language, **NO_STORE}
+    retry_after_s = refusal.retry_after_s if refusal.retry_after_s is not None else problem.retry_after_s
+    if retry_after_s is not None:
+        headers["retry-after"] = str(retry_after_s)
+    if problem.status == _CHALLENGED:
+        headers["www-authenticate"] = "Bearer"
+    if refusal.name in _CUT_OFF:
+        headers["connection"] = "close"  # the rest of the body is not waited for
+    body = orjson.dumps(problems.body(refusal.name, language, **refusal.extra))
+    return Response(body, problem.status, headers, PROBLEM_TYPE)
+
+
+def _on_refusal(request: Request, error: Exception) -> Response:
+    refusal = refusal_of(error)
+    if refusal is None:
+        raise error
+    return problem_answer(request, refusal)
+
+
+def _on_validation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return problem_answer(request, RefusalError("validation", errors=field_errors(error.errors(), language_of(request))))
+
+
+def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    name = _NAME_OF_STATUS.get(error.status_code)
+    if name is None:
+        raise error
+    answer = problem_answer(request, RefusalError(name))
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+def put_failures_into_words(app: FastAPI) -> None:
+    """Have every declared failure answered as a problem; what is not declared is a bug, and left to the edge."""
+    for failure in (RefusalError, CellError, SQLAlchemyError, PostgresError, OSError):
+        app.add_exception_handler(failure, _on_refusal)
+    app.add_exception_handler(RequestValidationError, _on_validation)
+    app.add_exception_handler(HTTPException, _on_http_exception)

@@ -1,0 +1,65 @@
+"""What is the service, as one ASGI application? All routes but the lane's, and what holds around them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from fastapi import FastAPI
+
+from grab_service import __version__
+from grab_service.api import dev, grab, ops_campaigns
+from grab_service.api.answers import put_failures_into_words
+from grab_service.api.contract import describe
+from grab_service.api.edge import Edge
+from grab_service.api.process import Worker
+
+DESCRIPTION: Final = """\
+A flash-sale engine for the coupons and benefits of a union's members: never one unit too many, never one too few, never a
+promise lost.
+
+Times are RFC 3339 in UTC, and `…_ms` in Unix milliseconds wherever a client counts down. Every answer carries
+`X-Server-Time-Ms`. Errors are problem details (RFC 9457): decide by `code`; `detail` is a sentence for the member, Chinese by
+default and English with `Accept-Language: en`. Ids are opaque. Lists are paged: `next_cursor` leads on, null ends.
+"""
+TAGS: Final = [
+    {"name": "members", "description": "What phones call, with a member's pass."},
+    {
+        "name": "ops",
+        "description": "What those call who run campaigns, with an ops token. Every change is logged with its reason.",
+    },
+    {"name": "machines", "description": "What probes and scrapers call."},
+    {"name": "development", "description": "There in development mode only."},
+]
+
+
+def build_app(worker: Worker) -> FastAPI:
+    """The application over the parts of one worker, which its lifespan starts and stops."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with worker.running():
+            yield
+
+    app = FastAPI(
+        title="grab-service",
+        version=__version__,
+        openapi_tags=TAGS if worker.settings.dev else TAGS[:-1],
+        redirect_slashes=False,
+        strict_content_type=False,
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    app.state.worker = worker
+    app.add_middleware(
+        Edge,
+        now_ms=worker.view.now_ms,
+        body_max_bytes=worker.settings.body_max_bytes,
+        import_max_bytes=worker.settings.import_max_bytes,
+    )
+    put_failures_into_words(app)
+    app.include_router(grab.router)
+    app.include_router(ops_campaigns.router)
+    if worker.settings.dev:
+        app.include_router(dev.router)
+    describe(app, DESCRIPTION)
+    return app

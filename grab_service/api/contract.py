@@ -1,0 +1,94 @@
+"""How does OpenAPI learn what each call answers? Problems by their names, with what they look like."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from grab_service.api.shapes import ProblemShape
+from grab_service.vocabulary import problems
+
+PROBLEM_TYPE: Final = "application/problem+json"
+_PROBLEM_SCHEMA: Final = {"$ref": "#/components/schemas/Problem"}
+
+EVERYWHERE: Final = ("too-large", "request-timeout", "internal-error")
+MEMBER_ONLY: Final = ("pass-invalid", "pass-expired")
+OPS_ONLY: Final = ("sign-in-required", "forbidden")
+LEDGER: Final = ("ledger-unavailable",)
+CELL: Final = ("paused-for-recovery", "outcome-unknown")
+
+Responses = dict[int | str, dict[str, Any]]
+
+
+def answers(*names: str, extra: Mapping[str, Mapping[str, Any]] | None = None, ok: Responses | None = None) -> Responses:
+    """The `responses` of a route: what it answers if all goes well, and the problems it may answer, by status.
+
+    Args:
+        names: slugs of the catalogue; those of every call need not be named.
+        extra: slug to the members beside the fixed ones, for the example.
+        ok: status to what FastAPI takes, for answers that are no problem.
+    """
+    by_status: dict[int, dict[str, Any]] = {}
+    for name in dict.fromkeys([*names, *EVERYWHERE]):
+        problem = problems.CATALOGUE[name]
+        value = problems.body(name, "en", **(extra or {}).get(name, {}))
+        by_status.setdefault(problem.status, {})[name] = {"summary": problem.title.en, "value": value}
+    responses: Responses = dict(ok or {})
+    for status, examples in sorted(by_status.items()):
+        responses[status] = {
+            "description": " · ".join(f"`{name}`: {example['summary']}" for name, example in examples.items()),
+            "content": {PROBLEM_TYPE: {"schema": _PROBLEM_SCHEMA, "examples": examples}},
+        }
+        waits = {problems.CATALOGUE[name].retry_after_s for name in examples} - {None}
+        if waits:
+            responses[status]["headers"] = {"Retry-After": _header("Seconds to wait before a repeat.", "integer")}
+    return responses
+
+
+def _header(description: str, kind: str) -> dict[str, Any]:
+    return {"description": description, "schema": {"type": kind}}
+
+
+ETAG: Final = {"ETag": _header("Of the version that was answered.", "string")}
+LOCATION: Final = {"Location": _header("Where it is from now on.", "string")}
+
+
+def csv_body(example: str) -> dict[str, Any]:
+    """For `openapi_extra`: a call that takes a CSV, as it is or as the one file of a form."""
+    form = {"type": "object", "properties": {"file": {"type": "string", "contentMediaType": "text/csv"}}}
+    content = {
+        "text/csv": {"schema": {"type": "string"}, "example": example},
+        "multipart/form-data": {"schema": {**form, "required": ["file"]}},
+    }
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def describe(app: FastAPI, description: str) -> None:
+    """Have `/openapi.json` say all of it: the problems' shape, and the header that every answer carries."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = get_openapi(
+                title=app.title,
+                version=app.version,
+                description=description,
+                routes=app.routes,
+                tags=app.openapi_tags,
+            )
+            components = schema.setdefault("components", {})
+            shapes = components.setdefault("schemas", {})
+            problem = ProblemShape.model_json_schema(ref_template="#/components/schemas/{model}")
+            shapes.update(problem.pop("$defs", {}))
+            shapes["Problem"] = problem
+            server_time = _header("The cell's clock when the answer left, Unix milliseconds.", "integer")
+            components["headers"] = {"ServerTime": server_time}
+            for operations in schema["paths"].values():
+                for operation in operations.values():
+                    for response in operation["responses"].values():
+                        headers = response.setdefault("headers", {})
+                        headers["X-Server-Time-Ms"] = {"$ref": "#/components/headers/ServerTime"}
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # the way FastAPI means it to be replaced

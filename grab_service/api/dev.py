@@ -1,0 +1,74 @@
+"""What does development mode add? Passes and ops tokens for the asking; there only if it was switched on."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Response
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from grab_service.api.answers import json_answer
+from grab_service.api.bodies import StrictRoute
+from grab_service.api.contract import answers
+from grab_service.api.dependencies import TheWorker, now_ms_of
+from grab_service.api.shapes import OpsSession, Session
+from grab_service.vocabulary import passes
+from grab_service.vocabulary.identifiers import is_actor, is_member_id
+from grab_service.vocabulary.passes import Role
+from grab_service.vocabulary.times import rfc3339
+
+router = APIRouter(prefix="/v1/dev", tags=["development"], route_class=StrictRoute)
+
+
+def _member_id(text: str) -> str:
+    if not is_member_id(text):
+        raise PydanticCustomError("not_a_member_id", "1 to 64 of A-Z a-z 0-9 _ : - are needed")
+    return text
+
+
+def _actor(text: str) -> str:
+    if not is_actor(text):
+        raise PydanticCustomError("not_an_actor", "1 to 64 of A-Z a-z 0-9 _ : @ . + - are needed")
+    return text
+
+
+class WantedSession(BaseModel):
+    """Whose pass is wanted."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"member_id": "m-000001"}]})
+
+    member_id: Annotated[str, AfterValidator(_member_id)]
+
+
+class WantedOpsSession(BaseModel):
+    """Which role is wanted, and by which name it is to stand in the log of what was done."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"role": "operator"}]})
+
+    role: Role
+    actor: Annotated[str, AfterValidator(_actor)] | None = Field(default=None, description="`dev-<role>` by default")
+
+
+@router.post(
+    "/sessions",
+    summary="A pass without an assertion",
+    response_model=Session,
+    responses=answers("malformed", "unsupported-media-type", "validation"),
+)
+async def mint_pass(wanted: WantedSession, worker: TheWorker) -> Response:
+    """Whether the member is registered is found out by the grab."""
+    expires_at_s = now_ms_of(worker) // 1000 + worker.settings.pass_ttl_s
+    token = passes.mint(worker.keys, wanted.member_id, expires_at_s)
+    return json_answer({"pass": token, "expires_at": rfc3339(expires_at_s * 1000)})
+
+
+@router.post(
+    "/ops-sessions",
+    summary="An ops token without a password",
+    response_model=OpsSession,
+    responses=answers("malformed", "unsupported-media-type", "validation"),
+)
+async def mint_ops_token(wanted: WantedOpsSession, worker: TheWorker) -> Response:
+    """For `Authorization: Bearer` on `/v1/ops`."""
+    expires_at_s = now_ms_of(worker) // 1000 + worker.settings.ops_token_ttl_s
+    token = passes.mint_ops(worker.keys, wanted.actor or f"dev-{wanted.role}", wanted.role, expires_at_s)
+    return json_answer({"token": token, "expires_at": rfc3339(expires_at_s * 1000)})

@@ -1,0 +1,119 @@
+"""What holds for every request before and after FastAPI sees it? Limits on the body, the server's time, no answer missing.
+
+Plain ASGI: what stands here runs for each request, and a class of middleware with its own tasks would cost more than the rest.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+import orjson
+import structlog
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from grab_service.ops.refusal import RefusalError
+from grab_service.vocabulary import problems
+
+BODY_TIMEOUT_S: Final = 30.0
+IMPORT_TIMEOUT_S: Final = 300.0
+
+log = structlog.get_logger()
+
+
+def is_import(path: str) -> bool:
+    """Whether a path takes a CSV, which may be much larger than anything else."""
+    return path.startswith("/v1/ops/") and path.endswith(("/import", "/codes"))
+
+
+class Edge:
+    """ASGI, around the whole application."""
+
+    def __init__(self, app: ASGIApp, *, now_ms: Callable[[], int], body_max_bytes: int, import_max_bytes: int) -> None:
+        self._app = app
+        self._now_ms = now_ms
+        self._body_max_bytes = body_max_bytes
+        self._import_max_bytes = import_max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def send_with_time(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"] = [*message.get("headers", ()), (b"x-server-time-ms", b"%d" % self._now_ms())]
+            await send(message)
+
+        large = is_import(scope["path"])
+        max_bytes = self._import_max_bytes if large else self._body_max_bytes
+        announced = _announced_bytes(scope["headers"])
+        if announced is not None and announced > max_bytes:
+            await _send_problem(scope, send_with_time, "too-large", {"limit_bytes": max_bytes})
+            return
+        try:
+            bounded = _Bounded(receive, max_bytes, IMPORT_TIMEOUT_S if large else BODY_TIMEOUT_S)
+            await self._app(scope, bounded.receive, send_with_time)
+        except RefusalError as refusal:
+            if started:
+                raise
+            await _send_problem(scope, send_with_time, refusal.name, refusal.extra)
+        except ClientDisconnect:
+            return  # nobody is left to hear an answer
+        except Exception:
+            log.exception("request_failed", method=scope["method"], path=scope["path"])
+            if started:
+                raise  # half an answer is out; the server can only cut the connection
+            await _send_problem(scope, send_with_time, "internal-error", {})
+
+
+class _Bounded:
+    """A body that is read up to a limit and within a time; what goes beyond is refused while it comes in."""
+
+    def __init__(self, receive: Receive, max_bytes: int, timeout_s: float) -> None:
+        self._receive = receive
+        self._max_bytes = max_bytes
+        self._ends_at_s = asyncio.get_running_loop().time() + timeout_s
+        self._bytes = 0
+        self._complete = False
+
+    async def receive(self) -> Message:
+        if self._complete:
+            return await self._receive()  # the wait for the other side to hang up
+        try:
+            async with asyncio.timeout_at(self._ends_at_s):
+                message = await self._receive()
+        except TimeoutError:
+            raise RefusalError("request-timeout") from None
+        if message["type"] == "http.request":
+            self._bytes += len(message.get("body", b""))
+            if self._bytes > self._max_bytes:
+                raise RefusalError("too-large", limit_bytes=self._max_bytes)
+            self._complete = not message.get("more_body", False)
+        return message
+
+
+def _announced_bytes(headers: list[tuple[bytes, bytes]]) -> int | None:
+    for name, value in headers:
+        if name == b"content-length" and value.isdigit():
+            return int(value[:20])
+    return None
+
+
+async def _send_problem(scope: Scope, send: Send, name: str, extra: dict[str, Any]) -> None:
+    """Say it without the rest of the body having been read: the connection ends with the answer."""
+    wish = dict(scope["headers"]).get(b"accept-language")
+    language = problems.choose_language(wish)
+    body = orjson.dumps(problems.body(name, language, **extra))
+    headers = [
+        (b"content-type", b"application/problem+json"),
+        (b"content-language", language.encode()),
+        (b"cache-control", b"no-store"),
+        (b"content-length", b"%d" % len(body)),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": problems.CATALOGUE[name].status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,355 @@
+"""What do answers look like? For OpenAPI only: answers are built as plain data and written by orjson.
+
+Tests hold what the server sends against these.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from grab_service.ops.preflight import Level
+from grab_service.vocabulary.campaigns import BenefitKind, CampaignState, Phase
+from grab_service.vocabulary.claims import ClaimState, VoucherState
+
+Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+"""RFC 3339, UTC, to the millisecond."""
+
+
+class Shape(BaseModel):
+    """The answer of a call; all fields are always there."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_serialization_defaults_required=True)
+
+
+class Now(Shape):
+    """The cell's clock, by which everything opens and closes."""
+
+    now_ms: int
+
+
+class Price(Shape):
+    """What a claim costs; 0 and 0 is free."""
+
+    points: int
+    cash_fen: int
+
+
+class Voucher(Shape):
+    """What the holder shows at the counter."""
+
+    voucher_id: str
+    code: str
+    state: VoucherState
+    valid_from: Time
+    valid_until: Time | None
+
+
+class Claim(Shape):
+    """A unit of a campaign, and who has it. `claim_id`, `unit_no`, `seq` and `granted_at` never change."""
+
+    claim_id: str
+    campaign_id: str
+    member_id: str
+    state: ClaimState
+    unit_no: int = Field(ge=1, description="第 k 份: 1…N within the campaign")
+    seq: int = Field(ge=1, description="place in the log of the cell: a total order of all claims")
+    granted_at: Time
+    granted_at_ms: int
+    price: Price
+    pay_by: Time | None
+    pay_by_ms: int | None
+    voucher: Voucher | None
+
+
+class ReleaseShape(Shape):
+    """A quantity that becomes available at a time (批次)."""
+
+    opens_at: Time
+    opens_at_ms: int
+    quantity: int
+
+
+class Stock(Shape):
+    """Units: `total` over all releases, `available` now."""
+
+    total: int
+    available: int
+
+
+class Benefit(Shape):
+    """What is won."""
+
+    kind: BenefitKind
+    name: str
+    valid_from: Time | None
+    valid_until: Time | None
+    valid_days: int | None
+    stores: list[str]
+
+
+class EligibilityShape(Shape):
+    """Who may ask; an empty rule is met by everybody."""
+
+    orgs: list[str] | None
+    tags_any: list[str]
+    birthday_months: list[int]
+    joined_before: str | None
+
+
+class Campaign(Shape):
+    """A campaign as members see it."""
+
+    campaign_id: str
+    title: str
+    summary: str
+    category: str
+    allocation: str
+    phase: Phase
+    opens_at: Time
+    opens_at_ms: int
+    closes_at: Time
+    closes_at_ms: int
+    releases: list[ReleaseShape]
+    next_release_at_ms: int | None
+    stock: Stock
+    limit_per_member: int
+    price: Price
+    eligibility: EligibilityShape
+    benefit: Benefit
+
+
+class CampaignWithMyClaims(Campaign):
+    """A campaign, and what the caller holds of it: null without a pass, or while that cannot be read."""
+
+    my_claims: list[Claim] | None
+
+
+class CampaignPage(Shape):
+    """Campaigns; `next_cursor` leads on, null at the end."""
+
+    items: list[Campaign]
+    next_cursor: str | None
+
+
+class Pulse(Shape):
+    """What changes while members wait."""
+
+    campaign_id: str
+    phase: Phase
+    stock: Stock
+    opens_at_ms: int
+    closes_at_ms: int
+    next_release_at_ms: int | None
+    now_ms: int
+    poll_after_ms: int = Field(description="ask again after this long; spread, so that not all ask at once")
+
+
+class ClaimPage(Shape):
+    """A member's claims, newest first."""
+
+    items: list[Claim]
+    next_cursor: str | None
+
+
+class Member(Shape):
+    """The member that an assertion spoke of, as registered now."""
+
+    member_id: str
+    org_id: str
+    status: str
+
+
+class Session(Shape):
+    """A pass, and until when it is good."""
+
+    model_config = ConfigDict(json_schema_extra={})
+
+    pass_: str = Field(alias="pass", description="for `Authorization: Bearer`")
+    expires_at: Time
+
+
+class MemberSession(Session):
+    """A pass for the member of an assertion."""
+
+    member: Member
+
+
+class OpsSession(Shape):
+    """A token for the calls of ops."""
+
+    token: str
+    expires_at: Time
+
+
+class OpsStock(Shape):
+    """Units of a campaign; what is not published yet has none available."""
+
+    total: int
+    available: int
+    active: int = Field(description="held by members now")
+
+
+class OpsCampaign(Shape):
+    """A campaign as ops read it: what they wrote, defaults filled in, and what became of it."""
+
+    campaign_id: str
+    state: CampaignState
+    phase: Phase | None = Field(description="null for a draft")
+    version: int
+    published: bool
+    title: str
+    summary: str
+    category: str
+    allocation: str
+    releases: list[ReleaseShape] = Field(description="as in force")
+    opens_at: Time
+    opens_at_ms: int
+    closes_at: Time
+    closes_at_ms: int
+    price: Price
+    pay_within_s: int | None
+    limit_per_member: int
+    limit_per_person: int | None
+    eligibility: EligibilityShape
+    shares: dict[str, Any] | None
+    caps: list[Any]
+    waitlist: bool
+    benefit: Benefit
+    stock: OpsStock
+    created_at: Time
+    created_at_ms: int
+
+
+class OpsCampaignPage(Shape):
+    """Campaigns, newest first."""
+
+    items: list[OpsCampaign]
+    next_cursor: str | None
+
+
+class FindingShape(BaseModel):
+    """One thing that would go wrong; more figures may stand beside."""
+
+    model_config = ConfigDict(extra="allow")
+
+    level: Level
+    code: str
+    field: str
+    message: str
+
+
+class Findings(Shape):
+    """Everything that would go wrong; `ok` if nothing keeps the campaign from being scheduled."""
+
+    ok: bool
+    findings: list[FindingShape]
+
+
+class RejectedRow(Shape):
+    """A row that was not taken, numbered as a spreadsheet does: the header is row 1. `field` null: the whole row."""
+
+    row: int
+    field: str | None
+    reason: str
+
+
+class CodesImport(Shape):
+    """What became of a file of codes."""
+
+    imported: int
+    rejected: list[RejectedRow]
+    loaded: int = Field(description="codes that the campaign has now")
+
+
+class MembersImport(Shape):
+    """What became of a file of members."""
+
+    imported: int
+    updated: int
+    unchanged: int
+    rejected: list[RejectedRow]
+
+
+class Org(Shape):
+    """A grassroots union."""
+
+    org_id: str
+    name: str
+
+
+class OrgPage(Shape):
+    """Unions by id."""
+
+    items: list[Org]
+    next_cursor: str | None
+
+
+class Block(Shape):
+    """A member who may not grab for a time; `until` null: until lifted."""
+
+    member_id: str
+    until: Time | None
+    reason: str
+
+
+class BlockPage(Shape):
+    """Blocked members by id."""
+
+    items: list[Block]
+    next_cursor: str | None
+
+
+class OpsLogLine(Shape):
+    """Who did what, when and why."""
+
+    entry_id: int
+    at: Time
+    at_ms: int
+    actor: str
+    role: str
+    action: str
+    object_id: str | None
+    reason: str | None
+    outcome: str
+    detail: dict[str, Any]
+
+
+class OpsLogPage(Shape):
+    """Lines of the log, newest first."""
+
+    items: list[OpsLogLine]
+    next_cursor: str | None
+
+
+class FieldError(Shape):
+    """A field that was not accepted, as a path, and why."""
+
+    field: str
+    reason: str
+
+
+class ProblemShape(BaseModel):
+    """RFC 9457; more members as each problem says."""
+
+    model_config = ConfigDict(extra="allow", title="Problem")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    errors: list[FieldError] = Field(default=[], description="of `validation`")
+
+
+class Check(Shape):
+    """One thing that readiness depends on."""
+
+    ok: bool
+    detail: str
+
+
+class Readiness(Shape):
+    """Whether this worker can do its work, and if not, which check fails."""
+
+    ready: bool
+    checks: dict[str, Check]

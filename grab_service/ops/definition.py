@@ -1,0 +1,243 @@
+"""What may ops write into a campaign, and what does this release make of it?
+
+Checked here is the shape: fields, bounds, order, and what is not supported, which is said and never passed over in silence.
+Whether it is wise, against the clock, the codes and the members, is said by `preflight`.
+"""
+
+from itertools import pairwise
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, WithJsonSchema, field_validator
+from pydantic_core import PydanticCustomError
+
+from grab_service.vocabulary.campaigns import BenefitKind, Eligibility, Release, total_of
+from grab_service.vocabulary.days import parse_day
+from grab_service.vocabulary.identifiers import is_org_id, is_tag
+from grab_service.vocabulary.times import parse_rfc3339, rfc3339
+
+TITLE_MAX: Final = 100
+SUMMARY_MAX: Final = 2000
+REASON_MAX: Final = 500
+RELEASES_MAX: Final = 50
+TOTAL_MAX: Final = 10_000_000
+LIMIT_MAX: Final = 100
+ORGS_MAX: Final = 1000
+TAGS_MAX: Final = 50
+VALID_DAYS_MAX: Final = 3660
+MOMENT_BOUND_MS: Final = parse_rfc3339("2200-01-01T00:00:00Z")
+"""No campaign opens, closes or is valid beyond it; what is computed from these times stays in what can be written."""
+
+T = TypeVar("T")
+
+
+def _moment(text: str) -> str:
+    try:
+        moment_ms = parse_rfc3339(text)
+    except ValueError as error:
+        raise PydanticCustomError("not_a_time", "a time with its offset is needed, such as 2026-09-20T04:00:00Z") from error
+    if moment_ms >= MOMENT_BOUND_MS:
+        raise PydanticCustomError("too_late", "a time before the year 2200 is needed")
+    return rfc3339(moment_ms)
+
+
+def _line(text: str) -> str:
+    if any(letter < " " or letter == "\x7f" for letter in text):
+        raise PydanticCustomError("control_characters", "control characters are not allowed")
+    return text
+
+
+def _text(text: str) -> str:
+    _line(text.replace("\n", " "))
+    return text
+
+
+def _unsupported(value: object) -> PydanticCustomError:
+    return PydanticCustomError("unsupported", "this release does not support {value}", {"value": f"{value!r:.60}"})
+
+
+def _only(value: T, supported: object) -> T:
+    if value != supported:
+        raise _unsupported(value)
+    return value
+
+
+def _distinct(values: list[T]) -> list[T]:
+    if len(set(values)) != len(values):
+        raise PydanticCustomError("repeated", "the same value stands twice")
+    return values
+
+
+def _org_id(text: str) -> str:
+    if not is_org_id(text):
+        raise PydanticCustomError("not_an_org_id", "1 to 32 of A-Z a-z 0-9 _ - are needed")
+    return text
+
+
+def _tag(text: str) -> str:
+    if not is_tag(text):
+        raise PydanticCustomError("not_a_tag", "1 to 32 letters, digits, Chinese characters, _ or - are needed")
+    return text
+
+
+def _day(text: str) -> str:
+    try:
+        return parse_day(text).isoformat()
+    except ValueError as error:
+        raise PydanticCustomError("not_a_day", "a day is needed, such as 2020-01-31") from error
+
+
+Moment = Annotated[
+    str,
+    AfterValidator(_moment),
+    WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-09-20T04:00:00Z"]}),
+]
+"""RFC 3339 with an offset; kept in UTC to the millisecond."""
+Day = Annotated[str, AfterValidator(_day), WithJsonSchema({"type": "string", "format": "date", "examples": ["2020-01-31"]})]
+Line = Annotated[str, AfterValidator(_line)]
+Reason = Annotated[str, AfterValidator(_text), Field(min_length=1, max_length=REASON_MAX)]
+"""Why something is done, for the log of what was done."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, str_strip_whitespace=True)
+
+
+class ReleasePart(_Part):
+    """A quantity that becomes available at a time (批次)."""
+
+    opens_at: Moment
+    quantity: int = Field(ge=1, le=TOTAL_MAX)
+
+
+class PricePart(_Part):
+    """What a claim costs; this release only gives away."""
+
+    points: int = Field(default=0, ge=0, le=0)
+    cash_fen: int = Field(default=0, ge=0, le=0)
+
+    @field_validator("points", "cash_fen", mode="wrap")
+    @classmethod
+    def _free(cls, value: Any, check: Any) -> Any:
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            raise _unsupported(value)
+        return check(value)
+
+
+class EligibilityPart(_Part):
+    """Who may ask; a rule left out is met by everybody. `joined_before`: joined the union before that day."""
+
+    orgs: list[Annotated[str, AfterValidator(_org_id)]] | None = Field(default=None, min_length=1, max_length=ORGS_MAX)
+    tags_any: list[Annotated[str, AfterValidator(_tag)]] = Field(default=[], max_length=TAGS_MAX)
+    birthday_months: list[Annotated[int, Field(ge=1, le=12)]] = Field(default=[], max_length=12)
+    joined_before: Day | None = None
+
+    @field_validator("orgs", "tags_any", "birthday_months")
+    @classmethod
+    def _no_repetition(cls, values: list[T] | None) -> list[T] | None:
+        return values if values is None else _distinct(values)
+
+
+class BenefitPart(_Part):
+    """What is won, and when its voucher is valid: between fixed times, or for some days from the grant, or without a bound."""
+
+    kind: Literal["generated_code", "code_pool", "none"]
+    name: Line = Field(min_length=1, max_length=TITLE_MAX)
+    valid_from: Moment | None = None
+    valid_until: Moment | None = None
+    valid_days: int | None = Field(default=None, ge=1, le=VALID_DAYS_MAX)
+    stores: list[Any] = Field(default=[], description="not supported yet: leave empty", json_schema_extra={"maxItems": 0})
+
+    @field_validator("valid_until")
+    @classmethod
+    def _after_its_beginning(cls, value: str | None, info: ValidationInfo) -> str | None:
+        valid_from = info.data.get("valid_from")
+        if value is not None and valid_from is not None and parse_rfc3339(value) <= parse_rfc3339(valid_from):
+            raise PydanticCustomError("ends_before_it_begins", "it must lie after valid_from")
+        return value
+
+    @field_validator("stores")
+    @classmethod
+    def _no_stores(cls, value: list[Any]) -> list[Any]:
+        return _only(value, [])
+
+
+class Definition(_Part):
+    """A campaign as ops write it. Only `title`, `releases`, `closes_at` and `benefit` are required."""
+
+    title: Line = Field(min_length=1, max_length=TITLE_MAX)
+    summary: Annotated[str, AfterValidator(_text)] = Field(default="", max_length=SUMMARY_MAX)
+    category: Line = Field(default="", max_length=TITLE_MAX)
+    allocation: str = Field(default="rush", json_schema_extra={"enum": ["rush"]})
+    releases: list[ReleasePart] = Field(min_length=1, max_length=RELEASES_MAX)
+    closes_at: Moment
+    price: PricePart = PricePart()
+    pay_within_s: int | None = Field(default=None, description="not supported yet: leave out")
+    limit_per_member: int = Field(default=1, ge=1, le=LIMIT_MAX)
+    limit_per_person: int | None = Field(default=None, description="not supported yet: leave out")
+    eligibility: EligibilityPart = EligibilityPart()
+    shares: dict[str, Any] | None = Field(default=None, description="not supported yet: leave out")
+    caps: list[Any] = Field(default=[], description="not supported yet: leave empty", json_schema_extra={"maxItems": 0})
+    waitlist: bool = Field(default=False, description="not supported yet: leave out")
+    benefit: BenefitPart
+
+    @field_validator("releases")
+    @classmethod
+    def _in_order_of_time(cls, releases: list[ReleasePart]) -> list[ReleasePart]:
+        times = [parse_rfc3339(release.opens_at) for release in releases]
+        if any(later <= earlier for earlier, later in pairwise(times)):
+            raise PydanticCustomError("not_in_order", "releases must stand in order of time, no two at the same moment")
+        if sum(release.quantity for release in releases) > TOTAL_MAX:
+            raise PydanticCustomError("too_many_units", "at most {max} units in all", {"max": TOTAL_MAX})
+        return releases
+
+    @field_validator("closes_at")
+    @classmethod
+    def _after_the_opening(cls, value: str, info: ValidationInfo) -> str:
+        releases: list[ReleasePart] = info.data.get("releases", [])
+        if releases and parse_rfc3339(value) <= parse_rfc3339(releases[0].opens_at):
+            raise PydanticCustomError("closes_before_it_opens", "it must lie after the first release")
+        return value
+
+    @field_validator("allocation")
+    @classmethod
+    def _only_rush(cls, value: str) -> str:
+        return _only(value, "rush")
+
+    @field_validator("pay_within_s", "limit_per_person", "shares")
+    @classmethod
+    def _left_out(cls, value: T | None) -> T | None:
+        return _only(value, None)
+
+    @field_validator("caps")
+    @classmethod
+    def _no_caps(cls, value: list[Any]) -> list[Any]:
+        return _only(value, [])
+
+    @field_validator("waitlist")
+    @classmethod
+    def _no_waitlist(cls, value: bool) -> bool:
+        return _only(value, False)
+
+    def releases_in_order(self) -> tuple[Release, ...]:
+        """The releases as the rules read them."""
+        return tuple(Release(parse_rfc3339(release.opens_at), release.quantity) for release in self.releases)
+
+    @property
+    def closes_at_ms(self) -> int:
+        """From when on nobody wins."""
+        return parse_rfc3339(self.closes_at)
+
+    @property
+    def total(self) -> int:
+        """The whole stock."""
+        return total_of(self.releases_in_order())
+
+    @property
+    def benefit_kind(self) -> BenefitKind:
+        """Where the winner's code comes from."""
+        return BenefitKind(self.benefit.kind)
+
+    def rules_of_eligibility(self) -> Eligibility:
+        """Who may ask, as the rules read it."""
+        part = self.eligibility
+        return Eligibility(tuple(part.orgs or ()), tuple(part.tags_any), tuple(part.birthday_months), part.joined_before)

@@ -1,0 +1,88 @@
+"""Who did what, when and why? Every change that ops ask for is written down before it is tried, and again with its outcome."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from time import time
+from typing import Any, Final
+
+import structlog
+from sqlalchemy import insert, select, update
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from grab_service.ops.refusal import refusal_of
+from grab_service.sql.tables import ops_log
+from grab_service.vocabulary.passes import OpsIdentity
+
+REQUESTED: Final = "requested"
+DONE: Final = "done"
+FAILED: Final = "failed"
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Entry:
+    """A line of the log while its call runs; what is put into it is written with the outcome."""
+
+    object_id: str | None
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+@asynccontextmanager
+async def logged(
+    engine: AsyncEngine,
+    identity: OpsIdentity,
+    action: str,
+    object_id: str | None,
+    *,
+    reason: str | None = None,
+    detail: Mapping[str, Any] | None = None,
+) -> AsyncIterator[Entry]:
+    """Write `requested`, run the body, write `done`, or the name of the refusal, or `failed`.
+
+    A line that still says `requested` is of a call that died on its way: it may have been done or not.
+    """
+    entry = Entry(object_id, dict(detail or {}))
+    row = {
+        "at_ms": int(time() * 1000),
+        "actor": identity.actor,
+        "role": identity.role.value,
+        "action": action,
+        "object_id": object_id,
+        "reason": reason,
+        "outcome": REQUESTED,
+        "detail": entry.detail,
+    }
+    async with engine.begin() as connection:
+        entry_id = (await connection.execute(insert(ops_log).values(row).returning(ops_log.c.entry_id))).scalar_one()
+    try:
+        yield entry
+    except Exception as error:
+        refusal = refusal_of(error)
+        await _conclude(engine, entry_id, entry, refusal.name if refusal else FAILED)
+        raise
+    await _conclude(engine, entry_id, entry, DONE)
+
+
+async def _conclude(engine: AsyncEngine, entry_id: int, entry: Entry, outcome: str) -> None:
+    values = {"outcome": outcome, "object_id": entry.object_id, "detail": entry.detail}
+    try:
+        async with engine.begin() as connection:
+            await connection.execute(update(ops_log).where(ops_log.c.entry_id == entry_id).values(values))
+    except Exception:
+        # Its line goes on saying `requested`, which is no lie.
+        log.exception("ops_log_not_concluded", entry_id=entry_id, outcome=outcome)
+
+
+async def read_log(
+    engine: AsyncEngine, *, before_entry_id: int | None, limit: int, object_id: str | None = None
+) -> list[dict[str, Any]]:
+    """Lines of the log, newest first."""
+    query = select(ops_log).order_by(ops_log.c.entry_id.desc()).limit(limit)
+    if before_entry_id is not None:
+        query = query.where(ops_log.c.entry_id < before_entry_id)
+    if object_id is not None:
+        query = query.where(ops_log.c.object_id == object_id)
+    async with engine.connect() as connection:
+        return [dict(row) for row in (await connection.execute(query)).mappings()]

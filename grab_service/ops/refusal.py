@@ -1,0 +1,56 @@
+"""How does a call say that it will not be done, or that nobody knows whether it was?
+
+What is refused or cannot be had now is named by a problem of the catalogue, which knows the status and the words. One table
+says which failure of Redis or Postgres is which problem, for the answers over HTTP, for the log of what was done and for the
+command line.
+"""
+
+from asyncpg import PostgresError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from grab_service.cell.store import CellClosedError, CellSilentError, CellUnreachableError
+
+
+class RefusalError(Exception):
+    """A call was refused; `name` is a problem of the catalogue, `extra` what its answer says beside.
+
+    Unless it is `outcome-unknown` or `ledger-behind`, nothing was changed.
+    """
+
+    def __init__(self, name: str, *, retry_after_s: int | None = None, **extra: object) -> None:
+        super().__init__(name)
+        self.name = name
+        self.retry_after_s = retry_after_s
+        self.extra = extra
+
+
+def refusal_of(error: BaseException) -> RefusalError | None:
+    """What an error means to the caller; None for a bug."""
+    match error:
+        case RefusalError():
+            return error
+        case CellClosedError():
+            return RefusalError("paused-for-recovery")
+        case CellUnreachableError():
+            return RefusalError("paused-for-recovery")
+        case CellSilentError():
+            return RefusalError("outcome-unknown")
+        case InterfaceError() | OperationalError() | PoolTimeoutError() | ConnectionError() | TimeoutError():
+            return RefusalError("ledger-unavailable")
+        case DBAPIError() if error.connection_invalidated or _says_unavailable(error.orig):
+            return RefusalError("ledger-unavailable")
+        case PostgresError() if _says_unavailable(error):
+            # Raised by the driver while it connects, before SQLAlchemy could wrap it.
+            return RefusalError("ledger-unavailable")
+        case _:
+            return None
+
+
+# Classes of SQLSTATE: connection, insufficient resources, operator intervention (shut down, starting up, cancelled).
+_UNAVAILABLE = ("08", "53", "57", "58")
+
+
+def _says_unavailable(error: BaseException | None) -> bool:
+    sqlstate = getattr(error, "sqlstate", None)
+    return isinstance(sqlstate, str) and sqlstate.startswith(_UNAVAILABLE)

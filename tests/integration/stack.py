@@ -1,0 +1,185 @@
+"""How does a test get the whole service in this process, over a real Redis and a real Postgres?
+
+The ledger's drain runs beside it, and a cell that is armed as the guard arms it, but without the wait for an audit.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import httpx
+from prometheus_client import REGISTRY
+from pydantic import SecretStr
+from redis.asyncio import Redis
+from sqlalchemy import insert, text
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from grab_service.api.app import build_app
+from grab_service.api.process import Worker
+from grab_service.cell.scripts import ScriptSources, new_nonce, sha_of
+from grab_service.grabpath.lane import GrabLane
+from grab_service.ops.publish import publish_members
+from grab_service.settings import Settings
+from grab_service.sql.engine import asyncpg_url
+from grab_service.sql.tables import members, orgs
+from grab_service.vocabulary.keys import CellKeys
+from grab_service.vocabulary.passes import Role, mint, mint_ops
+from reconcile.counters import Counters
+from reconcile.drain import Drain
+from reconcile.epochs import begin_first, opening_commands
+from reconcile.wire import Wire
+
+SECRET: Final = "a secret of tests, long enough"
+
+
+def at(seconds: float) -> str:
+    """The time so many seconds from now, as ops write it."""
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat(timespec="milliseconds")
+
+
+def definition(**changes: Any) -> dict[str, Any]:
+    """A campaign of ten units that opened a second ago."""
+    return {
+        "title": "中秋月饼",
+        "releases": [{"opens_at": at(-1), "quantity": 10}],
+        "closes_at": at(3600),
+        "benefit": {"kind": "generated_code", "name": "月饼一盒", "valid_days": 30},
+        **changes,
+    }
+
+
+async def _nobody(campaign_id: str) -> None:
+    raise AssertionError(f"the drain found something impossible in {campaign_id}")
+
+
+class Service:
+    """One worker, its application behind the lane, and the drain. `http` is a client of it."""
+
+    def __init__(self, worker: Worker, http: httpx.AsyncClient, redis: Redis, drain: "DrainTask") -> None:
+        self.worker = worker
+        self.http = http
+        self.redis = redis
+        self.drain = drain
+
+    def ops(self, role: Role = Role.OPERATOR, actor: str = "alice") -> dict[str, str]:
+        """The headers of somebody of ops."""
+        return {"Authorization": f"Bearer {mint_ops(self.worker.keys, actor, role, int(time.time()) + 600)}"}
+
+    def member(self, member_id: str) -> dict[str, str]:
+        """The headers of a member."""
+        return {"Authorization": f"Bearer {mint(self.worker.keys, member_id, int(time.time()) + 600)}"}
+
+    async def enrol(self, *member_ids: str, org_id: str = "org-1", **columns: Any) -> None:
+        """Register members and publish them."""
+        rows = [
+            {"member_id": member_id, "org_id": org_id, "name": "张三", "tags": [], "status": "active", **columns}
+            for member_id in member_ids
+        ]
+        async with self.worker.engine.begin() as connection:
+            await connection.execute(upsert(orgs).values(org_id=org_id, name=org_id).on_conflict_do_nothing())
+            for row in rows:
+                version = (await connection.execute(text("SELECT nextval('members_version')"))).scalar_one()
+                await connection.execute(insert(members).values(version=version, **row))
+        await publish_members(self.worker.engine, self.worker.cell)
+
+    async def create(self, **changes: Any) -> str:
+        """A draft; its id."""
+        response = await self.http.post("/v1/ops/campaigns", json=definition(**changes), headers=self.ops())
+        assert response.status_code == 201, response.text
+        return str(response.json()["campaign_id"])
+
+    async def publish(self, **changes: Any) -> str:
+        """A scheduled campaign; its id."""
+        campaign_id = await self.create(**changes)
+        response = await self.http.post(f"/v1/ops/campaigns/{campaign_id}/schedule", headers=self.ops())
+        assert response.status_code == 200, response.text
+        return campaign_id
+
+    async def grab(self, member_id: str, campaign_id: str, **headers: str) -> httpx.Response:
+        """One grab, through the lane."""
+        sent = {**self.member(member_id), **headers}
+        return await self.http.post(f"/v1/campaigns/{campaign_id}/claims", headers=sent)
+
+    async def drained(self) -> None:
+        """Wait until the ledger has all that the cell has logged so far."""
+        seq = int(await self.redis.hget(self.worker.cell.keys.cell, "seq"))
+        assert await self.drain.drain.reach(seq, 5), "not drained in time"
+
+
+class DrainTask:
+    """The ledger's drain, which a test may stop and start again."""
+
+    def __init__(self, drain: Drain) -> None:
+        self.drain = drain
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self.drain.run())
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+
+async def begin(redis: Redis, engine: AsyncEngine, cell_name: str) -> None:
+    """Begin a cell and arm it."""
+    keys, sources, nonce = CellKeys.of(cell_name), ScriptSources.read(), new_nonce()
+    cursor = await begin_first(engine, cell_name)
+    for command in opening_commands(keys, cursor, 0, "first_start", int(time.time() * 1000), 0):
+        await redis.execute_command(*command)
+    table: dict[str, Any] = {"epoch": cursor.epoch}
+    for name, source in sources.bake(nonce).items():
+        await redis.script_load(source)
+        table[sources.table_field(name)] = sha_of(source)
+    await redis.hset(keys.cell, "nonce", nonce)
+    await redis.hset(keys.scripts, mapping=table)
+
+
+def _forget_metrics() -> None:
+    """Each worker of a test registers its counters anew, as each process does."""
+    for collector, names in list(REGISTRY._collector_to_names.items()):
+        if any(name.startswith("grab_") for name in names):
+            REGISTRY.unregister(collector)
+
+
+@asynccontextmanager
+async def running_service(redis_url: str, database_url: str, cell_name: str, **settings: Any) -> AsyncIterator[Service]:
+    """The service, until the test is over."""
+    given = Settings(
+        redis_url=redis_url,
+        database_url=database_url,
+        cell=cell_name,
+        secrets={"k1": SecretStr(SECRET)},
+        **{"dev": True, "sql_connections_max": 3, **settings},
+    )
+    async with AsyncExitStack() as stack:
+        redis = await stack.enter_async_context(Redis.from_url(redis_url))
+        ledger = create_async_engine(asyncpg_url(database_url), pool_size=2)
+        stack.push_async_callback(ledger.dispose)
+        await begin(redis, ledger, cell_name)
+        drain = DrainTask(
+            Drain(
+                ledger,
+                cell_name,
+                lambda: Wire.open(redis_url, 5),
+                Counters(),
+                pause=_nobody,
+                entries_max=100,
+                rows_max=1000,
+            )
+        )
+        drain.start()
+        stack.push_async_callback(drain.stop)
+        _forget_metrics()
+        worker = Worker.build(given)
+        await stack.enter_async_context(worker.running())
+        lane = GrabLane(build_app(worker), worker.path, worker.view.now_ms)
+        transport = httpx.ASGITransport(lane, raise_app_exceptions=False)
+        http = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://grab"))
+        yield Service(worker, http, redis, drain)
