@@ -26,20 +26,21 @@ end
 local loaded = tonumber(redis.call('HGET', KEYS[2], 'codes_loaded') or 0)
 local first_position = tonumber(ARGV[3])
 local count = #ARGV - 3
+assert(first_position >= 1 and count <= 1000, 'positions from 1, and at most 1000 codes a call')
 if first_position > loaded + 1 then
   return {'gap', cell[2], loaded}
 elseif first_position + count - 1 <= loaded then
   return {'already', cell[2], loaded}
 end
+local now_loaded = first_position + count - 1
 redis.call('LLEN', KEYS[3]) -- a wrong type shows here, before anything is written
 
 local time = redis.call('TIME')
 local seq = string.format('%.0f', cell[2] + 1)
-local now_loaded = string.format('%.0f', first_position + count - 1)
 redis.call('XADD', KEYS[4], seq .. '-0', 'type', 'codes_loaded', 'epoch', cell[1], 'seq', seq, 'last_seq', seq,
   'at_ms', string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)), 'campaign_id', ARGV[2],
-  'codes_loaded', now_loaded)
+  'codes_loaded', string.format('%.0f', now_loaded))
 redis.call('HSET', KEYS[1], 'seq', seq)
 redis.call('RPUSH', KEYS[3], unpack(ARGV, 4 + loaded + 1 - first_position))
-redis.call('HSET', KEYS[2], 'codes_loaded', now_loaded)
-return {'codes_loaded', seq, tonumber(now_loaded)}
+redis.call('HSET', KEYS[2], 'codes_loaded', string.format('%.0f', now_loaded))
+return {'codes_loaded', seq, now_loaded}

@@ -62,6 +62,8 @@ if facts[6] == 'code_pool' then
   end
 end
 redis.call('ZSCORE', KEYS[4], unit_no) -- a wrong type shows here, before anything is written
+local unit_sum, seq_sum = string.format('%.0f', facts[4] - unit_no), string.format('%.0f', facts[5] - ARGV[4])
+active = string.format('%.0f', active - 1)
 
 local time = redis.call('TIME')
 local seq = string.format('%.0f', cell[2] + 1)
@@ -76,6 +78,5 @@ else
 end
 redis.call('ZADD', KEYS[4], unit_no, unit_no)
 redis.call('HSET', KEYS[5], ARGV[4], seq)
-redis.call('HSET', KEYS[2], 'active', string.format('%.0f', active - 1),
-  'unit_sum', string.format('%.0f', facts[4] - unit_no), 'seq_sum', string.format('%.0f', facts[5] - ARGV[4]))
+redis.call('HSET', KEYS[2], 'active', active, 'unit_sum', unit_sum, 'seq_sum', seq_sum)
 return {'returned', seq}

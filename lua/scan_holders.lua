@@ -2,7 +2,7 @@
 --[[
   scan_holders: one page of the members who hold, or by an idempotency key once held, a claim of a campaign.
 
-  KEYS[1] cell      hash  epoch, nonce
+  KEYS[1] cell      hash  epoch, seq, nonce
   KEYS[2] holders   hash  claims or bindings of the campaign
 
   ARGV[1] epoch     ARGV[2] cursor, '0' to begin     ARGV[3] count: a hint of the page's size
@@ -15,8 +15,8 @@
 ]]
 local NONCE = '@nonce@'
 
-local cell = redis.call('HMGET', KEYS[1], 'epoch', 'nonce')
-if cell[2] ~= NONCE or cell[1] ~= ARGV[1] then
+local cell = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'nonce')
+if cell[3] ~= NONCE or cell[1] ~= ARGV[1] or not cell[2] then
   return {'went_back', '0', {}}
 end
 local page = redis.call('HSCAN', KEYS[2], ARGV[2], 'COUNT', ARGV[3])

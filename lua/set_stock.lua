@@ -50,21 +50,24 @@ for at_ms, quantity in string.gmatch(facts[2], '(%d+):(%d+)') do
 end
 -- The highest unit number still in a member's hands: numbers on top that came back do not hold the total up.
 local issued = tonumber(facts[4])
-while issued > 0 and redis.call('ZSCORE', KEYS[3], issued) do
-  issued = issued - 1
+local lowest = issued
+while lowest > 0 and redis.call('ZSCORE', KEYS[3], lowest) do
+  lowest = lowest - 1
 end
+lowest = math.max(lowest, 1)
 
+assert(string.find(ARGV[4], '^[1-9]%d*$'), 'a stock is a whole number of units, at least one')
 local expected, wanted = tonumber(ARGV[3]), tonumber(ARGV[4])
 if state == 'closed' or state == 'cancelled' or now_ms >= tonumber(facts[3]) then
-  return {'wrong_state', cell[2], total, issued}
+  return {'wrong_state', cell[2], total, lowest}
 elseif total ~= expected then
-  return {'stock_changed', cell[2], total, issued}
-elseif wanted < issued then
-  return {'below_issued', cell[2], total, issued}
+  return {'stock_changed', cell[2], total, lowest}
+elseif wanted < lowest then
+  return {'below_issued', cell[2], total, lowest}
 elseif facts[6] == 'code_pool' and redis.call('LLEN', KEYS[4]) < wanted - facts[5] then
-  return {'too_few_codes', cell[2], total, issued}
+  return {'too_few_codes', cell[2], total, lowest}
 elseif wanted == total then
-  return {'already', cell[2], total, issued}
+  return {'already', cell[2], total, lowest}
 end
 
 if wanted > total then
@@ -88,10 +91,9 @@ redis.call('XADD', KEYS[5], seq .. '-0', 'type', 'stock_set', 'epoch', cell[1], 
   'at_ms', string.format('%.0f', now_ms), 'campaign_id', ARGV[2], 'total', ARGV[4], 'releases', releases)
 redis.call('HSET', KEYS[1], 'seq', seq)
 redis.call('HSET', KEYS[2], 'releases', releases)
-local kept = tonumber(facts[4])
-while kept > wanted do
-  redis.call('ZREM', KEYS[3], kept)
-  kept = kept - 1
+while issued > wanted do
+  redis.call('ZREM', KEYS[3], issued)
+  issued = issued - 1
 end
-redis.call('HSET', KEYS[2], 'issued', string.format('%.0f', kept))
-return {'stock_set', seq, wanted, issued}
+redis.call('HSET', KEYS[2], 'issued', string.format('%.0f', issued))
+return {'stock_set', seq, wanted, lowest}
