@@ -22,16 +22,22 @@ local cell = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'nonce', 'members_vers
 if cell[3] ~= NONCE or cell[1] ~= ARGV[1] or not cell[2] then
   return {'went_back', cell[2] or '', 0}
 end
+assert(#ARGV % 2 == 0 and #ARGV <= 2002, 'pairs, and at most 1000 a call')
 local wanted = {}
 for at = 3, #ARGV, 2 do
   wanted[#wanted + 1] = ARGV[at]
 end
 local held = #wanted > 0 and redis.call('HMGET', KEYS[2], unpack(wanted)) or {}
-local fields = {}
+local function version_of(record)
+  return assert(tonumber(string.match(record, '^(%d+)|')), 'a member record begins with its version')
+end
+local planned, fields = {}, {}
 for i = 1, #wanted do
   local record = ARGV[2 + 2 * i]
-  local version = tonumber(string.match(record, '^%d+'))
-  if not held[i] or tonumber(string.match(held[i], '^%d+')) < version then
+  local version = version_of(record)
+  local before = planned[wanted[i]] or (held[i] and version_of(held[i]))
+  if not before or before < version then
+    planned[wanted[i]] = version
     fields[#fields + 1] = wanted[i]
     fields[#fields + 1] = record
   end
