@@ -14,7 +14,7 @@
 
   ARGV[1] epoch            ARGV[2] seen_seq: the highest seq the caller has seen
   ARGV[3] batch_id: echoed ARGV[4] campaign_id
-  ARGV[5..] triples        member_id, idempotency_key or '', candidate code or '' (benefit_kind generated_code)
+  ARGV[5..] triples        member_id, idempotency_key or '', candidate code or '' (benefit_kind generated_code); at most 512
 
   Returns {'went_back', batch_id, epoch, seq}, or
   {'decided', batch_id, now_ms, seq, available, opens_at_ms, next_release_at_ms or '', answer...} with one answer per
@@ -52,6 +52,7 @@ local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local batch = (#ARGV - 4) / 3
+assert(batch >= 1 and batch <= 512 and batch % 1 == 0, 'one to 512 triples a call')
 local answers = {'decided', ARGV[3], now_ms, cell[2], 0, '', ''}
 local HEADER = #answers
 
@@ -78,7 +79,7 @@ for at_ms, quantity in string.gmatch(facts[2], '(%d+):(%d+)') do
   opens_at_ms = opens_at_ms or at_ms
   if at_ms <= now_ms then
     released = released + quantity
-  elseif not next_release_at_ms and at_ms < closes_at_ms then
+  elseif not next_release_at_ms and at_ms < closes_at_ms and quantity > 0 then
     next_release_at_ms = at_ms
   end
 end
