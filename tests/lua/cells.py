@@ -34,9 +34,9 @@ async def arm(client: Redis, name: str, sources: ScriptSources, *, epoch: int = 
         for source in baked.values():
             pipe.script_load(source)
         shas = await pipe.execute()
-        table = {sources.table_field(script): sha for script, sha in zip(baked, shas, strict=True)}
+        table: dict[Any, Any] = {sources.table_field(script): sha for script, sha in zip(baked, shas, strict=True)}
         pipe.hset(keys.cell, mapping={"epoch": epoch, "seq": seq, "nonce": nonce})
-        pipe.hset(keys.scripts, mapping={"epoch": epoch, **table})
+        pipe.hset(keys.scripts, mapping=table | {"epoch": str(epoch)})
         await pipe.execute()
     return nonce
 
@@ -111,9 +111,7 @@ async def enrol(cell: Cell, members: Iterable[str] | dict[str, Member], *, versi
         assert outcome in {"members_published", "already"}
 
 
-async def grab(
-    cell: Cell, wishes: Iterable[str | tuple[str, str] | tuple[str, str, str]], campaign_id: str = "c"
-) -> GrabReply:
+async def grab(cell: Cell, wishes: Iterable[str | tuple[str, str] | tuple[str, str, str]], campaign_id: str = "c") -> GrabReply:
     """One batch; a wish is a member, or (member, idempotency_key), or (member, idempotency_key, candidate code)."""
     triples: list[str] = []
     for wish in wishes:
@@ -149,9 +147,7 @@ def held(answer: bytes) -> tuple[str, ClaimRecord]:
 async def log_of(client: Redis, cell: Cell) -> list[events.Event]:
     """The whole log, decoded, past the store."""
     entries: Any = await client.xrange(cell.keys.log)
-    return [
-        events.decode(entry_id, [part for pair in fields.items() for part in pair]) for entry_id, fields in entries
-    ]
+    return [events.decode(entry_id, [part for pair in fields.items() for part in pair]) for entry_id, fields in entries]
 
 
 async def everything(client: Redis, cell: Cell) -> dict[bytes, bytes]:
