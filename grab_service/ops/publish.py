@@ -130,7 +130,6 @@ async def publish_members(engine: AsyncEngine, cell: Cell) -> MembersPublication
 
 def record_of(row: RowMapping) -> str:
     """The record in the cell of a row of members."""
-    # Name and person stay where they are: the record has neither.
     member = Member(
         member_id=row["member_id"],
         org_id=row["org_id"],
