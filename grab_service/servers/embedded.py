@@ -21,6 +21,7 @@ READY_TIMEOUT_S: Final = 120.0
 
 START_TRIES_MAX: Final = 10
 _TRY_AGAIN_S: Final = 0.5
+_ASK_AGAIN_MAX_S: Final = 0.2
 
 
 class StartAgainError(ServerDidNotStartError):
@@ -152,10 +153,12 @@ class EmbeddedServer(ABC):
 
     async def _until_ready(self, child: Child) -> None:
         deadline = time.monotonic() + READY_TIMEOUT_S
+        pause_s = POLL_S
         while time.monotonic() < deadline:
             if not child.running:
                 raise self._diagnose(child.said()) or child.not_started("ended while starting")
             if await self._answers(child):
                 return
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 1.2, _ASK_AGAIN_MAX_S)
         raise child.not_started(f"was not ready in {READY_TIMEOUT_S:.0f} s")

@@ -146,8 +146,11 @@ def _call(function: str, *arguments: object) -> None:
 
 
 def main() -> int:
-    """Run the order in the only argument; return only if that failed."""
+    """Run the order in the only argument, or a command to end with whoever called; return only if that failed."""
     try:
+        if sys.argv[1] == "with-parent":
+            die_with(os.getppid(), signal.SIGTERM)
+            os.execv(sys.argv[2], sys.argv[2:])  # noqa: S606 -- no shell is wanted
         become(json.loads(sys.argv[1]))
     except OSError as problem:
         sys.stderr.write(f"launch: {problem}\n")

@@ -1,0 +1,71 @@
+# What can be done with a checkout. It needs a POSIX shell and Python >= 3.11 (with venv), and brings everything else itself.
+
+PYTHON =
+ONCE ?=
+ARGS =
+WORKERS_OF_TESTS = 2
+
+# The versions the locks were tried with come first. `.venv` comes before all, for it may be the only one that works here.
+PYTHONS = .venv/bin/python python3.13 python3.12 python3.11 python3.14 python3 python
+BOOTSTRAP = grab_service/servers/bootstrap.py
+# A program started this way ends when make does, even if make is killed.
+WITH_MAKE = .venv/bin/python -I grab_service/servers/launch.py with-parent
+
+.PHONY: help demo run test test-fast lint format lock clean set-up-run set-up-dev
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@while IFS= read -r line; do case "$$line" in \
+	  [a-z]*:*'##'*) printf '  make %-10s %s\n' "$${line%%:*}" "$${line##*## }";; esac; done < Makefile
+
+demo: set-up-run ## 110,000 members rush for 3,000 units, audited; ONCE=1 stops afterwards, ARGS= goes to `grab demo`
+	@$(WITH_MAKE) .venv/bin/grab demo $(if $(filter-out 0,$(ONCE)),--once) $(ARGS)
+
+run: set-up-run ## serve with the demo's members until Ctrl-C; ARGS= goes to `grab run`
+	@$(WITH_MAKE) .venv/bin/grab run $(ARGS)
+
+test: set-up-dev ## run every test, on real servers; ARGS= goes to pytest
+	@$(WITH_MAKE) .venv/bin/python -m pytest -n $(WORKERS_OF_TESTS) $(ARGS)
+
+test-fast: set-up-dev ## run the tests that take seconds
+	@$(WITH_MAKE) .venv/bin/python -m pytest -n $(WORKERS_OF_TESTS) -m "not slow" $(ARGS)
+
+lint: set-up-dev ## style, types, and who may import whom
+	.venv/bin/python -m ruff check
+	.venv/bin/python -m ruff format --check
+	.venv/bin/python -m mypy
+	.venv/bin/lint-imports
+
+format: set-up-dev ## let ruff format and mend what it can
+	.venv/bin/python -m ruff check --fix
+	.venv/bin/python -m ruff format
+
+lock: ## resolve the dependencies anew and write requirements/*.lock
+	@set -e; uv=$$(command -v uv) || { \
+	  place=$$(mktemp -d); trap 'rm -rf "$$place"' EXIT; \
+	  python3 -m venv "$$place"; "$$place/bin/python" -m pip install -q uv; uv="$$place/bin/uv"; }; \
+	for profile in run dev; do \
+	  "$$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	    --extra embedded --extra load $$(test $$profile = run || echo --extra dev) \
+	    pyproject.toml -o requirements/$$profile.lock; done
+
+clean: ## take away the environment, the caches and the servers' data
+	@$(call bootstrap,clean)
+
+set-up-run:
+	@$(call bootstrap,run)
+
+set-up-dev:
+	@$(call bootstrap,dev)
+
+# The first Python that has all it takes does it; else the first that is new enough, which then says what it lacks.
+define bootstrap
+for need in 'import ensurepip, venv' pass; do for python in $(if $(PYTHON),"$(PYTHON)",$(PYTHONS)); do \
+  if "$$python" -I -c "import sys; $$need; sys.exit(sys.version_info < (3, 11))" 2>/dev/null; then \
+    exec "$$python" -I $(BOOTSTRAP) $(1); fi; done; done; \
+echo 'Python >= 3.11 is needed. What is here:' >&2; \
+for python in $(if $(PYTHON),"$(PYTHON)",$(PYTHONS)); do \
+  if command -v "$$python" >/dev/null; then echo "  $$python: $$("$$python" -V 2>&1)" >&2; fi; done; \
+echo 'Install one (Debian, Ubuntu: apt install python3 python3-venv) or name it, as in `make demo PYTHON=/path/to/python3.12`.' >&2; \
+exit 1
+endef
