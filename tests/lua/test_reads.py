@@ -1,0 +1,133 @@
+"""Do the commands that only read tell the whole truth of one moment?"""
+
+import pytest
+from redis.asyncio import Redis
+
+from grab_service.cell.store import Cell
+from grab_service.vocabulary import events
+from grab_service.vocabulary.campaigns import BenefitKind, decode_releases
+from grab_service.vocabulary.claims import parse_holding
+from tests.lua.cells import Published, enrol, everything, grab, log_of, now_ms, publish, won
+from tests.lua.every_command import CALLS, furnish
+
+READERS = ["read_campaigns", "read_claims", "scan_holders", "snapshot", "tail"]
+
+
+@pytest.mark.parametrize("name", READERS)
+async def test_reading_changes_nothing(name: str, armed_cell: Cell, raw: Redis) -> None:
+    claim_seq = await furnish(armed_cell)
+    before = await everything(raw, armed_cell)
+    await CALLS[name](armed_cell, claim_seq)
+    assert await everything(raw, armed_cell) == before
+
+
+# tail
+
+
+async def test_the_tail_is_the_log_after_a_seq_and_the_clock(armed_cell: Cell, raw: Redis) -> None:
+    await furnish(armed_cell)
+    log = await log_of(raw, armed_cell)
+    for after in range(armed_cell.seen_seq + 1):
+        before_ms = now_ms()
+        reply = await armed_cell.tail(after, 100)
+        assert before_ms <= reply.now_ms <= now_ms()
+        assert reply.seq == armed_cell.seen_seq
+        assert [events.decode(*entry) for entry in reply.entries] == [entry for entry in log if entry.last_seq > after]
+
+
+async def test_the_tail_comes_in_pages_that_join_without_a_gap(armed_cell: Cell, raw: Redis) -> None:
+    await furnish(armed_cell)
+    seen: list[events.Event] = []
+    after = 0
+    while len(page := (await armed_cell.tail(after, 2)).entries) == 2:
+        seen += [events.decode(*entry) for entry in page]
+        after = seen[-1].last_seq
+    assert seen + [events.decode(*entry) for entry in page] == await log_of(raw, armed_cell)
+
+
+async def test_at_the_end_of_the_log_the_tail_is_empty(armed_cell: Cell) -> None:
+    assert (await armed_cell.tail(0, 10)).entries == []
+    await furnish(armed_cell)
+    assert (await armed_cell.tail(armed_cell.seen_seq, 10)).entries == []
+
+
+# read_campaigns
+
+
+async def test_all_campaigns_are_named_and_those_asked_for_are_told(armed_cell: Cell) -> None:
+    await furnish(armed_cell)
+    await publish(armed_cell, Published("d"))
+    await armed_cell.load_codes("e", 1, ["ahead"])
+    reply = await armed_cell.read_campaigns(["d", "c", "e", "nobody's"])
+    assert sorted(reply.campaign_ids) == ["c", "d"]
+    assert reply.campaigns.keys() == {"c", "d"}
+    assert (reply.campaigns["c"].active, reply.campaigns["c"].issued, reply.campaigns["c"].codes_loaded) == (2, 3, 10)
+    assert (reply.campaigns["d"].active, reply.campaigns["d"].benefit_kind) == (0, BenefitKind.NONE)
+    assert reply.seq == armed_cell.seen_seq
+    assert abs(reply.now_ms - now_ms()) < 1000
+
+
+# read_claims
+
+
+async def test_a_members_claims_are_told_campaign_by_campaign(armed_cell: Cell) -> None:
+    await enrol(armed_cell, ["m1", "m2"])
+    for name in ("c", "d", "e"):
+        await publish(armed_cell, Published(name, stock=5, limit_per_member=2))
+    first = await grab(armed_cell, [("m1", "a"), ("m2", "a"), ("m1", "b")], "c")
+    second = await grab(armed_cell, [("m1", "a")], "e")
+    holdings = await armed_cell.read_claims("m1", ["e", "d", "c", "nobody's"])
+    assert [parse_holding(holding) for holding in holdings] == [
+        [won(second.answers[0])],
+        [],
+        [won(first.answers[0]), won(first.answers[2])],
+        [],
+    ]
+
+
+# scan_holders
+
+
+@pytest.mark.parametrize("holders", [0, 3, 1200])
+async def test_a_walk_through_the_holders_meets_everybody(holders: int, armed_cell: Cell) -> None:
+    names = [f"m{number}" for number in range(holders)]
+    await enrol(armed_cell, names)
+    await publish(armed_cell, Published(stock=max(holders, 1)))
+    for start in range(0, holders, 256):
+        await grab(armed_cell, [(name, "k") for name in names[start : start + 256]])
+    keys = armed_cell.keys.of_campaign("c")
+    for key, expected in ((keys.claims, names), (keys.bindings, [f"{name}\tk" for name in names])):
+        found: set[str] = set()
+        cursor = b"0"
+        while True:
+            cursor, fields = await armed_cell.scan_holders(key, cursor, 100)
+            found |= {field.decode() for field in fields}
+            if cursor == b"0":
+                break
+        assert found == set(expected)
+
+
+# snapshot
+
+
+async def test_a_snapshot_has_the_counters_of_all_campaigns_at_one_seq(armed_cell: Cell) -> None:
+    await furnish(armed_cell)
+    await publish(armed_cell, Published("d", stock=4))
+    outcome, at_ms, epoch, seq, members_version, (c, d, unknown) = await armed_cell.snapshot(["c", "d", "nobody's"])
+    assert (outcome, epoch, int(seq), members_version) == (b"read", b"1", armed_cell.seen_seq, b"1")
+    assert abs(at_ms - now_ms()) < 1000
+    state, releases, active, issued, unit_sum, seq_sum, codes_loaded, *sizes = c
+    assert state == b"scheduled"
+    assert [release.quantity for release in decode_releases(releases.decode())] == [5]
+    held = [record for name in ("m2", "m3") for record in parse_holding((await armed_cell.read_claims(name, ["c"]))[0])]
+    assert (int(active), int(issued), int(codes_loaded)) == (2, 3, 10)
+    assert int(unit_sum) == sum(record.unit_no for record in held) == 5
+    assert int(seq_sum) == sum(record.seq for record in held)
+    assert sizes == [2, 1, 1, 7]
+    assert d[2:] == [b"0", b"0", b"0", b"0", b"0", 0, 0, 0, 0]
+    assert unknown == [b""] * 7 + [0, 0, 0, 0]
+
+
+async def test_a_snapshot_of_no_campaign_tells_of_the_cell(armed_cell: Cell) -> None:
+    outcome, _, epoch, seq, members_version, snapshots = await armed_cell.snapshot([])
+    assert (outcome, epoch, seq, members_version, snapshots) == (b"read", b"1", b"0", b"0", [])
