@@ -143,6 +143,11 @@ class View:
         """Up to where the log has been read."""
         return self._seq
 
+    @property
+    def is_built(self) -> bool:
+        """Whether all campaigns of the cell are known, however old that knowledge is."""
+        return self._epoch != 0
+
     def campaign(self, campaign_id: str) -> CampaignView | None:
         """A published campaign, or None if this worker does not know it (yet)."""
         return self._campaigns.get(campaign_id)
