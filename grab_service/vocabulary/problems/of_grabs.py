@@ -300,4 +300,34 @@ OF_GRABS: tuple[Problem, ...] = (
             "A voucher can be used once. If it was not you, talk to the shop or to your union.",
         ),
     ),
+    Problem(
+        "not-returnable",
+        409,
+        title=Text("不能退还", "Cannot be given back"),
+        detail=Text("这一份不能退还了。", "This one cannot be given back any more."),
+        variants=(Variant(Text("这一份{state}，不能退还。", "This one is {state} and cannot be given back.")),),
+        words={
+            "state": {
+                "pending_payment": Text("还没有付款", "not paid yet"),
+                "lapsed": Text("已超时作废", "lapsed"),
+                "revoked": Text("已被收回", "revoked"),
+                "expired": Text("已过期", "expired"),
+            }
+        },
+        explanation=Text(
+            "只有还没用、没过期的才能退还，退还后会放回去给别人抢。",
+            "Only what has neither been used nor expired can be given back; it then goes to somebody else.",
+        ),
+    ),
+    Problem(
+        "no-spare-code",
+        409,
+        title=Text("暂时不能退还", "No spare code"),
+        detail=Text("没有备用的券码，暂时不能退还。", "There is no spare code, so this cannot be given back just now."),
+        explanation=Text(
+            "你看到过的券码不会再发给别人，所以要有备用的券码才能把名额放回去。主办方补充券码后可以再试。",
+            "A code that you have seen is never given to anybody else, so a spare one is needed before the unit can go back. "
+            "Try again once the organisers have added codes.",
+        ),
+    ),
 )
