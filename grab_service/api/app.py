@@ -7,8 +7,9 @@ from typing import Final
 from fastapi import FastAPI
 
 from grab_service import __version__
-from grab_service.api import dev, grab, ops_campaigns
+from grab_service.api import campaigns, claims, dev, grab, ops_campaigns, sessions
 from grab_service.api.answers import put_failures_into_words
+from grab_service.api.assertions import AssertionKeys
 from grab_service.api.contract import describe
 from grab_service.api.edge import Edge
 from grab_service.api.process import Worker
@@ -50,6 +51,7 @@ def build_app(worker: Worker) -> FastAPI:
         redoc_url=None,
     )
     app.state.worker = worker
+    app.state.assertion_keys = AssertionKeys.read(worker.settings)
     app.add_middleware(
         Edge,
         now_ms=worker.view.now_ms,
@@ -57,8 +59,8 @@ def build_app(worker: Worker) -> FastAPI:
         import_max_bytes=worker.settings.import_max_bytes,
     )
     put_failures_into_words(app)
-    app.include_router(grab.router)
-    app.include_router(ops_campaigns.router)
+    for router in (campaigns.router, grab.router, claims.router, sessions.router, ops_campaigns.router):
+        app.include_router(router)
     if worker.settings.dev:
         app.include_router(dev.router)
     describe(app, DESCRIPTION)

@@ -7,6 +7,7 @@ from fastapi.security import HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.datastructures import Headers
 
+from grab_service.api.assertions import AssertionKeys
 from grab_service.api.process import Worker
 from grab_service.cell.store import Cell
 from grab_service.grabpath.view import View
@@ -113,6 +114,11 @@ def _one_of(roles: frozenset[Role], identity: OpsIdentity) -> OpsIdentity:
     return identity
 
 
+def _assertion_keys(request: Request) -> AssertionKeys:
+    keys: AssertionKeys = request.app.state.assertion_keys
+    return keys
+
+
 def _settings(request: Request) -> Settings:
     return worker_of(request).settings
 
@@ -130,6 +136,7 @@ def _engine(request: Request) -> AsyncEngine:
 
 
 TheWorker = Annotated[Worker, Depends(worker_of)]
+TheAssertionKeys = Annotated[AssertionKeys, Depends(_assertion_keys)]
 TheSettings = Annotated[Settings, Depends(_settings)]
 TheCell = Annotated[Cell, Depends(_cell)]
 TheView = Annotated[View, Depends(_view)]

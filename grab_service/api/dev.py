@@ -1,34 +1,19 @@
 """What does development mode add? Passes and ops tokens for the asking; there only if it was switched on."""
 
-from typing import Annotated
-
 from fastapi import APIRouter, Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field
 
 from grab_service.api.answers import json_answer
 from grab_service.api.bodies import StrictRoute
 from grab_service.api.contract import answers
 from grab_service.api.dependencies import TheWorker, now_ms_of
 from grab_service.api.shapes import OpsSession, Session
+from grab_service.ops.fields import Actor, MemberIdText
 from grab_service.vocabulary import passes
-from grab_service.vocabulary.identifiers import is_actor, is_member_id
 from grab_service.vocabulary.passes import Role
 from grab_service.vocabulary.times import rfc3339
 
 router = APIRouter(prefix="/v1/dev", tags=["development"], route_class=StrictRoute)
-
-
-def _member_id(text: str) -> str:
-    if not is_member_id(text):
-        raise PydanticCustomError("not_a_member_id", "1 to 64 of A-Z a-z 0-9 _ : - are needed")
-    return text
-
-
-def _actor(text: str) -> str:
-    if not is_actor(text):
-        raise PydanticCustomError("not_an_actor", "1 to 64 of A-Z a-z 0-9 _ : @ . + - are needed")
-    return text
 
 
 class WantedSession(BaseModel):
@@ -36,7 +21,7 @@ class WantedSession(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"member_id": "m-000001"}]})
 
-    member_id: Annotated[str, AfterValidator(_member_id)]
+    member_id: MemberIdText
 
 
 class WantedOpsSession(BaseModel):
@@ -45,7 +30,7 @@ class WantedOpsSession(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"role": "operator"}]})
 
     role: Role
-    actor: Annotated[str, AfterValidator(_actor)] | None = Field(default=None, description="`dev-<role>` by default")
+    actor: Actor | None = Field(default=None, description="`dev-<role>` by default")
 
 
 @router.post(

@@ -26,7 +26,8 @@ from grab_service.api.shapes import Findings, OpsCampaign, OpsCampaignPage
 from grab_service.grabpath.view import View
 from grab_service.ops.campaigns import Campaign, change_draft, create_campaign, list_campaigns, read_campaign
 from grab_service.ops.control import Action, schedule, set_state, set_stock
-from grab_service.ops.definition import TOTAL_MAX, Definition, Reason
+from grab_service.ops.definition import TOTAL_MAX, Definition
+from grab_service.ops.fields import Reason
 from grab_service.ops.merge_patch import merged
 from grab_service.ops.preflight import Level, preflight
 from grab_service.ops.refusal import RefusalError

@@ -7,48 +7,23 @@ Whether it is wise, against the clock, the codes and the members, is said by `pr
 from itertools import pairwise
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, WithJsonSchema, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from grab_service.ops.fields import Day, Line, Lines, Moment, OrgId, Tag, distinct
 from grab_service.vocabulary.campaigns import BenefitKind, Eligibility, Release, total_of
-from grab_service.vocabulary.days import parse_day
-from grab_service.vocabulary.identifiers import is_org_id, is_tag
-from grab_service.vocabulary.times import parse_rfc3339, rfc3339
+from grab_service.vocabulary.times import parse_rfc3339
 
 TITLE_MAX: Final = 100
 SUMMARY_MAX: Final = 2000
-REASON_MAX: Final = 500
 RELEASES_MAX: Final = 50
 TOTAL_MAX: Final = 10_000_000
 LIMIT_MAX: Final = 100
 ORGS_MAX: Final = 1000
 TAGS_MAX: Final = 50
 VALID_DAYS_MAX: Final = 3660
-MOMENT_BOUND_MS: Final = parse_rfc3339("2200-01-01T00:00:00Z")
-"""No campaign opens, closes or is valid beyond it; what is computed from these times stays in what can be written."""
 
 T = TypeVar("T")
-
-
-def _moment(text: str) -> str:
-    try:
-        moment_ms = parse_rfc3339(text)
-    except ValueError as error:
-        raise PydanticCustomError("not_a_time", "a time with its offset is needed, such as 2026-09-20T04:00:00Z") from error
-    if moment_ms >= MOMENT_BOUND_MS:
-        raise PydanticCustomError("too_late", "a time before the year 2200 is needed")
-    return rfc3339(moment_ms)
-
-
-def _line(text: str) -> str:
-    if any(letter < " " or letter == "\x7f" for letter in text):
-        raise PydanticCustomError("control_characters", "control characters are not allowed")
-    return text
-
-
-def _text(text: str) -> str:
-    _line(text.replace("\n", " "))
-    return text
 
 
 def _unsupported(value: object) -> PydanticCustomError:
@@ -59,43 +34,6 @@ def _only(value: T, supported: object) -> T:
     if value != supported:
         raise _unsupported(value)
     return value
-
-
-def _distinct(values: list[T]) -> list[T]:
-    if len(set(values)) != len(values):
-        raise PydanticCustomError("repeated", "the same value stands twice")
-    return values
-
-
-def _org_id(text: str) -> str:
-    if not is_org_id(text):
-        raise PydanticCustomError("not_an_org_id", "1 to 32 of A-Z a-z 0-9 _ - are needed")
-    return text
-
-
-def _tag(text: str) -> str:
-    if not is_tag(text):
-        raise PydanticCustomError("not_a_tag", "1 to 32 letters, digits, Chinese characters, _ or - are needed")
-    return text
-
-
-def _day(text: str) -> str:
-    try:
-        return parse_day(text).isoformat()
-    except ValueError as error:
-        raise PydanticCustomError("not_a_day", "a day is needed, such as 2020-01-31") from error
-
-
-Moment = Annotated[
-    str,
-    AfterValidator(_moment),
-    WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-09-20T04:00:00Z"]}),
-]
-"""RFC 3339 with an offset; kept in UTC to the millisecond."""
-Day = Annotated[str, AfterValidator(_day), WithJsonSchema({"type": "string", "format": "date", "examples": ["2020-01-31"]})]
-Line = Annotated[str, AfterValidator(_line)]
-Reason = Annotated[str, AfterValidator(_text), Field(min_length=1, max_length=REASON_MAX)]
-"""Why something is done, for the log of what was done."""
 
 
 class _Part(BaseModel):
@@ -126,15 +64,15 @@ class PricePart(_Part):
 class EligibilityPart(_Part):
     """Who may ask; a rule left out is met by everybody. `joined_before`: joined the union before that day."""
 
-    orgs: list[Annotated[str, AfterValidator(_org_id)]] | None = Field(default=None, min_length=1, max_length=ORGS_MAX)
-    tags_any: list[Annotated[str, AfterValidator(_tag)]] = Field(default=[], max_length=TAGS_MAX)
+    orgs: list[OrgId] | None = Field(default=None, min_length=1, max_length=ORGS_MAX)
+    tags_any: list[Tag] = Field(default=[], max_length=TAGS_MAX)
     birthday_months: list[Annotated[int, Field(ge=1, le=12)]] = Field(default=[], max_length=12)
     joined_before: Day | None = None
 
     @field_validator("orgs", "tags_any", "birthday_months")
     @classmethod
     def _no_repetition(cls, values: list[T] | None) -> list[T] | None:
-        return values if values is None else _distinct(values)
+        return values if values is None else distinct(values)
 
 
 class BenefitPart(_Part):
@@ -165,7 +103,7 @@ class Definition(_Part):
     """A campaign as ops write it. Only `title`, `releases`, `closes_at` and `benefit` are required."""
 
     title: Line = Field(min_length=1, max_length=TITLE_MAX)
-    summary: Annotated[str, AfterValidator(_text)] = Field(default="", max_length=SUMMARY_MAX)
+    summary: Lines = Field(default="", max_length=SUMMARY_MAX)
     category: Line = Field(default="", max_length=TITLE_MAX)
     allocation: str = Field(default="rush", json_schema_extra={"enum": ["rush"]})
     releases: list[ReleasePart] = Field(min_length=1, max_length=RELEASES_MAX)

@@ -1,0 +1,122 @@
+"""Whom does the host app say is calling?
+
+It signs a short-lived assertion (JWT): by a shared secret (HS256), or by a key whose public half stands in a JWKS file (EdDSA,
+ES256). Which algorithms are taken follows from what was configured, never from what the assertion says of itself.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import jwt
+import orjson
+
+from grab_service.settings import Settings
+
+LIFETIME_MAX_S: Final = 300
+LEEWAY_S: Final = 5
+ASSERTION_MAX_BYTES: Final = 8192
+SECRET_MIN_BYTES: Final = 32
+_REQUIRED: Final = ("exp", "iat", "sub", "jti", "aud", "iss")
+_ALGORITHMS: Final = {"Ed25519": "EdDSA", "P-256": "ES256"}
+
+
+class AssertionRefusedError(Exception):
+    """The assertion is not one that we take; the message says why, without a word of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    algorithm: str
+    key: Any
+
+
+@dataclass(frozen=True, slots=True)
+class AssertionKeys:
+    """Whose assertions are taken."""
+
+    issuer: str
+    audience: str
+    secret: str
+    by_kid: Mapping[str, _Key]
+
+    @classmethod
+    def read(cls, settings: Settings) -> "AssertionKeys":
+        """From the settings and the JWKS file that they name.
+
+        Raises:
+            ValueError: the secret is too short, or the file holds what cannot be used.
+            OSError: the file cannot be read.
+        """
+        secret = settings.assertion_secret.get_secret_value()
+        if secret and len(secret.encode()) < SECRET_MIN_BYTES:
+            raise ValueError(f"the secret of assertions must have at least {SECRET_MIN_BYTES} bytes")
+        by_kid = _read_jwks(settings.assertion_jwks_file) if settings.assertion_jwks_file is not None else {}
+        return cls(settings.assertion_issuer, settings.assertion_audience, secret, by_kid)
+
+    def verify(self, assertion: str, now_s: float) -> dict[str, Any]:
+        """The claims of an assertion that is genuine, for us and in time.
+
+        Raises:
+            AssertionRefusedError: it is not, or none is taken at all.
+        """
+        if len(assertion) > ASSERTION_MAX_BYTES:
+            raise AssertionRefusedError("too long")
+        if not self.issuer:
+            raise AssertionRefusedError("no issuer is configured")
+        key = self._key_of(assertion)
+        try:
+            claims: dict[str, Any] = jwt.decode(
+                assertion,
+                key.key,
+                algorithms=[key.algorithm],
+                issuer=self.issuer,
+                audience=self.audience,
+                # Times are checked below, by the clock of the cell.
+                options={"require": list(_REQUIRED), "verify_exp": False, "verify_iat": False, "verify_nbf": False},
+            )
+        except jwt.InvalidTokenError as error:
+            raise AssertionRefusedError(type(error).__name__) from error
+        _check_times(claims, now_s)
+        if not isinstance(claims["jti"], str) or not 1 <= len(claims["jti"]) <= 200 or "\0" in claims["jti"]:
+            raise AssertionRefusedError("jti")
+        return claims
+
+    def _key_of(self, assertion: str) -> _Key:
+        try:
+            header = jwt.get_unverified_header(assertion)
+        except jwt.InvalidTokenError as error:
+            raise AssertionRefusedError(type(error).__name__) from error
+        if header.get("alg") == "HS256" and self.secret:
+            return _Key("HS256", self.secret)
+        kid = header.get("kid")
+        key = self.by_kid.get(kid) if isinstance(kid, str) else None
+        if key is None and kid is None and len(self.by_kid) == 1:
+            (key,) = self.by_kid.values()
+        if key is None:
+            raise AssertionRefusedError("unknown key")
+        return key
+
+
+def _check_times(claims: Mapping[str, Any], now_s: float) -> None:
+    expires_at_s, issued_at_s, not_before_s = claims["exp"], claims["iat"], claims.get("nbf", 0)
+    for moment in (expires_at_s, issued_at_s, not_before_s):
+        if isinstance(moment, bool) or not isinstance(moment, int | float):
+            raise AssertionRefusedError("a time is no number")
+    if expires_at_s <= now_s:
+        raise AssertionRefusedError("expired")
+    if max(issued_at_s, not_before_s) > now_s + LEEWAY_S:
+        raise AssertionRefusedError("not valid yet")
+    if expires_at_s - issued_at_s > LIFETIME_MAX_S:
+        raise AssertionRefusedError("lives too long")
+
+
+def _read_jwks(path: Path) -> dict[str, _Key]:
+    by_kid = {}
+    for entry in orjson.loads(path.read_bytes())["keys"]:
+        algorithm = _ALGORITHMS.get(entry.get("crv", ""))
+        if algorithm is None or "d" in entry:
+            raise ValueError(f"{path} may hold public keys on Ed25519 or P-256 only")
+        by_kid[str(entry.get("kid", ""))] = _Key(algorithm, jwt.PyJWK(entry, algorithm=algorithm).key)
+    return by_kid

@@ -1,0 +1,97 @@
+"""How is one field checked when it comes in from outside?
+
+Types for pydantic models; the kinds of errors that they raise have their words in `api.field_errors`.
+"""
+
+from typing import Annotated, Final, TypeVar
+
+from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from grab_service.vocabulary.days import parse_day
+from grab_service.vocabulary.identifiers import is_actor, is_member_id, is_org_id, is_tag
+from grab_service.vocabulary.times import parse_rfc3339, rfc3339
+
+REASON_MAX: Final = 500
+MOMENT_BOUND_MS: Final = parse_rfc3339("2200-01-01T00:00:00Z")
+"""No campaign opens, closes or is valid beyond it; what is computed from these times stays in what can be written."""
+
+T = TypeVar("T")
+
+
+def _moment(text: str) -> str:
+    try:
+        moment_ms = parse_rfc3339(text)
+    except ValueError as error:
+        raise PydanticCustomError("not_a_time", "a time with its offset is needed, such as 2026-09-20T04:00:00Z") from error
+    if moment_ms >= MOMENT_BOUND_MS:
+        raise PydanticCustomError("too_late", "a time before the year 2200 is needed")
+    return rfc3339(moment_ms)
+
+
+def _line(text: str) -> str:
+    if not text.isprintable():
+        raise PydanticCustomError("control_characters", "control characters are not allowed")
+    return text
+
+
+def _text(text: str) -> str:
+    _line(text.replace("\n", " ").replace("\r", " "))
+    return text
+
+
+def _day(text: str) -> str:
+    try:
+        return parse_day(text).isoformat()
+    except ValueError as error:
+        raise PydanticCustomError("not_a_day", "a day is needed, such as 2020-01-31") from error
+
+
+def _org_id(text: str) -> str:
+    if not is_org_id(text):
+        raise PydanticCustomError("not_an_org_id", "1 to 32 of A-Z a-z 0-9 _ - are needed")
+    return text
+
+
+def _member_id(text: str) -> str:
+    if not is_member_id(text):
+        raise PydanticCustomError("not_a_member_id", "1 to 64 of A-Z a-z 0-9 _ : - are needed")
+    return text
+
+
+def _actor(text: str) -> str:
+    if not is_actor(text):
+        raise PydanticCustomError("not_an_actor", "1 to 64 of A-Z a-z 0-9 _ : @ . + - are needed")
+    return text
+
+
+def _tag(text: str) -> str:
+    if not is_tag(text):
+        raise PydanticCustomError("not_a_tag", "1 to 32 letters, digits, Chinese characters, _ or - are needed")
+    return text
+
+
+def distinct(values: list[T]) -> list[T]:
+    """The values, none of which stands twice."""
+    if len(set(values)) != len(values):
+        raise PydanticCustomError("repeated", "the same value stands twice")
+    return values
+
+
+Moment = Annotated[
+    str,
+    AfterValidator(_moment),
+    WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-09-20T04:00:00Z"]}),
+]
+"""RFC 3339 with an offset; kept in UTC to the millisecond."""
+Day = Annotated[str, AfterValidator(_day), WithJsonSchema({"type": "string", "format": "date", "examples": ["2020-01-31"]})]
+Line = Annotated[str, AfterValidator(_line)]
+"""Text without line breaks."""
+Lines = Annotated[str, AfterValidator(_text)]
+"""Text with line breaks, but no other control characters."""
+Reason = Annotated[Lines, Field(min_length=1, max_length=REASON_MAX)]
+"""Why something is done, for the log of what was done."""
+OrgId = Annotated[str, AfterValidator(_org_id), Field(json_schema_extra={"pattern": "^[A-Za-z0-9_-]{1,32}$"})]
+MemberIdText = Annotated[str, AfterValidator(_member_id), Field(json_schema_extra={"pattern": "^[A-Za-z0-9_:-]{1,64}$"})]
+Actor = Annotated[str, AfterValidator(_actor), Field(json_schema_extra={"pattern": "^[A-Za-z0-9_:@.+-]{1,64}$"})]
+Tag = Annotated[str, AfterValidator(_tag)]
