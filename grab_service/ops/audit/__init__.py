@@ -1,0 +1,128 @@
+"""Do Redis and Postgres say the same, and is what they say sound? Now, beside the running sale, at one consistent cut.
+
+The cell gives its counters at one seq; once the ledger has drained up to there, Postgres is read in one snapshot, as of that
+seq. Then the claims that the cell holds are compared one by one.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final
+
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from grab_service.cell.store import Cell
+from grab_service.ops.audit.books import Books, read_books, read_cursor_seq
+from grab_service.ops.audit.cut import CampaignCut, CellCut, take_cut
+from grab_service.ops.audit.invariants import figures_of, judge, judge_undersell
+from grab_service.ops.audit.pools import check_pools
+from grab_service.ops.audit.records import Comparison
+from grab_service.ops.audit.report import AuditReport, CampaignFigures, Check, Finding, Invariant, check_of
+
+__all__ = [
+    "AuditImpossibleError",
+    "AuditReport",
+    "Books",
+    "CampaignCut",
+    "CampaignFigures",
+    "CellCut",
+    "Check",
+    "Finding",
+    "Invariant",
+    "audit_cell",
+    "report_of",
+]
+
+CUTS_MAX: Final = 5
+LEDGER_WAIT_S: Final = 5.0
+POLL_S: Final = 0.02
+RECORDS_MAX: Final = 200_000
+"""Claims compared one by one in a call; above it the report says how many were left out."""
+
+
+class AuditImpossibleError(Exception):
+    """The ledger did not reach the cut in time, or speaks of another life of the cell; nothing can be said."""
+
+
+async def audit_cell(
+    cell: Cell,
+    engine: AsyncEngine,
+    client: Redis | None,
+    *,
+    demand: Mapping[str, int] | None = None,
+    ledger_wait_s: float = LEDGER_WAIT_S,
+    records_max: int = RECORDS_MAX,
+) -> AuditReport:
+    """Audit the open cell.
+
+    Args:
+        cell: asked for the cut.
+        engine: of Postgres.
+        client: reads the claims for the comparison one by one; None leaves that out.
+        demand: of a campaign, how many members who met every rule asked for a unit, where somebody knows; for I2.
+        ledger_wait_s: how long to wait until the ledger has drained up to the cut.
+        records_max: claims to compare one by one at most.
+
+    Raises:
+        AuditImpossibleError: try again when the ledger has caught up.
+        CellError: the cell does not answer.
+    """
+    for tries_left in reversed(range(CUTS_MAX)):
+        cut = await take_cut(cell)
+        await _wait_for_ledger(engine, cell.name, cut, ledger_wait_s)
+        books = await read_books(engine, cell.name, cut.seq)
+        findings = judge(cut, books)
+        # Postgres shows a campaign as it is now: where it has gone on since the cut, a difference may be news and no fault.
+        if not (tries_left and books.cursor_seq > cut.seq and any(finding.may_be_newer for finding in findings)):
+            break
+    comparison = None
+    if client is not None:
+        comparison = Comparison(client, engine, cell.name, records_max)
+        for campaign_id in sorted(cut.campaigns):
+            await comparison.of_campaign(campaign_id)
+            comparison.findings += await check_pools(client, engine, cell.name, campaign_id)
+    return report_of(cut, books, findings, comparison, demand or {})
+
+
+def report_of(
+    cut: CellCut, books: Books, findings: list[Finding], comparison: Comparison | None, demand: Mapping[str, int]
+) -> AuditReport:
+    """Put together what was found."""
+    judged, undersell = judge_undersell(cut, demand)
+    findings = [*findings, *undersell, *(comparison.findings if comparison is not None else ())]
+    compared, left = (comparison.compared, comparison.left) if comparison is not None else (0, 0)
+    counted = f"{len(cut.campaigns)} campaigns by their counters at seq {cut.seq}"
+    one_by_one = f"{counted}, {compared} records one by one" + (f", {left} or more left out" if left else "")
+    checks = {
+        invariant: check_of(
+            invariant,
+            findings,
+            one_by_one if invariant in {Invariant.NO_LOST_ACK, Invariant.ONE_ANSWER, Invariant.UNIQUE_UNIT} else counted,
+        )
+        for invariant in Invariant
+    }
+    sound = f"{judged} of {len(cut.campaigns)} campaigns; of the others it is not known here who else wanted a unit"
+    checks[Invariant.NO_UNDERSELL] = check_of(Invariant.NO_UNDERSELL, findings, sound, checked=judged > 0)
+    return AuditReport(
+        seq=cut.seq,
+        epoch=cut.epoch,
+        at_ms=cut.now_ms,
+        records_compared=compared,
+        records_left=left,
+        invariants=checks,
+        campaigns=figures_of(cut, books),
+        redis_equals_postgres=not any(finding.differs for finding in findings),
+    )
+
+
+async def _wait_for_ledger(engine: AsyncEngine, cell_name: str, cut: CellCut, wait_s: float) -> None:
+    loop = asyncio.get_running_loop()
+    until_s = loop.time() + wait_s
+    while (drained := await read_cursor_seq(engine, cell_name)) < (cut.epoch, cut.seq):
+        if loop.time() > until_s:
+            raise AuditImpossibleError(
+                f"the ledger is at epoch {drained[0]}, seq {drained[1]}; the cell is at {cut.epoch}, {cut.seq}"
+            )
+        await asyncio.sleep(POLL_S)
+    if drained[0] != cut.epoch:
+        raise AuditImpossibleError(f"the ledger is of epoch {drained[0]}, the cell of {cut.epoch}")

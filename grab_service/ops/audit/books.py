@@ -1,0 +1,104 @@
+"""What does Postgres say of the campaigns, as of a seq?
+
+A claim whose unit came back after that seq still held it then, whatever its state is now. One that was decided here and is not
+freed in the cell yet counts as active, for in the cell it is.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from grab_service.sql.tables import HELD
+from grab_service.vocabulary.campaigns import Release
+
+_CAMPAIGNS: Final = text(
+    "SELECT campaign_id, state, releases, total, limit_per_member, definition -> 'benefit' ->> 'kind' AS benefit_kind,"
+    " (SELECT count(*) FROM pool_codes WHERE pool_codes.campaign_id = campaigns.campaign_id) AS pool_codes "
+    "FROM campaigns WHERE published_seq <= :seq ORDER BY campaign_id"
+)
+_CLAIMS: Final = text(
+    "SELECT campaign_id,"  # noqa: S608 -- put together from constants
+    " count(*) AS granted,"
+    " count(*) FILTER (WHERE NOT active) AS returned,"
+    " count(*) FILTER (WHERE active) AS active,"
+    " coalesce(sum(unit_no) FILTER (WHERE active), 0) AS unit_sum,"
+    " coalesce(sum(seq) FILTER (WHERE active), 0) AS seq_sum,"
+    " coalesce(max(unit_no) FILTER (WHERE active), 0) AS unit_max,"
+    " count(DISTINCT member_id) FILTER (WHERE active) AS holders,"
+    " count(DISTINCT unit_no) FILTER (WHERE active) AS units,"
+    " count(DISTINCT member_id || '/' || slot) FILTER (WHERE active) AS slots,"
+    " coalesce(max(slot), 0) AS slot_max,"
+    " count(code) AS codes,"
+    " count(DISTINCT code) AS codes_distinct,"
+    " count(*) FILTER (WHERE held) AS held "
+    "FROM (SELECT *, returned_seq IS NULL OR returned_seq > :seq AS active,"
+    f" {HELD} AS held FROM claims WHERE seq <= :seq) AS as_of GROUP BY campaign_id"
+)
+_CURSOR: Final = text("SELECT epoch, last_seq FROM log_cursor WHERE cell = :cell")
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignBooks:
+    """One published campaign in Postgres. All but `state`, `releases`, `total` and `held` are as of the seq asked for."""
+
+    campaign_id: str
+    state: str
+    releases: tuple[Release, ...]
+    total: int
+    limit_per_member: int
+    benefit_kind: str
+    pool_codes: int
+    granted: int = 0
+    returned: int = 0
+    active: int = 0
+    unit_sum: int = 0
+    seq_sum: int = 0
+    unit_max: int = 0
+    holders: int = 0
+    units: int = 0
+    slots: int = 0
+    slot_max: int = 0
+    codes: int = 0
+    codes_distinct: int = 0
+    held: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """All published campaigns, from one snapshot of Postgres; `strays` are ids that claims name and no campaign has."""
+
+    epoch: int
+    cursor_seq: int
+    campaigns: Mapping[str, CampaignBooks]
+    strays: tuple[str, ...]
+
+
+async def read_cursor_seq(engine: AsyncEngine, cell_name: str) -> tuple[int, int]:
+    """(epoch, last_seq) of what has been drained; (0, 0) if nothing ever was."""
+    async with engine.connect() as connection:
+        return await _cursor(connection, cell_name)
+
+
+async def read_books(engine: AsyncEngine, cell_name: str, seq: int) -> Books:
+    """Read everything in one snapshot. The cursor must have reached `seq` before."""
+    async with engine.connect() as connection:
+        await connection.execution_options(isolation_level="REPEATABLE READ")
+        epoch, cursor_seq = await _cursor(connection, cell_name)
+        campaigns = (await connection.execute(_CAMPAIGNS, {"seq": seq})).mappings().all()
+        claims = {row["campaign_id"]: row for row in (await connection.execute(_CLAIMS, {"seq": seq})).mappings()}
+    books = {}
+    for row in campaigns:
+        figures: dict[str, Any] = {**row, "releases": tuple(Release(*release) for release in row["releases"])}
+        # Sums come as decimals.
+        counted: Mapping[Any, Any] = claims.pop(row["campaign_id"], {})
+        figures |= {name: int(value) for name, value in counted.items() if name != "campaign_id"}
+        books[row["campaign_id"]] = CampaignBooks(**figures)
+    return Books(epoch, cursor_seq, books, tuple(sorted(claims)))
+
+
+async def _cursor(connection: AsyncConnection, cell_name: str) -> tuple[int, int]:
+    row = (await connection.execute(_CURSOR, {"cell": cell_name})).one_or_none()
+    return (0, 0) if row is None else (row.epoch, row.last_seq)

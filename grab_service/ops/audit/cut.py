@@ -1,0 +1,80 @@
+"""What does the cell say of its campaigns at one seq?"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+from grab_service.cell.store import Cell
+from grab_service.vocabulary.campaigns import Release, decode_releases
+
+FACTS: Final = ("state", "releases", "active", "issued", "unit_sum", "seq_sum", "codes_loaded")
+"""The fields of a campaign's hash that an audit reads, in the order of `lua/snapshot.lua`."""
+
+STEADY_TRIES_MAX: Final = 10
+
+
+class UnsteadyError(Exception):
+    """Campaigns kept appearing while the cut was taken; take another."""
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignCut:
+    """The counters of one campaign; `holders`, `free_units`, `returns` and `free_codes` are sizes."""
+
+    campaign_id: str
+    state: str
+    releases: tuple[Release, ...]
+    active: int
+    issued: int
+    unit_sum: int
+    seq_sum: int
+    codes_loaded: int
+    holders: int
+    free_units: int
+    returns: int
+    free_codes: int
+
+    @classmethod
+    def parse(cls, campaign_id: str, facts: Sequence[bytes | int | None]) -> Self | None:
+        """From the facts and the four sizes; None if the campaign is not published (its codes may be there already)."""
+        if not facts[0]:
+            return None
+        texts = [b"" if fact is None else fact for fact in facts[: len(FACTS)]]
+        state, releases, *numbers = (fact if isinstance(fact, bytes) else b"%d" % fact for fact in texts)
+        sizes = [int(size or 0) for size in facts[len(FACTS) :]]
+        counters = [int(number or 0) for number in numbers]
+        return cls(campaign_id, state.decode(), decode_releases(releases.decode()), *counters, *sizes)
+
+
+@dataclass(frozen=True, slots=True)
+class CellCut:
+    """All campaigns of a cell at one seq."""
+
+    now_ms: int
+    epoch: int
+    seq: int
+    members_version: int
+    campaigns: Mapping[str, CampaignCut]
+
+
+async def take_cut(cell: Cell) -> CellCut:
+    """Ask the cell for all its campaigns at one seq.
+
+    Raises:
+        CellError: it does not answer.
+        UnsteadyError: take another.
+    """
+    for _ in range(STEADY_TRIES_MAX):
+        campaign_ids = sorted((await cell.read_campaigns(())).campaign_ids)
+        reply: Any = await cell.snapshot(campaign_ids)
+        # A campaign that appeared in between is not in the snapshot.
+        if sorted((await cell.read_campaigns(())).campaign_ids) == campaign_ids:
+            cuts = (CampaignCut.parse(*pair) for pair in zip(campaign_ids, reply[5], strict=True))
+            return CellCut(
+                now_ms=reply[1],
+                epoch=int(reply[2]),
+                seq=int(reply[3]),
+                members_version=int(reply[4]),
+                campaigns={cut.campaign_id: cut for cut in cuts if cut is not None},
+            )
+    raise UnsteadyError(f"campaigns kept appearing in {STEADY_TRIES_MAX} tries")
