@@ -82,7 +82,8 @@ def check_machine(free_bytes_min: int = FREE_BYTES_MIN) -> None:
     free_bytes = shutil.disk_usage(CHECKOUT).free
     if free_bytes < free_bytes_min:
         raise SetupError(
-            f"{CHECKOUT} has {free_bytes // 1024**2} MiB of disk free, and {free_bytes_min // 1024**2} MiB are needed. Make room."
+            f"{CHECKOUT} has {free_bytes // 1024**2} MiB of disk free, "
+            f"and {free_bytes_min // 1024**2} MiB are needed. Make room."
         )
 
 
