@@ -84,7 +84,7 @@ class Worker:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Keep the view up to date; on the way out, finish what was sent and close the connections."""
-        tasks = [asyncio.create_task(self.view.run()), asyncio.create_task(self._flush())]
+        tail, flush = asyncio.create_task(self.view.run()), asyncio.create_task(self._flush())
         try:
             await self.view.wait_complete(VIEW_WAIT_S)
             # What exists now lives as long as the worker: the collector need not look at it again.
@@ -93,9 +93,9 @@ class Worker:
             yield
         finally:
             await self.batcher.close()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            self.view.stop()
+            flush.cancel()
+            await asyncio.gather(tail, flush, return_exceptions=True)
             self._flush_once()
             await self.redis.aclose()
             await self.engine.dispose()

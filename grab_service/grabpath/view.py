@@ -132,6 +132,7 @@ class View:
         self._wake = asyncio.Event()
         self._sample: tuple[int, float, float] | None = None
         self._first = asyncio.Event()
+        self._stopping = False
 
     @property
     def is_fresh(self) -> bool:
@@ -180,6 +181,11 @@ class View:
                 await self._first.wait()
         return self._first.is_set()
 
+    def stop(self) -> None:
+        """Let `run` end after the poll it is in."""
+        self._stopping = True
+        self._wake.set()
+
     async def know(self, campaign_id: str) -> CampaignView | None:
         """The campaign, read from the cell if need be; None if it is not there.
 
@@ -191,8 +197,12 @@ class View:
         return self._campaigns.get(campaign_id)
 
     async def run(self) -> None:
-        """Keep the view complete until cancelled; a cell that cannot be read leaves it stale, and is asked again."""
-        while True:
+        """Keep the view complete until `stop`; a cell that cannot be read leaves it stale, and is asked again.
+
+        Not ended by cancelling: redis-py probes its connections with a time-out of zero, in which a cancellation that
+        comes at that moment gets lost.
+        """
+        while not self._stopping:
             try:
                 complete = await self._poll()
             except CellError as error:
@@ -206,11 +216,10 @@ class View:
                 continue
             if not complete:
                 continue
-            self._wake.clear()
-            # Not wait_for, which on Python 3.11 may swallow being cancelled.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._poll_s):
                     await self._wake.wait()
+            self._wake.clear()
 
     async def _poll(self) -> bool:
         sent_at_s = self._clock()
