@@ -145,7 +145,7 @@ class Child:
         """The error for a start that failed for a reason we have no better words for."""
         end = "\n".join(self.said().splitlines()[-8:]) or "(nothing)"
         return ServerDidNotStartError(
-            f"{self.spec.name} {why}. Its last words were:\n{end}\n", f"All of them are in {self.spec.log_path}."
+            f"{self.spec.name} {why}. Its last words were:\n{end}", f"All of them are in {self.spec.log_path}."
         )
 
     async def settle_previous(self) -> None:

@@ -1,6 +1,7 @@
 """What do our own servers have in common: a home, a port, and a life that ends and begins again?"""
 
 import asyncio
+import shutil
 import signal
 import time
 from abc import ABC, abstractmethod
@@ -21,6 +22,7 @@ READY_TIMEOUT_S: Final = 120.0
 
 START_TRIES_MAX: Final = 10
 _TRY_AGAIN_S: Final = 0.5
+_FULL_BYTES: Final = 64 * 1024
 _ASK_AGAIN_MAX_S: Final = 0.2
 
 
@@ -147,7 +149,8 @@ class EmbeddedServer(ABC):
         """Better words for what it said before it ended, if there are any."""
         if "Address already in use" in said:
             return ports.port_taken(self.name, self.port)
-        if "No space left on device" in said:
+        # On a full disk the log may be too short to say so.
+        if "No space left on device" in said or shutil.disk_usage(self.home).free < _FULL_BYTES:
             return DiskFullError(f"The disk of {self.data_dir} is full.", "Make room there and start again; nothing is lost.")
         return None
 

@@ -18,7 +18,8 @@ class ServerError(Exception):
         self.mend = mend
 
     def __str__(self) -> str:
-        return f"{self.message} {self.mend}"
+        # What a log said has lines of its own.
+        return ("\n" if "\n" in self.message else " ").join((self.message, self.mend))
 
 
 class NoServerBinaryError(ServerError):
