@@ -184,8 +184,9 @@ class Drain:
         return self._is_at(seq)
 
     async def reload(self) -> None:
-        """Read the cursor again: an epoch has begun."""
+        """Read the cursor again, and look at what stopped the drain with new eyes: an epoch may have begun."""
         self.cursor = await read_cursor(self._engine, self._cell_name)
+        self.fault, self._one_by_one = None, 0
         self._nudged.set()
 
     def _is_at(self, seq: int) -> bool:

@@ -15,13 +15,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from grab_service.cell.scripts import GRAB, ScriptSources, new_nonce, sha_of
+from grab_service.ops.audit import AuditReport
 from grab_service.vocabulary.keys import CellKeys
 from reconcile.alarms import AlarmKind, clear_alarms, raise_alarm
 from reconcile.counters import Counters
-from reconcile.drain import Drain, OpenWire, read_cursor
+from reconcile.drain import Cursor, Drain, OpenWire, read_cursor
 from reconcile.epochs import FIRST_REASON, begin_first, opening_commands
 from reconcile.leader import Leader
 from reconcile.life import REBUILD, Life, Verdict, judge
+from reconcile.recover import close_cell
 from reconcile.server_settings import UnfitServerError, check_server_settings
 from reconcile.wire import Wire, WireBrokenError
 
@@ -31,11 +33,11 @@ RETRY_MAX_S: Final = 1.0
 
 log = structlog.get_logger()
 
-ClosedAudit = Callable[[Wire], Awaitable[list[str]]]
-"""Compares the closed cell with Postgres; what it found wrong, in words."""
+ClosedAudit = Callable[[Wire], Awaitable[AuditReport]]
+"""Compares the closed cell with Postgres."""
 
-Rebuild = Callable[[Wire, str], Awaitable[None]]
-"""Rebuilds the cell from Postgres, for a reason; afterwards it is closed and sound."""
+Recover = Callable[[Wire, str], Awaitable[Cursor]]
+"""Rebuilds the cell from Postgres, for a reason; the cursor from which it goes on."""
 
 
 class DoubtError(Exception):
@@ -62,7 +64,7 @@ class Guard:
         counters: Counters,
         *,
         audit: ClosedAudit,
-        rebuild: Rebuild,
+        recover: Recover,
         interval_s: float,
     ) -> None:
         self.closed_because: str | None = "not looked at yet"
@@ -75,8 +77,9 @@ class Guard:
         self._leader = leader
         self._counters = counters
         self._audit = audit
-        self._rebuild = rebuild
+        self._recover = recover
         self._interval_s = interval_s
+        self._rebuilt_in_vain: int | None = None
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -114,7 +117,7 @@ class Guard:
             DoubtError, UnfitServerError: it is closed and must stay so.
             WireBrokenError, ResponseError, SQLAlchemyError, OSError, TimeoutError: it cannot be told, or was not finished.
         """
-        drained = self._drain.cursor
+        drained = self._drain.cursor or await read_cursor(self._engine, self._cell_name)
         life = await Life.read(wire, self._keys)
         is_behind = drained is not None and (life.epoch != drained.epoch or life.seq < drained.last_seq)
         if not is_behind and await self._knows(wire, life, self._fields_of_this_release()):
@@ -123,9 +126,10 @@ class Guard:
             await self._load_beside(wire, life)
         else:
             if life.nonce is not None and is_behind:
-                await self._disarm(wire)
+                log.error("cell_is_another_life", cell=self._cell_name, epoch=life.epoch, seq=life.seq)
+                await close_cell(wire, self._keys)
             await self._make_sound(wire)
-            await self._arm(wire)
+            await self.arm(wire)
 
     def _fields_of_this_release(self) -> list[bytes]:
         return [self._sources.table_field(name).encode() for name in self._sources.by_name]
@@ -162,21 +166,41 @@ class Guard:
         cursor = await read_cursor(self._engine, self._cell_name)
         life = await Life.read(wire, self._keys)
         verdict = judge(life, cursor)
-        self._close(f"being looked at: {verdict.value}")
+        self._close(verdict.value)
         if verdict is Verdict.FIRST_START:
             await self._begin(wire, life)
         elif verdict is Verdict.GOES_ON:
-            await self._catch_up(life)
-            faults = await self._audit(wire)
-            if faults:
-                await self._alarm(DoubtError(AlarmKind.AUDIT_RED, "the audit found faults", faults=faults))
-                await self._rebuild(wire, "audit_red")
+            await self._catch_up(life.seq)
+            report = await self._audit(wire)
+            if not report.holds:
+                doubt = DoubtError(AlarmKind.AUDIT_RED, "the audit found faults", faults=report.faults)
+                if life.epoch == self._rebuilt_in_vain:
+                    raise doubt
+                await self._alarm(doubt)
+                await self.recover(wire, "audit_red")
         else:
             doubt = DoubtError(AlarmKind.CELL_CLOSED, verdict.value, epoch=life.epoch, seq=life.seq)
             if verdict not in REBUILD:
                 raise doubt
             await self._alarm(doubt)
-            await self._rebuild(wire, verdict.value)
+            await self.recover(wire, verdict.value)
+
+    async def recover(self, wire: Wire, reason: str) -> None:
+        """Rebuild the cell from Postgres and audit it; afterwards it is closed and sound.
+
+        Raises:
+            DoubtError: it is not sound, although it was just rebuilt.
+        """
+        if not self._leader.leads:
+            raise DoubtError(AlarmKind.CELL_CLOSED, "another ledger leads")
+        begun = await self._recover(wire, reason)
+        self._counters.recoveries += 1
+        await self._catch_up(begun.last_seq + 1)
+        report = await self._audit(wire)
+        if not report.holds:
+            # What is wrong is in Postgres; to rebuild from it again would change nothing.
+            self._rebuilt_in_vain = begun.epoch
+            raise DoubtError(AlarmKind.AUDIT_RED, "the audit of the rebuilt cell found faults", faults=report.faults)
 
     async def _begin(self, wire: Wire, life: Life) -> None:
         """The first start of all."""
@@ -185,16 +209,16 @@ class Guard:
         await self._drain.reload()
         log.info("cell_began", cell=self._cell_name)
 
-    async def _catch_up(self, life: Life) -> None:
+    async def _catch_up(self, seq: int) -> None:
         """Wait until all that this life has logged is in Postgres."""
         await self._drain.reload()
-        if not await self._drain.reach(life.seq, CATCH_UP_S):
+        if not await self._drain.reach(seq, CATCH_UP_S):
             fault = self._drain.fault
             why = "the log cannot be drained" if fault is not None else "the log is not drained in time"
             detail: dict[str, Any] = {} if fault is None else {"fault": fault.kind.value, **fault.detail}
             raise DoubtError(AlarmKind.CELL_CLOSED, why, **detail)
 
-    async def _arm(self, wire: Wire) -> None:
+    async def arm(self, wire: Wire) -> None:
         """Bake a new nonce into the scripts and load them, the grab last, on the connection of the audit."""
         if not self._leader.leads:
             return
@@ -217,11 +241,6 @@ class Guard:
 
     def _table_of(self, scripts: dict[str, str]) -> list[str]:
         return [part for name, source in scripts.items() for part in (self._sources.table_field(name), sha_of(source))]
-
-    async def _disarm(self, wire: Wire) -> None:
-        """Close a cell whose scripts live although it lies behind: no script answers to a nonce that it was not baked with."""
-        log.error("cell_went_back", cell=self._cell_name)
-        await wire.transaction([["HDEL", self._keys.cell, "nonce"], ["DEL", self._keys.scripts]])
 
     def _opened(self) -> None:
         if self.closed_because is not None:

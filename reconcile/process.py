@@ -14,10 +14,14 @@ from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell
 from grab_service.settings import Settings
 from grab_service.sql.engine import connect as connect_sql
+from reconcile.closed_audit import audit_closed
 from reconcile.counters import Counters, show
 from reconcile.drain import Drain
 from reconcile.guard import Guard
+from reconcile.housekeeping import Housekeeping
 from reconcile.leader import Leader
+from reconcile.recover import recover
+from reconcile.sweep import Sweep
 from reconcile.wire import Wire
 
 REDIS_CONNECTIONS_MAX = 4
@@ -38,6 +42,8 @@ class Ledger:
     leader: Leader
     drain: Drain
     guard: Guard
+    sweep: Sweep
+    housekeeping: Housekeeping
 
 
 @asynccontextmanager
@@ -55,22 +61,19 @@ async def build(settings: Settings) -> AsyncIterator[Ledger]:
     async def pause(campaign_id: str) -> None:
         await cell.set_state(campaign_id, "pause")
 
-    async def audit(_: Wire) -> list[str]:
-        return []
-
-    async def rebuild(_: Wire, reason: str) -> None:
-        raise NotImplementedError(reason)
+    def new_drain() -> Drain:
+        return Drain(
+            engine,
+            settings.cell,
+            open_wire,
+            counters,
+            pause=pause,
+            entries_max=settings.drain_entries_max,
+            rows_max=settings.drain_rows_max,
+        )
 
     leader = Leader(settings.database_url, counters)
-    drain = Drain(
-        engine,
-        settings.cell,
-        open_wire,
-        counters,
-        pause=pause,
-        entries_max=settings.drain_entries_max,
-        rows_max=settings.drain_rows_max,
-    )
+    drain = new_drain()
     guard = Guard(
         engine,
         settings.cell,
@@ -79,12 +82,14 @@ async def build(settings: Settings) -> AsyncIterator[Ledger]:
         drain,
         leader,
         counters,
-        audit=audit,
-        rebuild=rebuild,
+        audit=lambda wire: audit_closed(wire, engine, settings.cell),
+        recover=lambda wire, reason: recover(wire, engine, settings.cell, reason, new_drain),
         interval_s=settings.guard_interval_s,
     )
+    sweep = Sweep(engine, cell, leader, counters, settings.sweep_interval_s)
+    housekeeping = Housekeeping(engine, redis, cell, leader, counters, settings.log_retention_h, settings.deep_audit_interval_s)
     try:
-        yield Ledger(settings, engine, redis, cell, counters, leader, drain, guard)
+        yield Ledger(settings, engine, redis, cell, counters, leader, drain, guard, sweep, housekeeping)
     finally:
         await redis.aclose()
         await engine.dispose()
@@ -107,6 +112,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
                     ("leader", ledger.leader.run()),
                     ("drain", _drain_as_leader(ledger)),
                     ("guard", ledger.guard.run()),
+                    ("sweep", ledger.sweep.run()),
+                    ("housekeeping", ledger.housekeeping.run()),
                 )
             ]
             await stop.wait()

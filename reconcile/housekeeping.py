@@ -1,0 +1,109 @@
+"""What is not needed any more, and who looks at the running cell when nobody asks?"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from grab_service.cell.store import Cell, CellError
+from grab_service.ops.audit import AuditImpossibleError, audit_cell
+from grab_service.vocabulary.keys import CellKeys
+from reconcile.alarms import AlarmKind, clear_alarms, raise_alarm
+from reconcile.counters import Counters
+from reconcile.drain import read_cursor
+from reconcile.leader import Leader
+
+TRIM_PAGE: Final = 1000
+TRIM_PAGES_MAX: Final = 100
+TRIM_INTERVAL_S: Final = 60.0
+ASSERTIONS_MAX: Final = 10_000
+ASSERTIONS_KEPT_S: Final = 600
+"""An assertion that has expired cannot be used again; it is kept a while longer, against clocks that differ."""
+
+_FORGET: Final = text(
+    "DELETE FROM used_assertions WHERE jti IN "
+    "(SELECT jti FROM used_assertions WHERE expires_at_ms < :before_ms ORDER BY expires_at_ms LIMIT :most)"
+)
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Housekeeping:
+    """Trims the log, forgets assertions, audits in the background. `run` it; it does nothing but while leading."""
+
+    engine: AsyncEngine
+    redis: Redis
+    cell: Cell
+    leader: Leader
+    counters: Counters
+    log_retention_h: float
+    audit_interval_s: float
+
+    async def run(self) -> None:
+        """Do all of it, each at its own pace, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._every(TRIM_INTERVAL_S, self.trim))
+            tasks.create_task(self._every(TRIM_INTERVAL_S, self.forget_assertions))
+            tasks.create_task(self._every(self.audit_interval_s, self.audit))
+
+    async def _every(self, interval_s: float, work: Callable[[], Awaitable[Any]]) -> None:
+        while True:
+            await asyncio.sleep(interval_s)
+            await self.leader.wait()
+            try:
+                await work()
+            except (RedisError, CellError, SQLAlchemyError, AuditImpossibleError, OSError, TimeoutError) as error:
+                log.warning("housekeeping_waits", why=str(error)[:300])
+
+    async def trim(self) -> int:
+        """Take drained entries older than the retention off the log, the last one drained excepted; how many.
+
+        Never by length: an entry that nobody has drained stays, however long the log gets.
+        """
+        log_key = CellKeys.of(self.cell.name).log
+        horizon_ms = time.time_ns() // 1_000_000 - int(self.log_retention_h * 3_600_000)
+        trimmed = 0
+        for _ in range(TRIM_PAGES_MAX):
+            cursor = await read_cursor(self.engine, self.cell.name)
+            page: Any = await self.redis.xrange(log_key, count=TRIM_PAGE)
+            if cursor is None or not page:
+                break
+            old = (
+                int(entry_id.split(b"-")[0]) < cursor.last_seq and int(fields[b"at_ms"]) < horizon_ms
+                for entry_id, fields in page
+            )
+            keep = next((at for at, is_old in enumerate(old) if not is_old), len(page) - 1)
+            if keep == 0:
+                break
+            trimmed += await self.redis.xtrim(log_key, minid=page[keep][0], approximate=False)
+        if trimmed:
+            self.counters.trimmed += trimmed
+            log.info("log_trimmed", entries=trimmed)
+        return trimmed
+
+    async def forget_assertions(self) -> int:
+        """Forget assertions that expired a while ago; how many."""
+        before_ms = time.time_ns() // 1_000_000 - ASSERTIONS_KEPT_S * 1000
+        async with self.engine.begin() as connection:
+            return (await connection.execute(_FORGET, {"before_ms": before_ms, "most": ASSERTIONS_MAX})).rowcount
+
+    async def audit(self) -> bool:
+        """Audit the open cell, claims one by one; whether everything holds. A fault raises an alarm; it closes nothing."""
+        report = await audit_cell(self.cell, self.engine, self.redis)
+        self.counters.audit_green = int(report.holds)
+        if report.holds:
+            log.info("audit_green", seq=report.seq, records=report.records_compared)
+            await clear_alarms(self.engine, (AlarmKind.AUDIT_RED,))
+        else:
+            self.counters.alarms += 1
+            await raise_alarm(self.engine, AlarmKind.AUDIT_RED, {"seq": report.seq, "faults": report.faults})
+        return report.holds
