@@ -21,7 +21,7 @@ def build_report(plan: RushPlan, outcome: RushOutcome, servers: Mapping[str, str
     """The report; an invariant stands in it only if somebody checked it, and holds if all who checked it say so."""
     stampede, verified, audit = outcome.stampede, outcome.verified, outcome.audit
     invariants: dict[str, bool] = {}
-    for checks in (audit["invariants"], verified["invariants"]):
+    for checks in (audit["invariants"], verified):
         for name, check in checks.items():
             if check["checked"]:
                 invariants[name] = invariants.get(name, True) and bool(check["holds"])
@@ -32,8 +32,8 @@ def build_report(plan: RushPlan, outcome: RushOutcome, servers: Mapping[str, str
         "won": stampede["won"],
         "refused": stampede["refused"],
         "errors": stampede["errors"],
-        "distinct_winners": verified["distinct_winners"],
-        "duplicate_units": verified["duplicate_units"],
+        "distinct_winners": outcome.distinct_winners,
+        "duplicate_units": outcome.duplicate_units,
         "sold_out_after_ms": stampede["sold_out_after_ms"],
         "last_win_after_ms": stampede["last_win_after_ms"],
         "all_answered_after_ms": stampede["all_answered_after_ms"],

@@ -5,6 +5,7 @@ members with a pass each, the figures from the clients' receipts, from Postgres 
 """
 
 import asyncio
+import csv
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -20,12 +21,14 @@ from sqlalchemy import text
 
 from grab_service.demo.programs import Programs
 from grab_service.people import synthetic
+from grab_service.people.members_csv import write_members
 from grab_service.settings import Settings
 from grab_service.sql.engine import connect
 from grab_service.vocabulary.passes import PassKeys, mint
 from grab_service.vocabulary.times import rfc3339
 
 CAMPAIGN_WINDOW_MS: Final = 24 * 3600 * 1000
+HELD: Final = {"pending_payment", "fulfilled"}
 DRAIN_TIMEOUT_S: Final = 60.0
 DRAIN_POLL_S: Final = 0.05
 IMPORT_TIMEOUT_S: Final = 120.0
@@ -57,6 +60,8 @@ class RushOutcome:
     stampede: dict[str, Any]
     verified: dict[str, Any]
     audit: dict[str, Any]
+    distinct_winners: int
+    duplicate_units: int
     postgres_claims: int
     drained_after_ms: float | None
 
@@ -112,15 +117,27 @@ class Rush:
             async with self._steps.step("auditing: is the cell equal to Postgres, is every unit accounted for?") as notes:
                 audit = await ask(client, "GET", "/v1/ops/audit")
                 notes.append(f"at seq {audit['seq']}")
-            verified = await self._verify(campaign_id, token)
-            return RushOutcome(campaign_id, stampede, verified, audit, claims, drained_after_ms)
+            truth = await self._download_truth(client, campaign_id)
+            verified = await self._verify(campaign_id, truth)
+            with truth.open(encoding="utf-8", newline="") as rows:
+                held = [row for row in csv.DictReader(rows) if row["state"] in HELD]
+            return RushOutcome(
+                campaign_id,
+                stampede,
+                verified,
+                audit,
+                distinct_winners=len({row["member_id"] for row in held}),
+                duplicate_units=len(held) - len({row["unit_no"] for row in held}),
+                postgres_claims=claims,
+                drained_after_ms=drained_after_ms,
+            )
 
     async def import_members(self, client: httpx.AsyncClient) -> list[str]:
         """Generate the members, and import them as ops would; returns their ids."""
         plan = self._plan
         async with self._steps.step(f"making {plan.members:,} synthetic members in {plan.orgs:,} unions") as notes:
             file = self._home / "members.csv"
-            member_ids = await asyncio.to_thread(synthetic.write_csv, file, plan.seed, plan.members, plan.orgs)
+            member_ids = await asyncio.to_thread(write_district, plan, file)
             notes.append(f"{file.stat().st_size / 1e6:.1f} MB of CSV")
         async with self._steps.step("importing them") as notes:
             answer = await ask(
@@ -211,19 +228,37 @@ class Rush:
             await engine.dispose()
         return count, reached_at_ms
 
-    async def _verify(self, campaign_id: str, token: str) -> dict[str, Any]:
+    async def _download_truth(self, client: httpx.AsyncClient, campaign_id: str) -> Path:
+        path = self._home / "claims.csv"
+        async with client.stream("GET", f"/v1/ops/campaigns/{campaign_id}/claims.csv") as answer:
+            if not answer.is_success:
+                raise DemoError(f"claims.csv answered {answer.status_code}: {(await answer.aread())[:500]!r}")
+            with path.open("wb") as file:
+                async for part in answer.aiter_bytes():
+                    file.write(part)
+        return path
+
+    async def _verify(self, campaign_id: str, truth: Path) -> dict[str, Any]:
         async with self._steps.step("comparing every receipt with the server's truth"):
             out = self._home / "verified.json"
             out.unlink(missing_ok=True)
             status = await call(
                 "loadtest.verify",
-                *("--url", self._programs.url, "--campaign", campaign_id, "--ops-token", token),
+                *("--url", self._programs.url, "--campaign", campaign_id, "--truth", str(truth)),
                 *("--receipts", str(self._home / "receipts" / campaign_id), "--json", str(out)),
             )
             if not out.exists():
                 raise DemoError(f"the verifier ended with status {status} and no figures")
             verified: dict[str, Any] = orjson.loads(out.read_bytes())
         return verified
+
+
+def write_district(plan: RushPlan, file: Path) -> list[str]:
+    """Write the synthetic members as the CSV that ops import; returns their ids."""
+    members = list(synthetic.generate(plan.seed, plan.members, plan.orgs))
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        write_members(stream, members)
+    return [member.member_id for member in members]
 
 
 async def call(module: str, *arguments: str) -> int:
