@@ -1,6 +1,6 @@
 """How does an answer leave? JSON as bytes, problems after RFC 9457, every failure put into words in one place."""
 
-from typing import Any, Final
+from typing import Any, Final, Protocol, runtime_checkable
 
 import orjson
 from asyncpg import PostgresError
@@ -29,6 +29,26 @@ def json_answer(content: Any, status: int = 200, **headers: str) -> Response:
     return Response(orjson.dumps(content), status, {**NO_STORE, **named}, "application/json")
 
 
+@runtime_checkable
+class _Spoken(Protocol):
+    """What can be said in two languages."""
+
+    def in_language(self, lang: str, /) -> Any: ...
+
+
+def in_words(value: Any, language: str) -> Any:
+    """The value with all that can be said in two languages put into words."""
+    match value:
+        case _Spoken():
+            return value.in_language(language)
+        case list() | tuple():
+            return [in_words(part, language) for part in value]
+        case dict():
+            return {name: in_words(part, language) for name, part in value.items()}
+        case _:
+            return value
+
+
 def problem_answer(request: Request, refusal: RefusalError) -> Response:
     """The problem document of a refusal."""
     language = language_of(request)
@@ -41,7 +61,7 @@ def problem_answer(request: Request, refusal: RefusalError) -> Response:
         headers["www-authenticate"] = "Bearer"
     if refusal.name in _CUT_OFF:
         headers["connection"] = "close"  # the rest of the body is not waited for
-    body = orjson.dumps(problems.body(refusal.name, language, **refusal.extra))
+    body = orjson.dumps(problems.body(refusal.name, language, **in_words(refusal.extra, language)))
     return Response(body, problem.status, headers, PROBLEM_TYPE)
 
 

@@ -5,9 +5,22 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 
 from grab_service import __version__
-from grab_service.api import campaigns, claims, dev, grab, ops_campaigns, sessions
+from grab_service.api import (
+    campaigns,
+    claims,
+    dev,
+    grab,
+    machines,
+    ops_campaigns,
+    ops_imports,
+    ops_people,
+    ops_records,
+    problem_pages,
+    sessions,
+)
 from grab_service.api.answers import put_failures_into_words
 from grab_service.api.assertions import AssertionKeys
 from grab_service.api.contract import describe
@@ -33,6 +46,11 @@ TAGS: Final = [
 ]
 
 
+def operation_id(route: APIRoute) -> str:
+    """What OpenAPI calls an operation: where it stands, and its name there."""
+    return f"{route.endpoint.__module__.rpartition('.')[2]}_{route.name}"
+
+
 def build_app(worker: Worker) -> FastAPI:
     """The application over the parts of one worker, which its lifespan starts and stops."""
 
@@ -45,6 +63,7 @@ def build_app(worker: Worker) -> FastAPI:
         title="grab-service",
         version=__version__,
         openapi_tags=TAGS if worker.settings.dev else TAGS[:-1],
+        generate_unique_id_function=operation_id,
         redirect_slashes=False,
         strict_content_type=False,
         lifespan=lifespan,
@@ -59,8 +78,19 @@ def build_app(worker: Worker) -> FastAPI:
         import_max_bytes=worker.settings.import_max_bytes,
     )
     put_failures_into_words(app)
-    for router in (campaigns.router, grab.router, claims.router, sessions.router, ops_campaigns.router):
-        app.include_router(router)
+    for family in (
+        campaigns,
+        grab,
+        claims,
+        sessions,
+        ops_campaigns,
+        ops_imports,
+        ops_people,
+        ops_records,
+        machines,
+        problem_pages,
+    ):
+        app.include_router(family.router)
     if worker.settings.dev:
         app.include_router(dev.router)
     describe(app, DESCRIPTION)

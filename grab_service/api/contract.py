@@ -12,7 +12,9 @@ from grab_service.vocabulary import problems
 PROBLEM_TYPE: Final = "application/problem+json"
 _PROBLEM_SCHEMA: Final = {"$ref": "#/components/schemas/Problem"}
 
-EVERYWHERE: Final = ("too-large", "request-timeout", "internal-error")
+EVERYWHERE: Final = ("internal-error",)
+WRITTEN: Final = ("malformed", "unsupported-media-type", "validation", "too-large", "request-timeout")
+"""Of calls that take a body."""
 MEMBER_ONLY: Final = ("pass-invalid", "pass-expired")
 OPS_ONLY: Final = ("sign-in-required", "forbidden")
 LEDGER: Final = ("ledger-unavailable",)
@@ -54,6 +56,12 @@ ETAG: Final = {"ETag": _header("Of the version that was answered.", "string")}
 LOCATION: Final = {"Location": _header("Where it is from now on.", "string")}
 
 
+def _says(response: dict[str, Any] | None, shape: str) -> bool:
+    content = (response or {}).get("content", {}).get("application/json", {})
+    reference: str = content.get("schema", {}).get("$ref", "")
+    return reference.endswith(f"/{shape}")
+
+
 def csv_body(example: str) -> dict[str, Any]:
     """For `openapi_extra`: a call that takes a CSV, as it is or as the one file of a form."""
     form = {"type": "object", "properties": {"file": {"type": "string", "contentMediaType": "text/csv"}}}
@@ -81,10 +89,15 @@ def describe(app: FastAPI, description: str) -> None:
             problem = ProblemShape.model_json_schema(ref_template="#/components/schemas/{model}")
             shapes.update(problem.pop("$defs", {}))
             shapes["Problem"] = problem
+            for name in ("HTTPValidationError", "ValidationError"):
+                shapes.pop(name, None)
             server_time = _header("The cell's clock when the answer left, Unix milliseconds.", "integer")
             components["headers"] = {"ServerTime": server_time}
             for operations in schema["paths"].values():
                 for operation in operations.values():
+                    # FastAPI says of every parameter that it may be wrong; texts of any shape are never.
+                    if _says(operation["responses"].get("422"), "HTTPValidationError"):
+                        del operation["responses"]["422"]
                     for response in operation["responses"].values():
                         headers = response.setdefault("headers", {})
                         headers["X-Server-Time-Ms"] = {"$ref": "#/components/headers/ServerTime"}

@@ -5,7 +5,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from grab_service.api.answers import json_answer
 from grab_service.api.bodies import StrictRoute
-from grab_service.api.contract import answers
+from grab_service.api.contract import WRITTEN, answers
 from grab_service.api.dependencies import TheWorker, now_ms_of
 from grab_service.api.shapes import OpsSession, Session
 from grab_service.ops.fields import Actor, MemberIdText
@@ -37,7 +37,7 @@ class WantedOpsSession(BaseModel):
     "/sessions",
     summary="A pass without an assertion",
     response_model=Session,
-    responses=answers("malformed", "unsupported-media-type", "validation"),
+    responses=answers(*WRITTEN),
 )
 async def mint_pass(wanted: WantedSession, worker: TheWorker) -> Response:
     """Whether the member is registered is found out by the grab."""
@@ -50,7 +50,7 @@ async def mint_pass(wanted: WantedSession, worker: TheWorker) -> Response:
     "/ops-sessions",
     summary="An ops token without a password",
     response_model=OpsSession,
-    responses=answers("malformed", "unsupported-media-type", "validation"),
+    responses=answers(*WRITTEN),
 )
 async def mint_ops_token(wanted: WantedOpsSession, worker: TheWorker) -> Response:
     """For `Authorization: Bearer` on `/v1/ops`."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 
-from grab_service.api.contract import LOCATION, answers
+from grab_service.api.contract import LOCATION, WRITTEN, answers
 from grab_service.api.dependencies import WITH_PASS, TheLanguage, TheWorker, bearer_token
 from grab_service.api.examples import CLAIM
 from grab_service.api.shapes import Claim
@@ -20,10 +20,8 @@ from grab_service.vocabulary.identifiers import IDEMPOTENCY_KEY_MAX
 router = APIRouter(tags=["members"])
 
 _REFUSALS: Final = (
-    "malformed",
+    *WRITTEN,
     "idempotency-key-missing",
-    "unsupported-media-type",
-    "validation",
     "pass-invalid",
     "pass-expired",
     "rate-limited",

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from grab_service.api.answers import json_answer
 from grab_service.api.bodies import StrictRoute
-from grab_service.api.contract import CELL, ETAG, LEDGER, LOCATION, OPS_ONLY, answers
+from grab_service.api.contract import CELL, ETAG, LEDGER, LOCATION, OPS_ONLY, WRITTEN, answers
 from grab_service.api.dependencies import (
     WITH_OPS_TOKEN,
     Reader,
@@ -36,7 +36,6 @@ from grab_service.vocabulary.times import rfc3339
 
 router = APIRouter(prefix="/v1/ops/campaigns", tags=["ops"], route_class=StrictRoute, dependencies=WITH_OPS_TOKEN)
 
-_WRITTEN: Final = ("malformed", "unsupported-media-type", "validation")
 _FOUND: Final = ("campaign-not-found",)
 
 
@@ -99,7 +98,7 @@ def _answer(campaign: Campaign, view: View, status: int = 200, **headers: str) -
     summary="Write a campaign: a draft",
     status_code=201,
     response_model=OpsCampaign,
-    responses=answers(*_WRITTEN, *OPS_ONLY, *LEDGER, ok={201: {"headers": ETAG | LOCATION}}),
+    responses=answers(*WRITTEN, *OPS_ONLY, *LEDGER, ok={201: {"headers": ETAG | LOCATION}}),
 )
 async def create(
     definition: Annotated[Definition, Body(openapi_examples={"moon cakes": {"value": DEFINITION}})],
@@ -159,7 +158,7 @@ async def read(campaign_id: str, _identity: Reader, engine: TheEngine, view: The
     summary="Change a draft",
     response_model=OpsCampaign,
     responses=answers(
-        *_WRITTEN,
+        *WRITTEN,
         *_FOUND,
         "wrong-state",
         "precondition-failed",
@@ -211,7 +210,7 @@ async def look_ahead(campaign_id: str, _identity: Reader, engine: TheEngine, cel
     """Everything, before it does. Errors keep the campaign from being scheduled, warnings are advice."""
     findings = await preflight(engine, cell, await read_campaign(engine, campaign_id))
     ok = not any(finding.level is Level.ERROR for finding in findings)
-    return json_answer({"ok": ok, "findings": [finding.body(language) for finding in findings]})
+    return json_answer({"ok": ok, "findings": [finding.in_language(language) for finding in findings]})
 
 
 @router.post(
@@ -219,7 +218,7 @@ async def look_ahead(campaign_id: str, _identity: Reader, engine: TheEngine, cel
     summary="Arm a draft",
     response_model=OpsCampaign,
     responses=answers(
-        *_WRITTEN,
+        *WRITTEN,
         *_FOUND,
         "preflight-failed",
         "wrong-state",
@@ -237,17 +236,16 @@ async def arm(
     campaign_id: str,
     identity: Writer,
     worker: TheWorker,
-    language: TheLanguage,
     because: Because | None = None,
 ) -> Response:
     """From the answer on, members see it; it opens by the clock, with nobody touching anything."""
     reason = because.reason if because else None
-    campaign = await schedule(worker.engine, worker.cell, identity, campaign_id, reason=reason, language=language)
+    campaign = await schedule(worker.engine, worker.cell, identity, campaign_id, reason=reason)
     return _answer(campaign, worker.view)
 
 
 _CONTROLLED: Final = answers(
-    *_WRITTEN,
+    *WRITTEN,
     *_FOUND,
     "wrong-state",
     "ledger-behind",
@@ -296,7 +294,7 @@ async def cancel(campaign_id: str, identity: Writer, worker: TheWorker, because:
     summary="Change the stock, by compare-and-set",
     response_model=OpsCampaign,
     responses=answers(
-        *_WRITTEN,
+        *WRITTEN,
         *_FOUND,
         "wrong-state",
         "stock-changed",

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from grab_service.api.answers import json_answer
 from grab_service.api.assertions import ASSERTION_MAX_BYTES, AssertionRefusedError
 from grab_service.api.bodies import StrictRoute
-from grab_service.api.contract import LEDGER, answers
+from grab_service.api.contract import LEDGER, WRITTEN, answers
 from grab_service.api.dependencies import TheAssertionKeys, TheLanguage, TheWorker, now_ms_of
 from grab_service.api.field_errors import field_errors
 from grab_service.api.shapes import MemberSession
@@ -67,9 +67,7 @@ class _Said(BaseModel):
     summary="Exchange an assertion for a pass",
     response_model=MemberSession,
     responses=answers(
-        "malformed",
-        "unsupported-media-type",
-        "validation",
+        *WRITTEN,
         "assertion-invalid",
         "assertion-used",
         "member-unknown",

@@ -266,8 +266,9 @@ class MembersImport(Shape):
 
     imported: int
     updated: int
-    unchanged: int
+    unchanged: int = Field(description="of those updated, how many were so already")
     rejected: list[RejectedRow]
+    published: bool = Field(description="whether grabs go by them already; if not, as soon as the cell can be told")
 
 
 class Org(Shape):
@@ -339,6 +340,54 @@ class ProblemShape(BaseModel):
     detail: str
     code: str
     errors: list[FieldError] = Field(default=[], description="of `validation`")
+
+
+class AuditCheck(Shape):
+    """One invariant: whether it could be judged, and whether it holds."""
+
+    holds: bool
+    checked: bool
+    detail: str
+    counterexamples: list[dict[str, Any]]
+
+
+class AuditCampaign(Shape):
+    """The figures of one campaign in both books."""
+
+    campaign_id: str
+    state: str
+    total: int
+    released: int
+    active: int
+    available: int
+    returned: int
+    issued: int
+    free_units: int
+    codes_loaded: int
+    free_codes: int
+    postgres_active: int
+    postgres_held: int
+    postgres_returned: int
+
+
+class Audit(Shape):
+    """What Redis and Postgres say at one cut of the log."""
+
+    seq: int
+    epoch: int
+    at_ms: int
+    holds: bool
+    redis_equals_postgres: bool
+    records_compared: int
+    records_left: int
+    invariants: dict[str, AuditCheck]
+    campaigns: list[AuditCampaign]
+
+
+class Alive(Shape):
+    """It answers, so it lives."""
+
+    alive: bool
 
 
 class Check(Shape):

@@ -40,9 +40,7 @@ class Action(StrEnum):
     CANCEL = "cancel"
 
 
-async def schedule(
-    engine: AsyncEngine, cell: Cell, identity: OpsIdentity, campaign_id: str, *, reason: str | None, language: str = "zh"
-) -> Campaign:
+async def schedule(engine: AsyncEngine, cell: Cell, identity: OpsIdentity, campaign_id: str, *, reason: str | None) -> Campaign:
     """Arm a draft: from the answer on, members can ask for it.
 
     A campaign that was scheduled but did not get into the cell for want of it may be scheduled again.
@@ -59,7 +57,7 @@ async def schedule(
         findings = await preflight(engine, cell, campaign)
         entry.detail["findings"] = [finding.code for finding in findings]
         if any(finding.level is Level.ERROR for finding in findings):
-            raise RefusalError("preflight-failed", findings=[finding.body(language) for finding in findings])
+            raise RefusalError("preflight-failed", findings=findings)
         if not waiting:
             await schedule_draft(engine, campaign)
         await _published(engine, cell, campaign_id)

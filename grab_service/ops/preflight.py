@@ -36,7 +36,7 @@ class Finding:
     field: str
     figures: tuple[tuple[str, int | str], ...] = ()
 
-    def body(self, language: str) -> dict[str, Any]:
+    def in_language(self, language: str) -> dict[str, Any]:
         """The finding as JSON shows it."""
         message = _WORDS[self.code].in_language(language).format_map(dict(self.figures))
         return {

@@ -15,6 +15,7 @@ from grab_service.cell.store import CellClosedError, CellSilentError, CellUnreac
 class RefusalError(Exception):
     """A call was refused; `name` is a problem of the catalogue, `extra` what its answer says beside.
 
+    What in `extra` can be said in two languages has a method `in_language` and is put into words where the caller's is known.
     Unless it is `outcome-unknown` or `ledger-behind`, nothing was changed.
     """
 
