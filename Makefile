@@ -40,14 +40,14 @@ format: set-up-dev ## let ruff format and mend what it can
 	.venv/bin/python -m ruff check --fix
 	.venv/bin/python -m ruff format
 
-lock: ## resolve the dependencies anew and write requirements/*.lock
+lock: ## bring requirements/*.lock up to pyproject.toml; ARGS=--upgrade takes newer versions
 	@set -e; uv=$$(command -v uv) || { \
 	  place=$$(mktemp -d); trap 'rm -rf "$$place"' EXIT; \
 	  python3 -m venv "$$place"; "$$place/bin/python" -m pip install -q uv; uv="$$place/bin/uv"; }; \
-	for profile in run dev; do \
-	  "$$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-	    --extra embedded --extra load $$(test $$profile = run || echo --extra dev) \
-	    pyproject.toml -o requirements/$$profile.lock; done
+	compile() { "$$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	  --extra embedded --extra load "$$@" $(ARGS) pyproject.toml; }; \
+	compile --extra dev -o requirements/dev.lock; \
+	compile -c requirements/dev.lock -o requirements/run.lock
 
 clean: ## take away the environment, the caches and the servers' data
 	@$(call bootstrap,clean)
