@@ -43,7 +43,7 @@ format: set-up-dev ## let ruff format and mend what it can
 lock: ## bring requirements/*.lock up to pyproject.toml; ARGS=--upgrade takes newer versions
 	@set -e; uv=$$(command -v uv) || { \
 	  place=$$(mktemp -d); trap 'rm -rf "$$place"' EXIT; \
-	  python3 -m venv "$$place"; "$$place/bin/python" -m pip install -q uv; uv="$$place/bin/uv"; }; \
+	  $(or $(PYTHON),python3) -m venv "$$place"; "$$place/bin/python" -m pip install -q uv; uv="$$place/bin/uv"; }; \
 	compile() { "$$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	  --extra embedded --extra load "$$@" $(ARGS) pyproject.toml; }; \
 	compile --extra dev -o requirements/dev.lock; \
