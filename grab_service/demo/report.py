@@ -29,7 +29,9 @@ def build_report(plan: RushPlan, outcome: RushOutcome, servers: Mapping[str, str
         "campaign_id": outcome.campaign_id,
         "stock": plan.stock,
         "members": stampede["members"],
-        "won": stampede["won"],
+        # Each member taps once: who holds a claim already won it by a try whose answer never arrived.
+        "won": stampede["won"] + stampede["held"],
+        "heard_by_repeating": stampede["held"],
         "refused": stampede["refused"],
         "errors": stampede["errors"],
         "distinct_winners": outcome.distinct_winners,

@@ -1,0 +1,159 @@
+"""The main job on the running processes: exact, whatever the workers, the connections, and whoever is killed meanwhile."""
+
+import asyncio
+import os
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from grab_service.vocabulary.times import rfc3339
+from tests.acceptance.district import District, Disturb, exactly, plan_of, running_district
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+
+async def test_a_rush_is_exact_with_one_worker(tmp_path: Path) -> None:
+    async with running_district(tmp_path) as district:
+        report = await district.rush(plan_of(6_000, 500, connections=256, spread_s=0.5))
+        exactly(report)
+        assert report["won"] == 500
+
+
+async def test_a_rush_is_exact_with_four_workers_over_few_and_many_connections(tmp_path: Path) -> None:
+    async with running_district(tmp_path, workers=4) as district:
+        for connections in (64, 2_000):
+            report = await district.rush(plan_of(8_000, 1_000, connections=connections, spread_s=0))
+            exactly(report)
+            assert report["won"] == 1_000
+
+
+async def test_fewer_members_than_units_all_win(tmp_path: Path) -> None:
+    async with running_district(tmp_path) as district:
+        report = await district.rush(plan_of(300, 500, connections=64, spread_s=0))
+        assert report["won"] == 300
+        assert report["errors"] == 0
+        assert report["redis_equals_postgres"]
+        assert all(report["invariants"].values())
+
+
+async def kill_redis(district: District) -> None:
+    await asyncio.sleep(4.0)
+    await district.stack.redis.kill()
+    await asyncio.sleep(0.3)
+    await district.stack.redis.start()
+
+
+async def kill_worker(district: District) -> None:
+    await asyncio.sleep(4.0)
+    os.kill(district.worker_pids()[0], signal.SIGKILL)
+
+
+async def kill_ledger(district: District) -> None:
+    await asyncio.sleep(4.0)
+    await district.programs.ledger.kill()
+    await asyncio.sleep(0.5)
+    await district.programs.ledger.start()
+
+
+async def kill_postgres(district: District) -> None:
+    await asyncio.sleep(4.0)
+    await district.stack.postgres.kill()
+    await asyncio.sleep(0.5)
+    await district.stack.postgres.start()
+
+
+@pytest.mark.parametrize("disturb", [kill_redis, kill_worker, kill_ledger, kill_postgres])
+async def test_a_rush_is_exact_though_something_is_killed_in_the_middle(tmp_path: Path, disturb: Disturb) -> None:
+    async with running_district(tmp_path, workers=2) as district:
+        # Long enough that the sale goes on before, while and after.
+        plan = plan_of(9_000, 6_000, connections=200, spread_s=5.0, lead_s=2.5)
+        report = await district.rush(plan, disturb)
+        exactly(report)
+        assert report["won"] == 6_000
+
+
+async def test_fifty_taps_at_once_over_several_workers_are_one_claim(tmp_path: Path) -> None:
+    async with running_district(tmp_path, workers=4) as district, district.ops() as ops, district.http() as client:
+        campaign_id = await open_campaign(ops, stock=10)
+        headers = await district.member(client, "m-1")
+        path = f"/v1/campaigns/{campaign_id}/claims"
+        answers = await asyncio.gather(*(tap(district, path, headers) for _ in range(50)))
+        assert Counter(status for status, _ in answers) == {201: 1, 200: 49}
+        assert len({body for _, body in answers}) == 1
+        claim = answers[0][1]
+        for number in range(2, 11):
+            await client.post(path, headers=await district.member(client, f"m-{number}"))
+        stranger = await client.post(path, headers=await district.member(client, "m-11"))
+        assert stranger.json()["code"] == "sold-out"
+        # Sold out, paused, closed: the winner gets the claim from every worker (a new connection may meet any of them).
+        for action in (None, "pause", "close"):
+            if action:
+                done = await ops.post(f"/v1/ops/campaigns/{campaign_id}/{action}", json={"reason": "test"})
+                assert done.status_code == 200, done.text
+            again = await asyncio.gather(*(tap(district, path, headers) for _ in range(16)))
+            assert set(again) == {(200, claim)}, action
+
+
+async def test_a_second_release_opens_by_the_clock_with_nobody_touching_anything(tmp_path: Path) -> None:
+    async with running_district(tmp_path, workers=2) as district, district.ops() as ops, district.http() as client:
+        opens_at_ms = time.time_ns() // 1_000_000 + 4_000
+        campaign_id = await open_campaign(ops, stock=1, later=(opens_at_ms, 5))
+        path = f"/v1/campaigns/{campaign_id}/claims"
+        headers = [await district.member(client, f"m-{number}") for number in range(1, 12)]
+        assert (await client.post(path, headers=headers[0])).status_code == 201
+        refused = await client.post(path, headers=headers[1])
+        assert (refused.json()["code"], refused.json()["next_release_at_ms"]) == ("sold-out", opens_at_ms)
+        granted_at_ms = []
+        for mine in headers[1:]:
+            while time.time_ns() // 1_000_000 < opens_at_ms + 3_000:
+                answer = await client.post(path, headers=mine)
+                if answer.status_code == 201:
+                    granted_at_ms.append(answer.json()["granted_at_ms"])
+                    break
+                if answer.status_code == 409 and len(granted_at_ms) == 5:
+                    break
+                # Slow enough for the rate limit, fast enough to see the opening.
+                await asyncio.sleep(0.06)
+        assert len(granted_at_ms) == 5
+        assert min(granted_at_ms) >= opens_at_ms
+        assert min(granted_at_ms) < opens_at_ms + 250
+
+
+async def tap(district: District, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
+    async with district.http() as client:
+        answer = await client.post(path, headers=headers)
+        return answer.status_code, answer.content
+
+
+async def open_campaign(ops: object, *, stock: int, later: tuple[int, int] | None = None) -> str:
+    import httpx
+
+    assert isinstance(ops, httpx.AsyncClient)
+    rows = "".join(f"m-{number},org-1,,张三,,5,2020-01-31,active\n" for number in range(1, 21))
+    imported = await ops.post(
+        "/v1/ops/members/import",
+        content=f"member_id,org_id,person_id,name,tags,birthday_month,joined_on,status\n{rows}".encode(),
+        headers={"Content-Type": "text/csv"},
+    )
+    assert imported.json()["imported"] == 20, imported.text
+    now_ms = time.time_ns() // 1_000_000
+    releases = [{"opens_at": rfc3339(now_ms - 1_000), "quantity": stock}]
+    if later:
+        releases.append({"opens_at": rfc3339(later[0]), "quantity": later[1]})
+    created = await ops.post(
+        "/v1/ops/campaigns",
+        json={
+            "title": "月饼",
+            "releases": releases,
+            "closes_at": rfc3339(now_ms + 3_600_000),
+            "benefit": {"kind": "generated_code", "name": "月饼一盒"},
+        },
+    )
+    assert created.status_code == 201, created.text
+    campaign_id: str = created.json()["campaign_id"]
+    scheduled = await ops.post(f"/v1/ops/campaigns/{campaign_id}/schedule", json={"reason": "test"})
+    assert scheduled.status_code == 200, scheduled.text
+    return campaign_id
