@@ -1,6 +1,7 @@
 """Do the embedded servers live as long as their parent, and not a moment longer?"""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from grab_service.servers import run_as
+from grab_service.servers import launch, run_as
 from grab_service.servers.child import previous_pid, until
 from grab_service.servers.embedded import EmbeddedServer
 from grab_service.servers.launch import RunAs, started_at
@@ -144,15 +145,34 @@ async def test_a_stranger_with_the_number_of_an_earlier_server_is_left_alone(tmp
     mark = server._spec(())
     assert previous_pid(mark) == server.pid
     await server.stop()
-    with subprocess.Popen(["sleep", "60"]) as stranger:  # noqa: ASYNC220 -- starts at once
-        try:
-            for began in ("1", started_at(stranger.pid)):  # another process; one like it that works elsewhere
-                mark.pid_path.write_text(f"{stranger.pid} {began}\n")
+    for place, began in (
+        (mark.data_dir, lambda _: "1"),
+        (tmp_path, started_at),
+    ):  # another time; another place
+        with subprocess.Popen(["sleep", "60"], cwd=place) as stranger:  # noqa: ASYNC220 -- starts at once
+            try:
+                mark.pid_path.write_text(f"{stranger.pid} {began(stranger.pid)}\n")
                 await server.start()
                 await server.stop()
-            assert stranger.poll() is None
-        finally:
-            stranger.kill()
+                assert stranger.poll() is None
+            finally:
+                stranger.kill()
+
+
+def test_a_child_whose_parent_died_before_it_could_ask_to_die_with_it_never_begins(tmp_path: Path) -> None:
+    order = launch.Order(
+        argv=["/bin/sh", "-c", "echo began"],
+        parent_pid=os.getppid(),  # not we, who start it
+        death_signal=signal.SIGTERM,
+        pid_path=None,
+        run_as=RunAs.SELF,
+    )
+    child = subprocess.run(
+        [sys.executable, "-I", "-S", launch.__file__, json.dumps(order)], capture_output=True, text=True, check=False
+    )
+    assert child.returncode == launch.LAUNCH_FAILED
+    assert child.stdout == ""
+    assert "is gone" in child.stderr
 
 
 async def test_ctrl_c_in_the_terminal_reaches_the_parent_and_not_its_servers(valkey_server: ValkeyServer) -> None:
