@@ -24,6 +24,7 @@ from grab_service.api.field_errors import field_errors
 from grab_service.api.paging import Cursor, Limit, decode_cursor, encode_cursor, page_of
 from grab_service.api.shapes import Findings, OpsCampaign, OpsCampaignPage
 from grab_service.grabpath.view import View
+from grab_service.ops.campaign_facts import campaign_facts
 from grab_service.ops.campaigns import Campaign, change_draft, create_campaign, list_campaigns, read_campaign
 from grab_service.ops.control import Action, schedule, set_state, set_stock
 from grab_service.ops.definition import TOTAL_MAX, Definition
@@ -31,8 +32,7 @@ from grab_service.ops.fields import Reason
 from grab_service.ops.merge_patch import merged
 from grab_service.ops.preflight import Level, preflight
 from grab_service.ops.refusal import RefusalError
-from grab_service.vocabulary.campaigns import CampaignState, phase_of, released_by
-from grab_service.vocabulary.times import rfc3339
+from grab_service.vocabulary.campaigns import CampaignState
 
 router = APIRouter(prefix="/v1/ops/campaigns", tags=["ops"], route_class=StrictRoute, dependencies=WITH_OPS_TOKEN)
 
@@ -64,29 +64,7 @@ class StockChange(BaseModel):
 def campaign_body(campaign: Campaign, view: View) -> dict[str, Any]:
     """A campaign as ops read it; what of the stock is given out comes from the worker's view of the log."""
     published = view.campaign(campaign.campaign_id)
-    now_ms = view.now_ms()
-    active = published.active if published is not None else 0
-    draft = campaign.state is CampaignState.DRAFT
-    never_open = draft or (campaign.published_seq is None and campaign.state is CampaignState.CANCELLED)
-    available = 0 if never_open else max(0, released_by(campaign.releases, now_ms) - active)
-    return {
-        "campaign_id": campaign.campaign_id,
-        "state": campaign.state.value,
-        "phase": None if draft else phase_of(campaign.state, campaign.releases, campaign.closes_at_ms, active, now_ms).value,
-        "version": campaign.version,
-        "published": campaign.published_seq is not None,
-        **campaign.definition,
-        "releases": [
-            {"opens_at": rfc3339(release.opens_at_ms), "opens_at_ms": release.opens_at_ms, "quantity": release.quantity}
-            for release in campaign.releases
-        ],
-        "opens_at": rfc3339(campaign.opens_at_ms),
-        "opens_at_ms": campaign.opens_at_ms,
-        "closes_at_ms": campaign.closes_at_ms,
-        "stock": {"total": campaign.total, "available": available, "active": active},
-        "created_at": rfc3339(campaign.created_at_ms),
-        "created_at_ms": campaign.created_at_ms,
-    }
+    return campaign_facts(campaign, published.active if published is not None else 0, view.now_ms())
 
 
 def _answer(campaign: Campaign, view: View, status: int = 200, **headers: str) -> Response:
