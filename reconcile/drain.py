@@ -159,7 +159,7 @@ class Drain:
                 ["HGET", self._keys.cell, "seq"],
             ]
         )
-        events, fault = self._read(cursor, page)
+        events, fault = self._read(cursor, page, count)
         self._counters.lag_seq = max(0, int(cell_seq or 0) - cursor.last_seq)
         if events:
             try:
@@ -192,7 +192,7 @@ class Drain:
     def _is_at(self, seq: int) -> bool:
         return self.cursor is not None and self.cursor.last_seq >= seq
 
-    def _read(self, cursor: Cursor, page: list[list[Any]]) -> tuple[list[Event], DrainFaultError | None]:
+    def _read(self, cursor: Cursor, page: list[list[Any]], count: int) -> tuple[list[Event], DrainFaultError | None]:
         """The events that come next, and the fault that ends them, if there is one."""
         entries = page
         anchored = bool(page) and page[0][0] == cursor.last_id.encode()
@@ -208,7 +208,7 @@ class Drain:
             entries = page[1:]
         events: list[Event] = []
         expected, rows = cursor.last_seq + 1, 0
-        for entry_id, pairs in entries:
+        for entry_id, pairs in entries[:count]:
             if rows >= self._rows_max:
                 break
             name = entry_id.decode(errors="replace")

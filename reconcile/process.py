@@ -26,6 +26,7 @@ from reconcile.wire import Wire
 
 REDIS_CONNECTIONS_MAX = 4
 SQL_CONNECTIONS_MAX = 6
+CANCEL_AGAIN_S = 1.0
 
 log = structlog.get_logger()
 
@@ -117,11 +118,19 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
                 )
             ]
             await stop.wait()
-            for part in parts:
-                part.cancel()
+            await _end(parts)
         log.info("ledger_stopped", cell=settings.cell, claims=ledger.counters.claims)
 
 
 async def _drain_as_leader(ledger: Ledger) -> None:
     await ledger.leader.wait()
     await ledger.drain.run()
+
+
+async def _end(parts: list[asyncio.Task[None]]) -> None:
+    """Cancel until all have ended: a library in between may have swallowed a cancellation."""
+    pending = set(parts)
+    while pending:
+        for part in pending:
+            part.cancel()
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)

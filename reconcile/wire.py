@@ -4,6 +4,7 @@ A connection is the witness that two answers come from the same life of the same
 that witness away; this one raises, and whoever used it starts over.
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, Final, Self
 
@@ -25,29 +26,33 @@ class WireBrokenError(Exception):
 class Wire:
     """One connection to one life of Redis; one call at a time. Build it with `open`, end it with `close`."""
 
-    def __init__(self, connection: AbstractConnection) -> None:
+    def __init__(self, connection: AbstractConnection, timeout_s: float) -> None:
         self._connection = connection
+        self._timeout_s = timeout_s
         self._broken = False
 
     @classmethod
     async def open(cls, redis_url: str, timeout_s: float) -> Self:
-        """Connect; no call on it waits longer than `timeout_s` for its answer.
+        """Connect; no call on it waits longer than `timeout_s` for its answers.
 
         Raises:
             WireBrokenError: Redis cannot be reached, or does not answer questions yet.
         """
         pool: ConnectionPool = ConnectionPool.from_url(
             redis_url,
-            socket_timeout=timeout_s,
+            # Sending with redis-py's own time-out goes through asyncio.wait_for, which on Python 3.11 can swallow a
+            # cancellation: whoever was told to end would go on for ever. The calls below have their own.
+            socket_timeout=None,
             socket_connect_timeout=CONNECT_TIMEOUT_S,
             retry=Retry(NoBackoff(), 0),
             decode_responses=False,
             protocol=2,
         )
-        wire = cls(pool.make_connection())  # type: ignore[no-untyped-call]
+        wire = cls(pool.make_connection(), timeout_s)  # type: ignore[no-untyped-call]
         try:
-            await wire._connection.connect()  # type: ignore[no-untyped-call]
-        except (RedisError, OSError) as error:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S + timeout_s):
+                await wire._connection.connect()  # type: ignore[no-untyped-call]
+        except (RedisError, OSError, TimeoutError) as error:
             await wire.close()
             raise WireBrokenError(f"no connection to Redis: {error}") from error
         except BaseException:
@@ -74,13 +79,14 @@ class Wire:
         answers: list[Any] = []
         refusal: ResponseError | None = None
         try:
-            await self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
-            for _ in commands:
-                try:
-                    answers.append(await self._connection.read_response())
-                except ResponseError as error:
-                    refusal = refusal or error
-        except (RedisError, OSError) as error:
+            async with asyncio.timeout(self._timeout_s):
+                await self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
+                for _ in commands:
+                    try:
+                        answers.append(await self._connection.read_response())
+                    except ResponseError as error:
+                        refusal = refusal or error
+        except (RedisError, OSError, TimeoutError) as error:
             await self.close()
             raise WireBrokenError(f"no answer from Redis: {error}") from error
         except BaseException:

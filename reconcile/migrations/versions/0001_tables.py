@@ -130,8 +130,7 @@ def _claims() -> None:
         sa.CheckConstraint("unit_no >= 1", name=op.f("claims_unit_no_ck")),
         sa.CheckConstraint("slot >= 1", name=op.f("claims_slot_ck")),
         sa.CheckConstraint(f"returned_seq IS NULL OR NOT ({HELD})", name=op.f("claims_returned_is_not_held_ck")),
-        comment="Grants; inserted by the ledger alone. "
-        "Triggers: no held unit_no above the campaign's total, no slot above its limit",
+        comment="Grants; inserted by the ledger alone. Triggers: no held unit_no above the total, no slot above the limit",
     )
     unique = {
         "claims_unit_uq": (["campaign_id", "unit_no"], HELD),

@@ -1,0 +1,305 @@
+"""How does a test of the ledger get a cell, a database, and members who win?
+
+Everything is real: Redis, Postgres, the rules, the ledger's own parts. A test may run the whole ledger, or one part of it.
+"""
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from sqlalchemy import Row, insert, select, text
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from grab_service.cell.connect import connect as connect_redis
+from grab_service.cell.scripts import ScriptSources
+from grab_service.cell.store import Cell, CellError
+from grab_service.ops.publish import publish_campaign, publish_members
+from grab_service.settings import Settings
+from grab_service.sql.engine import connect as connect_sql
+from grab_service.sql.tables import alarms, campaigns, claims, log_cursor, orgs, pool_codes
+from grab_service.vocabulary.claims import ClaimRecord
+from grab_service.vocabulary.keys import CellKeys
+from reconcile.counters import Counters
+from reconcile.drain import Drain, read_cursor
+from reconcile.epochs import begin_first, opening_commands
+from reconcile.process import Ledger, build, run
+from reconcile.wire import Wire
+
+PATIENCE_S: Final = 15.0
+HOUR_MS: Final = 3_600_000
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+async def until(what: Any, patience_s: float = PATIENCE_S) -> Any:
+    """Ask again until the answer is true; the answer."""
+    async with asyncio.timeout(patience_s):
+        while True:
+            answer = await what()
+            if answer:
+                return answer
+            await asyncio.sleep(0.01)
+
+
+class Town:
+    """A cell, its database, and whoever lives there. `pauses` collects what a drain built here wanted paused."""
+
+    def __init__(self, settings: Settings, redis: Redis) -> None:
+        self.settings = settings
+        self.redis = redis
+        self.keys = CellKeys.of(settings.cell)
+        self.engine = connect_sql(settings.database_url, connections_max=8)
+        self.cell = Cell(redis, settings.cell, ScriptSources.read())
+        self.counters = Counters()
+        self.pauses: list[str] = []
+        self._numbers = itertools.count(1)
+
+    # -- the ledger, whole or in parts --------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def ledger(self, **changes: Any) -> AsyncIterator[asyncio.Task[None]]:
+        """The whole ledger, running, until the block ends; it must not have crashed."""
+        stop = asyncio.Event()
+        task = asyncio.create_task(run(self.settings.model_copy(update=changes), stop))
+        try:
+            yield task
+        finally:
+            stop.set()
+            await task
+
+    @asynccontextmanager
+    async def parts(self, **changes: Any) -> AsyncIterator[Ledger]:
+        """The parts of a ledger, not running."""
+        async with build(self.settings.model_copy(update=changes)) as ledger:
+            yield ledger
+
+    @asynccontextmanager
+    async def wire(self) -> AsyncIterator[Wire]:
+        wire = await self.open_wire()
+        try:
+            yield wire
+        finally:
+            await wire.close()
+
+    async def open_wire(self) -> Wire:
+        return await Wire.open(self.settings.redis_url, self.settings.redis_timeout_s)
+
+    def new_drain(self, *, entries_max: int = 100, rows_max: int = 1000) -> Drain:
+        async def pause(campaign_id: str) -> None:
+            self.pauses.append(campaign_id)
+
+        return Drain(
+            self.engine,
+            self.settings.cell,
+            self.open_wire,
+            self.counters,
+            pause=pause,
+            entries_max=entries_max,
+            rows_max=rows_max,
+        )
+
+    async def begin(self) -> None:
+        """Begin the cell without arming it: enough for a drain, to which a test writes the log by hand."""
+        cursor = await begin_first(self.engine, self.settings.cell)
+        async with self.wire() as wire:
+            await wire.transaction(opening_commands(self.keys, cursor, 0, "first_start", now_ms(), 0))
+
+    async def open_for_business(self, patience_s: float = PATIENCE_S) -> None:
+        """Wait until the cell answers."""
+
+        async def answers() -> bool:
+            try:
+                await self.cell.read_campaigns(())
+            except CellError:
+                return False
+            return True
+
+        await until(answers, patience_s)
+
+    async def drained(self) -> int:
+        """Wait until Postgres has all that the cell has logged so far; the seq."""
+        seq = int(await self.redis.hget(self.keys.cell, "seq") or 0)
+
+        async def is_there() -> bool:
+            cursor = await read_cursor(self.engine, self.settings.cell)
+            return cursor is not None and cursor.last_seq >= seq
+
+        await until(is_there)
+        return seq
+
+    # -- who lives there ----------------------------------------------------------------------------------------------------
+
+    async def enrol(self, count: int, *, publish: bool = True) -> list[str]:
+        """Register members, with the next free names."""
+        names = [f"m{next(self._numbers):05d}" for _ in range(count)]
+        async with self.engine.begin() as connection:
+            await connection.execute(upsert(orgs).values(org_id="org-1", name="一工会").on_conflict_do_nothing())
+            await connection.execute(
+                text(
+                    "INSERT INTO members (member_id, org_id, name, tags, status, version) "
+                    "SELECT name, 'org-1', '张三', ARRAY['driver'], 'active', nextval('members_version') "
+                    "FROM unnest(CAST(:names AS text[])) AS name"
+                ),
+                {"names": names},
+            )
+        if publish:
+            await publish_members(self.engine, self.cell)
+        return names
+
+    async def schedule(
+        self,
+        campaign_id: str = "c",
+        *,
+        stock: int = 10,
+        limit: int = 1,
+        kind: str = "generated_code",
+        codes: int = 0,
+        publish: bool = True,
+        **benefit: Any,
+    ) -> str:
+        """Write a campaign that opened a second ago, as ops do, and publish it."""
+        opens_at_ms = now_ms() - 1000
+        row = {
+            "campaign_id": campaign_id,
+            "version": 1,
+            "state": "scheduled",
+            "definition": {
+                "title": "中秋月饼",
+                "eligibility": {"orgs": None, "tags_any": ["driver"], "birthday_months": [], "joined_before": None},
+                "benefit": {"kind": kind, "name": "月饼一盒", **benefit},
+            },
+            "opens_at_ms": opens_at_ms,
+            "closes_at_ms": opens_at_ms + HOUR_MS,
+            "releases": [[opens_at_ms, stock]],
+            "total": stock,
+            "limit_per_member": limit,
+            "created_at_ms": opens_at_ms,
+        }
+        async with self.engine.begin() as connection:
+            await connection.execute(insert(campaigns).values(row))
+        await self.import_codes(campaign_id, codes)
+        if publish:
+            assert (await publish_campaign(self.engine, self.cell, campaign_id)).outcome == "published"
+        return campaign_id
+
+    async def import_codes(self, campaign_id: str, count: int) -> None:
+        """Add codes to the pool in Postgres."""
+        if not count:
+            return
+        async with self.engine.begin() as connection:
+            query = select(pool_codes.c.position).where(pool_codes.c.campaign_id == campaign_id)
+            known = len((await connection.execute(query)).all())
+            rows = [
+                {"campaign_id": campaign_id, "position": at, "code": f"{campaign_id}-POOL-{at:04d}"}
+                for at in range(known + 1, known + count + 1)
+            ]
+            await connection.execute(insert(pool_codes), rows)
+
+    async def grab(self, campaign_id: str, names: Sequence[str], *, key: str = "") -> list[bytes]:
+        """One batch of grabs; the answers as the rules give them."""
+        triples: list[str] = []
+        for name in names:
+            triples += (name, key, f"{campaign_id}-{name}-{key}-CODE")
+        return (await self.cell.grab(campaign_id, b"b%d" % next(self._numbers), triples)).answers
+
+    async def win(self, campaign_id: str, names: Sequence[str], *, key: str = "") -> list[ClaimRecord]:
+        """One batch of grabs that all win."""
+        answers = await self.grab(campaign_id, names, key=key)
+        assert all(answer.startswith(b"won\t") for answer in answers), answers
+        return [ClaimRecord.parse(answer.removeprefix(b"won\t")) for answer in answers]
+
+    async def decide_return(self, claim: ClaimRecord, campaign_id: str, member_id: str, reason: str = "returned") -> None:
+        """Decide in Postgres that a unit goes back, as the call that a member makes will."""
+        async with self.engine.begin() as connection:
+            await connection.execute(
+                text(
+                    "UPDATE claims SET state = :reason, voucher_state = 'returned', decided_at_ms = :now "
+                    "WHERE seq = :seq AND state = 'fulfilled'"
+                ),
+                {"seq": claim.seq, "reason": reason, "now": now_ms()},
+            )
+        await self.command_return(claim, campaign_id, member_id, reason)
+
+    async def command_return(self, claim: ClaimRecord, campaign_id: str, member_id: str, reason: str = "returned") -> None:
+        """Put the command into the outbox."""
+        async with self.engine.begin() as connection:
+            await connection.execute(
+                text(
+                    "INSERT INTO commands (kind, campaign_id, member_id, claim_seq, reason, created_at_ms) "
+                    "VALUES ('return_unit', :campaign_id, :member_id, :seq, :reason, :now)"
+                ),
+                {"campaign_id": campaign_id, "member_id": member_id, "seq": claim.seq, "reason": reason, "now": now_ms()},
+            )
+
+    # -- what is on record --------------------------------------------------------------------------------------------------
+
+    async def sql(self, statement: str, **values: Any) -> Sequence[Row[Any]]:
+        async with self.engine.begin() as connection:
+            result = await connection.execute(text(statement), values)
+            return result.all() if result.returns_rows else []
+
+    async def claims(self) -> Sequence[Row[Any]]:
+        async with self.engine.connect() as connection:
+            return (await connection.execute(select(claims).order_by(claims.c.seq))).all()
+
+    async def campaign(self, campaign_id: str = "c") -> Row[Any]:
+        async with self.engine.connect() as connection:
+            return (await connection.execute(select(campaigns).where(campaigns.c.campaign_id == campaign_id))).one()
+
+    async def cursor(self) -> Row[Any]:
+        async with self.engine.connect() as connection:
+            return (await connection.execute(select(log_cursor))).one()
+
+    async def open_alarms(self) -> dict[str, dict[str, Any]]:
+        async with self.engine.connect() as connection:
+            rows = await connection.execute(select(alarms).where(alarms.c.cleared_at_ms.is_(None)))
+            return {row.kind: row.detail for row in rows}
+
+    async def everything_in_redis(self) -> dict[str, Any]:
+        """All keys of the cell with what they hold."""
+        found: dict[str, Any] = {}
+        async for name in self.redis.scan_iter(match=self.keys.prefix + "*", count=1000):
+            key = name.decode().removeprefix(self.keys.prefix)
+            kind: Any = await self.redis.type(name)
+            match kind.decode():
+                case "hash":
+                    found[key] = await self.redis.hgetall(name)
+                case "zset":
+                    found[key] = await self.redis.zrange(name, 0, -1, withscores=True)
+                case "set":
+                    found[key] = await self.redis.smembers(name)
+                case "list":
+                    found[key] = await self.redis.lrange(name, 0, -1)
+                case "stream":
+                    found[key] = await self.redis.xrange(name)
+                case other:
+                    raise AssertionError(f"{key} is a {other}")
+        return found
+
+    # -- the log, by hand ---------------------------------------------------------------------------------------------------
+
+    async def log(self, seq: int, kind: str, fields: Mapping[str, Any], *, last_seq: int | None = None, epoch: int = 1) -> str:
+        """Write an entry into the log, whatever it says; its id."""
+        last_seq = last_seq or seq
+        entry: dict[Any, Any] = {"type": kind, "epoch": epoch, "seq": seq, "last_seq": last_seq, "at_ms": now_ms(), **fields}
+        await self.redis.xadd(self.keys.log, entry, id=f"{last_seq}-0")
+        await self.redis.hset(self.keys.cell, "seq", last_seq)
+        return f"{last_seq}-0"
+
+
+@asynccontextmanager
+async def town(redis_url: str, database_url: str, cell_name: str, **changes: Any) -> AsyncIterator[Town]:
+    """A town of its own."""
+    settings = Settings(redis_url=redis_url, database_url=database_url, cell=cell_name, **changes)
+    async with AsyncExitStack() as stack:
+        redis = connect_redis(redis_url, connections_max=20, timeout_s=2)
+        stack.push_async_callback(redis.aclose)
+        built = Town(settings, redis)
+        stack.push_async_callback(built.engine.dispose)
+        yield built

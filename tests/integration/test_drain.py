@@ -1,0 +1,243 @@
+"""Does every grant become a row, once, at once, in the order of the log?"""
+
+import asyncio
+import time
+
+import pytest
+
+from grab_service.vocabulary.claims import DAY_MS
+from reconcile.drain import Drain, read_cursor
+from tests.integration.ledgers import Town, now_ms, until
+
+GRANT = '[["{0}",{1},1,"CODE-{1}",""]]'
+
+
+def grant(first: int, *units: int) -> dict[str, str]:
+    """The fields of an entry that grants these units to members of their own."""
+    return {
+        "campaign_id": "c",
+        "claims": "[" + ",".join(f'["m{unit}",{unit},1,"CODE-{first}-{unit}",""]' for unit in units) + "]",
+    }
+
+
+async def drain_all(town: Town, drain: Drain) -> None:
+    async with town.wire() as wire:
+        while await drain.step(wire):
+            pass
+
+
+async def test_a_won_claim_is_on_record_with_everything_that_was_said_of_it(town: Town) -> None:
+    async with town.ledger():
+        await town.open_for_business()
+        names = await town.enrol(3)
+        await town.schedule(valid_days=30)
+        won = await town.win("c", names, key="k")
+        await town.drained()
+        rows = await town.claims()
+    assert [(row.seq, row.unit_no, row.slot, row.code, row.idempotency_key) for row in rows] == [
+        (claim.seq, claim.unit_no, claim.slot, claim.code, "k") for claim in won
+    ]
+    assert [row.member_id for row in rows] == names
+    for row, claim in zip(rows, won, strict=True):
+        assert (row.epoch, row.campaign_id, row.state, row.voucher_state) == (1, "c", "fulfilled", "active")
+        assert row.granted_at_ms == claim.granted_at_ms == row.valid_from_ms
+        assert row.valid_until_ms == claim.granted_at_ms + 30 * DAY_MS
+        assert row.decided_at_ms is None
+        assert row.returned_seq is None
+
+
+async def test_a_claim_without_benefit_has_no_voucher(town: Town) -> None:
+    async with town.ledger():
+        await town.open_for_business()
+        names = await town.enrol(1)
+        await town.schedule(kind="none")
+        await town.grab("c", names)
+        await town.drained()
+        (row,) = await town.claims()
+    assert (row.state, row.voucher_state, row.valid_from_ms) == ("fulfilled", None, None)
+
+
+async def test_a_grant_is_a_row_within_milliseconds(town: Town) -> None:
+    async with town.ledger():
+        await town.open_for_business()
+        names = await town.enrol(21)
+        await town.schedule(stock=100)
+        took_ms = []
+        for name in names:
+            began = time.perf_counter()
+            await town.win("c", [name])
+            await town.drained()
+            took_ms.append((time.perf_counter() - began) * 1000)
+            await asyncio.sleep(0.02)  # so that the drain waits for each, and is woken
+    assert sorted(took_ms)[len(took_ms) // 2] < 100, took_ms
+
+
+async def test_the_campaign_on_record_follows_the_log(town: Town) -> None:
+    async with town.ledger():
+        await town.open_for_business()
+        await town.enrol(1)
+        await town.schedule(stock=10)
+        seq = await town.drained()
+        assert (await town.campaign()).published_seq == seq
+        await town.cell.set_state("c", "pause")
+        await town.drained()
+        assert (await town.campaign()).state == "paused"
+        await town.cell.set_state("c", "resume")
+        await town.cell.set_stock("c", 10, 25)
+        await town.drained()
+        row = await town.campaign()
+        assert (row.state, row.total, sum(quantity for _, quantity in row.releases)) == ("scheduled", 25, 25)
+        await town.cell.set_state("c", "close")
+        await town.drained()
+        assert (await town.campaign()).state == "closed"
+
+
+async def test_rows_are_written_in_the_order_of_the_log(town: Town) -> None:
+    """In one batch the stock rises and falls again between grants; in any other order the database would refuse."""
+    await town.begin()
+    row_releases = f"{now_ms() - 1000}:"
+    await town.schedule(stock=1, publish=False)
+    await town.log(2, "published", {"campaign_id": "c", "version": 1, "releases": row_releases + "1"})
+    await town.log(3, "granted", grant(3, 1))
+    await town.log(4, "stock_set", {"campaign_id": "c", "total": 3, "releases": row_releases + "3"})
+    await town.log(5, "granted", grant(5, 2, 3), last_seq=6)
+    await town.log(7, "returned", {"campaign_id": "c", "member_id": "m3", "claim_seq": 6, "unit_no": 3, "reason": "returned"})
+    await town.log(8, "stock_set", {"campaign_id": "c", "total": 2, "releases": row_releases + "2"})
+    await town.log(9, "returned", {"campaign_id": "c", "member_id": "m2", "claim_seq": 5, "unit_no": 2, "reason": "returned"})
+    await town.log(10, "granted", {"campaign_id": "c", "claims": '[["m9",2,1,"AGAIN",""]]'})
+    drain = town.new_drain()
+    async with town.wire() as wire:
+        assert await drain.step(wire) == 10 - 1  # all at once: the batch of two is one entry
+    assert town.counters.batches == 1
+    assert [(row.seq, row.unit_no, row.returned_seq) for row in await town.claims()] == [
+        (3, 1, None),
+        (5, 2, 9),
+        (6, 3, 7),
+        (10, 2, None),
+    ]
+    assert (await town.campaign()).total == 2
+    cursor = await town.cursor()
+    assert (cursor.epoch, cursor.last_seq, cursor.last_id) == (1, 10, "10-0")
+
+
+async def test_a_return_that_postgres_decided_is_closed_by_its_entry(town: Town) -> None:
+    async with town.ledger():
+        await town.open_for_business()
+        names = await town.enrol(2)
+        await town.schedule()
+        claims = await town.win("c", names)
+        await town.drained()
+        await town.decide_return(claims[0], "c", names[0])
+        await until(lambda: town.sql("SELECT 1 FROM commands WHERE done_seq IS NOT NULL"))
+        await town.drained()
+        given_back, kept = await town.claims()
+    (command,) = await town.sql("SELECT done_seq, last_outcome FROM commands")
+    assert given_back.state == "returned"
+    assert given_back.returned_seq == command.done_seq
+    assert command.last_outcome in {None, "returned"}
+    assert kept.returned_seq is None
+
+
+@pytest.mark.parametrize("reason", ["returned", "lapsed"])
+async def test_a_return_that_postgres_did_not_decide_is_decided_by_the_log(town: Town, reason: str) -> None:
+    async with town.ledger():
+        await town.open_for_business()
+        (name,) = await town.enrol(1)
+        await town.schedule()
+        (claim,) = await town.win("c", [name])
+        assert (await town.cell.return_unit("c", name, claim.seq, reason))[0] == "returned"
+        seq = await town.drained()
+        (row,) = await town.claims()
+    assert (row.state, row.voucher_state, row.returned_seq) == (reason, "returned", seq)
+    assert row.decided_at_ms >= row.granted_at_ms
+
+
+async def test_batches_are_bounded_by_entries_and_by_rows(town: Town) -> None:
+    await town.begin()
+    await town.schedule(stock=100, publish=False)
+    await town.log(2, "published", {"campaign_id": "c", "version": 1, "releases": "1:100"})
+    seq = 3
+    for _ in range(6):
+        await town.log(seq, "granted", grant(seq, *range(seq, seq + 10)), last_seq=seq + 9)
+        seq += 10
+    drain = town.new_drain(entries_max=4, rows_max=20)
+    seen = []
+    async with town.wire() as wire:
+        while await drain.step(wire):
+            assert drain.cursor is not None
+            seen.append(drain.cursor.last_seq)
+    assert seen == [22, 42, 62]  # rows first: two entries of ten, begun with two short ones
+    assert town.counters.claims == 60
+    assert len(await town.claims()) == 60
+
+
+async def test_rows_and_cursor_are_written_together_or_not_at_all(town: Town) -> None:
+    await town.begin()
+    await town.schedule(publish=False)
+    await town.log(2, "published", {"campaign_id": "c", "version": 1, "releases": "1:10"})
+    await town.log(3, "granted", grant(3, 1))
+    await town.sql("CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'disk full'; END $$")
+    await town.sql("CREATE TRIGGER fail BEFORE INSERT ON claims EXECUTE FUNCTION fail()")
+    drain = town.new_drain()
+    async with town.wire() as wire:
+        with pytest.raises(Exception, match="disk full"):
+            await drain.step(wire)
+    assert (await town.cursor()).last_seq == 0
+    assert (await town.campaign()).published_seq is None
+    await town.sql("DROP TRIGGER fail ON claims")
+    await drain_all(town, drain)
+    assert (await town.cursor()).last_seq == 3
+    assert await town.open_alarms() == {}
+
+
+async def test_two_ledgers_on_one_log_write_every_claim_once(town: Town) -> None:
+    await town.begin()
+    await town.schedule(stock=400, publish=False)
+    await town.log(2, "published", {"campaign_id": "c", "version": 1, "releases": "1:400"})
+    for seq in range(3, 403):
+        await town.log(seq, "granted", grant(seq, seq - 2))
+    drains = [town.new_drain(entries_max=5) for _ in range(3)]
+
+    async def run(drain: Drain) -> None:
+        async with town.wire() as wire:
+            while (await town.cursor()).last_seq < 402:
+                await drain.step(wire)
+
+    await asyncio.gather(*(run(drain) for drain in drains))
+    assert [row.unit_no for row in await town.claims()] == list(range(1, 401))
+    assert town.counters.claims == 400
+    assert town.counters.conflicts > 0, "they never met, so nothing was shown"
+
+
+async def test_a_ledger_that_slept_through_its_replacement_writes_nothing(town: Town) -> None:
+    await town.begin()
+    await town.schedule(stock=10, publish=False)
+    await town.log(2, "published", {"campaign_id": "c", "version": 1, "releases": "1:10"})
+    zombie, successor = town.new_drain(), town.new_drain()
+    zombie.cursor = await read_cursor(town.engine, town.settings.cell)
+    await drain_all(town, successor)
+    await town.log(3, "granted", grant(3, 1))
+    async with town.wire() as wire:
+        assert await zombie.step(wire) == 0
+        assert town.counters.conflicts == 1
+        # It has looked at the cursor again, and may go on from there.
+        assert await zombie.step(wire) == 1
+    assert [row.seq for row in await town.claims()] == [3]
+
+
+async def test_nothing_of_a_life_that_is_over_can_be_drained_any_more(town: Town) -> None:
+    """Somebody still reads the log of the epoch before, on a Redis that is not the right one any more."""
+    from reconcile.epochs import begin_next
+
+    await town.begin()
+    await town.schedule(stock=10, publish=False)
+    await town.log(2, "published", {"campaign_id": "c", "version": 1, "releases": "1:10"})
+    zombie = town.new_drain()
+    await drain_all(town, zombie)
+    cursor = await read_cursor(town.engine, town.settings.cell)
+    assert cursor is not None
+    await begin_next(town.engine, town.settings.cell, cursor, "test")
+    await town.log(3, "granted", grant(3, 1))
+    async with town.wire() as wire:
+        assert await zombie.step(wire) == 0
+    assert await town.claims() == []

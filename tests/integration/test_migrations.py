@@ -1,0 +1,253 @@
+"""Do the migrations build what the models say, and does the database refuse what cannot be?"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import asyncpg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from grab_service.servers.postgres import PostgresServer
+from grab_service.sql.engine import asyncpg_url
+from grab_service.sql.tables import metadata
+from reconcile.migrate import upgrade
+
+CATALOGUE = {
+    "columns": """
+        SELECT table_name, column_name, data_type, udt_name, is_nullable, column_default, is_identity, identity_generation,
+               col_description(table_name::regclass, ordinal_position)
+        FROM information_schema.columns WHERE table_schema = 'public' ORDER BY table_name, ordinal_position""",
+    "constraints": """
+        SELECT conrelid::regclass::text, conname, contype::text, pg_get_constraintdef(oid)
+        FROM pg_constraint WHERE connamespace = 'public'::regnamespace ORDER BY 1, 2""",
+    "indexes": "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1, 2",
+    "comments": """
+        SELECT relname, obj_description(oid)
+        FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' ORDER BY 1""",
+}
+
+
+@pytest.fixture(scope="module")
+def shared_database_url(postgres_server: PostgresServer, template_database: str) -> Iterator[str]:
+    """One for all tests here that roll back what they try."""
+    name = f"m_{secrets.token_hex(6)}"
+    asyncio.run(_in_postgres(postgres_server, f"CREATE DATABASE {name} TEMPLATE {template_database}"))
+    yield postgres_server.url_of(name)
+    asyncio.run(_in_postgres(postgres_server, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+async def _in_postgres(server: PostgresServer, statement: str) -> None:
+    session = await asyncpg.connect(server.url_of("postgres"))
+    await session.execute(statement)
+    await session.close()
+
+
+@pytest.fixture
+async def engine(shared_database_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = create_async_engine(asyncpg_url(shared_database_url), poolclass=NullPool)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+async def empty_database_url(postgres_server: PostgresServer, cell_name: str) -> AsyncIterator[str]:
+    await _in_postgres(postgres_server, f"CREATE DATABASE e_{cell_name}")
+    yield postgres_server.url_of(f"e_{cell_name}")
+    await _in_postgres(postgres_server, f"DROP DATABASE e_{cell_name} WITH (FORCE)")
+
+
+async def test_alembic_sees_no_difference_between_the_migrations_and_the_models(engine: AsyncEngine) -> None:
+    async with engine.connect() as connection:
+        differences = await connection.run_sync(
+            lambda sync: compare_metadata(MigrationContext.configure(sync, opts={"compare_type": True}), metadata)
+        )
+    assert differences == []
+
+
+async def test_the_migrations_build_to_the_letter_what_the_models_build(engine: AsyncEngine, empty_database_url: str) -> None:
+    of_models = create_async_engine(asyncpg_url(empty_database_url))
+    async with of_models.begin() as connection:
+        await connection.run_sync(metadata.create_all)
+        built_by_models = await _catalogue(connection)
+    await of_models.dispose()
+    async with engine.connect() as connection:
+        built_by_migrations = await _catalogue(connection)
+    assert built_by_models["indexes"], "nothing was compared"
+    for part, rows in built_by_models.items():
+        assert built_by_migrations[part] == rows, part
+
+
+async def _catalogue(connection: AsyncConnection) -> dict[str, list[tuple[Any, ...]]]:
+    return {
+        part: [tuple(row) for row in await connection.execute(text(query)) if row[0] != "alembic_version"]
+        for part, query in CATALOGUE.items()
+    }
+
+
+async def test_of_two_starters_one_migrates_and_the_other_waits(empty_database_url: str) -> None:
+    await asyncio.gather(*(asyncio.to_thread(upgrade, empty_database_url) for _ in range(3)))
+    upgrade(empty_database_url)
+    session = await asyncpg.connect(empty_database_url)
+    assert await session.fetchval("SELECT count(*) FROM alembic_version") == 1
+    assert await session.fetchval("SELECT nextval('members_version')") == 1
+    await session.close()
+
+
+CAMPAIGN = (
+    "INSERT INTO campaigns (campaign_id, version, state, definition, opens_at_ms, closes_at_ms, releases, total,"
+    " limit_per_member, created_at_ms)"
+    " VALUES ('{id}', 1, '{state}', '{{}}', {opens}, {closes}, '[[1, 10]]', {total}, {limit}, 0)"
+)
+CLAIM = (
+    "INSERT INTO claims (seq, epoch, campaign_id, member_id, unit_no, slot, state, granted_at_ms, code, idempotency_key,"
+    " voucher_state, returned_seq) VALUES ({seq}, 1, '{campaign}', '{member}', {unit}, {slot}, '{state}', 0, {code}, {key},"
+    " {voucher}, {returned})"
+)
+COMMAND = (
+    "INSERT INTO commands (kind, campaign_id, member_id, claim_seq, reason, created_at_ms)"
+    " VALUES ('{kind}', 'c', 'm', {seq}, '{reason}', 0)"
+)
+
+
+def campaign(id_: str = "d", state: str = "draft", total: int = 10, limit: int = 1, window: tuple[int, int] = (1, 2)) -> str:
+    return CAMPAIGN.format(id=id_, state=state, total=total, limit=limit, opens=window[0], closes=window[1])
+
+
+def claim(seq: int, **changes: Any) -> str:
+    usual = {"campaign": "c", "member": f"m{seq}", "unit": seq, "slot": 1, "state": "fulfilled"}
+    given = {**usual, "code": "NULL", "key": "NULL", "voucher": "NULL", "returned": "NULL", **changes}
+    return CLAIM.format(seq=seq, **given)
+
+
+def command(seq: int, kind: str = "return_unit", reason: str = "returned") -> str:
+    return COMMAND.format(seq=seq, kind=kind, reason=reason)
+
+
+MEMBER = (
+    "INSERT INTO members (member_id, org_id, name, tags, status, version, birthday_month)"
+    " VALUES ('m', '{}', 'n', '{{}}', '{}', 1, {})"
+)
+ORG = "INSERT INTO orgs VALUES ('o', 'o')"
+CODE = "INSERT INTO pool_codes VALUES ('{}', {}, 'CODE')"
+
+IMPOSSIBLE = {
+    "claims_pk": [claim(1), claim(1, member="other", unit=2)],
+    "claims_state_ck": [claim(1, state="won")],
+    "claims_voucher_state_ck": [claim(1, voucher="'used'")],
+    "claims_unit_no_ck": [claim(1, unit=0)],
+    "claims_slot_ck": [claim(1, slot=0)],
+    "claims_returned_is_not_held_ck": [claim(1, returned=2)],
+    "claims_unit_uq": [claim(1, unit=5), claim(2, unit=5)],
+    "claims_slot_uq": [claim(1, member="m", slot=1, state="revoked"), claim(2, member="m", slot=1)],
+    "claims_code_uq": [claim(1, code="'X'", state="returned"), claim(2, code="'X'")],
+    "claims_idempotency_key_uq": [claim(1, member="m", key="'k'", state="returned"), claim(2, member="m", key="'k'")],
+    "claims_returned_seq_uq": [claim(1, state="returned", returned=9), claim(2, state="returned", returned=9)],
+    "campaigns_pk": [campaign("c")],
+    "campaigns_state_ck": [campaign(state="open")],
+    "campaigns_total_ck": [campaign(total=-1)],
+    "campaigns_limit_per_member_ck": [campaign(limit=0)],
+    "campaigns_window_ck": [campaign(window=(2, 2))],
+    "pool_codes_pk": [CODE.format("c", 1), "INSERT INTO pool_codes VALUES ('c', 1, 'OTHER')"],
+    "pool_codes_code_uq": [CODE.format("c", 1), CODE.format("c", 2)],
+    "pool_codes_position_ck": [CODE.format("c", 0)],
+    "pool_codes_campaign_id_fk": [CODE.format("nowhere", 1)],
+    "members_org_id_fk": [MEMBER.format("nowhere", "active", "NULL")],
+    "members_status_ck": [ORG, MEMBER.format("o", "away", "NULL")],
+    "members_birthday_month_ck": [ORG, MEMBER.format("o", "active", "13")],
+    "commands_claim_seq_uq": [command(1), command(1)],
+    "commands_kind_ck": [command(1, kind="grant")],
+    "commands_reason_ck": [command(1, reason="bored")],
+    "alarms_open_ix": ["INSERT INTO alarms (raised_at_ms, kind, detail) VALUES (0, 'k', '{}')"] * 2,
+    # What a constraint on one row cannot say; these are the triggers.
+    "claims_campaign_exists": [claim(1, campaign="nowhere")],
+    "claims_unit_within_total": [claim(1, unit=11)],
+    "claims_slot_within_limit": [claim(1, slot=3)],
+}
+
+
+async def _try(engine: AsyncEngine, statements: list[str]) -> str:
+    """The name of the constraint that the last of the statements breaks; the others must pass. Leaves nothing behind."""
+    async with engine.connect() as connection:
+        await connection.execute(TOWN)
+        for statement in statements[:-1]:
+            await connection.execute(text(statement))
+        with pytest.raises(IntegrityError) as refused:
+            await connection.execute(text(statements[-1]))
+        return str(refused.value.orig.__cause__.constraint_name)  # type: ignore[union-attr]
+
+
+TOWN = text(campaign("c", state="scheduled", limit=2))
+"""The campaign `c`: ten units, two for each."""
+
+
+@pytest.mark.parametrize("constraint", IMPOSSIBLE)
+async def test_an_impossible_row_is_refused(engine: AsyncEngine, constraint: str) -> None:
+    assert await _try(engine, IMPOSSIBLE[constraint]) == constraint
+
+
+async def test_every_constraint_has_been_seen_to_refuse(engine: AsyncEngine) -> None:
+    """A constraint that is added to the models is added to the rows above."""
+    async with engine.connect() as connection:
+        catalogue = await _catalogue(connection)
+    named = {row[1] for row in catalogue["constraints"] if row[2] != "n"}  # newer servers name NOT NULL too
+    unique = {row[1] for row in catalogue["indexes"] if row[2].startswith("CREATE UNIQUE")}
+    of_tables_keyed_by_themselves = {
+        f"{table}_pk"
+        for table in ("orgs", "members", "commands", "alarms", "ops_log", "epochs", "log_cursor", "used_assertions")
+    }
+    assert (named | unique) - of_tables_keyed_by_themselves <= IMPOSSIBLE.keys()
+
+
+@pytest.mark.parametrize(
+    ("constraint", "change"),
+    [
+        ("claims_unit_within_total", "UPDATE campaigns SET total = 9 WHERE campaign_id = 'c'"),
+        ("claims_slot_within_limit", "UPDATE campaigns SET limit_per_member = 1 WHERE campaign_id = 'c'"),
+        ("claims_campaign_exists", "DELETE FROM campaigns WHERE campaign_id = 'c'"),
+        ("claims_campaign_exists", "UPDATE campaigns SET campaign_id = 'd' WHERE campaign_id = 'c'"),
+        ("claims_unit_within_total", "UPDATE claims SET unit_no = 11 WHERE seq = 10"),
+        ("claims_slot_within_limit", "UPDATE claims SET slot = 3 WHERE seq = 10"),
+        ("claims_campaign_exists", "UPDATE claims SET campaign_id = 'nowhere' WHERE seq = 10"),
+    ],
+)
+async def test_a_change_that_would_leave_a_claim_outside_its_campaign_is_refused(
+    engine: AsyncEngine, constraint: str, change: str
+) -> None:
+    assert await _try(engine, [claim(10, slot=2), change]) == constraint
+
+
+async def test_what_is_possible_is_not_refused(engine: AsyncEngine) -> None:
+    async with engine.connect() as connection:
+        await connection.execute(TOWN)
+        for statement in (
+            claim(1, unit=10, slot=2),
+            claim(2, unit=10, state="returned", returned=3),
+            "UPDATE campaigns SET total = 20 WHERE campaign_id = 'c'",
+            claim(4, unit=20),
+            "UPDATE claims SET state = 'returned', returned_seq = 5 WHERE seq = 4",
+            "UPDATE campaigns SET total = 10 WHERE campaign_id = 'c'",
+            "DELETE FROM campaigns WHERE campaign_id = 'd'",
+        ):
+            await connection.execute(text(statement))
+
+
+async def test_a_batch_pays_for_one_check(engine: AsyncEngine) -> None:
+    """A trigger for each row would make a drained batch of thousands run as many queries."""
+    async with engine.connect() as connection:
+        await connection.execute(TOWN)
+        await connection.execute(text("UPDATE campaigns SET total = 5000 WHERE campaign_id = 'c'"))
+        plan = await connection.execute(
+            text(
+                "EXPLAIN ANALYZE INSERT INTO claims (seq, epoch, campaign_id, member_id, unit_no, slot, state, granted_at_ms) "
+                "SELECT n, 1, 'c', 'm' || n, n, 1, 'fulfilled', 0 FROM generate_series(1, 5000) AS n"
+            )
+        )
+        calls = [line for (line,) in plan if line.startswith("Trigger claims_within_campaign_insert")]
+    assert [line.rsplit("calls=", 1)[1] for line in calls] == ["1"]
