@@ -12,6 +12,7 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from grab_service.grabpath.bodies import discard_body
 from grab_service.ops.refusal import RefusalError
 from grab_service.vocabulary import problems
 
@@ -52,22 +53,24 @@ class Edge:
         max_bytes = self._import_max_bytes if large else self._body_max_bytes
         announced = _announced_bytes(scope["headers"])
         if announced is not None and announced > max_bytes:
-            await _send_problem(scope, send_with_time, "too-large", {"limit_bytes": max_bytes})
+            ends = not await discard_body(receive)
+            await _send_problem(scope, send_with_time, "too-large", {"limit_bytes": max_bytes}, ends=ends)
             return
+        bounded = _Bounded(receive, max_bytes, IMPORT_TIMEOUT_S if large else BODY_TIMEOUT_S)
         try:
-            bounded = _Bounded(receive, max_bytes, IMPORT_TIMEOUT_S if large else BODY_TIMEOUT_S)
             await self._app(scope, bounded.receive, send_with_time)
         except RefusalError as refusal:
             if started:
                 raise
-            await _send_problem(scope, send_with_time, refusal.name, refusal.extra)
+            ends = not bounded.complete and not await discard_body(receive)
+            await _send_problem(scope, send_with_time, refusal.name, refusal.extra, ends=ends)
         except ClientDisconnect:
             return  # nobody is left to hear an answer
         except Exception:
             log.exception("request_failed", method=scope["method"], path=scope["path"])
             if started:
                 raise  # half an answer is out; the server can only cut the connection
-            await _send_problem(scope, send_with_time, "internal-error", {})
+            await _send_problem(scope, send_with_time, "internal-error", {}, ends=True)
 
 
 class _Bounded:
@@ -78,10 +81,10 @@ class _Bounded:
         self._max_bytes = max_bytes
         self._ends_at_s = asyncio.get_running_loop().time() + timeout_s
         self._bytes = 0
-        self._complete = False
+        self.complete = False
 
     async def receive(self) -> Message:
-        if self._complete:
+        if self.complete:
             return await self._receive()  # the wait for the other side to hang up
         try:
             async with asyncio.timeout_at(self._ends_at_s):
@@ -90,9 +93,9 @@ class _Bounded:
             raise RefusalError("request-timeout") from None
         if message["type"] == "http.request":
             self._bytes += len(message.get("body", b""))
+            self.complete = not message.get("more_body", False)
             if self._bytes > self._max_bytes:
                 raise RefusalError("too-large", limit_bytes=self._max_bytes)
-            self._complete = not message.get("more_body", False)
         return message
 
 
@@ -103,8 +106,8 @@ def _announced_bytes(headers: list[tuple[bytes, bytes]]) -> int | None:
     return None
 
 
-async def _send_problem(scope: Scope, send: Send, name: str, extra: dict[str, Any]) -> None:
-    """Say it without the rest of the body having been read: the connection ends with the answer."""
+async def _send_problem(scope: Scope, send: Send, name: str, extra: dict[str, Any], *, ends: bool) -> None:
+    """Say it; `ends`: the connection ends with the answer, because the rest of the body was not read."""
     wish = dict(scope["headers"]).get(b"accept-language")
     language = problems.choose_language(wish)
     body = orjson.dumps(problems.body(name, language, **extra))
@@ -113,7 +116,8 @@ async def _send_problem(scope: Scope, send: Send, name: str, extra: dict[str, An
         (b"content-language", language.encode()),
         (b"cache-control", b"no-store"),
         (b"content-length", b"%d" % len(body)),
-        (b"connection", b"close"),
     ]
+    if ends:
+        headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": problems.CATALOGUE[name].status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -4,12 +4,14 @@ An ASGI application in front of the ordinary one: it takes `POST /v1/campaigns/{
 route declared in FastAPI for the sake of OpenAPI leads to the same `GrabPath`.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
 import orjson
 
 from grab_service.grabpath.answers import Answer, of_problem, of_validation
+from grab_service.grabpath.bodies import discard_body
 from grab_service.grabpath.path import GrabPath, GrabRequest
 from grab_service.vocabulary.problems import choose_language
 
@@ -23,6 +25,8 @@ BEFORE: Final = "/v1/campaigns/"
 AFTER: Final = "/claims"
 BODY_MAX_BYTES: Final = 4096
 """A grab needs no body; what is sent nevertheless must be small."""
+
+BODY_TIMEOUT_S: Final = 5.0
 
 
 class GrabLane:
@@ -91,18 +95,23 @@ async def refusal_of_body(receive: Receive, length: bytes | None, content_type: 
 
     Nothing beyond the limit is kept, whatever length was announced.
     """
-    if length is not None and length.isdigit() and int(length) > BODY_MAX_BYTES:
-        return closing(of_problem("too-large", language, max_bytes=BODY_MAX_BYTES))
+    if length is not None and length.isdigit() and int(length[:20]) > BODY_MAX_BYTES:
+        return await _too_large(receive, language)
     body = b""
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            return closing(of_problem("malformed", language))
-        body += message.get("body", b"")
-        if len(body) > BODY_MAX_BYTES:
-            return closing(of_problem("too-large", language, max_bytes=BODY_MAX_BYTES))
-        if not message.get("more_body", False):
-            break
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            while True:
+                message = await receive()
+                if message["type"] != "http.request":
+                    return _closing(of_problem("malformed", language))
+                body += message.get("body", b"")
+                more = message.get("more_body", False)
+                if len(body) > BODY_MAX_BYTES or not more:
+                    break
+    except TimeoutError:
+        return _closing(of_problem("request-timeout", language))
+    if len(body) > BODY_MAX_BYTES:
+        return await _too_large(receive, language) if more else of_problem("too-large", language, limit_bytes=BODY_MAX_BYTES)
     if not body:
         return None
     if content_type.split(b";", 1)[0].strip().lower() != b"application/json":
@@ -117,6 +126,11 @@ async def refusal_of_body(receive: Receive, length: bytes | None, content_type: 
     return of_validation(language, errors) if errors else None
 
 
-def closing(answer: Answer) -> Answer:
+async def _too_large(receive: Receive, language: str) -> Answer:
+    answer = of_problem("too-large", language, limit_bytes=BODY_MAX_BYTES)
+    return answer if await discard_body(receive) else _closing(answer)
+
+
+def _closing(answer: Answer) -> Answer:
     """The same answer, after which the connection ends: the rest of the body is not waited for."""
     return Answer(answer.status, (*answer.headers, (b"connection", b"close")), answer.body)
