@@ -4,7 +4,7 @@ Postgres first, each change with a rising version; then the cell is told. What o
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -70,7 +70,17 @@ class Block:
     reason: str
 
 
-async def import_members(engine: AsyncEngine, cell: Cell, identity: OpsIdentity, data: bytes) -> MembersImport:
+Hear = Callable[[str, int, int], None]
+"""Is told how far an import has come: `read`, `written` or `published`, members so far, members in all."""
+
+
+def _nobody_hears(_step: str, _done: int, _total: int) -> None:
+    """What most callers want."""
+
+
+async def import_members(
+    engine: AsyncEngine, cell: Cell, identity: OpsIdentity, data: bytes, hear: Hear = _nobody_hears
+) -> MembersImport:
     """Take the members of a CSV file; unions that nobody has named yet are registered by their id.
 
     Raises:
@@ -78,6 +88,8 @@ async def import_members(engine: AsyncEngine, cell: Cell, identity: OpsIdentity,
     """
     async with logged(engine, identity, "members.import", None) as entry:
         parsed: Parsed[MemberRow] = await asyncio.to_thread(read_file, parse_members, data, MemberRow)
+        total = len(parsed.rows)
+        hear("read", total, total)
         imported = changed = 0
         async with engine.begin() as connection:
             await lock_versions(connection)
@@ -87,11 +99,12 @@ async def import_members(engine: AsyncEngine, cell: Cell, identity: OpsIdentity,
                 written = (await connection.execute(_UPSERT, columns)).scalars().all()
                 imported += sum(written)
                 changed += len(written) - sum(written)
-        updated = len(parsed.rows) - imported
+                hear("written", min(start + ROWS_PER_STATEMENT, total), total)
+        updated = total - imported
         entry.detail |= {"imported": imported, "updated": updated, "rejected": len(parsed.rejected)}
         published = True
         try:
-            await publish_members(engine, cell)
+            await publish_members(engine, cell, lambda done: hear("published", done, max(done, imported + changed)))
         except CellError as error:
             log.warning("members_not_published_yet", why=str(error))
             published = False

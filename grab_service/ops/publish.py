@@ -4,7 +4,7 @@ Postgres first, then the cell: whoever calls these has committed. Each may be re
 side; what is there already stays as it is. What was not finished, the ledger's sweep finishes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -107,14 +107,18 @@ async def publish_codes(engine: AsyncEngine, cell: Cell, campaign_id: str) -> Co
     return CodesPublication(seq, loaded_in_cell, loaded)
 
 
-async def publish_members(engine: AsyncEngine, cell: Cell) -> MembersPublication:
+async def publish_members(
+    engine: AsyncEngine, cell: Cell, hear: Callable[[int], None] = lambda _done: None
+) -> MembersPublication:
     """Bring the members' records in the cell up to what Postgres holds, in the order of their versions.
+
+    After each call of the cell `hear` is told how many records it has been given so far.
 
     Raises:
         CellError: see `grab_service.cell.store`; repeating is always safe.
     """
     reply = await cell.snapshot(())
-    seq, members_version, changed = int(reply[3]), int(reply[4]), 0
+    seq, members_version, changed, sent = int(reply[3]), int(reply[4]), 0, 0
     after = (members_version + 1, "")
     while rows := await _members_after(engine, after):
         last = rows[-1]
@@ -124,6 +128,8 @@ async def publish_members(engine: AsyncEngine, cell: Cell) -> MembersPublication
         pairs = [text for row in rows for text in (row["member_id"], record_of(row))]
         _, seq, written = await cell.publish_members(members_version, pairs)
         changed += written
+        sent += len(rows)
+        hear(sent)
         after = (last["version"], last["member_id"])
     return MembersPublication(seq, members_version, changed)
 
