@@ -96,8 +96,8 @@ async def grab(campaign_id: str, request: Request, worker: TheWorker, language: 
         if refused is not None:
             return _response(refused)
     key = request.headers.get("idempotency-key", "").encode("latin-1")
-    answer = worker.path.answer(GrabRequest(campaign_id, bearer_token(request.headers), key, language))
-    return _response(answer if isinstance(answer, Answer) else await answer)
+    answer = await worker.path.answer(GrabRequest(campaign_id, bearer_token(request.headers), key, language))
+    return _response(answer)
 
 
 def _response(answer: Answer) -> Response:

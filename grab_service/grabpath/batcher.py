@@ -34,13 +34,20 @@ class Decision:
 
 @dataclass(slots=True, eq=False)
 class Waiting:
-    """One grab on its way; `decided` is resolved exactly once."""
+    """One grab on its way; it is decided exactly once, and whoever asked is told at that moment."""
 
     member_id: str
     idempotency_key: str
     deadline_s: float
-    decided: asyncio.Future[Decision | Undecided]
+    tell: Callable[[Decision | Undecided], None]
     sent: bool = False
+    decided: bool = False
+
+    def decide(self, decision: Decision | Undecided) -> None:
+        """Tell whoever asked, unless they were told before."""
+        if not self.decided:
+            self.decided = True
+            self.tell(decision)
 
 
 class CodeStock:
@@ -98,16 +105,16 @@ class Batcher:
         """Grabs that have not been sent yet."""
         return self._queued
 
-    def submit(self, campaign_id: str, member_id: str, idempotency_key: str) -> "asyncio.Future[Decision | Undecided]":
-        """Have a grab decided; the future never fails and is answered within the deadline."""
-        loop = asyncio.get_running_loop()
-        decided: asyncio.Future[Decision | Undecided] = loop.create_future()
+    def submit(
+        self, campaign_id: str, member_id: str, idempotency_key: str, tell: Callable[[Decision | Undecided], None]
+    ) -> None:
+        """Have a grab decided; `tell` is called once, within the deadline, and perhaps before this returns."""
         if self._queued >= self._waiting_max:
-            decided.set_result(Undecided.OVERLOADED)
-            return decided
-        waiting = Waiting(member_id, idempotency_key, self._clock() + self._deadline_s, decided)
+            tell(Undecided.OVERLOADED)
+            return
+        waiting = Waiting(member_id, idempotency_key, self._clock() + self._deadline_s, tell)
         if not self._unanswered:
-            loop.call_later(SWEEP_INTERVAL_S, self._sweep)
+            asyncio.get_running_loop().call_later(SWEEP_INTERVAL_S, self._sweep)
         self._unanswered.append(waiting)
         queue = self._queues.get(campaign_id)
         if queue is None:
@@ -116,7 +123,6 @@ class Batcher:
         self._queued += 1
         if campaign_id not in self._busy and len(self._busy) < self._batches_in_flight_max:
             self._start(campaign_id)
-        return decided
 
     async def close(self) -> None:
         """Wait for what is on its way; nothing new is taken by then."""
@@ -138,7 +144,7 @@ class Batcher:
                 while queue and len(batch) < self._batch_max:
                     waiting = queue.popleft()
                     self._queued -= 1
-                    if not waiting.decided.done():
+                    if not waiting.decided:
                         batch.append(waiting)
                 if batch:
                     await self._send(campaign_id, batch)
@@ -178,16 +184,14 @@ class Batcher:
             self._note_closed(str(error))
         if undecided is not None:
             for waiting in batch:
-                if not waiting.decided.done():
-                    waiting.decided.set_result(undecided)
+                waiting.decide(undecided)
             return
         if self._was_closed:
             log.info("cell_open", after=self._was_closed)
             self._was_closed = ""
         unused = []
         for waiting, code, answer in zip(batch, codes, reply.answers, strict=True):
-            if not waiting.decided.done():
-                waiting.decided.set_result(Decision(answer, reply))
+            waiting.decide(Decision(answer, reply))
             if not answer.startswith(b"won"):
                 unused.append(code)
         self._codes.put_back(unused)
@@ -205,9 +209,8 @@ class Batcher:
         """Answer the grabs whose deadline has come; deadlines are in the order of arrival."""
         now_s = self._clock()
         unanswered = self._unanswered
-        while unanswered and (unanswered[0].decided.done() or unanswered[0].deadline_s <= now_s):
+        while unanswered and (unanswered[0].decided or unanswered[0].deadline_s <= now_s):
             waiting = unanswered.popleft()
-            if not waiting.decided.done():
-                waiting.decided.set_result(Undecided.OUTCOME_UNKNOWN if waiting.sent else Undecided.OVERLOADED)
+            waiting.decide(Undecided.OUTCOME_UNKNOWN if waiting.sent else Undecided.OVERLOADED)
         if unanswered:
             asyncio.get_running_loop().call_later(SWEEP_INTERVAL_S, self._sweep)

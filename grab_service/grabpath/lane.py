@@ -79,10 +79,7 @@ class GrabLane:
             idempotency_key,
             language,
         )
-        answer = self._path.answer(request)
-        if not isinstance(answer, Answer):
-            answer = await answer
-        await self._send(answer, send)
+        await self._send(await self._path.answer(request), send)
 
     async def _send(self, answer: Answer, send: Send) -> None:
         headers = [*answer.headers, (b"x-server-time-ms", b"%d" % self._now_ms())]

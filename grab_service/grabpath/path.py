@@ -4,16 +4,15 @@ malformed, pass, rate; then the gate, if it is certain; else Lua by way of the b
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from grab_service.cell.store import CellError
 from grab_service.grabpath.answers import Answer, of_claim, of_problem, of_refusal, of_verdict
 from grab_service.grabpath.batcher import Batcher, Decision
 from grab_service.grabpath.gate import Gate
 from grab_service.grabpath.rates import RateLimit
-from grab_service.grabpath.view import View
+from grab_service.grabpath.view import CampaignView, View
 from grab_service.metrics import GrabMetrics
 from grab_service.vocabulary.claims import ClaimRecord, ClaimState, VoucherState
 from grab_service.vocabulary.identifiers import is_campaign_id, is_idempotency_key
@@ -52,9 +51,10 @@ class GrabPath:
         self._keys = keys
         self._metrics = metrics
         self._clock = clock
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    def answer(self, request: GrabRequest) -> Answer | Coroutine[Any, Any, Answer]:
-        """The answer where no cell needs to be asked, else what to await for it."""
+    def begin(self, request: GrabRequest, tell: Callable[[Answer], None]) -> Answer | None:
+        """The answer where no cell needs to be asked; else None, and `tell` is called with it within the deadline."""
         language = request.language
         campaign_id = request.campaign_id
         key = request.idempotency_key.decode("latin-1")
@@ -78,34 +78,74 @@ class GrabPath:
             return of_verdict(verdict, self._view.now_ms(), language)
         if not is_campaign_id(campaign_id):
             return self._problem("campaign-not-found", language)
-        decided = self._batcher.submit(campaign_id, member_id, key)
-        return self._decided(decided, campaign_id, member_id, language)
+        self._batcher.submit(
+            campaign_id, member_id, key, lambda decision: self._decided(decision, campaign_id, member_id, language, tell)
+        )
+        return None
 
-    async def _decided(
-        self, decided: asyncio.Future[Decision | Undecided], campaign_id: str, member_id: str, language: str
-    ) -> Answer:
-        decision = await decided
+    async def answer(self, request: GrabRequest) -> Answer:
+        """The answer, for a caller who can wait for it."""
+        told: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+        def tell(answer: Answer) -> None:
+            if not told.done():  # whoever asked may have gone
+                told.set_result(answer)
+
+        return self.begin(request, tell) or await told
+
+    def _decided(
+        self,
+        decision: Decision | Undecided,
+        campaign_id: str,
+        member_id: str,
+        language: str,
+        tell: Callable[[Answer], None],
+    ) -> None:
         if isinstance(decision, Undecided):
-            return self._problem(slug(decision), language)
+            tell(self._problem(slug(decision), language))
+            return
         word, _, rest = decision.answer.partition(b"\t")
         outcome = Outcome(word.decode())
         self._metrics.answers[outcome.value] += 1
         if outcome is Outcome.WON:
-            return await self._claim(201, campaign_id, member_id, rest, ClaimState.FULFILLED, language)
-        if outcome is Outcome.HELD:
-            state, _, record = rest.partition(b"\t")
-            return await self._claim(200, campaign_id, member_id, record, ClaimState(state.decode()), language)
-        return of_refusal(outcome, rest, decision.reply, language)
+            status, state, record = 201, ClaimState.FULFILLED, rest
+        elif outcome is Outcome.HELD:
+            word, _, record = rest.partition(b"\t")
+            status, state = 200, ClaimState(word.decode())
+        else:
+            tell(of_refusal(outcome, rest, decision.reply, language))
+            return
+        campaign = self._view.campaign(campaign_id)
+        if campaign is not None:
+            tell(self._claim(status, campaign, member_id, record, state))
+            return
+        # Published a moment ago: the view has not come to it yet.
+        task = asyncio.get_running_loop().create_task(
+            self._claim_when_known(status, campaign_id, member_id, record, state, language, tell)
+        )
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    async def _claim(
-        self, status: int, campaign_id: str, member_id: str, record: bytes, state: ClaimState, language: str
-    ) -> Answer:
+    async def _claim_when_known(
+        self,
+        status: int,
+        campaign_id: str,
+        member_id: str,
+        record: bytes,
+        state: ClaimState,
+        language: str,
+        tell: Callable[[Answer], None],
+    ) -> None:
         try:
             campaign = await self._view.know(campaign_id)
         except CellError:
             # It is won and logged; only what it looks like cannot be read now. A repeat shows it.
-            return self._problem("outcome-unknown", language)
+            tell(self._problem("outcome-unknown", language))
+            return
         assert campaign is not None, "a claim of a campaign that is not in the cell"
+        tell(self._claim(status, campaign, member_id, record, state))
+
+    def _claim(self, status: int, campaign: CampaignView, member_id: str, record: bytes, state: ClaimState) -> Answer:
         voucher_state = VoucherState.ACTIVE if state is ClaimState.FULFILLED else VoucherState.RETURNED
         return of_claim(status, campaign, member_id, ClaimRecord.parse(record), state, voucher_state)
 
