@@ -6,6 +6,7 @@ import orjson
 from asyncpg import PostgresError
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
@@ -59,16 +60,14 @@ def problem_answer(request: Request, refusal: RefusalError) -> Response:
         headers["retry-after"] = str(retry_after_s)
     if problem.status == _CHALLENGED:
         headers["www-authenticate"] = "Bearer"
-    if refusal.name in _CUT_OFF:
-        headers["connection"] = "close"  # the rest of the body is not waited for
     body = orjson.dumps(problems.body(refusal.name, language, **in_words(refusal.extra, language)))
     return Response(body, problem.status, headers, PROBLEM_TYPE)
 
 
 def _on_refusal(request: Request, error: Exception) -> Response:
     refusal = refusal_of(error)
-    if refusal is None:
-        raise error
+    if refusal is None or refusal.name in _CUT_OFF:
+        raise error  # a body that was cut off is the edge's to deal with
     return problem_answer(request, refusal)
 
 
@@ -83,7 +82,11 @@ def _on_http_exception(request: Request, error: Exception) -> Response:
     if name is None:
         raise error
     answer = problem_answer(request, RefusalError(name))
-    answer.headers.update(error.headers or {})
+    if name == "method-not-allowed":
+        # Each method of an address is a route of its own; the router names those of the first only.
+        routes: list[APIRoute] = request.app.state.routes
+        found = {method for route in routes if route.path_regex.match(request.scope["path"]) for method in route.methods or ()}
+        answer.headers["allow"] = ", ".join(sorted(found)) or (error.headers or {}).get("allow", "GET")
     return answer
 
 

@@ -45,6 +45,19 @@ TAGS: Final = [
     {"name": "development", "description": "There in development mode only."},
 ]
 
+ALWAYS: Final = (
+    campaigns,
+    grab,
+    claims,
+    sessions,
+    ops_campaigns,
+    ops_imports,
+    ops_people,
+    ops_records,
+    machines,
+    problem_pages,
+)
+
 
 def operation_id(route: APIRoute) -> str:
     """What OpenAPI calls an operation: where it stands, and its name there."""
@@ -78,20 +91,9 @@ def build_app(worker: Worker) -> FastAPI:
         import_max_bytes=worker.settings.import_max_bytes,
     )
     put_failures_into_words(app)
-    for family in (
-        campaigns,
-        grab,
-        claims,
-        sessions,
-        ops_campaigns,
-        ops_imports,
-        ops_people,
-        ops_records,
-        machines,
-        problem_pages,
-    ):
-        app.include_router(family.router)
-    if worker.settings.dev:
-        app.include_router(dev.router)
+    families = [module.router for module in ALWAYS] + ([dev.router] if worker.settings.dev else [])
+    for router in families:
+        app.include_router(router)
+    app.state.routes = [route for router in families for route in router.routes if isinstance(route, APIRoute)]
     describe(app, DESCRIPTION)
     return app

@@ -1,4 +1,7 @@
-"""What may a route ask for? The parts of the worker, the language, and who is calling; each by a named type."""
+"""What may a route ask for? The parts of the worker, the language, and who is calling; each by a named type.
+
+All are coroutines: FastAPI would send a plain function to another thread, which costs more than it does.
+"""
 
 from typing import Annotated, Any
 
@@ -47,7 +50,7 @@ def bearer_token(headers: Headers) -> bytes | None:
     return token.strip().encode("latin-1") if scheme.lower() == "bearer" else None
 
 
-def member_of(request: Request) -> str | None:
+async def member_of(request: Request) -> str | None:
     """The member whose pass came along; None if none did.
 
     Raises:
@@ -65,7 +68,7 @@ def member_of(request: Request) -> str | None:
     return member_id
 
 
-def signed_in(member_id: "AnyMember") -> str:
+async def signed_in(member_id: "AnyMember") -> str:
     """The member whose pass came along.
 
     Raises:
@@ -90,7 +93,7 @@ def identity_of(request: Request) -> OpsIdentity:
     return identity
 
 
-def reader(request: Request) -> OpsIdentity:
+async def reader(request: Request) -> OpsIdentity:
     """Somebody of ops who may look.
 
     Raises:
@@ -99,7 +102,7 @@ def reader(request: Request) -> OpsIdentity:
     return _one_of(_READERS, identity_of(request))
 
 
-def writer(request: Request) -> OpsIdentity:
+async def writer(request: Request) -> OpsIdentity:
     """Somebody of ops who may change things.
 
     Raises:
@@ -114,34 +117,42 @@ def _one_of(roles: frozenset[Role], identity: OpsIdentity) -> OpsIdentity:
     return identity
 
 
-def _assertion_keys(request: Request) -> AssertionKeys:
+async def _worker(request: Request) -> Worker:
+    return worker_of(request)
+
+
+async def _language(request: Request) -> Language:
+    return language_of(request)
+
+
+async def _assertion_keys(request: Request) -> AssertionKeys:
     keys: AssertionKeys = request.app.state.assertion_keys
     return keys
 
 
-def _settings(request: Request) -> Settings:
+async def _settings(request: Request) -> Settings:
     return worker_of(request).settings
 
 
-def _cell(request: Request) -> Cell:
+async def _cell(request: Request) -> Cell:
     return worker_of(request).cell
 
 
-def _view(request: Request) -> View:
+async def _view(request: Request) -> View:
     return worker_of(request).view
 
 
-def _engine(request: Request) -> AsyncEngine:
+async def _engine(request: Request) -> AsyncEngine:
     return worker_of(request).engine
 
 
-TheWorker = Annotated[Worker, Depends(worker_of)]
+TheWorker = Annotated[Worker, Depends(_worker)]
 TheAssertionKeys = Annotated[AssertionKeys, Depends(_assertion_keys)]
 TheSettings = Annotated[Settings, Depends(_settings)]
 TheCell = Annotated[Cell, Depends(_cell)]
 TheView = Annotated[View, Depends(_view)]
 TheEngine = Annotated[AsyncEngine, Depends(_engine)]
-TheLanguage = Annotated[Language, Depends(language_of)]
+TheLanguage = Annotated[Language, Depends(_language)]
 
 # The schemes are there for OpenAPI; who is calling is found out by us, in one way for all.
 AnyMember = Annotated[str | None, Depends(member_of)]

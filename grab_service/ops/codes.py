@@ -95,7 +95,7 @@ async def _insert(connection: AsyncConnection, campaign_id: str, rows: Sequence[
     for start in range(0, len(rows), ROWS_PER_STATEMENT):
         part = rows[start : start + ROWS_PER_STATEMENT]
         found = select(pool_codes.c.code, pool_codes.c.campaign_id).where(pool_codes.c.code.in_([row.code for row in part]))
-        known: dict[str, str] = dict((await connection.execute(found)).tuples().all())
+        known: dict[str, str] = dict((await connection.execute(found)).all())
         fresh = [row.code for row in part if row.code not in known]
         rejected += [
             Rejection(row.row, "code", _known_already(known[row.code] == campaign_id)) for row in part if row.code in known

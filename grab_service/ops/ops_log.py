@@ -17,6 +17,9 @@ from grab_service.vocabulary.passes import OpsIdentity
 REQUESTED: Final = "requested"
 DONE: Final = "done"
 FAILED: Final = "failed"
+OBJECT_ID_MAX: Final = 100
+LINE: Final = ("entry_id", "at_ms", "actor", "role", "action", "object_id", "reason", "outcome", "detail")
+"""What a line of the log has."""
 
 log = structlog.get_logger()
 
@@ -25,7 +28,6 @@ log = structlog.get_logger()
 class Entry:
     """A line of the log while its call runs; what is put into it is written with the outcome."""
 
-    object_id: str | None
     detail: dict[str, Any] = field(default_factory=dict)
 
 
@@ -43,13 +45,13 @@ async def logged(
 
     A line that still says `requested` is of a call that died on its way: it may have been done or not.
     """
-    entry = Entry(object_id, dict(detail or {}))
+    entry = Entry(dict(detail or {}))
     row = {
         "at_ms": int(time() * 1000),
         "actor": identity.actor,
         "role": identity.role.value,
         "action": action,
-        "object_id": object_id,
+        "object_id": _written(object_id),
         "reason": reason,
         "outcome": REQUESTED,
         "detail": entry.detail,
@@ -65,8 +67,15 @@ async def logged(
     await _conclude(engine, entry_id, entry, DONE)
 
 
+def _written(object_id: str | None) -> str | None:
+    """What was asked about, even where no such thing can be: bounded, and fit for the database."""
+    if object_id is None or (object_id.isprintable() and len(object_id) <= OBJECT_ID_MAX):
+        return object_id
+    return ascii(object_id[:OBJECT_ID_MAX])
+
+
 async def _conclude(engine: AsyncEngine, entry_id: int, entry: Entry, outcome: str) -> None:
-    values = {"outcome": outcome, "object_id": entry.object_id, "detail": entry.detail}
+    values = {"outcome": outcome, "detail": entry.detail}
     try:
         async with engine.begin() as connection:
             await connection.execute(update(ops_log).where(ops_log.c.entry_id == entry_id).values(values))
@@ -79,10 +88,10 @@ async def read_log(
     engine: AsyncEngine, *, before_entry_id: int | None, limit: int, object_id: str | None = None
 ) -> list[dict[str, Any]]:
     """Lines of the log, newest first."""
-    query = select(ops_log).order_by(ops_log.c.entry_id.desc()).limit(limit)
+    query = select(*(ops_log.c[name] for name in LINE)).order_by(ops_log.c.entry_id.desc()).limit(limit)
     if before_entry_id is not None:
         query = query.where(ops_log.c.entry_id < before_entry_id)
     if object_id is not None:
         query = query.where(ops_log.c.object_id == object_id)
     async with engine.connect() as connection:
-        return [dict(row) for row in (await connection.execute(query)).mappings()]
+        return [dict(zip(LINE, row, strict=True)) for row in await connection.execute(query)]

@@ -106,7 +106,7 @@ class Service:
 
     async def drained(self) -> None:
         """Wait until the ledger has all that the cell has logged so far."""
-        seq = int(await self.redis.hget(self.worker.cell.keys.cell, "seq"))
+        seq = int(await self.redis.hget(self.worker.cell.keys.cell, "seq") or 0)
         assert await self.drain.drain.reach(seq, 5), "not drained in time"
 
 
@@ -121,10 +121,11 @@ class DrainTask:
         self._task = asyncio.create_task(self.drain.run())
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        task, self._task = self._task, None
+        while task is not None and not task.done():
+            # A cancellation that meets an answer just coming in may be lost on Python 3.11; so it is repeated.
+            task.cancel()
+            await asyncio.wait([task], timeout=0.2)
 
 
 async def begin(redis: Redis, engine: AsyncEngine, cell_name: str) -> None:
@@ -132,8 +133,8 @@ async def begin(redis: Redis, engine: AsyncEngine, cell_name: str) -> None:
     keys, sources, nonce = CellKeys.of(cell_name), ScriptSources.read(), new_nonce()
     cursor = await begin_first(engine, cell_name)
     for command in opening_commands(keys, cursor, 0, "first_start", int(time.time() * 1000), 0):
-        await redis.execute_command(*command)
-    table: dict[str, Any] = {"epoch": cursor.epoch}
+        await redis.execute_command(*command)  # type: ignore[no-untyped-call]  # of redis-py
+    table: dict[Any, Any] = {"epoch": cursor.epoch}
     for name, source in sources.bake(nonce).items():
         await redis.script_load(source)
         table[sources.table_field(name)] = sha_of(source)

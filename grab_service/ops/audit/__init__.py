@@ -22,15 +22,14 @@ from grab_service.ops.audit.report import AuditReport, CampaignFigures, Check, F
 __all__ = [
     "AuditImpossibleError",
     "AuditReport",
-    "Books",
     "CampaignCut",
     "CampaignFigures",
     "CellCut",
     "Check",
     "Finding",
     "Invariant",
+    "audit_books",
     "audit_cell",
-    "report_of",
 ]
 
 CUTS_MAX: Final = 5
@@ -81,10 +80,16 @@ async def audit_cell(
         for campaign_id in sorted(cut.campaigns):
             await comparison.of_campaign(campaign_id)
             comparison.findings += await check_pools(client, engine, cell.name, campaign_id)
-    return report_of(cut, books, findings, comparison, demand or {})
+    return _report_of(cut, books, findings, comparison, demand or {})
 
 
-def report_of(
+async def audit_books(cut: CellCut, engine: AsyncEngine, cell_name: str) -> AuditReport:
+    """Judge a cut of a closed cell, which does not go on: counters only."""
+    books = await read_books(engine, cell_name, cut.seq)
+    return _report_of(cut, books, judge(cut, books), None, {})
+
+
+def _report_of(
     cut: CellCut, books: Books, findings: list[Finding], comparison: Comparison | None, demand: Mapping[str, int]
 ) -> AuditReport:
     """Put together what was found."""

@@ -1,0 +1,276 @@
+"""Does every request get an answer that says what is wrong, within its limits, whatever was sent?"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from grab_service.api.app import build_app
+from grab_service.grabpath.bodies import DISCARD_MAX_BYTES
+from grab_service.vocabulary.problems import CATALOGUE
+from tests.integration.stack import Service, definition, running_service
+from tests.integration.test_ops_campaigns import problem
+
+CHUNK_BYTES = 65_536
+
+
+async def test_malformed_json_is_malformed_before_anything_else(service: Service) -> None:
+    for body in (b"{", b"\xff", b'{"a": NaN}', b'{"title": "\\ud800"}', b"[" * 2000):
+        headers = {**service.ops(), "Content-Type": "application/json"}
+        response = await service.http.post("/v1/ops/campaigns", content=body, headers=headers)
+        assert problem(response) == (400, "malformed"), body[:20]
+
+
+async def test_json_of_the_wrong_shape_is_named(service: Service) -> None:
+    for body in (b"[]", b"7", b'"x"', b"null", b""):
+        headers = {**service.ops(), "Content-Type": "application/json"}
+        response = await service.http.post("/v1/ops/campaigns", content=body, headers=headers)
+        assert problem(response) == (422, "validation"), body
+
+
+async def test_what_is_not_said_to_be_json_is_not_read_as_json(service: Service) -> None:
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "text/csv", "nonsense", "application/xml"):
+        headers = {**service.ops(), "Content-Type": kind}
+        response = await service.http.post("/v1/ops/campaigns", content=b"{}", headers=headers)
+        assert problem(response) == (415, "unsupported-media-type"), kind
+
+
+async def test_a_stranger_learns_nothing_by_sending_things(service: Service) -> None:
+    for body in ({}, definition()):
+        assert problem(await service.http.post("/v1/ops/campaigns", json=body)) == (401, "sign-in-required")
+
+
+async def test_a_body_that_is_announced_too_large_is_not_read(service: Service) -> None:
+    headers = {**service.ops(), "Content-Type": "application/json"}
+    announced = {**headers, "Content-Length": "1000000"}
+    response = await service.http.post("/v1/ops/campaigns", content=b"x" * 1_000_000, headers=announced)
+    assert problem(response) == (413, "too-large")
+    assert response.json()["limit_bytes"] == service.worker.settings.body_max_bytes
+    assert response.headers["x-server-time-ms"].isdigit()
+
+
+async def test_a_body_that_does_not_end_is_cut_off_where_it_becomes_too_large(service: Service) -> None:
+    sent = 0
+
+    async def receive() -> dict[str, Any]:
+        nonlocal sent
+        sent += CHUNK_BYTES
+        return {"type": "http.request", "body": b"x" * CHUNK_BYTES, "more_body": True}
+
+    answers: list[Any] = []
+
+    async def send(message: Any) -> None:
+        answers.append(message)
+
+    token = service.ops()["Authorization"].encode()
+    for path, limit in (
+        ("/v1/ops/campaigns", service.worker.settings.body_max_bytes),
+        ("/v1/dev/sessions", service.worker.settings.body_max_bytes),
+    ):
+        sent = 0
+        answers.clear()
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": "POST",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "root_path": "",
+            "scheme": "http",
+            "server": ("grab", 80),
+            "headers": [
+                (b"authorization", token),
+                (b"content-type", b"application/json"),
+                (b"transfer-encoding", b"chunked"),
+            ],
+        }
+        await service.http._transport.app(scope, receive, send)  # type: ignore[attr-defined]  # as a server calls it
+        assert answers[0]["status"] == 413
+        assert (b"connection", b"close") in answers[0]["headers"]
+        assert limit < sent <= limit + DISCARD_MAX_BYTES + 2 * CHUNK_BYTES
+
+
+async def test_a_large_file_is_taken_only_where_files_are_taken(service: Service) -> None:
+    body = b"code\n" + b"x" * 70_000
+    headers = {**service.ops(), "Content-Type": "text/csv"}
+    draft = await service.create(benefit={"kind": "code_pool", "name": "x"})
+    taken = await service.http.post(f"/v1/ops/campaigns/{draft}/codes", content=body, headers=headers)
+    assert taken.status_code == 200
+    refused = await service.http.post(f"/v1/ops/campaigns/{draft}/pause", content=body, headers=headers)
+    assert problem(refused) == (413, "too-large")
+
+
+async def test_a_body_that_never_comes_is_not_waited_for_forever(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("grab_service.api.edge.BODY_TIMEOUT_S", 0.05)
+
+    async def stalled() -> AsyncIterator[bytes]:
+        yield b'{"member_id": '
+        await asyncio.sleep(30)
+
+    headers = {"Content-Type": "application/json"}
+    response = await service.http.post("/v1/dev/sessions", content=stalled(), headers=headers)
+    assert problem(response) == (408, "request-timeout")
+
+
+async def test_addresses_that_are_not_there_are_problems_too(service: Service) -> None:
+    for path in ("/", "/v1", "/v1/nothing", "/v1/campaigns/", "/v2/campaigns", "/v1/ops/accounts"):
+        response = await service.http.get(path)
+        assert problem(response) == (404, "not-found"), path
+        assert response.headers["x-server-time-ms"].isdigit()
+
+
+async def test_a_method_that_is_not_taken_is_answered_with_those_that_are(service: Service) -> None:
+    for method, path, allowed in (
+        ("PUT", "/v1/time", {"GET"}),
+        ("DELETE", "/v1/ops/campaigns", {"GET", "POST"}),
+        ("DELETE", "/v1/ops/campaigns/x", {"GET", "PATCH"}),
+        ("GET", "/v1/campaigns/x/claims", {"POST"}),
+    ):
+        response = await service.http.request(method, path)
+        assert problem(response) == (405, "method-not-allowed")
+        assert set(response.headers["allow"].split(", ")) == allowed, path
+
+
+async def test_problems_are_in_chinese_unless_english_is_asked_for(service: Service) -> None:
+    zh = await service.http.get("/v1/nothing")
+    en = await service.http.get("/v1/nothing", headers={"Accept-Language": "en-GB,en;q=0.9,zh;q=0.1"})
+    assert zh.headers["content-language"] == "zh"
+    assert en.headers["content-language"] == "en"
+    assert zh.json()["detail"] == CATALOGUE["not-found"].detail.zh
+    assert en.json()["detail"] == CATALOGUE["not-found"].detail.en
+
+
+async def test_a_bug_is_answered_without_a_word_of_what_it_is(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: object) -> None:
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr("grab_service.api.ops_campaigns.read_campaign", broken)
+    response = await service.http.get("/v1/ops/campaigns/x", headers=service.ops())
+    assert problem(response) == (500, "internal-error")
+    assert "secret" not in response.text
+    assert "ZeroDivision" not in response.text
+
+
+async def test_every_problem_has_its_page_in_both_languages(service: Service) -> None:
+    index = await service.http.get("/problems")
+    for slug, entry in CATALOGUE.items():
+        assert f'href="/problems/{slug}"' in index.text
+        zh = await service.http.get(entry.type)
+        en = await service.http.get(entry.type, headers={"Accept-Language": "en"})
+        assert (zh.status_code, zh.headers["content-type"]) == (200, "text/html; charset=utf-8")
+        assert f"<h1>{entry.title.zh}</h1>" in zh.text
+        assert 'lang="zh-CN"' in zh.text
+        assert 'lang="en"' in en.text
+        assert "default-src 'none'" in zh.headers["content-security-policy"]
+    assert problem(await service.http.get("/problems/<script>")) == (404, "not-found")
+
+
+async def test_development_mode_gives_passes_and_ops_tokens(service: Service) -> None:
+    await service.enrol("m-1")
+    campaign_id = await service.publish()
+    minted = await service.http.post("/v1/dev/sessions", json={"member_id": "m-1"})
+    assert minted.status_code == 200
+    headers = {"Authorization": f"Bearer {minted.json()['pass']}"}
+    assert (await service.http.post(f"/v1/campaigns/{campaign_id}/claims", headers=headers)).status_code == 201
+    stranger = (await service.http.post("/v1/dev/sessions", json={"member_id": "m-9"})).json()["pass"]
+    refused = await service.http.post(f"/v1/campaigns/{campaign_id}/claims", headers={"Authorization": f"Bearer {stranger}"})
+    assert problem(refused) == (403, "member-unknown")
+
+    token = (await service.http.post("/v1/dev/ops-sessions", json={"role": "viewer"})).json()["token"]
+    viewer = {"Authorization": f"Bearer {token}"}
+    assert (await service.http.get("/v1/ops/campaigns", headers=viewer)).status_code == 200
+    assert problem(await service.http.post("/v1/ops/campaigns", json=definition(), headers=viewer)) == (403, "forbidden")
+    for wrong in ({"role": "king"}, {}, {"role": "admin", "actor": "a b"}):
+        assert problem(await service.http.post("/v1/dev/ops-sessions", json=wrong)) == (422, "validation")
+    nobodies: list[Any] = [{}, {"member_id": "a b"}, {"member_id": 7}, {"member_id": "m-1", "x": 1}]
+    for nobody in nobodies:
+        assert problem(await service.http.post("/v1/dev/sessions", json=nobody)) == (422, "validation")
+
+
+async def test_without_development_mode_there_is_nothing_of_it(valkey_url: str, database_url: str, cell_name: str) -> None:
+    async with running_service(valkey_url, database_url, cell_name, dev=False) as service:
+        for path, body in (("sessions", {"member_id": "m-1"}), ("ops-sessions", {"role": "admin"})):
+            assert problem(await service.http.post(f"/v1/dev/{path}", json=body)) == (404, "not-found")
+        assert "/v1/dev" not in (await service.http.get("/openapi.json")).text
+
+
+async def test_probes_say_which_check_fails(service: Service) -> None:
+    assert (await service.http.get("/livez")).json() == {"alive": True}
+    ready = await service.http.get("/readyz")
+    assert ready.status_code == 200, ready.text
+    assert set(ready.json()["checks"]) == {"redis", "view", "postgres", "ledger"}
+
+    await service.redis.hset(service.worker.cell.keys.cell, "nonce", "another life")
+    await asyncio.sleep(0.2)
+    closed = await service.http.get("/readyz")
+    assert closed.status_code == 503
+    failing = {name for name, check in closed.json()["checks"].items() if not check["ok"]}
+    assert {"redis", "view"} <= failing
+    assert "postgres" not in failing
+    assert (await service.http.get("/livez")).status_code == 200
+
+
+async def test_without_postgres_members_see_campaigns_and_win_and_the_probe_says_what_is_missing(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await service.enrol("m-1")
+    campaign_id = await service.publish()
+    await service.drain.stop()
+
+    def nowhere(*_: object, **__: object) -> None:
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    await service.worker.engine.dispose()
+    monkeypatch.setattr("asyncpg.connect", nowhere)
+    won = await service.grab("m-1", campaign_id)
+    assert won.status_code == 201
+    member = service.member("m-1")
+    assert (await service.http.get(f"/v1/campaigns/{campaign_id}", headers=member)).json()["my_claims"] == [won.json()]
+    assert (await service.http.get(won.headers["location"], headers=member)).json() == won.json()
+    missing = await service.http.get("/v1/me/claims", headers=member)
+    assert problem(missing) == (503, "ledger-unavailable")
+    assert missing.headers["retry-after"].isdigit()
+    ops = await service.http.get("/v1/ops/campaigns", headers=service.ops())
+    assert problem(ops) == (503, "ledger-unavailable")
+    checks = (await service.http.get("/readyz")).json()["checks"]
+    assert {name for name, check in checks.items() if not check["ok"]} == {"postgres", "ledger"}
+
+
+async def test_metrics_count_grabs(service: Service) -> None:
+    await service.enrol("m-1")
+    await service.grab("m-1", await service.publish())
+    await asyncio.sleep(0.6)
+    response = await service.http.get("/metrics")
+    assert response.headers["content-type"].startswith("text/plain")
+    assert 'grab_answers_total{outcome="won"} 1.0' in response.text
+
+
+async def test_the_grab_through_fastapi_answers_as_the_lane_does(service: Service) -> None:
+    await service.enrol("m-1", "m-2")
+    campaign_id = await service.publish()
+    url = f"/v1/campaigns/{campaign_id}/claims"
+    app = build_app(service.worker)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://grab") as plain:
+        cases: list[dict[str, Any]] = [
+            {"headers": service.member("m-1")},
+            {"headers": {}},
+            {"headers": {**service.member("m-1"), "Accept-Language": "en"}, "json": {"x": 1}},
+            {"headers": {**service.member("m-1"), "Content-Type": "text/plain"}, "content": b"x"},
+            {"headers": {**service.member("m-1"), "Content-Type": "application/json"}, "content": b"{"},
+            {"headers": service.member("m-1"), "content": b"x" * 5000},
+            {"headers": {**service.member("m-9")}},
+        ]
+        first = await plain.post(url, headers=service.member("m-1"))
+        assert first.status_code == 201
+        for case in cases:
+            by_lane = await service.http.post(url, **case)
+            by_route = await plain.post(url, **case)
+            assert (by_route.status_code, by_route.content) == (by_lane.status_code, by_lane.content)
+            differing = {name for name, value in by_lane.headers.items() if by_route.headers.get(name) != value} - {
+                "x-server-time-ms"
+            }
+            assert not differing, case

@@ -1,0 +1,269 @@
+"""Do members see what is there, what they won, and nothing of anybody else?"""
+
+import asyncio
+from typing import Any
+
+import httpx
+
+from tests.integration.stack import Service, at
+from tests.integration.test_ops_campaigns import post, problem
+
+
+async def get(service: Service, path: str, member_id: str | None = None, **headers: str) -> httpx.Response:
+    sent = {**(service.member(member_id) if member_id else {}), **headers}
+    return await service.http.get(path, headers=sent)
+
+
+async def mine(service: Service, member_id: str, query: str = "") -> list[dict[str, Any]]:
+    response = await get(service, f"/v1/me/claims{query}", member_id)
+    assert response.status_code == 200, response.text
+    items: list[dict[str, Any]] = response.json()["items"]
+    return items
+
+
+async def test_the_time_is_redis_time(service: Service) -> None:
+    seconds, microseconds = await service.redis.time()
+    now_ms = (await get(service, "/v1/time")).json()["now_ms"]
+    assert abs(now_ms - (seconds * 1000 + microseconds // 1000)) < 100
+
+
+async def test_a_campaign_shows_what_a_member_needs_to_know(service: Service) -> None:
+    await service.enrol("m-1")
+    releases = [{"opens_at": at(-1), "quantity": 10}, {"opens_at": at(600), "quantity": 5}]
+    campaign_id = await service.publish(releases=releases, summary="每人一盒", category="food")
+    campaign = (await get(service, f"/v1/campaigns/{campaign_id}")).json()
+    assert campaign["phase"] == "open"
+    assert campaign["stock"] == {"total": 15, "available": 10}
+    assert [release["quantity"] for release in campaign["releases"]] == [10, 5]
+    assert campaign["opens_at_ms"] == campaign["releases"][0]["opens_at_ms"]
+    assert campaign["next_release_at_ms"] == campaign["releases"][1]["opens_at_ms"]
+    assert (campaign["title"], campaign["summary"], campaign["category"]) == ("中秋月饼", "每人一盒", "food")
+    assert campaign["my_claims"] is None
+    assert campaign["price"] == {"points": 0, "cash_fen": 0}
+
+
+async def test_a_campaign_shows_its_holder_the_claim_at_once(service: Service) -> None:
+    await service.enrol("m-1", "m-2")
+    campaign_id = await service.publish()
+    won = (await service.grab("m-1", campaign_id)).json()
+    assert (await get(service, f"/v1/campaigns/{campaign_id}", "m-1")).json()["my_claims"] == [won]
+    assert (await get(service, f"/v1/campaigns/{campaign_id}", "m-2")).json()["my_claims"] == []
+
+
+async def test_a_draft_is_not_there_for_members(service: Service) -> None:
+    campaign_id = await service.create()
+    for path in (f"/v1/campaigns/{campaign_id}", f"/v1/campaigns/{campaign_id}/state", "/v1/campaigns/%00"):
+        assert problem(await get(service, path)) == (404, "campaign-not-found")
+    assert (await get(service, "/v1/campaigns")).json() == {"items": [], "next_cursor": None}
+
+
+async def test_an_etag_saves_the_body_until_something_changes(service: Service) -> None:
+    await service.enrol("m-1")
+    campaign_id = await service.publish()
+    first = await get(service, f"/v1/campaigns/{campaign_id}")
+    same = await get(service, f"/v1/campaigns/{campaign_id}", **{"If-None-Match": first.headers["etag"]})
+    assert (same.status_code, same.content) == (304, b"")
+    assert same.headers["etag"] == first.headers["etag"]
+    assert same.headers["x-server-time-ms"].isdigit()
+    await post(service, f"{campaign_id}/pause")
+    changed = await get(service, f"/v1/campaigns/{campaign_id}", **{"If-None-Match": first.headers["etag"]})
+    assert (changed.status_code, changed.json()["phase"]) == (200, "paused")
+
+
+async def test_campaigns_are_listed_by_phase(service: Service) -> None:
+    coming = await service.publish(releases=[{"opens_at": at(600), "quantity": 1}])
+    later = await service.publish(releases=[{"opens_at": at(1200), "quantity": 1}])
+    now = await service.publish()
+    paused = await service.publish()
+    await post(service, f"{paused}/pause")
+    over = await service.publish()
+    await post(service, f"{over}/close")
+    off = await service.publish()
+    await post(service, f"{off}/cancel")
+
+    async def ids(query: str) -> list[str]:
+        response = await get(service, f"/v1/campaigns{query}")
+        return [campaign["campaign_id"] for campaign in response.json()["items"]]
+
+    assert await ids("?phase=upcoming") == [coming, later]
+    assert set(await ids("?phase=open")) == {now, paused}
+    assert set(await ids("?phase=ended")) == {over, off}
+    assert set(await ids("")) == {coming, later, now, paused, over, off}
+    assert problem(await get(service, "/v1/campaigns?phase=sold_out")) == (422, "validation")
+
+
+async def test_a_list_goes_on_where_the_page_before_ended(service: Service) -> None:
+    published = {await service.publish() for _ in range(5)}
+    seen: list[str] = []
+    query = "?limit=2"
+    while query:
+        page = (await get(service, f"/v1/campaigns{query}")).json()
+        seen += [campaign["campaign_id"] for campaign in page["items"]]
+        query = f"?limit=2&cursor={page['next_cursor']}" if page["next_cursor"] else ""
+    assert len(seen) == 5
+    assert set(seen) == published
+
+
+async def test_the_pulse_is_small_and_says_when_to_ask_again(service: Service) -> None:
+    await service.enrol("m-1")
+    campaign_id = await service.publish(
+        releases=[{"opens_at": at(-1), "quantity": 1}, {"opens_at": at(3600), "quantity": 5}], closes_at=at(7200)
+    )
+    opened = (await get(service, f"/v1/campaigns/{campaign_id}/state")).json()
+    assert (opened["phase"], opened["stock"]) == ("open", {"total": 6, "available": 1})
+    assert 1_000 <= opened["poll_after_ms"] <= 5_000
+    await service.grab("m-1", campaign_id)
+    await asyncio.sleep(0.1)
+    sold_out = (await get(service, f"/v1/campaigns/{campaign_id}/state")).json()
+    assert (sold_out["phase"], sold_out["stock"]["available"]) == ("sold_out", 0)
+    assert sold_out["next_release_at_ms"] > sold_out["now_ms"]
+    assert sold_out["poll_after_ms"] >= 30_000
+
+
+async def test_a_winner_finds_the_claim_before_and_after_it_is_on_record(service: Service) -> None:
+    await service.enrol("m-1", "m-2")
+    campaign_id = await service.publish()
+    await service.drain.stop()
+    won = await service.grab("m-1", campaign_id)
+    location = won.headers["location"]
+    assert (await get(service, location, "m-1")).json() == won.json()
+    assert await mine(service, "m-1") == [won.json()]
+
+    service.drain.start()
+    await service.drained()
+    assert (await get(service, location, "m-1")).json() == won.json()
+    assert await mine(service, "m-1") == [won.json()]
+
+
+async def test_nobody_sees_or_returns_the_claim_of_another(service: Service) -> None:
+    await service.enrol("m-1", "m-2")
+    campaign_id = await service.publish()
+    won = (await service.grab("m-1", campaign_id)).json()
+    for drained in (False, True):
+        if drained:
+            await service.drained()
+        url = f"/v1/claims/{won['claim_id']}"
+        assert problem(await get(service, url, "m-2")) == (404, "claim-not-found")
+        given = await service.http.post(f"{url}/return", headers=service.member("m-2"))
+        assert problem(given) == (404, "claim-not-found")
+        assert await mine(service, "m-2") == []
+    assert (await get(service, f"/v1/claims/{won['claim_id']}", "m-1")).json()["state"] == "fulfilled"
+
+
+async def test_claims_that_never_were_are_not_found(service: Service) -> None:
+    await service.enrol("m-1")
+    campaign_id = await service.publish()
+    for claim_id in (f"{campaign_id}.1.999", f"{campaign_id}.9.1", "x.1.1", "nonsense", "%00", f"{campaign_id}.1.01"):
+        assert problem(await get(service, f"/v1/claims/{claim_id}", "m-1")) == (404, "claim-not-found"), claim_id
+
+
+async def test_a_member_must_be_signed_in_to_see_claims(service: Service) -> None:
+    for path in ("/v1/me/claims", "/v1/claims/x.1.1"):
+        for headers in ({}, {"Authorization": "Bearer nonsense"}, service.ops(), {"Authorization": "Basic YQ=="}):
+            response = await service.http.get(path, headers=headers)
+            assert problem(response) == (401, "pass-invalid")
+    forged = {"Authorization": service.member("m-1")["Authorization"][:-1] + "x"}
+    campaign_id = await service.publish()
+    assert problem(await service.http.get(f"/v1/campaigns/{campaign_id}", headers=forged)) == (401, "pass-invalid")
+
+
+async def test_my_claims_are_newest_first_and_paged_on_record_or_not(service: Service) -> None:
+    await service.enrol("m-1")
+    won = [(await service.grab("m-1", await service.publish())).json() for _ in range(3)]
+    many = await service.publish(limit_per_member=3)
+    await service.drained()
+    await service.drain.stop()
+    won += [(await service.grab("m-1", many, **{"Idempotency-Key": key})).json() for key in ("a", "b")]
+    seen: list[dict[str, Any]] = []
+    query = "?limit=2"
+    while query:
+        page = (await get(service, f"/v1/me/claims{query}", "m-1")).json()
+        seen += page["items"]
+        query = f"?limit=2&cursor={page['next_cursor']}" if page["next_cursor"] else ""
+    assert seen == won[::-1]
+
+
+async def test_a_unit_given_back_can_be_won_by_somebody_else_with_another_code(service: Service) -> None:
+    await service.enrol("m-1", "m-2")
+    campaign_id = await service.publish(releases=[{"opens_at": at(-1), "quantity": 1}])
+    won = (await service.grab("m-1", campaign_id)).json()
+    assert problem(await service.grab("m-2", campaign_id)) == (409, "sold-out")
+    await service.drained()
+
+    url = f"/v1/claims/{won['claim_id']}"
+    given = await service.http.post(f"{url}/return", headers=service.member("m-1"))
+    assert given.status_code == 200, given.text
+    expected = won | {"state": "returned", "voucher": won["voucher"] | {"state": "returned"}}
+    assert given.json() == expected
+    again = await service.http.post(f"{url}/return", headers=service.member("m-1"))
+    assert (again.status_code, again.json()) == (200, expected)
+    assert (await get(service, url, "m-1")).json() == expected
+    assert await mine(service, "m-1") == [expected]
+
+    await asyncio.sleep(0.1)
+    second = await service.grab("m-2", campaign_id)
+    assert second.status_code == 201
+    assert second.json()["unit_no"] == won["unit_no"]
+    assert second.json()["voucher"]["code"] != won["voucher"]["code"]
+    await service.drained()
+    assert (await get(service, url, "m-1")).json() == expected
+
+
+async def test_of_many_returns_at_once_one_decides_and_all_say_the_same(service: Service) -> None:
+    await service.enrol("m-1")
+    campaign_id = await service.publish()
+    won = (await service.grab("m-1", campaign_id)).json()
+    await service.drained()
+    url, headers = f"/v1/claims/{won['claim_id']}/return", service.member("m-1")
+    answers = await asyncio.gather(*(service.http.post(url, headers=headers) for _ in range(8)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.text for answer in answers}) == 1
+    await asyncio.sleep(0.1)
+    state = (await get(service, f"/v1/campaigns/{campaign_id}/state")).json()
+    assert state["stock"]["available"] == 10
+    assert (await service.grab("m-1", campaign_id)).status_code == 201
+
+
+async def test_what_is_not_on_record_yet_cannot_be_given_back_yet(service: Service) -> None:
+    await service.enrol("m-1")
+    campaign_id = await service.publish()
+    await service.drain.stop()
+    won = (await service.grab("m-1", campaign_id)).json()
+    url = f"/v1/claims/{won['claim_id']}/return"
+    early = await service.http.post(url, headers=service.member("m-1"))
+    assert problem(early) == (503, "ledger-behind")
+    assert early.headers["retry-after"] == "1"
+    service.drain.start()
+    await service.drained()
+    assert (await service.http.post(url, headers=service.member("m-1"))).status_code == 200
+
+
+async def test_a_code_of_a_pool_comes_back_only_if_there_is_a_spare_one(service: Service) -> None:
+    await service.enrol("m-1")
+    campaign_id = await service.create(
+        releases=[{"opens_at": at(-1), "quantity": 2}], benefit={"kind": "code_pool", "name": "骑行券"}
+    )
+    codes_url = f"/v1/ops/campaigns/{campaign_id}/codes"
+    headers = {**service.ops(), "Content-Type": "text/csv"}
+    assert (await service.http.post(codes_url, content="code\nA1\nA2\n", headers=headers)).json()["imported"] == 2
+    assert (await post(service, f"{campaign_id}/schedule")).status_code == 200
+    won = (await service.grab("m-1", campaign_id)).json()
+    assert won["voucher"]["code"] == "A1"
+    await service.drained()
+    url = f"/v1/claims/{won['claim_id']}/return"
+    assert problem(await service.http.post(url, headers=service.member("m-1"))) == (409, "no-spare-code")
+    assert (await get(service, f"/v1/claims/{won['claim_id']}", "m-1")).json() == won
+    assert (await service.http.post(codes_url, content="code\nA3\n", headers=headers)).json()["loaded"] == 3
+    assert (await service.http.post(url, headers=service.member("m-1"))).json()["state"] == "returned"
+    assert (await service.grab("m-1", campaign_id)).json()["voucher"]["code"] == "A2"
+
+
+async def test_a_sign_up_without_a_code_has_no_voucher_anywhere(service: Service) -> None:
+    await service.enrol("m-1")
+    campaign_id = await service.publish(benefit={"kind": "none", "name": "健步走"})
+    won = (await service.grab("m-1", campaign_id)).json()
+    assert won["voucher"] is None
+    await service.drained()
+    assert await mine(service, "m-1") == [won]
+    given = await service.http.post(f"/v1/claims/{won['claim_id']}/return", headers=service.member("m-1"))
+    assert (given.status_code, given.json()["state"], given.json()["voucher"]) == (200, "returned", None)
