@@ -1,0 +1,144 @@
+"""Do ops see what happened, and do the unions and blocks they write hold?"""
+
+import csv
+import io
+from typing import Any
+
+import httpx
+
+from grab_service.vocabulary.passes import Role
+from tests.integration.stack import Service, at
+from tests.integration.test_ops_campaigns import post, problem
+
+
+async def ops(service: Service, method: str, path: str, json: Any = None, role: Role = Role.OPERATOR) -> httpx.Response:
+    return await service.http.request(method, f"/v1/ops/{path}", json=json, headers=service.ops(role))
+
+
+async def test_the_claims_of_a_campaign_come_as_a_file(service: Service) -> None:
+    await service.enrol("m-1", "m-2")
+    campaign_id = await service.publish()
+    won = [(await service.grab(member_id, campaign_id)).json() for member_id in ("m-1", "m-2")]
+    await service.drained()
+    await service.http.post(f"/v1/claims/{won[0]['claim_id']}/return", headers=service.member("m-1"))
+    response = await ops(service, "GET", f"campaigns/{campaign_id}/claims.csv", role=Role.VIEWER)
+    assert response.headers["content-type"] == "text/csv; charset=utf-8"
+    rows = list(csv.DictReader(io.StringIO(response.text, newline="")))
+    columns = "claim_id,campaign_id,member_id,state,unit_no,seq,granted_at_ms,code,idempotency_key"
+    assert response.text.splitlines()[0] == columns
+    assert [(row["claim_id"], row["member_id"], row["state"], row["code"]) for row in rows] == [
+        (won[0]["claim_id"], "m-1", "returned", won[0]["voucher"]["code"]),
+        (won[1]["claim_id"], "m-2", "fulfilled", won[1]["voucher"]["code"]),
+    ]
+    assert int(rows[1]["granted_at_ms"]) == won[1]["granted_at_ms"]
+
+
+async def test_the_file_is_safe_to_open_in_a_spreadsheet(service: Service) -> None:
+    await service.enrol("-m", "m-2")
+    campaign_id = await service.create(
+        releases=[{"opens_at": at(-1), "quantity": 2}], benefit={"kind": "code_pool", "name": "x"}, limit_per_member=2
+    )
+    headers = {**service.ops(), "Content-Type": "text/csv"}
+    codes = "code\n=HYPERLINK(A1)\n@SUM\n"
+    await service.http.post(f"/v1/ops/campaigns/{campaign_id}/codes", content=codes, headers=headers)
+    await post(service, f"{campaign_id}/schedule")
+    assert (await service.grab("-m", campaign_id, **{"Idempotency-Key": "+1"})).status_code == 201
+    assert (await service.grab("m-2", campaign_id, **{"Idempotency-Key": "a"})).status_code == 201
+    await service.drained()
+    text = (await ops(service, "GET", f"campaigns/{campaign_id}/claims.csv")).text
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert (rows[0]["member_id"], rows[0]["code"], rows[0]["idempotency_key"]) == ("'-m", "'=HYPERLINK(A1)", "'+1")
+    assert (rows[1]["member_id"], rows[1]["code"], rows[1]["idempotency_key"]) == ("m-2", "'@SUM", "a")
+
+
+async def test_a_large_file_is_complete(service: Service) -> None:
+    members = [f"m-{number}" for number in range(2500)]
+    await service.enrol(*members)
+    campaign_id = await service.publish(releases=[{"opens_at": at(-1), "quantity": 2500}])
+    triples = [text for number, member_id in enumerate(members) for text in (member_id, "", f"code-{number}")]
+    for start in range(0, len(triples), 600):
+        await service.worker.cell.grab(campaign_id, b"b%d" % start, triples[start : start + 600])
+    await service.drained()
+    text = (await ops(service, "GET", f"campaigns/{campaign_id}/claims.csv")).text
+    assert [row["member_id"] for row in csv.DictReader(io.StringIO(text, newline=""))] == members
+
+
+async def test_the_audit_says_that_redis_equals_postgres(service: Service) -> None:
+    await service.enrol("m-1", "m-2")
+    campaign_id = await service.publish()
+    for member_id in ("m-1", "m-2"):
+        await service.grab(member_id, campaign_id)
+    response = await ops(service, "GET", "audit", role=Role.VIEWER)
+    assert response.status_code == 200, response.text
+    body = response.json()
+    assert (body["holds"], body["redis_equals_postgres"]) == (True, True)
+    assert body["campaigns"][0]["postgres_active"] == 2
+
+
+async def test_the_audit_sees_a_claim_that_is_missing_on_one_side(service: Service) -> None:
+    await service.enrol("m-1")
+    campaign_id = await service.publish()
+    await service.grab("m-1", campaign_id)
+    await service.drained()
+    await service.redis.hdel(service.worker.cell.keys.of_campaign(campaign_id).claims, "m-1")
+    body = (await ops(service, "GET", "audit")).json()
+    assert (body["holds"], body["redis_equals_postgres"]) == (False, False)
+
+
+async def test_a_blocked_member_wins_nothing_from_the_answer_on_until_the_block_is_lifted(service: Service) -> None:
+    await service.enrol("m-1", "m-2")
+    campaign_id = await service.publish()
+    until = "2099-01-01T00:00:00.000Z"
+    blocked = await ops(service, "PUT", "blocklist/m-1", {"until": until, "reason": "代抢"})
+    assert (blocked.status_code, blocked.json()) == (200, {"member_id": "m-1", "until": until, "reason": "代抢"})
+    refused = await service.grab("m-1", campaign_id)
+    assert problem(refused) == (403, "member-blocked")
+    assert refused.json()["until"] == until
+    forever = await ops(service, "PUT", "blocklist/m-2", {"reason": "冒名"})
+    assert forever.json()["until"] is None
+    assert problem(await service.grab("m-2", campaign_id)) == (403, "member-blocked")
+    listed = (await ops(service, "GET", "blocklist", role=Role.VIEWER)).json()
+    assert [entry["member_id"] for entry in listed["items"]] == ["m-1", "m-2"]
+
+    for _ in range(2):
+        assert (await ops(service, "DELETE", "blocklist/m-1")).status_code == 204
+    assert (await service.grab("m-1", campaign_id)).status_code == 201
+    listed = (await ops(service, "GET", "blocklist")).json()
+    assert [entry["member_id"] for entry in listed["items"]] == ["m-2"]
+
+
+async def test_a_block_needs_a_member_a_reason_and_a_time_to_come(service: Service) -> None:
+    await service.enrol("m-1")
+    assert problem(await ops(service, "PUT", "blocklist/m-9", {"reason": "x"})) == (404, "not-found")
+    assert problem(await ops(service, "PUT", "blocklist/%00", {"reason": "x"})) == (404, "not-found")
+    assert problem(await ops(service, "DELETE", "blocklist/m-9")) == (404, "not-found")
+    for body in ({}, {"until": at(-5), "reason": "x"}, {"until": "soon", "reason": "x"}, {"reason": ""}):
+        assert problem(await ops(service, "PUT", "blocklist/m-1", body)) == (422, "validation"), body
+
+
+async def test_unions_are_registered_renamed_and_listed_by_page(service: Service) -> None:
+    assert (await ops(service, "POST", "orgs", {"org_id": "org-1", "name": "一小工会"})).status_code == 201
+    renamed = await ops(service, "POST", "orgs", {"org_id": "org-1", "name": "第一小学工会"})
+    assert (renamed.status_code, renamed.json()) == (200, {"org_id": "org-1", "name": "第一小学工会"})
+    for number in range(2, 5):
+        await ops(service, "POST", "orgs", {"org_id": f"org-{number}", "name": "工会"})
+    first = (await ops(service, "GET", "orgs?limit=3", role=Role.VIEWER)).json()
+    second = (await ops(service, "GET", f"orgs?limit=3&cursor={first['next_cursor']}")).json()
+    assert [org["org_id"] for org in first["items"] + second["items"]] == ["org-1", "org-2", "org-3", "org-4"]
+    assert second["next_cursor"] is None
+    for wrong in ({"org_id": "a b", "name": "x"}, {"org_id": "a"}, {"org_id": "a", "name": " "}):
+        assert problem(await ops(service, "POST", "orgs", wrong)) == (422, "validation")
+    assert problem(await ops(service, "POST", "orgs", {"org_id": "a", "name": "b"}, Role.APPROVER)) == (403, "forbidden")
+
+
+async def test_the_log_is_paged_and_says_who(service: Service) -> None:
+    for number in range(5):
+        await ops(service, "POST", "orgs", {"org_id": f"org-{number}", "name": "工会"})
+    seen: list[str] = []
+    query = "?limit=2"
+    while query:
+        page = (await ops(service, "GET", f"log{query}", role=Role.VIEWER)).json()
+        seen += [line["object_id"] for line in page["items"]]
+        assert {line["actor"] for line in page["items"]} == {"alice"}
+        query = f"?limit=2&cursor={page['next_cursor']}" if page["next_cursor"] else ""
+    assert seen == [f"org-{number}" for number in (4, 3, 2, 1, 0)]
