@@ -31,6 +31,8 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=1, le=65535)
     workers: int = Field(default=1, ge=1, le=64)
     backlog: int = Field(default=4096, ge=128)
+    connections_max: int = Field(default=20_000, ge=1, description="per worker; more are turned away with 503")
+    fast_lane: bool = Field(default=True, description="answer plain grabs below ASGI; off only to compare")
     keep_alive_s: int = Field(default=75, ge=1)
     body_max_bytes: int = Field(default=64 * 1024, ge=1024, description="of any call but imports")
     import_max_bytes: int = Field(default=64 * 1024 * 1024, ge=1024, description="of a CSV of members or codes")

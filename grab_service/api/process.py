@@ -15,6 +15,7 @@ from grab_service.cell.connect import connect as connect_redis
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell
 from grab_service.grabpath.batcher import Batcher
+from grab_service.grabpath.connections import Connections
 from grab_service.grabpath.gate import Gate
 from grab_service.grabpath.path import GrabPath
 from grab_service.grabpath.rates import RateLimit
@@ -41,6 +42,7 @@ class Worker:
     view: View
     path: GrabPath
     batcher: Batcher
+    connections: Connections
     metrics: GrabMetrics
     clock: Callable[[], float]
 
@@ -78,13 +80,15 @@ class Worker:
             metrics=metrics,
             clock=clock,
         )
+        connections = Connections(settings.connections_max, clock)
         engine = connect_sql(settings.database_url, connections_max=settings.sql_connections_max)
-        return cls(settings, keys, redis, cell, engine, view, path, batcher, metrics, clock)
+        return cls(settings, keys, redis, cell, engine, view, path, batcher, connections, metrics, clock)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Keep the view up to date; on the way out, finish what was sent and close the connections."""
-        tail, flush = asyncio.create_task(self.view.run()), asyncio.create_task(self._flush())
+        tail = asyncio.create_task(self.view.run())
+        regular = [asyncio.create_task(self._flush()), asyncio.create_task(self.connections.sweep_regularly())]
         try:
             await self.view.wait_complete(VIEW_WAIT_S)
             # What exists now lives as long as the worker: the collector need not look at it again.
@@ -94,8 +98,9 @@ class Worker:
         finally:
             await self.batcher.close()
             self.view.stop()
-            flush.cancel()
-            await asyncio.gather(tail, flush, return_exceptions=True)
+            for task in regular:
+                task.cancel()
+            await asyncio.gather(tail, *regular, return_exceptions=True)
             self._flush_once()
             await self.redis.aclose()
             await self.engine.dispose()

@@ -10,6 +10,7 @@ import uvicorn
 from grab_service.api.app import build_app
 from grab_service.api.process import Worker
 from grab_service.grabpath.lane import ASGIApp, GrabLane
+from grab_service.grabpath.protocol import GrabProtocol
 from grab_service.logs import configure_logs
 from grab_service.servers.launch import die_with
 from grab_service.settings import Settings
@@ -25,7 +26,7 @@ def application() -> ASGIApp:
         # uvicorn's supervisor ends its workers when it is asked to; if it is killed, the kernel does.
         die_with(os.getppid(), signal.SIGTERM)
     worker = Worker.build(settings)
-    return GrabLane(build_app(worker), worker.path, worker.view.now_ms)
+    return GrabLane(build_app(worker), worker.path, worker.view.now_ms, worker.connections)
 
 
 def serve(settings: Settings) -> None:
@@ -40,7 +41,7 @@ def serve(settings: Settings) -> None:
         port=settings.port,
         workers=settings.workers,
         loop="uvloop",
-        http="httptools",
+        http=GrabProtocol if settings.fast_lane else "httptools",
         ws="none",
         lifespan="on",
         backlog=settings.backlog,

@@ -23,13 +23,24 @@ PROBLEM: Final = (b"content-type", b"application/problem+json")
 NO_STORE: Final = (b"cache-control", b"no-store")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """A whole answer but for the time of the server, which is set when it is sent. Header names are in lower case."""
 
     status: int
     headers: tuple[tuple[bytes, bytes], ...]
     body: bytes
+    ends: bool = False
+    """Whether the connection ends with it; one of the headers says so."""
+
+    _head: bytes | None = None
+
+    @property
+    def head(self) -> bytes:
+        """The headers as they are sent, each line with its end."""
+        if self._head is None:
+            self._head = b"".join(b"%b: %b\r\n" % header for header in self.headers)
+        return self._head
 
 
 def _problem(name: str, language: str, retry_after_s: int | None, extra: tuple[tuple[str, object], ...]) -> Answer:

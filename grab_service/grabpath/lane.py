@@ -12,6 +12,7 @@ import orjson
 
 from grab_service.grabpath.answers import Answer, of_problem, of_validation
 from grab_service.grabpath.bodies import discard_body
+from grab_service.grabpath.connections import Connections
 from grab_service.grabpath.path import GrabPath, GrabRequest
 from grab_service.vocabulary.problems import choose_language
 
@@ -32,10 +33,11 @@ BODY_TIMEOUT_S: Final = 5.0
 class GrabLane:
     """ASGI: grabs are answered here, everything else by `app`."""
 
-    def __init__(self, app: ASGIApp, path: GrabPath, now_ms: Callable[[], int]) -> None:
+    def __init__(self, app: ASGIApp, path: GrabPath, now_ms: Callable[[], int], connections: Connections) -> None:
+        self.path = path
+        self.now_ms = now_ms
+        self.connections = connections
         self._app = app
-        self._path = path
-        self._now_ms = now_ms
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "POST":
@@ -72,19 +74,19 @@ class GrabLane:
         if refused is not None:
             await self._send(refused, send)
             return
-        scheme, _, token = authorization.partition(b" ")
-        request = GrabRequest(
-            campaign_id,
-            token.strip() if scheme.lower() == b"bearer" else None,
-            idempotency_key,
-            language,
-        )
-        await self._send(await self._path.answer(request), send)
+        request = GrabRequest(campaign_id, bearer_token(authorization), idempotency_key, language)
+        await self._send(await self.path.answer(request), send)
 
     async def _send(self, answer: Answer, send: Send) -> None:
-        headers = [*answer.headers, (b"x-server-time-ms", b"%d" % self._now_ms())]
+        headers = [*answer.headers, (b"x-server-time-ms", b"%d" % self.now_ms())]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
+
+
+def bearer_token(authorization: bytes) -> bytes | None:
+    """The token of an `Authorization` header; None if it is none, or of another scheme."""
+    scheme, _, token = authorization.partition(b" ")
+    return token.strip() if scheme.lower() == b"bearer" else None
 
 
 async def refusal_of_body(receive: Receive, length: bytes | None, content_type: bytes, language: str) -> Answer | None:
@@ -130,4 +132,4 @@ async def _too_large(receive: Receive, language: str) -> Answer:
 
 def _closing(answer: Answer) -> Answer:
     """The same answer, after which the connection ends: the rest of the body is not waited for."""
-    return Answer(answer.status, (*answer.headers, (b"connection", b"close")), answer.body)
+    return Answer(answer.status, (*answer.headers, (b"connection", b"close")), answer.body, ends=True)

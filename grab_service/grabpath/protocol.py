@@ -1,0 +1,218 @@
+"""How is a grab answered below ASGI, and how long may a connection keep a worker waiting?
+
+A subclass of uvicorn's protocol. A plain grab (`POST …/claims`, HTTP/1.1, no body, nothing else under way on the connection) is
+answered right where its headers were parsed, in one write. Everything else takes the ordinary way, through the same `GrabPath`;
+a test sends both ways the same requests and compares the bytes.
+
+uvicorn itself waits for ever for the end of the headers, and takes any number of them: here both have bounds, as have idle
+connections, readers who do not read, and the number of connections.
+"""
+
+from typing import Any, Final
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from grab_service.grabpath.answers import Answer, of_problem
+from grab_service.grabpath.lane import AFTER, BEFORE, GrabLane, bearer_token
+from grab_service.grabpath.path import GrabRequest
+from grab_service.vocabulary.problems import choose_language
+
+HEAD_MAX_BYTES: Final = 32 * 1024
+HEADERS_MAX: Final = 100
+HEAD_TIMEOUT_S: Final = 10.0
+WRITE_TIMEOUT_S: Final = 30.0
+
+_BEFORE: Final = BEFORE.encode()
+_AFTER: Final = AFTER.encode()
+_NOT_PLAIN: Final = frozenset({b"transfer-encoding", b"expect", b"upgrade"})
+
+
+class _NobodyWaits:
+    """Stands where the ordinary way has an event that its task waits for."""
+
+    def set(self) -> None:
+        """Nobody waits."""
+
+
+_NOBODY_WAITS: Final = _NobodyWaits()
+
+
+class FastCycle:
+    """A grab under way on the fast lane; uvicorn's protocol sees in it the request that the connection is busy with."""
+
+    __slots__ = ("_protocol", "body", "disconnected", "keep_alive", "message_event", "more_body", "response_complete")
+
+    def __init__(self, protocol: "GrabProtocol", *, keep_alive: bool) -> None:
+        self._protocol = protocol
+        self.keep_alive = keep_alive
+        self.disconnected = False
+        self.response_complete = False
+        self.more_body = True
+        self.body = bytearray()
+        self.message_event = _NOBODY_WAITS
+
+    def tell(self, answer: Answer) -> None:
+        """The answer is there; whoever asked may have gone."""
+        self.response_complete = True
+        if not self.disconnected:
+            self._protocol.write_answer(answer, keep_alive=self.keep_alive)
+
+
+class GrabProtocol(HttpToolsProtocol):
+    """One connection of the grab lane, which must be the application that uvicorn was given."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        assert isinstance(self.app, GrabLane), "the grab protocol serves the grab lane, with nothing in between"
+        self.lane: GrabLane = self.app
+        self._silent_since_s: float | None = None
+        self._unread_since_s: float | None = None
+        self._in_head = False
+        self._head_bytes = 0
+
+    # What the transport calls
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._silent_since_s = self.loop.time()
+        if not self.lane.connections.add(self):
+            self.refuse("overloaded")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lane.connections.discard(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_MAX_BYTES:
+                self.refuse("headers-too-large")
+                return
+        super().data_received(data)
+
+    # What the parser calls
+
+    def on_message_begin(self) -> None:
+        # What the ordinary way needs is made when it is known that it is needed.
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+        self._in_head, self._head_bytes = True, 0
+        self._silent_since_s = self.loop.time()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._silent_since_s = None
+        if self.transport.is_closing():
+            return
+        if len(self.headers) > HEADERS_MAX:
+            self.refuse("headers-too-large")
+            return
+        if self._is_plain_grab() and self._begin_grab():
+            return
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers.extend(headers)
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if self.cycle is not None:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self.cycle is not None:
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        self._silent_since_s = self.loop.time()
+        super().on_response_complete()
+
+    # The grab
+
+    def _is_answering(self) -> bool:
+        cycle: Any = self.cycle  # None before the first request
+        return cycle is not None and not cycle.response_complete
+
+    def _is_plain_grab(self) -> bool:
+        return (
+            not self._is_answering()
+            and self.url.startswith(_BEFORE)
+            and self.url.endswith(_AFTER)
+            and self.parser.get_method() == b"POST"
+            and self.parser.get_http_version() == "1.1"
+            and not self.flow.write_paused
+        )
+
+    def _begin_grab(self) -> bool:
+        """Answer the grab, or see to it that it will be; False if it is not that plain after all."""
+        authorization = idempotency_key = b""
+        accept_language = None
+        for name, value in self.headers:
+            if name == b"authorization":
+                authorization = value
+            elif name == b"idempotency-key":
+                idempotency_key = value
+            elif name == b"accept-language":
+                accept_language = value
+            elif name in _NOT_PLAIN or (name == b"content-length" and value != b"0"):
+                return False
+        campaign_id = self.url[len(_BEFORE) : -len(_AFTER)]
+        if not campaign_id or b"/" in campaign_id or b"%" in campaign_id or not campaign_id.isascii():
+            return False
+        request = GrabRequest(
+            campaign_id.decode(), bearer_token(authorization), idempotency_key, choose_language(accept_language)
+        )
+        cycle = FastCycle(self, keep_alive=self.parser.should_keep_alive())
+        self.cycle = cycle  # type: ignore[assignment]  # it has all that the protocol asks of one
+        answer = self.lane.path.begin(request, cycle.tell)
+        if answer is not None:
+            cycle.tell(answer)
+        return True
+
+    def write_answer(self, answer: Answer, *, keep_alive: bool) -> None:
+        """Send a whole answer in one write, byte for byte what the ordinary way would send."""
+        if self.transport.is_closing():
+            return
+        defaults = [b"%b: %b\r\n" % header for header in self.server_state.default_headers]
+        ends = b"" if keep_alive or answer.ends else b"connection: close\r\n"
+        time_line = b"x-server-time-ms: %d\r\n" % self.lane.now_ms()
+        self.transport.write(
+            b"".join((STATUS_LINE[answer.status], *defaults, answer.head, time_line, ends, b"\r\n", answer.body))
+        )
+        if not keep_alive or answer.ends:
+            self.server_state.total_requests += 1
+            self.transport.close()
+        elif self.pipeline:
+            self.on_response_complete()
+        else:
+            self.server_state.total_requests += 1
+            self._silent_since_s = self.loop.time()
+
+    # What keeps a worker waiting
+
+    def refuse(self, name: str) -> None:
+        """Say what is wrong with what came, if nothing else is being answered, and end the connection."""
+        if self._is_answering():
+            self.transport.close()
+        else:
+            self.write_answer(of_problem(name, "zh"), keep_alive=False)
+
+    def look_at_the_clock(self, now_s: float) -> None:
+        """End the connection if the other side has been silent, or has not read, for too long."""
+        if self.transport.get_write_buffer_size() == 0:
+            self._unread_since_s = None
+        elif self._unread_since_s is None:
+            self._unread_since_s = now_s
+        elif now_s - self._unread_since_s > WRITE_TIMEOUT_S:
+            self.transport.abort()
+            return
+        if self._silent_since_s is None:
+            return
+        silent_s = now_s - self._silent_since_s
+        if self._in_head and silent_s > HEAD_TIMEOUT_S:
+            self.refuse("request-timeout")
+        elif not self._in_head and silent_s > self.timeout_keep_alive:
+            self.transport.close()

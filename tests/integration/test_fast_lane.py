@@ -1,0 +1,283 @@
+"""The fast lane and the ordinary way give the same bytes, over real sockets; and no connection keeps a worker waiting."""
+
+import asyncio
+import re
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+import uvicorn
+from prometheus_client import REGISTRY
+from redis.asyncio import Redis
+
+from grab_service.api.process import Worker
+from grab_service.cell.scripts import ScriptSources
+from grab_service.cell.store import Cell
+from grab_service.grabpath import protocol
+from grab_service.grabpath.lane import GrabLane
+from grab_service.grabpath.protocol import GrabProtocol
+from grab_service.vocabulary.campaigns import BenefitKind, Release
+from tests.integration.workers import Crowd, grab_worker, nothing_else
+from tests.lua.cells import Member, Published, arm, enrol, now_ms, publish
+
+DISPLAY = '{"title": "中秋", "benefit": {"kind": "generated_code", "name": "月饼", "valid_days": 30}}'
+RUSH = Published(display=DISPLAY, benefit_kind=BenefitKind.GENERATED_CODE, stock=50)
+
+
+@pytest.fixture(autouse=True)
+def _own_metrics() -> None:
+    for collector in list(REGISTRY._collector_to_names):
+        if any(name.startswith("grab_") for name in REGISTRY._collector_to_names[collector]):
+            REGISTRY.unregister(collector)
+
+
+@pytest.fixture
+async def cell(cell_name: str, redis_client: Redis) -> Cell:
+    sources = ScriptSources.read()
+    await arm(redis_client, cell_name, sources)
+    cell = Cell(redis_client, cell_name, sources)
+    await enrol(cell, [f"m-{number}" for number in range(60)])
+    return cell
+
+
+@pytest.fixture
+async def worker(valkey_url: str, cell: Cell) -> AsyncIterator[Worker]:
+    async with grab_worker(valkey_url, cell.name, connections_max=40) as worker:
+        yield worker
+
+
+@asynccontextmanager
+async def serving(worker: Worker) -> AsyncIterator[int]:
+    """A real uvicorn with the grab protocol in this process; its port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    lane = GrabLane(nothing_else, worker.path, worker.view.now_ms, worker.connections)
+    config = uvicorn.Config(
+        lane, http=GrabProtocol, lifespan="off", proxy_headers=False, server_header=False, access_log=False, log_config=None
+    )
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started:
+        await asyncio.sleep(0.01)
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        await task
+        listener.close()
+
+
+class Wire:
+    """One connection that says exactly what it is told to."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    async def ask(self, request: bytes) -> bytes:
+        self.writer.write(request)
+        return await self.answer()
+
+    async def answer(self) -> bytes:
+        async with asyncio.timeout(5):
+            head = await self.reader.readuntil(b"\r\n\r\n")
+            found = re.search(rb"content-length: (\d+)", head)
+            assert found, head
+            return head + await self.reader.readexactly(int(found[1]))
+
+    async def is_closed(self, timeout_s: float = 5) -> bool:
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self.reader.read(1) == b""
+        except TimeoutError:
+            return False
+        except ConnectionError:
+            return True
+
+
+@asynccontextmanager
+async def wire(port: int) -> AsyncIterator[Wire]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield Wire(reader, writer)
+    finally:
+        writer.close()
+
+
+def request(campaign_id: str, *headers: str, method: str = "POST") -> bytes:
+    lines = [f"{method} /v1/campaigns/{campaign_id}/claims HTTP/1.1", "Host: grab", *headers]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+def comparable(answer: bytes) -> bytes:
+    """Without what time alone changes."""
+    for moving in (rb"date: [^\r]*", rb"x-server-time-ms: \d+", rb'"opens_in_ms":\d+', rb"retry-after: \d+"):
+        answer = re.sub(moving, b"~", answer)
+    return re.sub(rb"content-length: \d+", b"~", answer) if b"opens_in_ms" in answer else answer
+
+
+async def test_both_ways_give_the_same_bytes(worker: Worker, cell: Cell) -> None:
+    now = now_ms()
+    await enrol(cell, {"m-blocked": Member(blocked_until_ms=now + 60_000), "m-left": Member(status="left")}, version=2)
+    campaigns = {
+        "c": RUSH,
+        "later": replace(RUSH, releases=(Release(now + 60_000, 5),)),
+        "gone": replace(RUSH, stock=1),
+        "halted": RUSH,
+        "over": RUSH,
+        "many": replace(RUSH, limit_per_member=2),
+    }
+    for name, campaign in campaigns.items():
+        await publish(cell, replace(campaign, campaign_id=name))
+    await cell.set_state("halted", "pause")
+    await cell.set_state("over", "close")
+    async with Crowd(worker) as crowd, serving(worker) as port, wire(port) as connection:
+        mine = {name: f"Authorization: Bearer {crowd.pass_of(name)}" for name in ("m-1", "m-2", "m-blocked", "m-left", "m-x")}
+        expired = f"Authorization: Bearer {crowd.pass_of('m-1', ttl_s=-5)}"
+        assert (await connection.ask(request("c", mine["m-1"]))).startswith(b"HTTP/1.1 201")
+        assert (await connection.ask(request("gone", mine["m-1"]))).startswith(b"HTTP/1.1 201")
+        assert (await connection.ask(request("many", mine["m-1"], "Idempotency-Key: a"))).startswith(b"HTTP/1.1 201")
+        requests = [
+            ("c", [mine["m-1"]], 200),
+            ("c", [mine["m-1"], "Accept-Language: en", "Content-Length: 0"], 200),
+            ("later", [mine["m-1"]], 409),
+            ("gone", [mine["m-2"]], 409),
+            ("gone", [mine["m-2"], "Accept-Language: en-GB,en;q=0.9"], 409),
+            ("gone", [mine["m-1"]], 200),
+            ("halted", [mine["m-1"]], 409),
+            ("over", [mine["m-1"]], 410),
+            ("many", [mine["m-1"]], 400),
+            ("many", [mine["m-1"], "Idempotency-Key: a"], 200),
+            ("c", [mine["m-blocked"]], 403),
+            ("c", [mine["m-left"]], 403),
+            ("c", [mine["m-x"]], 403),
+            ("c", [], 401),
+            ("c", ["Authorization: Basic abc"], 401),
+            ("c", ["authorization: bearer nonsense"], 401),
+            ("c", [expired], 401),
+            ("unknown", [mine["m-1"]], 404),
+            ("UPPER", [mine["m-1"]], 404),
+            ("c", [mine["m-1"], "Idempotency-Key: a b"], 400),
+            ("c", [mine["m-1"], "Connection: close"], 200),
+        ]
+        for campaign_id, headers, status in requests:
+            async with wire(port) as one, wire(port) as other:
+                fast = await one.ask(request(campaign_id, *headers))
+                # An upgrade nobody supports is one of the things that send a grab the ordinary way.
+                ordinary = await other.ask(request(campaign_id, *headers, "X-Way: ordinary", "Expect: nothing"))
+            assert fast.startswith(b"HTTP/1.1 %d" % status), (campaign_id, headers, fast)
+            assert comparable(fast) == comparable(ordinary), (campaign_id, headers)
+
+
+async def test_the_ordinary_way_is_taken_when_it_should_be(worker: Worker, cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison above compares two ways: counting shows that there are two."""
+    taken = []
+    begin = GrabProtocol._begin_grab
+    monkeypatch.setattr(GrabProtocol, "_begin_grab", lambda self: taken.append(begin(self)) or taken[-1])
+    await publish(cell, RUSH)
+    async with Crowd(worker) as crowd, serving(worker) as port, wire(port) as connection:
+        mine = f"Authorization: Bearer {crowd.pass_of('m-1')}"
+        await connection.ask(request("c", mine))
+        await connection.ask(request("c", mine, "Expect: nothing"))
+        await connection.ask(request("c", mine, "Content-Type: application/json", "Content-Length: 2") + b"{}")
+        assert taken == [True, False, False]
+
+
+async def test_pipelined_requests_are_answered_in_their_order(worker: Worker, cell: Cell) -> None:
+    await publish(cell, RUSH)
+    async with Crowd(worker) as crowd, serving(worker) as port, wire(port) as connection:
+        batch = b"".join(request("c", f"Authorization: Bearer {crowd.pass_of(f'm-{number}')}") for number in range(20))
+        connection.writer.write(batch + request("c", method="GET") + request("c"))
+        for number in range(20):
+            answer = await connection.answer()
+            assert answer.startswith(b"HTTP/1.1 201"), answer
+            assert f'"member_id":"m-{number}"'.encode() in answer
+        async with asyncio.timeout(5):
+            assert (await connection.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 404")
+            assert await connection.reader.readuntil(b"0\r\n\r\n")
+        assert (await connection.answer()).startswith(b"HTTP/1.1 401")
+
+
+async def test_a_request_in_pieces_is_a_request(worker: Worker, cell: Cell) -> None:
+    await publish(cell, RUSH)
+    async with Crowd(worker) as crowd, serving(worker) as port, wire(port) as connection:
+        for piece in request("c", f"Authorization: Bearer {crowd.pass_of('m-1')}"):
+            connection.writer.write(bytes([piece]))
+            await asyncio.sleep(0)
+        assert (await connection.answer()).startswith(b"HTTP/1.1 201")
+
+
+async def test_a_caller_who_hangs_up_harms_nobody_and_finds_the_claim(worker: Worker, cell: Cell) -> None:
+    await publish(cell, RUSH)
+    async with Crowd(worker) as crowd, serving(worker) as port:
+        mine = f"Authorization: Bearer {crowd.pass_of('m-1')}"
+        for _ in range(5):
+            async with wire(port) as connection:
+                connection.writer.write(request("c", mine))
+        async with wire(port) as connection:
+            answer = await connection.ask(request("c", mine))
+        assert answer.startswith((b"HTTP/1.1 200", b"HTTP/1.1 201"))
+
+
+async def test_headers_without_end_or_number_are_refused(worker: Worker) -> None:
+    async with serving(worker) as port:
+        async with wire(port) as connection:
+            connection.writer.write(b"POST /v1/campaigns/c/claims HTTP/1.1\r\n")
+            with pytest.raises(ConnectionError):  # noqa: PT012  # which write meets the end is up to the kernel
+                for _ in range(200):
+                    connection.writer.write(b"X-A: " + b"a" * 1000 + b"\r\n")
+                    await connection.writer.drain()
+                    await asyncio.sleep(0.001)
+                raise ConnectionError if await connection.is_closed() else AssertionError
+        async with wire(port) as connection:
+            answer = await connection.ask(request("c", *(f"X-{number}: 1" for number in range(150))))
+            assert answer.startswith(b"HTTP/1.1 431")
+            assert await connection.is_closed()
+
+
+async def test_who_is_silent_in_the_middle_of_the_headers_is_cut_off(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_S", 0.5)
+    async with serving(worker) as port, wire(port) as slow, wire(port) as idle:
+        slow.writer.write(b"POST /v1/campaigns/c/claims HTTP/1.1\r\nHost:")
+        answer = await slow.answer()
+        assert answer.startswith(b"HTTP/1.1 408")
+        assert await slow.is_closed()
+        # One that has sent nothing yet may wait for the opening.
+        assert not await idle.is_closed(timeout_s=0.1)
+        assert (await idle.ask(request("c"))).startswith(b"HTTP/1.1 401")
+
+
+async def test_more_connections_than_allowed_are_turned_away_and_the_others_served(worker: Worker) -> None:
+    async with serving(worker) as port:
+        connections = [await asyncio.open_connection("127.0.0.1", port) for _ in range(45)]
+        await asyncio.sleep(0.1)
+        turned_away = 0
+        for reader, _ in connections:
+            if reader._buffer:
+                turned_away += 1
+                assert bytes(reader._buffer).startswith(b"HTTP/1.1 503")
+        assert turned_away == 5
+        reader, writer = connections[0]
+        assert (await Wire(reader, writer).ask(request("c"))).startswith(b"HTTP/1.1 401")
+        for _, writer in connections:
+            writer.close()
+        await asyncio.sleep(0.1)
+        assert len(worker.connections) == 0
+
+
+async def test_a_graceful_shutdown_answers_what_is_under_way(worker: Worker, cell: Cell, redis_client: Redis) -> None:
+    await publish(cell, RUSH)
+    async with Crowd(worker) as crowd:
+        tokens = [crowd.pass_of(f"m-{number}") for number in range(30)]
+        async with serving(worker) as port:
+            opened = [await asyncio.open_connection("127.0.0.1", port) for _ in tokens]
+            # Redis holds its answers back while the server is told to end.
+            await redis_client.execute_command("CLIENT", "PAUSE", "300", "ALL")
+            for (_, writer), token in zip(opened, tokens, strict=True):
+                writer.write(request("c", f"Authorization: Bearer {token}"))
+            await asyncio.sleep(0.1)
+        for reader, writer in opened:
+            answer = await Wire(reader, writer).answer()
+            assert answer.startswith(b"HTTP/1.1 201"), answer
+            assert b"connection: close" in answer
+            writer.close()
