@@ -180,7 +180,7 @@ async def running_service(redis_url: str, database_url: str, cell_name: str, **s
         _forget_metrics()
         worker = Worker.build(given)
         await stack.enter_async_context(worker.running())
-        lane = GrabLane(build_app(worker), worker.path, worker.view.now_ms)
+        lane = GrabLane(build_app(worker), worker.path, worker.view.now_ms, worker.connections)
         transport = httpx.ASGITransport(lane, raise_app_exceptions=False)
         http = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://grab"))
         yield Service(worker, http, redis, drain)
