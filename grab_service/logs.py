@@ -9,8 +9,8 @@ import sys
 import structlog
 
 
-def configure_logs() -> None:
-    """Set up structlog for this process; to standard error."""
+def configure_logs(level: int = logging.INFO) -> None:
+    """Set up structlog for this process; to standard error, from this level up."""
     renderer: structlog.typing.Processor
     renderer = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
     structlog.configure(
@@ -21,7 +21,7 @@ def configure_logs() -> None:
             structlog.processors.format_exc_info,
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )

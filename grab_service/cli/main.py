@@ -1,48 +1,52 @@
 """What can be done from the command line? `grab --help`; one module a family of commands."""
 
 import sys
+from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
 from grab_service import __version__
-from grab_service.cli import passes, running
-from grab_service.cli.errors import show_error
-from grab_service.demo.rush import DemoError
-from grab_service.servers.errors import ServerError
+from grab_service.cli import campaigns, passes, people, running, upkeep
+from grab_service.cli.errors import explain, show
+from grab_service.cli.help import OPS, examples, new_app
 
-app = typer.Typer(
+app = new_app(
     name="grab",
-    help="A flash-sale engine for coupons and benefits.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    help="A flash-sale engine for coupons and benefits: never one unit too many, never one too few.",
+    epilog=examples("grab demo --once", "grab run", "grab campaign create --help", "grab doctor"),
 )
 running.add_to(app)
-app.add_typer(passes.app, name="passes")
+app.add_typer(campaigns.app, name="campaign", rich_help_panel=OPS)
+app.add_typer(people.members, name="members", rich_help_panel=OPS)
+app.add_typer(people.orgs, name="orgs", rich_help_panel=OPS)
+app.add_typer(passes.app, name="passes", rich_help_panel=OPS)
+upkeep.add_to(app)
 
 
-@app.callback(invoke_without_command=True)
-def _version(
-    ctx: typer.Context,
-    version: bool = typer.Option(False, "--version", help="Show the version and exit."),
-) -> None:
-    if version:
+def _show_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(__version__)
         raise typer.Exit
-    if ctx.invoked_subcommand is None:
-        typer.echo(ctx.get_help())
+
+
+@app.callback()
+def _all_commands(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:
     """Run a command; an expected failure is a sentence on standard error and a non-zero exit status."""
     try:
-        app()
-    except (ServerError, DemoError, ValidationError) as error:
-        show_error(error)
-        sys.exit(1)
-    except TimeoutError as error:
-        show_error(error)
+        app(prog_name="grab")
+    except Exception as error:
+        trouble = explain(error)
+        if trouble is None:
+            raise
+        show(trouble)
         sys.exit(1)
 
 

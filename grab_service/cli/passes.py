@@ -1,61 +1,102 @@
 """Which commands make passes? For load tests, and for ops at the server's own terminal."""
 
+import csv
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated, Final, TextIO
 
 import typer
 
-from grab_service.cli.running import needing
-from grab_service.settings import Settings
-from grab_service.vocabulary.identifiers import is_member_id
-from grab_service.vocabulary.passes import PassKeys, Role, mint, mint_ops
+from grab_service.cli.errors import CommandError
+from grab_service.cli.files import STANDARD, CsvFile, name_of, written
+from grab_service.cli.help import examples, new_app
+from grab_service.cli.settings_in_force import pass_keys, settings_in_force
+from grab_service.cli.terminal import say
+from grab_service.vocabulary.identifiers import is_actor, is_member_id
+from grab_service.vocabulary.passes import Role, mint, mint_ops
 
-app = typer.Typer(help="Make passes and ops tokens. Needs GRAB_SECRETS.", no_args_is_help=True)
+TTL_MAX_S: Final = 366 * 24 * 3600
+
+Ttl = Annotated[int | None, typer.Option("--ttl-s", metavar="SECONDS", min=1, max=TTL_MAX_S, show_default=False)]
+
+app = new_app(help="Make passes of members and tokens of ops. Signs with the first key of GRAB_SECRETS.")
 
 
-@app.command("mint")
+@app.command(
+    "mint",
+    epilog=examples(
+        "grab passes mint members.csv --out passes.tsv",
+        "echo m-000001 | grab passes mint -",
+    ),
+)
 def mint_passes(
-    members: Path = typer.Argument(help="CSV with a column member_id, or - for one id a line on standard input."),
-    out: Path = typer.Option(Path("-"), help="Where to write member_id TAB pass; - is standard output."),
-    ttl_s: int = typer.Option(0, help="Seconds until they expire; default GRAB_PASS_TTL_S."),
+    members: CsvFile,
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", help="Where to write `member_id TAB pass`; - is standard output.")
+    ] = STANDARD,
+    ttl_s: Ttl = None,
 ) -> None:
-    """Mint a pass for each member, in bulk."""
-    settings = needing(Settings(), "secrets")
-    keys = keys_of(settings)
+    """Mint a pass for each member of a CSV file with a column member_id.
+
+    On standard input, each line is a member's id. Passes expire after --ttl-s seconds, by default GRAB_PASS_TTL_S.
+    """
+    settings = settings_in_force("secrets")
+    keys = pass_keys(settings)
     expires_at_s = int(time.time()) + (ttl_s or settings.pass_ttl_s)
-    lines = sys.stdin if str(members) == "-" else members.open(encoding="utf-8-sig", newline="")
-    with lines:
-        header = [] if lines is sys.stdin else next(lines, "").strip().split(",")
-        if lines is not sys.stdin and "member_id" not in header:
-            raise typer.BadParameter(f"{members} has no column member_id; its header is {','.join(header)}")
-        column = header.index("member_id") if header else 0
-        target = sys.stdout if str(out) == "-" else out.open("w", encoding="ascii")
-        made = 0
-        for number, line in enumerate(lines, start=2 if header else 1):
-            member_id = line.rstrip("\r\n").split(",")[column] if header else line.strip()
-            if not is_member_id(member_id):
-                raise typer.BadParameter(f"line {number}: {member_id[:80]!r} is not a member_id")
+    made = 0
+    with written(out, private=True) as target:
+        for member_id in _member_ids(members):
             target.write(f"{member_id}\t{mint(keys, member_id, expires_at_s)}\n")
             made += 1
-        if target is not sys.stdout:
-            target.close()
-    typer.echo(f"{made:,} passes", err=True)
+    say(f"{made:,} passes")
 
 
-@app.command("ops")
+@app.command("ops", epilog=examples("grab passes ops alice --role admin", "grab passes ops console@example.com --ttl-s 3600"))
 def mint_ops_token(
-    actor: str = typer.Argument(help="Who it is, as the log of what was done will name them."),
-    role: Role = typer.Option(Role.OPERATOR, help="What they may do."),
-    ttl_s: int = typer.Option(0, help="Seconds until it expires; default GRAB_OPS_TOKEN_TTL_S."),
+    actor: Annotated[str, typer.Argument(metavar="NAME", help="Who it is, as the log of what was done will name them.")],
+    role: Annotated[Role, typer.Option(help="What they may do.")] = Role.OPERATOR,
+    ttl_s: Ttl = None,
 ) -> None:
-    """Mint a token for the ops calls."""
-    settings = needing(Settings(), "secrets")
-    typer.echo(mint_ops(keys_of(settings), actor, role, int(time.time()) + (ttl_s or settings.ops_token_ttl_s)))
+    """Mint a token for the ops calls of the service: `Authorization: Bearer <token>`.
+
+    It expires after --ttl-s seconds, by default GRAB_OPS_TOKEN_TTL_S.
+    """
+    if not is_actor(actor):
+        raise CommandError(f"{actor[:80]!r} cannot name somebody of ops.", "Use 1 to 64 of A-Z a-z 0-9 _ : @ . + -")
+    settings = settings_in_force("secrets")
+    keys = pass_keys(settings)
+    typer.echo(mint_ops(keys, actor, role, int(time.time()) + (ttl_s or settings.ops_token_ttl_s)))
 
 
-def keys_of(settings: Settings) -> PassKeys:
-    """The keys that the settings name."""
-    return PassKeys.build(
-        settings.cell, [(kid, secret.get_secret_value().encode()) for kid, secret in settings.secrets.items()]
-    )
+def _member_ids(path: Path) -> Iterator[str]:
+    if path == STANDARD:
+        yield from _checked(path, enumerate((line.strip() for line in sys.stdin), start=1))
+        return
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        yield from _checked(path, _column(path, stream))
+
+
+def _column(path: Path, stream: TextIO) -> Iterator[tuple[int, str]]:
+    rows = csv.reader(stream)
+    try:
+        header = [name.strip().lower() for name in next(rows, [])]
+        if "member_id" not in header:
+            raise CommandError(f"{path} has no column member_id; its header is {','.join(header)[:200] or 'empty'}.")
+        place = header.index("member_id")
+        for row in rows:
+            if row:
+                yield rows.line_num, row[place].strip() if len(row) > place else ""
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise CommandError(f"{path}, line {rows.line_num + 1}, cannot be read: {error}.", "It must be CSV in UTF-8.") from error
+
+
+def _checked(path: Path, numbered: Iterator[tuple[int, str]]) -> Iterator[str]:
+    for line, member_id in numbered:
+        if not is_member_id(member_id):
+            raise CommandError(
+                f"{name_of(path)}, line {line}: {member_id[:80]!r} is not a member_id.",
+                "Use 1 to 64 of A-Z a-z 0-9 _ : -",
+            )
+        yield member_id

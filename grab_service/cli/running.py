@@ -1,91 +1,145 @@
 """Which commands start something that runs? serve, reconcile, demo, run."""
 
 import asyncio
+import logging
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
-from rich.console import Console
 
-from grab_service.demo.command import Demonstration
-from grab_service.demo.rush import RushPlan
-from grab_service.logs import configure_logs
-from grab_service.settings import Settings
-from reconcile.__main__ import run as run_ledger
+from grab_service.cli.help import RUN, examples
+from grab_service.cli.settings_in_force import pass_keys, settings_of_environment
+from grab_service.cli.terminal import output
+from grab_service.people.synthetic import MEMBERS, MEMBERS_MAX, ORGS, ORGS_MAX
 
-PLAN = RushPlan()
+if TYPE_CHECKING:
+    from grab_service.demo.command import Demonstration
+    from grab_service.demo.rush import RushPlan
+    from grab_service.settings import Settings
+
+STOCK: Final = 3_000
+STOCK_MAX: Final = 1_000_000
+CONNECTIONS: Final = 2_000
+SPREAD_S: Final = 4.0
+WORKERS_MAX: Final = 64
+
+Members = Annotated[int, typer.Option(metavar="N", min=1, max=MEMBERS_MAX, help="How many members there are.")]
+Orgs = Annotated[int, typer.Option(metavar="N", min=1, max=ORGS_MAX, help="In how many unions.")]
+Stock = Annotated[int, typer.Option(metavar="N", min=1, max=STOCK_MAX, help="How many units there are.")]
+Workers = Annotated[int, typer.Option(metavar="N", min=1, max=WORKERS_MAX, help="API worker processes.")]
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    app.command()(serve)
-    app.command()(reconcile)
-    app.command()(demo)
-    app.command()(run)
+    add = app.command
+    add(rich_help_panel=RUN, epilog=examples("grab serve --workers 4", "grab serve --host 0.0.0.0 --port 8080"))(serve)
+    add(rich_help_panel=RUN, epilog=examples("grab reconcile"))(reconcile)
+    add(rich_help_panel=RUN, epilog=examples("grab run", "grab run --members 1000 --orgs 20 --stock 50"))(run)
+    add(
+        rich_help_panel=RUN,
+        epilog=examples("grab demo --once", "grab demo --members 20000 --stock 500", "grab demo --workers 4 --spread-s 0"),
+    )(demo)
 
 
 def serve(
-    workers: int = typer.Option(0, help="Worker processes; default GRAB_WORKERS."),
-    host: str = typer.Option("", help="Address to listen on; default GRAB_HOST."),
-    port: int = typer.Option(0, help="Port to listen on; default GRAB_PORT."),
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, max=WORKERS_MAX, show_default=False, help="Worker processes; default GRAB_WORKERS, or 1."
+        ),
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option(show_default=False, help="Address to listen on; default GRAB_HOST, or 127.0.0.1.")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, max=65535, show_default=False, help="Port to listen on; default GRAB_PORT, or 8000."),
+    ] = None,
 ) -> None:
-    """Serve the HTTP calls. Needs REDIS_URL, DATABASE_URL and GRAB_SECRETS."""
+    """Serve the HTTP calls.
+
+    Needs REDIS_URL, DATABASE_URL and GRAB_SECRETS; `grab reconcile` has to run beside it, for it opens the cell.
+    """
     import os
 
     from grab_service.api.serve import serve as serve_forever
 
     for name, value in (("GRAB_WORKERS", workers), ("GRAB_HOST", host), ("GRAB_PORT", port)):
-        if value:  # every worker process reads its settings from the environment
+        if value is not None:  # every worker process reads its settings from the environment
             os.environ[name] = str(value)
-    serve_forever(needing(Settings(), "redis_url", "database_url", "secrets"))
+    settings = settings_of_environment("redis_url", "database_url", "secrets")
+    pass_keys(settings)
+    _see_that_the_port_is_free(settings)
+    serve_forever(settings)
 
 
 def reconcile() -> None:
-    """Run the ledger: drain, guard, sweep. Needs REDIS_URL and DATABASE_URL."""
+    """Run the ledger: record, guard, audit.
+
+    It drains the log of the cell into Postgres, opens the cell when both agree, and closes it on doubt. Needs REDIS_URL and
+    DATABASE_URL. The same as `python -m reconcile run`. Several may run: one leads, the others stand by.
+    """
+    from reconcile.__main__ import run as run_ledger
+
+    settings_of_environment("redis_url", "database_url")
     run_ledger()
 
 
 def demo(
-    once: bool = typer.Option(False, help="Stop when the report is made; the default without a terminal."),
-    members: int = typer.Option(PLAN.members, min=1, max=1_000_000, help="How many members rush in."),
-    orgs: int = typer.Option(PLAN.orgs, min=1, max=9_999, help="In how many unions."),
-    stock: int = typer.Option(PLAN.stock, min=1, max=1_000_000, help="How many units there are."),
-    workers: int = typer.Option(1, min=1, max=64, help="API worker processes."),
-    connections: int = typer.Option(PLAN.connections, min=1, max=20_000, help="Connections the crowd shares."),
-    spread_s: float = typer.Option(PLAN.spread_s, min=0, max=60, help="Over how long after opening they tap; 0: all at once."),
+    once: Annotated[bool, typer.Option("--once", help="Stop when the report is made; the default without a terminal.")] = False,
+    members: Members = MEMBERS,
+    orgs: Orgs = ORGS,
+    stock: Stock = STOCK,
+    workers: Workers = 1,
+    connections: Annotated[
+        int, typer.Option(metavar="N", min=1, max=20_000, help="Connections that the crowd shares.")
+    ] = CONNECTIONS,
+    spread_s: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", min=0, max=60, help="Over how many seconds after opening they tap; 0: all at once."),
+    ] = SPREAD_S,
 ) -> None:
-    """Show the main job whole: servers, service, ledger, a campaign, a crowd, an audit, a report."""
+    """Show the main job whole, from servers to report.
+
+    Servers, service, ledger, a campaign, a crowd that rushes in at its opening, an audit, a table and a picture. Brings
+    servers of its own, with their data in var/, unless REDIS_URL and DATABASE_URL name some. The exit status is 1 if
+    anything that was checked does not hold.
+    """
+    from grab_service.demo.rush import RushPlan
+
     plan = RushPlan(members=members, orgs=orgs, stock=stock, connections=connections, spread_s=spread_s)
-    demonstration = demonstration_of(plan, workers)
+    demonstration = _demonstration_of(plan, workers)
     raise typer.Exit(asyncio.run(demonstration.demo(once=once or not sys.stdout.isatty())))
 
 
-def run(
-    members: int = typer.Option(PLAN.members, min=1, max=1_000_000, help="How many members there are."),
-    orgs: int = typer.Option(PLAN.orgs, min=1, max=9_999, help="In how many unions."),
-    stock: int = typer.Option(PLAN.stock, min=1, max=1_000_000, help="How many units there are."),
-    workers: int = typer.Option(1, min=1, max=64, help="API worker processes."),
-) -> None:
-    """Serve with the demo's members and a campaign that opens in a minute, until Ctrl-C."""
-    demonstration = demonstration_of(RushPlan(members=members, orgs=orgs, stock=stock), workers)
+def run(members: Members = MEMBERS, orgs: Orgs = ORGS, stock: Stock = STOCK, workers: Workers = 1) -> None:
+    """Serve with made-up members until Ctrl-C.
+
+    A campaign opens after a minute. Brings servers of its own, with their data in var/, unless REDIS_URL and DATABASE_URL
+    name some. The other commands of `grab` find them from another terminal in this directory.
+    """
+    from grab_service.demo.rush import RushPlan
+
+    demonstration = _demonstration_of(RushPlan(members=members, orgs=orgs, stock=stock), workers)
     raise typer.Exit(asyncio.run(demonstration.run()))
 
 
-def demonstration_of(plan: RushPlan, workers: int) -> Demonstration:
-    """A demonstration that logs to a file, so that the terminal shows the steps."""
-    configure_logs()
-    settings = Settings().model_copy(update={"workers": workers, "var_dir": Path(Settings().var_dir).absolute()})
-    return Demonstration(settings, plan, Console())
+def _demonstration_of(plan: "RushPlan", workers: int) -> "Demonstration":
+    from grab_service.demo.command import Demonstration
+    from grab_service.logs import configure_logs
+
+    configure_logs(logging.WARNING)  # the steps say what goes well
+    settings = settings_of_environment()
+    _see_that_the_port_is_free(settings)
+    changed = {"workers": workers, "var_dir": Path(settings.var_dir).absolute()}
+    return Demonstration(settings.model_copy(update=changed), plan, output())
 
 
-def needing(settings: Settings, *names: str) -> Settings:
-    """The settings, if the named ones are set.
+def _see_that_the_port_is_free(settings: "Settings") -> None:
+    """Before anything is started: workers that cannot listen would die one by one."""
+    from grab_service.servers.ports import refusal_to_listen
 
-    Raises:
-        typer.BadParameter: one is not; says which variable to set.
-    """
-    variables = {"redis_url": "REDIS_URL", "database_url": "DATABASE_URL", "secrets": "GRAB_SECRETS"}
-    missing = [variables[name] for name in names if not getattr(settings, name)]
-    if missing:
-        raise typer.BadParameter(f"set {', '.join(missing)} (`grab run` sets up everything by itself)")
-    return settings
+    refusal = refusal_to_listen("The service", settings.host, settings.port)
+    if refusal is not None:
+        raise refusal

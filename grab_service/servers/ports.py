@@ -50,11 +50,41 @@ def remembered_or_free(path: Path) -> int:
     return remembered if is_free(remembered) else free_port()
 
 
-def port_taken(what: str, port: int) -> PortTakenError:
+def port_taken(what: str, port: int, host: str = LOOPBACK) -> PortTakenError:
     """The error for a port that was asked for and is not free."""
     return PortTakenError(
-        f"{what} cannot listen on {LOOPBACK}:{port}: the port is taken.",
+        f"{what} cannot listen on {host}:{port}: the port is taken.",
         f"Stop what listens there (`ss -ltnp 'sport = :{port}'` or `lsof -i :{port}` names it), or choose another port.",
+    )
+
+
+def refusal_to_listen(what: str, host: str, port: int) -> ServerError | None:
+    """The error that a server would meet that wants to listen there, or None if it could now."""
+    try:
+        places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as problem:
+        return _no_such_address(what, host, problem)
+    for family, kind, protocol, _, address in places:
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(address)
+            except OSError as problem:
+                if problem.errno == errno.EADDRINUSE:
+                    return port_taken(what, port, host)
+                if problem.errno == errno.EACCES:
+                    return PortTakenError(
+                        f"{what} may not listen on {host}:{port}: low ports are for privileged users.",
+                        "Choose a port from 1024 on.",
+                    )
+                return _no_such_address(what, host, problem)
+    return None
+
+
+def _no_such_address(what: str, host: str, problem: OSError) -> ServerError:
+    return ServerError(
+        f"{what} cannot listen on {host}: {problem.strerror or problem}.",
+        "Choose an address of this machine: 127.0.0.1, or 0.0.0.0 for all of them.",
     )
 
 

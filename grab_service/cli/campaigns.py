@@ -1,0 +1,236 @@
+"""Which commands write campaigns, show them, and bring their codes in and their claims out?"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from grab_service.cli import steering
+from grab_service.cli.errors import CommandError
+from grab_service.cli.files import STANDARD, CsvFile, JsonFile, name_of, read_input, written
+from grab_service.cli.help import examples, new_app
+from grab_service.cli.terminal import ERRORS_SHOWN, AsJson, ErrorsShown, Rejected, output, print_json, say
+from grab_service.vocabulary.campaigns import CampaignState
+
+if TYPE_CHECKING:
+    from grab_service.cli.desk import Desk
+    from grab_service.ops.campaigns import Campaign
+    from grab_service.ops.codes import CodesImport
+    from grab_service.ops.definition import Definition
+    from grab_service.ops.preflight import Finding
+
+DEFINITION_BYTES_MAX: Final = 1024 * 1024
+LIST_MAX: Final = 1000
+
+CampaignId = Annotated[str, typer.Argument(metavar="ID", help="The campaign's id.")]
+
+app = new_app(help="Write campaigns, arm them, steer them, and see how they stand.")
+
+
+LEAST = """\b
+The least that the file holds; the HTTP call takes the same:
+  {"title": "中秋月饼",
+   "releases": [{"opens_at": "2026-09-20T04:00:00Z", "quantity": 3000}],
+   "closes_at": "2026-09-21T04:00:00Z",
+   "benefit": {"kind": "generated_code", "name": "月饼一盒", "valid_days": 30}}
+
+"""
+
+
+@app.command(
+    epilog=LEAST
+    + examples(
+        "grab campaign create campaign.json",
+        "grab campaign create - --json <campaign.json | jq -r .campaign_id",
+    )
+)
+def create(definition: JsonFile, as_json: AsJson = False) -> None:
+    """Write a campaign: a draft.
+
+    Nobody sees it until it is scheduled. What this release cannot run is refused by name.
+    """
+    from grab_service.cli.campaign_figures import figures_of
+    from grab_service.cli.desk import at_desk
+    from grab_service.ops.campaign_facts import campaign_facts
+    from grab_service.ops.campaigns import create_campaign
+
+    written_down = _definition_in(definition)
+
+    async def work(desk: "Desk") -> None:
+        campaign = await create_campaign(desk.engine, desk.identity, written_down)
+        if as_json:
+            figures = await figures_of(desk, [])
+            print_json(campaign_facts(campaign, 0, figures.now_ms))
+            return
+        typer.echo(f"{campaign.campaign_id}: {written_down.title}, a draft of {campaign.total:,} units")
+        say(f"Next: `grab campaign preflight {campaign.campaign_id}`, then `grab campaign schedule {campaign.campaign_id}`.")
+
+    at_desk(work, needs_redis=False)
+
+
+@app.command("list", epilog=examples("grab campaign list", "grab campaign list --state scheduled --json"))
+def list_all(
+    state: Annotated[CampaignState | None, typer.Option(help="Only those in this state.", show_default=False)] = None,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=LIST_MAX, help="So many at most.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List campaigns, newest first, drafts included."""
+    from grab_service.cli.campaign_figures import figures_of
+    from grab_service.cli.campaign_tables import Clock, list_of
+    from grab_service.cli.desk import at_desk
+    from grab_service.ops.campaign_facts import campaign_facts
+    from grab_service.ops.campaigns import list_campaigns
+
+    async def work(desk: "Desk") -> None:
+        found = await list_campaigns(desk.engine, after=None, limit=limit + 1, states=[state] if state else [])
+        campaigns, more = found[:limit], len(found) > limit
+        figures = await figures_of(desk, campaigns)
+        facts = [campaign_facts(campaign, figures.held_of(campaign), figures.now_ms) for campaign in campaigns]
+        if as_json:
+            print_json({"items": facts, "more": more})
+            return
+        if not facts:
+            typer.echo(
+                "There are no campaigns" + (f" in state {state}." if state else " yet: `grab campaign create FILE.json`.")
+            )
+            return
+        output().print(list_of(facts, Clock(desk.settings.time_zone)))
+        if more:
+            say("There are more: raise --limit.")
+        steering.say_whence(figures)
+
+    at_desk(work, needs_redis=False)
+
+
+@app.command(epilog=examples("grab campaign show n4bv82kq7d"))
+def show(campaign_id: CampaignId, as_json: AsJson = False) -> None:
+    """Show one campaign: rules, state, stock."""
+    from grab_service.cli.desk import at_desk
+    from grab_service.ops.campaigns import read_campaign
+
+    async def work(desk: "Desk") -> None:
+        await steering.show_campaign(desk, await read_campaign(desk.engine, campaign_id), as_json=as_json)
+
+    at_desk(work, needs_redis=False)
+
+
+@app.command(epilog=examples("grab campaign preflight n4bv82kq7d"))
+def preflight(campaign_id: CampaignId, as_json: AsJson = False) -> None:
+    """Say what would go wrong with a campaign, before it does.
+
+    Errors keep it from being scheduled, and make the exit status 1; warnings are advice.
+    """
+    from grab_service.cli.campaign_tables import findings_of
+    from grab_service.cli.desk import at_desk
+    from grab_service.ops.campaigns import read_campaign
+    from grab_service.ops.preflight import Level
+    from grab_service.ops.preflight import preflight as look_ahead
+
+    async def work(desk: "Desk") -> "list[Finding]":
+        return await look_ahead(desk.engine, desk.cell, await read_campaign(desk.engine, campaign_id))
+
+    findings = at_desk(work)
+    errors = sum(finding.level is Level.ERROR for finding in findings)
+    if as_json:
+        print_json({"ok": not errors, "findings": [finding.in_language("en") for finding in findings]})
+    elif findings:
+        output().print(findings_of(findings))
+    else:
+        typer.echo("Nothing was found that would go wrong.")
+    if errors:
+        raise typer.Exit(1)
+
+
+@app.command(
+    epilog=examples("grab campaign codes n4bv82kq7d codes.csv", "grab campaign codes n4bv82kq7d codes.csv --rejected bad.csv")
+)
+def codes(
+    campaign_id: CampaignId,
+    file: CsvFile,
+    rejected: Rejected = None,
+    errors: ErrorsShown = ERRORS_SHOWN,
+    as_json: AsJson = False,
+) -> None:
+    """Import codes of a third party.
+
+    They come into the campaign's pool, from a CSV with the header `code`. Rows that cannot be taken are named, the others
+    are taken; the exit status is 1 if there are any such rows.
+    """
+    from grab_service.cli import rejections
+    from grab_service.cli.desk import at_desk
+    from grab_service.ops.codes import import_codes
+
+    async def work(desk: "Desk") -> "tuple[CodesImport, Campaign]":
+        from grab_service.ops.campaigns import read_campaign
+
+        campaign = await read_campaign(desk.engine, campaign_id)
+        data = read_input(file, desk.settings.import_max_bytes)
+        return await import_codes(desk.engine, desk.cell, desk.identity, campaign_id, data), campaign
+
+    done, campaign = at_desk(work, needs_redis=False)
+    rejections.write_rejections(done.rejected, rejected)
+    if as_json:
+        print_json({"imported": done.imported, "rejected": rejections.as_json(done.rejected), "loaded": done.loaded})
+    else:
+        typer.echo(f"{done.imported:,} codes imported; the campaign has {done.loaded:,} for {campaign.total:,} units")
+        rejections.show_rejections(done.rejected, errors, rejected)
+    if done.rejected:
+        raise typer.Exit(1)
+
+
+@app.command(epilog=examples("grab campaign claims n4bv82kq7d --out claims.csv", "grab campaign claims n4bv82kq7d | wc -l"))
+def claims(
+    campaign_id: CampaignId,
+    out: Annotated[Path, typer.Option(metavar="FILE.csv", help="Where to write them; - is standard output.")] = STANDARD,
+) -> None:
+    """Write the claims on record as CSV.
+
+    In the order in which they were won, and safe to open in a spreadsheet. The file is readable for its owner alone, for it
+    holds codes.
+    """
+    from grab_service.cli.desk import at_desk
+    from grab_service.ops.claims_export import export_claims
+
+    async def work(desk: "Desk") -> int:
+        pieces = await export_claims(desk.engine, campaign_id)
+        lines = 0
+        with written(out, private=True) as stream:
+            async for piece in pieces:
+                text = piece.decode()
+                stream.write(text)
+                lines += text.count("\n")
+        return lines - 1
+
+    count = at_desk(work, needs_redis=False)
+    say(f"{count:,} claims" + ("" if out == STANDARD else f" in {out}"))
+
+
+steering.add_to(app)
+
+
+def _definition_in(file: Path) -> "Definition":
+    import orjson
+    from pydantic import ValidationError
+
+    from grab_service.api.field_errors import field_errors
+    from grab_service.ops.definition import Definition
+
+    data = read_input(file, DEFINITION_BYTES_MAX).removeprefix(b"\xef\xbb\xbf")
+    try:
+        content = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        where = f"{name_of(file)}, line {error.lineno}, column {error.colno}"
+        raise CommandError(
+            f"{where}: this is not JSON ({error.msg}).", "Nothing was written; mend the file and repeat."
+        ) from error
+    try:
+        return Definition.model_validate(content)
+    except ValidationError as error:
+        details = [
+            f"{one['field']}: {one['reason']}" if one["field"] else one["reason"] for one in field_errors(error.errors(), "en")
+        ]
+        raise CommandError(
+            f"{name_of(file)} is no campaign that this release can run; nothing was written.",
+            "`grab campaign create --help` shows the least that a campaign has.",
+            details,
+        ) from error

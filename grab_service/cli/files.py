@@ -1,0 +1,75 @@
+"""How does a command read the file it was given, and write the one it was asked for?"""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Final, TextIO
+
+import typer
+
+from grab_service.cli.errors import CommandError
+
+STANDARD: Final = Path("-")
+
+# That a file is not there or cannot be read is a mistake of usage, and typer says so itself.
+_THERE = {"exists": True, "dir_okay": False, "readable": True, "allow_dash": True}
+CsvFile = Annotated[Path, typer.Argument(metavar="FILE.csv", help="CSV; - is standard input.", **_THERE)]
+JsonFile = Annotated[Path, typer.Argument(metavar="FILE.json", help="JSON; - is standard input.", **_THERE)]
+
+
+def name_of(path: Path) -> str:
+    """What messages call it."""
+    return "standard input" if path == STANDARD else str(path)
+
+
+def read_input(path: Path, bytes_max: int) -> bytes:
+    """The whole file.
+
+    Raises:
+        CommandError: it is larger than that.
+    """
+    if path == STANDARD:
+        data = sys.stdin.buffer.read(bytes_max + 1)
+    else:
+        with path.open("rb") as stream:
+            data = stream.read(bytes_max + 1)
+    if len(data) > bytes_max:
+        raise CommandError(f"{name_of(path)} is larger than {bytes_max:,} bytes, and more is not taken at once.", "Split it.")
+    return data
+
+
+@contextmanager
+def written(path: Path, *, private: bool = False) -> Iterator[TextIO]:
+    """A text file to write, UTF-8 and line ends as they come; it takes its place only when all of it is there.
+
+    Args:
+        path: where; - is standard output.
+        private: for its owner's eyes only, for it holds what can be used by whoever reads it.
+    """
+    if path == STANDARD:
+        yield sys.stdout
+        sys.stdout.flush()
+    elif path.exists() and not path.is_file():
+        with path.open("w", encoding="utf-8", newline="") as stream:  # a pipe or /dev/null, which nothing may replace
+            yield stream
+    else:
+        target = path.resolve()
+        number, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+        try:
+            with os.fdopen(number, "w", encoding="utf-8", newline="") as stream:
+                yield stream
+            if not private:
+                Path(name).chmod(0o666 & ~_umask())
+            Path(name).replace(target)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)  # it can only be read by setting it
+    os.umask(mask)
+    return mask

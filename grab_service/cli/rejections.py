@@ -1,0 +1,48 @@
+"""What is said of the rows of a file that could not be taken?"""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from grab_service.cli.files import written
+from grab_service.cli.terminal import say
+from grab_service.ops.claims_export import harmless
+from grab_service.people.csv_rows import Rejection
+
+
+def as_json(rejected: Sequence[Rejection]) -> list[dict[str, Any]]:
+    """All of them, as the calls over HTTP give them."""
+    return [dict(rejection.in_language("en")) for rejection in rejected]
+
+
+def show_rejections(rejected: Sequence[Rejection], most: int, where: Path | None) -> None:
+    """A table of the first of them on standard error, and how many more there are."""
+    if not rejected:
+        return
+    table = Table(title="Rows that were not taken", title_justify="left", box=None, pad_edge=False)
+    table.add_column("row", justify="right", no_wrap=True)
+    table.add_column("field", no_wrap=True)
+    table.add_column("reason", overflow="fold")
+    for rejection in rejected[:most]:
+        table.add_row(str(rejection.row), rejection.field or "", Text(str(rejection.in_language("en")["reason"])))
+    Console(stderr=True, highlight=False).print(table)
+    if len(rejected) > most:
+        more = f"and {len(rejected) - most:,} more"
+        say(f"{more}, all of them in {where}." if where else f"{more}; `--rejected FILE` writes down all of them.")
+
+
+def write_rejections(rejected: Sequence[Rejection], where: Path | None) -> None:
+    """All of them as CSV, `row,field,reason`, if a file was named."""
+    if where is None:
+        return
+    with written(where) as stream:
+        writer = csv.writer(stream)
+        writer.writerow(("row", "field", "reason"))
+        for rejection in rejected:
+            said = rejection.in_language("en")
+            writer.writerow((said["row"], harmless(str(said["field"] or "")), harmless(str(said["reason"]))))

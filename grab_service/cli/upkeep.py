@@ -1,0 +1,118 @@
+"""Which commands look after what runs? doctor, audit, migrate, recover."""
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from grab_service.cli.help import UPKEEP, examples
+from grab_service.cli.settings_in_force import remembered, settings_in_force
+from grab_service.cli.terminal import AsJson, output, print_json
+
+if TYPE_CHECKING:
+    from grab_service.cli.desk import Desk
+    from grab_service.doctor.finding import Finding
+    from grab_service.ops.audit import AuditReport
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    add = app.command
+    add(
+        rich_help_panel=UPKEEP, epilog=examples("grab doctor", "grab doctor --json | jq '.checks[] | select(.state != \"ok\")'")
+    )(doctor)
+    add(rich_help_panel=UPKEEP, epilog=examples("grab audit", "grab audit --json | jq .holds"))(audit)
+    add(rich_help_panel=UPKEEP, epilog=examples("grab migrate"))(migrate)
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Look at all that the service stands on.
+
+    What is not as it must be comes with how to mend it. Looked at are Python, limits and disk of this machine, settings and
+    secrets, Redis and how it keeps what it is told, the clocks, Postgres and its tables, whether the cell is open, whether
+    the ledger keeps up, open alarms. Changes nothing. The exit status is 1 if anything fails, and 0 if there are only
+    warnings.
+    """
+    from grab_service.doctor.finding import State
+
+    findings = asyncio.run(_findings(as_json=as_json))
+    failed = any(finding.state is State.FAIL for finding in findings)
+    if as_json:
+        print_json({"ok": not failed, "checks": [finding.as_json() for finding in findings]})
+    else:
+        counts = {state: sum(finding.state is state for finding in findings) for state in State}
+        typer.echo(f"\n{counts[State.OK]} ok, {counts[State.WARN]} to think about, {counts[State.FAIL]} to mend")
+    if failed:
+        raise typer.Exit(1)
+
+
+def audit(
+    as_json: AsJson = False,
+    wait_s: Annotated[
+        float,
+        typer.Option(
+            "--wait-s", metavar="SECONDS", min=0, max=600, help="How long the ledger may take to catch up with the cell."
+        ),
+    ] = 5.0,
+) -> None:
+    """Prove that stock is conserved and Redis is Postgres.
+
+    Now, at one cut of the log, beside a running sale; claims are compared one by one. The exit status is 1 if an invariant
+    does not hold.
+    """
+    from grab_service.cli.audit_tables import show_report
+    from grab_service.cli.desk import at_desk
+    from grab_service.ops.audit import audit_cell
+
+    async def work(desk: "Desk") -> "AuditReport":
+        return await audit_cell(desk.cell, desk.engine, desk.redis, ledger_wait_s=wait_s)
+
+    report = at_desk(work)
+    if as_json:
+        print_json(report.as_json())
+    else:
+        show_report(report, output())
+    if not report.holds:
+        raise typer.Exit(1)
+
+
+def migrate() -> None:
+    """Bring the database to this release's tables. Safe to repeat, and for several at once."""
+    from grab_service.servers.external import check_postgres
+    from reconcile.migrate import upgrade
+
+    settings = settings_in_force("database_url")
+    asyncio.run(check_postgres(settings.database_url))
+    upgrade(settings.database_url)
+    typer.echo("The database has the tables of this release.")
+
+
+async def _findings(*, as_json: bool) -> "list[Finding]":
+    from grab_service.cli.errors import settings_errors
+    from grab_service.doctor.configuration import read_settings
+    from grab_service.doctor.examination import examine
+    from grab_service.doctor.finding import fail
+
+    read, error = read_settings()
+    problems = settings_errors(error) if error is not None else []
+    findings = [fail("settings", problem, "Mend it in the environment.") for problem in problems]
+    if not as_json:
+        for finding in findings:
+            _tell(finding)
+    async for finding in examine(remembered(read)):
+        findings.append(finding)
+        if not as_json:
+            _tell(finding)
+    return findings
+
+
+def _tell(finding: "Finding") -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    marks = {"ok": ("ok  ", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", "bold red")}
+    mark, style = marks[finding.state.value]
+    console = output()
+    console.print(Text.assemble((mark, style), f"  {finding.name:<12}  ", finding.found), soft_wrap=not console.is_terminal)
+    if finding.mend:
+        console.print(Padding(Text(finding.mend, "dim"), (0, 0, 0, 20), expand=False))

@@ -1,0 +1,123 @@
+"""Is the cell open, and does the ledger keep up with it?"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from asyncpg import PostgresError
+from redis.exceptions import ResponseError
+from sqlalchemy import select, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from grab_service.cell.scripts import ScriptSources
+from grab_service.doctor.finding import Finding, fail, ok
+from grab_service.settings import Settings
+from grab_service.sql.tables import alarms
+from grab_service.vocabulary.keys import CellKeys
+from reconcile.drain import Cursor, read_cursor
+from reconcile.leader import LOCK
+from reconcile.life import Life, Verdict, judge
+from reconcile.wire import Wire, WireBrokenError
+
+LOOK_AGAIN_S: Final = 1.0
+START_IT: Final = "Start `grab reconcile`."
+
+_VERDICTS: Final = {
+    Verdict.FIRST_START: ("the cell has not begun yet", f"{START_IT} It begins the cell and opens it."),
+    Verdict.EMPTIED: ("Redis lost the cell", f"{START_IT} It rebuilds the cell from Postgres."),
+    Verdict.WENT_BACK: ("Redis is older than what is on record", f"{START_IT} It rebuilds the cell from Postgres."),
+    Verdict.OLDER_EPOCH: ("Redis holds an earlier life of the cell", f"{START_IT} It rebuilds the cell from Postgres."),
+    Verdict.NEWER_EPOCH: (
+        "Redis holds a later life of the cell than Postgres",
+        "Postgres went back in time, or DATABASE_URL names another: somebody has to decide which of the two is right.",
+    ),
+    Verdict.UNKNOWN_TO_POSTGRES: (
+        "Redis holds a cell of which Postgres knows nothing",
+        "REDIS_URL, DATABASE_URL and GRAB_CELL do not belong together; mend the wrong one.",
+    ),
+}
+_LEADS: Final = text(
+    "SELECT EXISTS (SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database"
+    " WHERE locktype = 'advisory' AND classid = 0 AND objid = :lock AND objsubid = 1 AND granted"
+    " AND datname = current_database())"
+)
+
+
+async def look_at_cell(settings: Settings, engine: AsyncEngine) -> AsyncIterator[Finding]:
+    """The cell, the ledger and its alarms; Redis and Postgres must be there."""
+    try:
+        wire = await Wire.open(settings.redis_url, settings.redis_timeout_s)
+        try:
+            keys = CellKeys.of(settings.cell)
+            cursor, life = await read_cursor(engine, settings.cell), await Life.read(wire, keys)
+            yield await _cell(wire, life, cursor)
+            yield await _ledger(engine, settings.cell, life, cursor)
+        finally:
+            await wire.close()
+        yield await _alarms(engine)
+    except (WireBrokenError, ResponseError) as error:
+        yield fail("cell", f"Redis does not answer the question: {error}", "Look at its log, and at the rights of its user.")
+    except (SQLAlchemyError, PostgresError, OSError, TimeoutError) as error:
+        yield fail("ledger", f"Postgres does not answer the question: {str(error)[:300]}", "Look at its log.")
+
+
+async def _cell(wire: Wire, life: Life, cursor: Cursor | None) -> Finding:
+    verdict = judge(life, cursor)
+    where = f"epoch {life.epoch}, seq {life.seq:,}"
+    if verdict is not Verdict.GOES_ON:
+        found, mend = _VERDICTS[verdict]
+        on_record = f"; on record are epoch {cursor.epoch}, seq {cursor.last_seq:,}" if cursor is not None else ""
+        return fail("cell", f"{found} ({where}{on_record})", mend)
+    sources = ScriptSources.read()
+    fields = [sources.table_field(name).encode() for name in sources.by_name]
+    shas = [life.table[field] for field in fields if field in life.table]
+    if life.nonce is None:
+        return fail("cell", f"closed, nobody can grab ({where})", f"{START_IT} It audits the cell and opens it.")
+    if len(shas) != len(fields):
+        found = f"open, but not for this release {sources.digest}: its scripts are not loaded ({where})"
+        return fail("cell", found, "Start `grab reconcile` of this release; it loads them beside the others.")
+    if not all(await wire.call("SCRIPT EXISTS", *shas)):
+        found = f"closed: Redis has restarted and knows no scripts ({where})"
+        return fail("cell", found, f"{START_IT} It audits the cell and opens it.")
+    return ok("cell", f"open: {where}, the {len(shas)} scripts of release {sources.digest} are loaded")
+
+
+async def _ledger(engine: AsyncEngine, cell_name: str, life: Life, cursor: Cursor | None) -> Finding:
+    async with engine.connect() as connection:
+        leads = (await connection.execute(_LEADS, {"lock": LOCK})).scalar_one()
+    behind = max(0, life.seq - cursor.last_seq) if cursor is not None and cursor.epoch == life.epoch else 0
+    found = "nothing is on record yet" if cursor is None else f"on record up to seq {cursor.last_seq:,}"
+    found += f", {behind:,} behind" if behind else ""
+    if not leads:
+        return fail("ledger", f"no ledger is running; {found}", f"{START_IT} Without it nothing is recorded.")
+    if behind:
+        # A moment's lag is what a sale looks like; one that does not shrink is not.
+        await asyncio.sleep(LOOK_AGAIN_S)
+        later = await read_cursor(engine, cell_name)
+        if later == cursor:
+            return fail(
+                "ledger", f"it runs, but has stopped; {found}", "The alarms below or the log of `grab reconcile` say why."
+            )
+    return ok("ledger", f"it runs; {found}")
+
+
+async def _alarms(engine: AsyncEngine) -> Finding:
+    query = select(alarms.c.kind, alarms.c.raised_at_ms, alarms.c.detail)
+    query = query.where(alarms.c.cleared_at_ms.is_(None)).order_by(alarms.c.raised_at_ms)
+    async with engine.connect() as connection:
+        rows = (await connection.execute(query)).all()
+    if not rows:
+        return ok("alarms", "none open")
+    found = "; ".join(f"{kind} for {_since(raised_at_ms)}: {_said(detail)}" for kind, raised_at_ms, detail in rows)
+    return fail("alarms", found, "Each closes by itself when its cause is gone; docs/OPERATIONS says what to do for each kind.")
+
+
+def _since(moment_ms: int) -> str:
+    seconds = max(0, time.time_ns() // 1_000_000 - moment_ms) // 1000
+    return f"{seconds} s" if seconds < 120 else f"{seconds // 60:,} min"
+
+
+def _said(detail: Any) -> str:
+    return ", ".join(f"{name} {value}" for name, value in detail.items())[:300] if isinstance(detail, dict) else ""

@@ -1,0 +1,91 @@
+"""Are the settings complete, and safe?"""
+
+from collections.abc import Iterator
+from typing import Any, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import ValidationError
+
+from grab_service.api.assertions import AssertionKeys
+from grab_service.doctor.finding import Finding, fail, ok, warn
+from grab_service.settings import SECRET_LENGTH_MIN, Settings
+from grab_service.vocabulary.passes import PassKeys
+
+SECRET_BYTES_GOOD: Final = 32
+SECRETS_EXAMPLE: Final = "GRAB_SECRETS=k1:$(openssl rand -hex 32)"
+
+
+def read_settings() -> tuple[Settings, ValidationError | None]:
+    """The settings of the environment; those that cannot be used are left at their defaults, and the error names them."""
+    try:
+        return Settings(), None
+    except ValidationError as error:
+        fields = {_field_of(problem["loc"]) for problem in error.errors()}
+        defaults: dict[str, Any] = {name: Settings.model_fields[name].get_default() for name in fields}
+        return Settings(**defaults), error
+
+
+def _field_of(location: tuple[int | str, ...]) -> str:
+    """`redis_url` is also read from a variable without our prefix, whose name then stands in the error."""
+    return str(location[0]).lower().removeprefix("grab_")
+
+
+def look_at_settings(settings: Settings) -> Iterator[Finding]:
+    """What can be told of the settings that can be used."""
+    missing = [
+        variable
+        for variable, value in (("REDIS_URL", settings.redis_url), ("DATABASE_URL", settings.database_url))
+        if not value
+    ]
+    if missing:
+        mend = "Set them to the servers' addresses, or start `grab run` in this directory, whose servers are found."
+        yield fail("settings", f"{' and '.join(missing)} not set", mend)
+    else:
+        yield ok("settings", f"cell {settings.cell}, {settings.workers} worker(s), port {settings.port}")
+    yield _secrets(settings)
+    yield from _assertions(settings)
+    yield from _time_zone(settings.time_zone)
+
+
+def _secrets(settings: Settings) -> Finding:
+    secrets = [(kid, secret.get_secret_value().encode()) for kid, secret in settings.secrets.items()]
+    if not secrets:
+        mend = f"Set {SECRETS_EXAMPLE}, the same for every process of the service."
+        return fail("secrets", "GRAB_SECRETS is not set: no pass can be made or read", mend)
+    try:
+        PassKeys.build(settings.cell, secrets)
+    except ValueError as error:
+        return fail("secrets", str(error), f"Write it as {SECRETS_EXAMPLE}; two keys at most.")
+    shortest = min(len(secret) for _, secret in secrets)
+    found = f"{len(secrets)} key(s), {secrets[0][0]} signs; the shortest secret has {shortest} bytes"
+    if shortest < SECRET_BYTES_GOOD:
+        mend = f"At least {SECRET_LENGTH_MIN} are needed, {SECRET_BYTES_GOOD} random ones are good: {SECRETS_EXAMPLE}."
+        return warn("secrets", found, mend)
+    return ok("secrets", found)
+
+
+def _assertions(settings: Settings) -> Iterator[Finding]:
+    try:
+        keys = AssertionKeys.read(settings)
+    except (ValueError, OSError) as error:
+        mend = "Mend GRAB_ASSERTION_SECRET or GRAB_ASSERTION_JWKS_FILE."
+        yield fail("sign-in", f"assertions of the host app cannot be checked: {error}", mend)
+        return
+    if settings.dev:
+        mend = "Never in production: anybody is whoever they say. Unset GRAB_DEV there."
+        yield warn("sign-in", "development mode: sessions without an assertion", mend)
+    elif not keys.secret and not keys.by_kid:
+        mend = "Set GRAB_ASSERTION_SECRET, or GRAB_ASSERTION_JWKS_FILE with the host app's public keys."
+        yield warn("sign-in", "members cannot sign in: whose assertions are genuine is not known", mend)
+    else:
+        yield ok("sign-in", f"assertions of {settings.assertion_issuer or 'any issuer'} are taken")
+
+
+def _time_zone(name: str) -> Iterator[Finding]:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        mend = (
+            "Mend GRAB_TIME_ZONE, or install the system's tzdata: days of birth months and reports are days of the cell's zone."
+        )
+        yield warn("time-zone", f"this machine does not know {name}", mend)

@@ -1,0 +1,40 @@
+"""What does one look say?"""
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """`warn`: it works, and something may be lost or may fail under load. `fail`: it does not work, or must not be used."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at: what was found, and what to do about it where that is not ok."""
+
+    name: str
+    state: State
+    found: str
+    mend: str = ""
+
+    def as_json(self) -> dict[str, str]:
+        return asdict(self)
+
+
+def ok(name: str, found: str) -> Finding:
+    """All is well."""
+    return Finding(name, State.OK, found)
+
+
+def warn(name: str, found: str, mend: str) -> Finding:
+    """It works, but."""
+    return Finding(name, State.WARN, found, mend)
+
+
+def fail(name: str, found: str, mend: str) -> Finding:
+    """It does not work."""
+    return Finding(name, State.FAIL, found, mend)

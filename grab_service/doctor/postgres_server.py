@@ -1,0 +1,63 @@
+"""Is Postgres there, new enough, safe, and with the tables of this release?"""
+
+from collections.abc import AsyncIterator
+from importlib.resources import as_file, files
+from typing import Final
+
+from alembic.script import ScriptDirectory
+from asyncpg import PostgresError
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from grab_service.doctor.finding import Finding, fail, ok, warn
+from grab_service.servers.errors import ServerError
+from grab_service.servers.external import check_postgres, without_password
+
+LOSSY: Final = ("fsync", "synchronous_commit", "full_page_writes")
+
+_HAS_STEPS: Final = text("SELECT to_regclass('alembic_version') IS NOT NULL")
+_STEPS: Final = text("SELECT version_num FROM alembic_version")
+
+
+async def look_at_postgres(engine: AsyncEngine, database_url: str) -> AsyncIterator[Finding]:
+    """Everything about the server and the tables; the first finding says whether it is there, and is the last if not."""
+    try:
+        await check_postgres(database_url)
+    except ServerError as error:
+        yield fail("postgres", error.message, error.mend)
+        return
+    try:
+        async with engine.connect() as connection:
+            yield await _server(connection, database_url)
+            yield await _tables(connection)
+    except (SQLAlchemyError, PostgresError, OSError, TimeoutError) as error:
+        yield fail("postgres", f"it answered at first and then no more: {str(error)[:300]}", "Look at its log.")
+
+
+async def _server(connection: AsyncConnection, database_url: str) -> Finding:
+    version = str((await connection.execute(text("SHOW server_version"))).scalar_one()).split()[0]
+    found = f"PostgreSQL {version} at {without_password(database_url)}"
+    if (await connection.execute(text("SELECT pg_is_in_recovery()"))).scalar_one():
+        return fail("postgres", f"{found} is a standby", "Point DATABASE_URL at the primary: nothing can be written here.")
+    off = [name for name in LOSSY if (await connection.execute(text(f"SHOW {name}"))).scalar_one() == "off"]
+    if off:
+        return warn("postgres", f"{found}; {', '.join(off)} off", "Turn it on: a crash may lose or damage what is on record.")
+    return ok("postgres", found)
+
+
+async def _tables(connection: AsyncConnection) -> Finding:
+    with as_file(files("reconcile") / "migrations") as folder:
+        steps = ScriptDirectory(str(folder))
+        newest = steps.get_current_head()
+        known = {step.revision for step in steps.walk_revisions()}
+    applied = (
+        (await connection.execute(_STEPS)).scalar_one_or_none() if (await connection.execute(_HAS_STEPS)).scalar_one() else None
+    )
+    if applied == newest:
+        return ok("tables", f"at step {applied}, the newest of this release")
+    if applied is None:
+        return fail("tables", "the database has none of ours", "Run `grab migrate`.")
+    if applied in known:
+        return fail("tables", f"at step {applied}, this release is at {newest}", "Run `grab migrate`.")
+    return warn("tables", f"at step {applied}, which this release does not know", "Update this machine to the newer release.")

@@ -1,0 +1,95 @@
+"""Is Redis there, new enough, and set up so that it loses nothing?"""
+
+import time
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from grab_service.doctor.finding import Finding, fail, ok, warn
+from grab_service.servers.errors import ServerError
+from grab_service.servers.external import check_redis, without_password
+
+SKEW_OK_MS: Final = 250
+SKEW_MAX_MS: Final = 5_000
+"""The window of a campaign is Redis' time, the expiry of a pass the worker's: beyond this they tell different stories."""
+MEMORY_SHARE_MAX: Final = 0.8
+
+
+async def look_at_redis(client: Redis, redis_url: str) -> AsyncIterator[Finding]:
+    """Everything about the server itself; the first finding says whether it is there, and is the last if not."""
+    try:
+        await check_redis(redis_url)
+    except ServerError as error:
+        yield fail("redis", error.message, error.mend)
+        return
+    try:
+        info: dict[str, Any] = await client.info("everything")
+        yield _server(info, redis_url)
+        yield await _persistence(client, info)
+        yield await _memory(client, info)
+        yield await _clock(client)
+    except (RedisError, OSError) as error:
+        yield fail("redis", f"it answered at first and then no more: {error}", "Look at its log.")
+
+
+def _server(info: dict[str, Any], redis_url: str) -> Finding:
+    kind = "Valkey" if "valkey_version" in info else "Redis"
+    found = f"{kind} {info.get('valkey_version') or info['redis_version']} at {without_password(redis_url)}"
+    if info.get("role") == "slave":
+        return fail("redis", f"{found} is a replica", "Point REDIS_URL at the primary: a replica takes no grabs.")
+    return ok("redis", found)
+
+
+async def _persistence(client: Redis, info: dict[str, Any]) -> Finding:
+    settings = await _settings_of(client, "appendonly", "appendfsync")
+    if settings is None:
+        return warn(
+            "persistence", "Redis does not tell its settings", "See to it that appendonly is yes and appendfsync always."
+        )
+    found = f"appendonly {settings['appendonly']}, appendfsync {settings['appendfsync']}"
+    mend = "`CONFIG SET appendonly yes`, `CONFIG SET appendfsync always`, and the same in its configuration."
+    if info.get("aof_last_write_status", "ok") != "ok":
+        return fail("persistence", f"{found}; the last write to its log failed", "Make room on its disk, and look at its log.")
+    if settings["appendonly"] != "yes":
+        return fail("persistence", f"{found}: a restart loses what was won", mend)
+    if settings["appendfsync"] != "always":
+        return warn("persistence", f"{found}: a power cut may lose what members were told they won", mend)
+    return ok("persistence", found)
+
+
+async def _memory(client: Redis, info: dict[str, Any]) -> Finding:
+    used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+    settings = await _settings_of(client, "maxmemory-policy")
+    policy = info.get("maxmemory_policy") or (settings or {}).get("maxmemory-policy", "unknown")
+    found = f"maxmemory-policy {policy}, {used / 1024**2:,.0f} MiB used" + (f" of {most / 1024**2:,.0f}" if most else "")
+    if policy != "noeviction":
+        mend = "`CONFIG SET maxmemory-policy noeviction`, and the same in its configuration."
+        return fail("memory", f"{found}: it may throw claims away", mend)
+    if most and used > most * MEMORY_SHARE_MAX:
+        return warn("memory", found, "Raise maxmemory: when it is full, nobody can grab.")
+    return ok("memory", found)
+
+
+async def _clock(client: Redis) -> Finding:
+    before_ns = time.time_ns()
+    seconds, micros = await client.time()
+    after_ns = time.time_ns()
+    # Redis looked at its clock somewhere between: the middle is the best guess, and wrong by half the way at most.
+    skew_ms = (seconds * 1_000_000 + micros) / 1000 - (before_ns + after_ns) / 2_000_000
+    half_way_ms = (after_ns - before_ns) / 2_000_000
+    found = f"Redis is {abs(skew_ms):,.0f} ms {'ahead of' if skew_ms > 0 else 'behind'} this machine (±{half_way_ms:.0f} ms)"
+    mend = "Let both machines follow the same time server (chrony, systemd-timesyncd)."
+    if abs(skew_ms) > SKEW_MAX_MS + half_way_ms:
+        return fail("clock", found, mend)
+    return warn("clock", found, mend) if abs(skew_ms) > SKEW_OK_MS + half_way_ms else ok("clock", found)
+
+
+async def _settings_of(client: Redis, *names: str) -> dict[str, str] | None:
+    """The server's own settings, or None where it does not tell them (some hosted ones)."""
+    try:
+        found = {name: (await client.config_get(name)).get(name) or "" for name in names}
+    except ResponseError:
+        return None
+    return found if all(found.values()) else None
