@@ -12,6 +12,8 @@ LEFT: Final = 64
 TOP: Final = 48
 BOTTOM: Final = 52
 RIGHT: Final = 20
+LABELS_MAX: Final = 12
+TICKS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 GRANTED: Final = "#c2410c"
 ANSWERED: Final = "#94a3b8"
 
@@ -76,9 +78,9 @@ def svg(moments: Sequence[Moment], title: str) -> str:
                 f'<rect x="{x + step * offset:.1f}" y="{TOP + inner_h - bar:.1f}" width="{max(0.5, step * 0.42):.1f}" '
                 f'height="{bar:.1f}" fill="{colour}"><title>{moment.after_ms} ms: {value:,}</title></rect>'
             )
-    every = max(1, len(moments) // 10)
+    every = next((ticks for ticks in TICKS if len(moments) / ticks <= LABELS_MAX), TICKS[-1])
     for place in range(0, len(moments), every):
-        x = LEFT + (place + 0.5) * step
+        x = LEFT + place * step
         label = f"{moments[place].after_ms / 1000:g} s"
         parts.append(f'<text x="{x:.1f}" y="{HEIGHT - 30}" text-anchor="middle" fill="#475569">{label}</text>')
     parts.append(f'<text x="{LEFT + inner_w / 2}" y="{HEIGHT - 10}" text-anchor="middle" fill="#0f172a">since opening</text>')
