@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -82,7 +82,7 @@ def test_whatever_is_off_is_a_failure(outcome: RushOutcome, stampede: dict[str, 
 
 def test_the_picture_has_a_bar_for_every_tenth_of_a_second() -> None:
     moments = moments_of(report_of())
-    root = ElementTree.fromstring(svg(moments, "100 members & 10 units"))
+    root = ET.fromstring(svg(moments, "100 members & 10 units"))
     titles = [title.text for title in root.iter("{http://www.w3.org/2000/svg}title")]
     assert titles == ["100 members & 10 units", "0 ms: 60", "0 ms: 10", "100 ms: 40", "100 ms: 0"]
     lines = bars(moments)
