@@ -1,6 +1,6 @@
 """What may a test of the rules ask for: a cell of its own with the rules loaded, and a connection past them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from redis.asyncio import Redis
@@ -9,6 +9,7 @@ from grab_service.cell.connect import connect
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell
 from tests.lua.cells import arm
+from tests.lua.walker import Laboratory
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +32,10 @@ async def armed_cell(valkey_url: str, cell_name: str, sources: ScriptSources, ra
     await client.aclose()
     names = [name async for name in raw.scan_iter(match=f"grab:{{{cell_name}}}:*", count=1000)]
     await raw.unlink(*names)
+
+
+@pytest.fixture
+def lab(valkey_url: str, sources: ScriptSources) -> Iterator[Laboratory]:
+    laboratory = Laboratory(valkey_url, sources)
+    yield laboratory
+    laboratory.close()

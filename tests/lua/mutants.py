@@ -1,0 +1,134 @@
+"""Which faults, one line each, must the state machine find in the rules?
+
+A check that cannot fail proves nothing. Whoever adds a rule adds the mutant that leaves it out.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from grab_service.cell.scripts import ScriptSources
+from tests.lua.every_command import CALLS
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A guard, and the one line that takes it away; `written` is in the script exactly once."""
+
+    guard: str
+    script: str
+    written: str
+    instead: str
+
+    def __str__(self) -> str:
+        return f"{self.script}: {self.guard}"
+
+    def of(self, sources: ScriptSources) -> ScriptSources:
+        """The rules with this fault in them."""
+        source = sources.by_name[self.script]
+        assert source.count(self.written) == 1, f"{self}: {self.written!r} is there {source.count(self.written)} times"
+        return ScriptSources(sources.by_name | {self.script: source.replace(self.written, self.instead)}, sources.digest)
+
+
+MUTANTS: Final = (
+    # Whose cell it is
+    *(Mutant("the nonce of the arming", script, "cell[3] ~= NONCE or ", "") for script in CALLS),
+    *(Mutant("the epoch", script, "cell[1] ~= ARGV[1] or ", "") for script in CALLS),
+    Mutant("what the caller has seen", "grab", " or seq < tonumber(ARGV[2])", ""),
+    Mutant("what the caller has seen", "tail", " or tonumber(cell[2]) < tonumber(ARGV[2])", ""),
+    # One claim to a member, or to a key
+    Mutant("the claim held already", "grab", "elseif limit == 1 and holding then", "elseif false then"),
+    Mutant("the limit", "grab", "for slot = 1, limit do", "for slot = 1, 99 do"),
+    Mutant("a member twice in a batch", "grab", "planned_holdings[member_id] or holdings[i]", "holdings[i]"),
+    Mutant("a key twice in a batch", "grab", "(planned_bound[binding] or bound[keyed_at[i]])", "bound[keyed_at[i]]"),
+    Mutant("a key is bound", "grab", "    redis.call('HSET', KEYS[4], unpack(fields))", ""),
+    Mutant("a key stays bound", "grab", "elseif bound_record then", "elseif bound_record and holding then"),
+    Mutant("a key is asked for", "grab", "if limit > 1 and key == '' then", "if false then"),
+    Mutant("what was returned is said so", "grab", "(returned and 'returned' or 'fulfilled')", "'fulfilled'"),
+    Mutant(
+        "the same claim is told again", "grab", "'held\\tfulfilled\\t' .. holding", "'held\\tfulfilled\\t' .. holding .. '0'"
+    ),
+    # The window
+    Mutant("opening, to the millisecond", "grab", "elseif now_ms < opens_at_ms then", "elseif now_ms + 1 < opens_at_ms then"),
+    Mutant("opening, not later", "grab", "elseif now_ms < opens_at_ms then", "elseif now_ms <= opens_at_ms then"),
+    Mutant("closing, to the millisecond", "grab", "now_ms >= closes_at_ms then", "now_ms > closes_at_ms then"),
+    Mutant("the clock is cut, not rounded up", "grab", "math.floor(time[2] / 1000)", "math.ceil(time[2] / 1000)"),
+    Mutant("closed by ops", "grab", "state == 'closed' or ", ""),
+    Mutant("paused", "grab", "elseif state == 'paused' then", "elseif state == 'pause' then"),
+    Mutant(
+        "cancelled comes before ended",
+        "grab",
+        "if state == 'cancelled' then",
+        "if state == 'cancelled' and now_ms < closes_at_ms then",
+    ),
+    # The stock
+    Mutant("sold out", "grab", "elseif available < 1 or", "elseif available < 0 or"),
+    Mutant("not sold out too soon", "grab", "elseif available < 1 or", "elseif available < 2 or"),
+    Mutant("a batch counts its own wins", "grab", "        available = available - 1\n", ""),
+    Mutant("the next release is not there yet", "grab", "if at_ms <= now_ms then", "if at_ms <= now_ms + 1 then"),
+    Mutant("the next release is there on time", "grab", "if at_ms <= now_ms then", "if at_ms < now_ms then"),
+    Mutant("claims are counted", "grab", "'active', string.format('%.0f', active)", "'active', facts[10]"),
+    Mutant("units are counted", "grab", "'issued', string.format('%.0f', issued)", "'issued', facts[11]"),
+    Mutant("sums are kept", "grab", "unit_sum = unit_sum + unit_no", "unit_sum = unit_sum + 1"),
+    Mutant(
+        "a unit given again is taken from the free",
+        "grab",
+        "    redis.call('ZREM', KEYS[5], unpack(free_units, 1, reused_units))",
+        "",
+    ),
+    Mutant(
+        "units that came back go first",
+        "grab",
+        "tonumber(issued) > active and redis.call('ZRANGE'",
+        "false and redis.call('ZRANGE'",
+    ),
+    Mutant("a code is given once", "grab", "redis.call('LTRIM', KEYS[7], wins, -1)", "redis.call('LTRIM', KEYS[7], 0, -1)"),
+    Mutant("codes are given in order", "grab", "code = codes[wins]", "code = codes[1]"),
+    # Who may
+    Mutant("members are known and eligible", "grab", "answer = phase or refusal_of_member(members[i])", "answer = phase"),
+    Mutant("who left is unknown", "grab", "if status == 'left' then", "if status == 'gone' then"),
+    Mutant("the blocklist", "grab", "elseif status ~= 'active' then", "elseif status == 'blocked' then"),
+    Mutant("a block ends when it ends", "grab", "tonumber(blocked_until_ms) > now_ms", "tonumber(blocked_until_ms) >= now_ms"),
+    Mutant("unions by their whole name", "grab", "',' .. org_id .. ',', 1, true)", "',' .. org_id, 1, true)"),
+    Mutant("one tag is enough", "grab", "found = found or string.find", "found = string.find"),
+    Mutant("birthdays", "grab", "if birthday_months ~= '' and", "if false and"),
+    Mutant("joined before the day", "grab", "joined_on >= joined_before", "joined_on > joined_before"),
+    Mutant("eligibility before the limit", "grab", "  if #failed > 0 then", "  if #failed > 1 then"),
+    # The log
+    Mutant("every claim moves the log on", "grab", "  redis.call('HSET', KEYS[1], 'seq', last_seq)", ""),
+    Mutant("an entry begins where the last one ended", "grab", "local first_seq = seq + 1", "local first_seq = seq"),
+    # Giving back
+    Mutant("given back once", "return_unit", "if returned_seq then", "if false then"),
+    Mutant("that it came back is kept", "return_unit", "redis.call('HSET', KEYS[5], ARGV[4], seq)", ""),
+    Mutant("only the claim that is held", "return_unit", "if claim_seq == ARGV[4] then", "if true then"),
+    Mutant("the unit is free again", "return_unit", "redis.call('ZADD', KEYS[4], unit_no, unit_no)", ""),
+    Mutant("the count goes down", "return_unit", "'active', active,", "'active', facts[3],"),
+    Mutant(
+        "a spare code",
+        "return_unit",
+        "redis.call('LLEN', KEYS[6]) <= total - active",
+        "redis.call('LLEN', KEYS[6]) < total - active",
+    ),
+    # Ops
+    Mutant("compare and set", "set_stock", "elseif total ~= expected then", "elseif false then"),
+    Mutant("units in hands", "set_stock", "elseif wanted < lowest then", "elseif wanted < facts[5] - 1 then"),
+    Mutant("codes for more units", "set_stock", "redis.call('LLEN', KEYS[4]) < wanted - facts[5]", "false"),
+    Mutant("over is over", "set_stock", " or now_ms >= tonumber(facts[3]) then", " then"),
+    Mutant("more joins the newest open release", "set_stock", "    newest_open = i\n", "    newest_open = 1\n"),
+    Mutant("less comes off the last release", "set_stock", "for i = #quantities, 1, -1 do", "for i = 1, #quantities do"),
+    Mutant("units above the total are forgotten", "set_stock", "  redis.call('ZREM', KEYS[3], issued)", ""),
+    Mutant("closed stays closed", "set_state", "if state == 'closed' or state == 'cancelled' or", "if state == 'cancelled' or"),
+    Mutant("after closing time nothing is paused", "set_state", " or (ended and target ~= 'closed') then", " then"),
+    Mutant("the state is kept", "set_state", "redis.call('HSET', KEYS[2], 'state', target)", ""),
+    Mutant("no gap in the codes", "load_codes", "if first_position > loaded + 1 then", "if first_position > loaded + 2 then"),
+    Mutant("no code twice", "load_codes", "4 + loaded + 1 - first_position", "4"),
+    Mutant("published once", "publish_campaign", "if facts[1] then", "if false then"),
+    Mutant("codes for every unit", "publish_campaign", "codes_loaded < total then", "codes_loaded + 1 < total then"),
+    Mutant("newer records only", "publish_members", "before < version then", "before <= version then"),
+    Mutant("the newest of one call", "publish_members", "planned[wanted[i]] or (held", "(held"),
+    Mutant(
+        "the version never falls", "publish_members", "math.max(tonumber(cell[4] or 0), tonumber(ARGV[2]))", "tonumber(ARGV[2])"
+    ),
+    # Looking
+    Mutant("the tail begins after", "tail", "'(' .. ARGV[2]", "ARGV[2]"),
+    Mutant("all records of a member", "read_claims", "redis.call('HGET', KEYS[i], ARGV[2]) or ''", "''"),
+)
