@@ -6,7 +6,8 @@ them, on the same connection: scripts cannot land in a life that was not audited
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import structlog
@@ -43,11 +44,11 @@ Recover = Callable[[Wire, str], Awaitable[Cursor]]
 class DoubtError(Exception):
     """The cell is closed, and stays so until somebody has looked."""
 
-    def __init__(self, kind: AlarmKind, why: str, **detail: Any) -> None:
+    def __init__(self, kind: AlarmKind, why: str, detail: Mapping[str, Any] | None = None) -> None:
         super().__init__(why)
         self.kind = kind
         self.why = why
-        self.detail = detail
+        self.detail = dict(detail or {})
 
 
 class Guard:
@@ -80,6 +81,9 @@ class Guard:
         self._recover = recover
         self._interval_s = interval_s
         self._rebuilt_in_vain: int | None = None
+        self._alarmed: tuple[str, dict[str, Any]] | None = None
+        self._alarms_may_be_open = True
+        self._warned: str | None = None
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -96,17 +100,17 @@ class Guard:
                 finally:
                     await wire.close()
             except WireBrokenError as error:
-                self._close("Redis cannot be reached", why=str(error))
+                self._close("Redis cannot be reached", {"why": str(error)})
                 # Nothing can be armed while it is away; to be there soon after it costs little.
                 retry_s = RETRY_FIRST_S
             except ResponseError as error:
-                self._close("Redis refuses what the guard asks of it", why=str(error))
+                self._close("Redis refuses what the guard asks of it", {"why": str(error)})
             except UnfitServerError as error:
                 await self._alarm(DoubtError(AlarmKind.CELL_CLOSED, str(error)))
             except DoubtError as doubt:
                 await self._alarm(doubt)
             except (SQLAlchemyError, OSError, TimeoutError) as error:
-                self._close("Postgres cannot be asked, so nothing can be audited", why=str(error)[:300])
+                self._close("Postgres cannot be asked, so nothing can be audited", {"why": str(error)[:300]})
             await asyncio.sleep(retry_s)
             retry_s = min(2 * retry_s, RETRY_MAX_S)
 
@@ -121,7 +125,7 @@ class Guard:
         life = await Life.read(wire, self._keys)
         is_behind = drained is not None and (life.epoch != drained.epoch or life.seq < drained.last_seq)
         if not is_behind and await self._knows(wire, life, self._fields_of_this_release()):
-            self._opened()
+            await self._opened()
         elif not is_behind and await self._other_release_lives(wire, life):
             await self._load_beside(wire, life)
         else:
@@ -162,24 +166,28 @@ class Guard:
         Raises:
             DoubtError, UnfitServerError: somebody has to look.
         """
-        await check_server_settings(wire)
+        warning = await check_server_settings(wire)
+        if warning not in {None, self._warned}:
+            log.warning("redis_may_lose_acknowledged_grabs", cell=self._cell_name, why=warning)
+        self._warned = warning
         cursor = await read_cursor(self._engine, self._cell_name)
         life = await Life.read(wire, self._keys)
         verdict = judge(life, cursor)
-        self._close(verdict.value)
+        log.info("cell_judged", cell=self._cell_name, verdict=verdict.value, epoch=life.epoch, seq=life.seq)
+        self._counters.armed = 0
         if verdict is Verdict.FIRST_START:
             await self._begin(wire, life)
         elif verdict is Verdict.GOES_ON:
             await self._catch_up(life.seq)
             report = await self._audit(wire)
             if not report.holds:
-                doubt = DoubtError(AlarmKind.AUDIT_RED, "the audit found faults", faults=report.faults)
+                doubt = DoubtError(AlarmKind.AUDIT_RED, "the audit found faults", {"faults": report.faults})
                 if life.epoch == self._rebuilt_in_vain:
                     raise doubt
                 await self._alarm(doubt)
                 await self.recover(wire, "audit_red")
         else:
-            doubt = DoubtError(AlarmKind.CELL_CLOSED, verdict.value, epoch=life.epoch, seq=life.seq)
+            doubt = DoubtError(AlarmKind.CELL_CLOSED, verdict.value, {"epoch": life.epoch, "seq": life.seq})
             if verdict not in REBUILD:
                 raise doubt
             await self._alarm(doubt)
@@ -200,7 +208,7 @@ class Guard:
         if not report.holds:
             # What is wrong is in Postgres; to rebuild from it again would change nothing.
             self._rebuilt_in_vain = begun.epoch
-            raise DoubtError(AlarmKind.AUDIT_RED, "the audit of the rebuilt cell found faults", faults=report.faults)
+            raise DoubtError(AlarmKind.AUDIT_RED, "the audit of the rebuilt cell found faults", {"faults": report.faults})
 
     async def _begin(self, wire: Wire, life: Life) -> None:
         """The first start of all."""
@@ -215,8 +223,8 @@ class Guard:
         if not await self._drain.reach(seq, CATCH_UP_S):
             fault = self._drain.fault
             why = "the log cannot be drained" if fault is not None else "the log is not drained in time"
-            detail: dict[str, Any] = {} if fault is None else {"fault": fault.kind.value, **fault.detail}
-            raise DoubtError(AlarmKind.CELL_CLOSED, why, **detail)
+            detail = {} if fault is None else {"fault": fault.kind.value, "fault_detail": fault.detail}
+            raise DoubtError(AlarmKind.CELL_CLOSED, why, detail)
 
     async def arm(self, wire: Wire) -> None:
         """Bake a new nonce into the scripts and load them, the grab last, on the connection of the audit."""
@@ -236,31 +244,38 @@ class Guard:
             await wire.call("SCRIPT LOAD", source)
         self._counters.armings += 1
         log.info("cell_armed", cell=self._cell_name, epoch=epoch, release=self._sources.digest)
-        self._opened()
-        await clear_alarms(self._engine, (AlarmKind.CELL_CLOSED, AlarmKind.AUDIT_RED))
+        await self._opened()
 
     def _table_of(self, scripts: dict[str, str]) -> list[str]:
         return [part for name, source in scripts.items() for part in (self._sources.table_field(name), sha_of(source))]
 
-    def _opened(self) -> None:
+    async def _opened(self) -> None:
+        """The cell is armed. That is so even if Postgres cannot be told that the alarm is over; it is told later."""
+        self._counters.armed = 1
         if self.closed_because is not None:
             log.info("cell_open", cell=self._cell_name)
-        self.closed_because = None
-        self._counters.armed = 1
+            self.closed_because, self._alarmed = None, None
+        if self._alarms_may_be_open:
+            with contextlib.suppress(SQLAlchemyError, OSError, TimeoutError):
+                await clear_alarms(self._engine, (AlarmKind.CELL_CLOSED, AlarmKind.AUDIT_RED))
+                self._alarms_may_be_open = False
 
-    def _close(self, because: str, **detail: Any) -> None:
+    def _close(self, because: str, detail: Mapping[str, Any] | None = None) -> None:
         if self.closed_because != because:
-            log.warning("cell_closed", cell=self._cell_name, because=because, **detail)
+            log.warning("cell_closed", cell=self._cell_name, because=because, **(detail or {}))
         self.closed_because = because
         self._counters.armed = 0
 
     async def _alarm(self, doubt: DoubtError) -> None:
-        """Say it once, in the log and in Postgres, if that can be reached."""
-        if self.closed_because == doubt.why:
+        """Say it, once, in the log and in Postgres, if that can be reached."""
+        self._close(doubt.why, doubt.detail)
+        self._alarms_may_be_open = True
+        if self._alarmed == (doubt.why, doubt.detail):
             return
-        self._close(doubt.why, **doubt.detail)
-        self._counters.alarms += 1
         try:
             await raise_alarm(self._engine, doubt.kind, {"why": doubt.why, **doubt.detail})
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             log.warning("alarm_not_written", kind=doubt.kind.value, why=str(error)[:300])
+        else:
+            self._counters.alarms += 1
+            self._alarmed = (doubt.why, doubt.detail)

@@ -1,7 +1,7 @@
 """How do the parts of the ledger run together, and how do they end?"""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -42,6 +42,7 @@ class Ledger:
     counters: Counters
     leader: Leader
     drain: Drain
+    new_drain: Callable[[], Drain]
     guard: Guard
     sweep: Sweep
     housekeeping: Housekeeping
@@ -90,7 +91,7 @@ async def build(settings: Settings) -> AsyncIterator[Ledger]:
     sweep = Sweep(engine, cell, leader, counters, settings.sweep_interval_s)
     housekeeping = Housekeeping(engine, redis, cell, leader, counters, settings.log_retention_h, settings.deep_audit_interval_s)
     try:
-        yield Ledger(settings, engine, redis, cell, counters, leader, drain, guard, sweep, housekeeping)
+        yield Ledger(settings, engine, redis, cell, counters, leader, drain, new_drain, guard, sweep, housekeeping)
     finally:
         await redis.aclose()
         await engine.dispose()

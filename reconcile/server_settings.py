@@ -1,19 +1,16 @@
 """Is this Redis set up so that nothing it has acknowledged is lost?"""
 
-import structlog
 from redis.exceptions import ResponseError
 
 from reconcile.wire import Wire
-
-log = structlog.get_logger()
 
 
 class UnfitServerError(Exception):
     """This Redis would throw away what it holds; the cell stays closed until it is set up otherwise."""
 
 
-async def check_server_settings(wire: Wire) -> None:
-    """Refuse a Redis that may evict keys; say loudly when it may lose writes in a power cut.
+async def check_server_settings(wire: Wire) -> str | None:
+    """Refuse a Redis that may evict keys; what else to warn of, with its mend, or None.
 
     Weak durability is not refused: a trial on a laptop may have it, and only whoever runs the service knows what stands behind
     the disk. Where Redis does not tell its settings (some hosted ones), that is said and nothing is refused.
@@ -25,15 +22,10 @@ async def check_server_settings(wire: Wire) -> None:
     try:
         found = await wire.calls([["CONFIG GET", name] for name in ("maxmemory-policy", "appendonly", "appendfsync")])
     except ResponseError as error:
-        log.warning("redis_settings_unknown", why=str(error))
-        return
+        return f"Redis does not tell its settings ({error}): see that it has maxmemory-policy noeviction, appendfsync always"
     policy, appendonly, appendfsync = (pair[1].decode() if pair else "" for pair in found)
     if policy not in {"noeviction", ""}:
         raise UnfitServerError(f"maxmemory-policy is {policy}: set it to noeviction, or Redis may throw claims away")
     if appendonly != "yes" or appendfsync != "always":
-        log.warning(
-            "redis_may_lose_acknowledged_grabs",
-            appendonly=appendonly,
-            appendfsync=appendfsync,
-            mend="set appendonly yes and appendfsync always",
-        )
+        return f"appendonly is {appendonly}, appendfsync is {appendfsync}: set appendonly yes and appendfsync always"
+    return None

@@ -205,7 +205,7 @@ class Town:
         """One batch of grabs; the answers as the rules give them."""
         triples: list[str] = []
         for name in names:
-            triples += (name, key, f"{campaign_id}-{name}-{key}-CODE")
+            triples += (name, key, f"CODE-{next(self._numbers)}")
         return (await self.cell.grab(campaign_id, b"b%d" % next(self._numbers), triples)).answers
 
     async def win(self, campaign_id: str, names: Sequence[str], *, key: str = "") -> list[ClaimRecord]:

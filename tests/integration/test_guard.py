@@ -1,0 +1,450 @@
+"""Does nobody win anything in a life of Redis that was not audited, and does the sale resume by itself when it was?"""
+
+import asyncio
+import shutil
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from redis.exceptions import NoScriptError
+
+from grab_service.cell.scripts import ScriptSources
+from grab_service.cell.store import Cell, CellError
+from grab_service.servers.postgres import PostgresServer
+from grab_service.servers.valkey import AppendFsync, ValkeyServer
+from reconcile.alarms import AlarmKind
+from reconcile.guard import DoubtError
+from reconcile.life import Life
+from reconcile.server_settings import UnfitServerError
+from reconcile.wire import Wire, WireBrokenError
+from tests.integration.ledgers import Town, now_ms, until
+from tests.integration.ledgers import town as a_town
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[ValkeyServer]:
+    """A Redis that may be killed."""
+    server = ValkeyServer(tmp_path / "valkey", appendfsync=AppendFsync.ALWAYS)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def mortal(server: ValkeyServer, database_url: str, cell_name: str) -> AsyncIterator[Town]:
+    """A town whose Redis may be killed."""
+    async with a_town(server.url, database_url, cell_name) as built:
+        yield built
+
+
+async def armings(town: Town) -> bytes | None:
+    """What tells one arming from another."""
+    nonce = await town.redis.hget(town.keys.cell, "nonce")
+    assert nonce is None or isinstance(nonce, bytes)
+    return nonce
+
+
+async def test_the_first_start_begins_and_arms_the_cell(town: Town) -> None:
+    async with town.ledger():
+        await town.open_for_business()
+        names = await town.enrol(1)
+        await town.schedule()
+        await town.win("c", names)
+        await town.drained()
+    assert [tuple(row)[:4] for row in await town.sql("SELECT epoch, predecessor, first_seq, reason FROM epochs")] == [
+        (1, 0, 1, "first_start")
+    ]
+    assert await town.open_alarms() == {}
+
+
+async def test_a_ledger_that_is_restarted_leaves_an_armed_cell_alone(town: Town) -> None:
+    async with town.ledger():
+        await town.open_for_business()
+        before = await armings(town)
+    async with town.parts() as parts:
+        task = asyncio.create_task(parts.leader.run())
+        async with town.wire() as wire:
+            await parts.leader.wait()
+            await parts.guard.look(wire)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert parts.counters.armings == 0
+    assert await armings(town) == before
+
+
+async def test_after_a_plain_restart_of_redis_the_sale_resumes_within_two_seconds(mortal: Town, server: ValkeyServer) -> None:
+    async with mortal.ledger():
+        await mortal.open_for_business()
+        names = await mortal.enrol(30)
+        await mortal.schedule(stock=100)
+        won = await mortal.win("c", names[:10])
+        nonce, shas = await armings(mortal), await mortal.redis.hgetall(mortal.keys.scripts)
+        await server.kill()
+        await asyncio.sleep(0.3)
+        await server.start()
+        back = time.monotonic()
+        await mortal.open_for_business(2)
+        took_s = time.monotonic() - back
+        assert await mortal.win("c", names[10:20])
+        assert took_s < 2
+        held = await mortal.grab("c", names[:10])
+        await mortal.drained()
+        assert [row.seq for row in await mortal.claims()][:10] == [claim.seq for claim in won], "not one was lost"
+        assert all(answer.startswith(b"held\tfulfilled\t") for answer in held)
+        assert await armings(mortal) != nonce, "every life has a nonce of its own"
+        again = await mortal.redis.hgetall(mortal.keys.scripts)
+        assert {sha for name, sha in shas.items() if b":" in name}.isdisjoint(again.values())
+    assert len(await mortal.sql("SELECT 1 FROM epochs")) == 1, "nothing was lost, so no epoch began"
+
+
+async def test_nobody_wins_while_redis_is_back_and_no_ledger_has_looked(mortal: Town, server: ValkeyServer) -> None:
+    async with mortal.ledger():
+        await mortal.open_for_business()
+        names = await mortal.enrol(1)
+        await mortal.schedule()
+        shas: Any = await mortal.redis.hgetall(mortal.keys.scripts)
+        await mortal.drained()
+    await server.kill()
+    await server.start()
+    with pytest.raises(CellError):
+        await mortal.grab("c", names)
+    for field, sha in shas.items():
+        if b":" in field:
+            with pytest.raises(NoScriptError):
+                await mortal.redis.evalsha(sha.decode(), 0)
+    async with mortal.ledger():
+        await mortal.open_for_business()
+        await mortal.win("c", names)
+
+
+async def test_scripts_that_were_flushed_come_back_after_an_audit_with_another_nonce(mortal: Town) -> None:
+    async with mortal.ledger():
+        await mortal.open_for_business()
+        before = await armings(mortal)
+        await mortal.redis.script_flush()
+
+        async def armed_anew() -> bool:
+            return await armings(mortal) != before
+
+        await until(armed_anew)
+        await mortal.open_for_business()
+
+
+async def test_an_emptied_redis_is_rebuilt_and_goes_on_in_a_new_epoch(mortal: Town) -> None:
+    async with mortal.ledger():
+        await mortal.open_for_business()
+        names = await mortal.enrol(20)
+        await mortal.schedule(stock=15)
+        won = await mortal.win("c", names[:10])
+        seq = await mortal.drained()
+        await mortal.redis.flushall()
+        await mortal.redis.script_flush()
+        await until(lambda: _epoch_is(mortal, 2))
+        await mortal.open_for_business()
+        held = await mortal.grab("c", names[:10])
+        assert [answer.split(b"\t", 2)[2].split(b"\t")[0] for answer in held] == [b"%d" % claim.seq for claim in won]
+        answers = await mortal.grab("c", names[10:])
+        assert [answer.split(b"\t")[0] for answer in answers] == [b"won"] * 5 + [b"sold_out"] * 5
+        await mortal.drained()
+        rows = await mortal.claims()
+    assert [row.unit_no for row in rows] == list(range(1, 16))
+    assert [row.epoch for row in rows] == [1] * 10 + [2] * 5
+    assert rows[10].seq == seq + 2, "the numbers go on where the log ended; one is the epoch's own entry"
+    assert [row.reason for row in await mortal.sql("SELECT reason FROM epochs ORDER BY epoch")] == ["first_start", "emptied"]
+    await until(lambda: _all_clear(mortal))
+    assert await mortal.sql("SELECT 1 FROM alarms WHERE kind = 'cell_closed'"), "but it was raised"
+
+
+async def _all_clear(town: Town) -> bool:
+    return not await town.open_alarms()
+
+
+async def _epoch_is(town: Town, epoch: int) -> bool:
+    return await town.redis.hget(town.keys.cell, "epoch") == b"%d" % epoch
+
+
+async def test_an_older_copy_of_redis_sells_nothing_and_is_rebuilt(mortal: Town, server: ValkeyServer, tmp_path: Path) -> None:
+    async with mortal.ledger():
+        await mortal.open_for_business()
+        names = await mortal.enrol(20)
+        await mortal.schedule(stock=15)
+        first = await mortal.win("c", names[:5])
+        await mortal.drained()
+        await server.stop()
+        shutil.copytree(server.data_dir, tmp_path / "older")
+        await server.start()
+        await mortal.open_for_business()
+        second = await mortal.win("c", names[5:10])
+        await mortal.drained()
+        await server.stop()
+        shutil.rmtree(server.data_dir)
+        shutil.copytree(tmp_path / "older", server.data_dir)
+        await server.start()
+        await until(lambda: _epoch_is(mortal, 2))
+        await mortal.open_for_business()
+        answers = await mortal.grab("c", names)
+        await mortal.drained()
+        rows = await mortal.claims()
+    assert [answer.split(b"\t")[0] for answer in answers] == [b"held"] * 10 + [b"won"] * 5 + [b"sold_out"] * 5
+    assert [row.seq for row in rows[:10]] == [claim.seq for claim in [*first, *second]]
+    assert len({row.unit_no for row in rows}) == len(rows) == 15
+    assert [row.reason for row in await mortal.sql("SELECT reason FROM epochs ORDER BY epoch")] == ["first_start", "went_back"]
+
+
+async def test_a_primary_that_comes_back_with_its_scripts_is_closed_by_its_numbers(town: Town) -> None:
+    """Demoted, resynced and promoted again it still knows its scripts: only epoch and seq tell."""
+    async with town.ledger():
+        await town.open_for_business()
+        names = await town.enrol(10)
+        await town.schedule()
+        await town.win("c", names[:2])
+        await town.drained()
+        older = await town.everything_in_redis()
+        await town.win("c", names[2:4])
+        await town.drained()
+    # The cell's hash as it was, the scripts still loaded.
+    await town.redis.hset(town.keys.cell, mapping=older["cell"])
+    stranger = Cell(town.redis, town.settings.cell, ScriptSources.read())
+    await stranger.reload()
+    async with town.ledger():
+        await until(lambda: _epoch_is(town, 2))
+        await town.open_for_business()
+        answers = await town.grab("c", names)
+    assert [answer.split(b"\t")[0] for answer in answers] == [b"held"] * 4 + [b"won"] * 6
+
+
+async def test_a_red_audit_keeps_the_cell_closed_until_it_is_rebuilt(mortal: Town, server: ValkeyServer) -> None:
+    async with mortal.ledger():
+        await mortal.open_for_business()
+        names = await mortal.enrol(5)
+        await mortal.schedule()
+        await mortal.win("c", names)
+        await mortal.drained()
+    await mortal.redis.hincrby(mortal.keys.of_campaign("c").campaign, "active", -3)
+    await server.kill()
+    await server.start()
+    async with mortal.ledger():
+        await until(lambda: _epoch_is(mortal, 2))
+        await mortal.open_for_business()
+        assert await mortal.redis.hget(mortal.keys.of_campaign("c").campaign, "active") == b"5"
+        await until(lambda: _all_clear(mortal))
+    assert await mortal.sql("SELECT 1 FROM alarms WHERE kind = 'audit_red' AND cleared_at_ms IS NOT NULL")
+
+
+async def test_a_redis_that_postgres_never_saw_stays_closed(town: Town) -> None:
+    """A wrong DATABASE_URL must not throw away a cell that is full of claims."""
+    await town.redis.hset(town.keys.cell, mapping={"epoch": 1, "seq": 5})
+    async with town.ledger():
+        alarms = await until(town.open_alarms)
+        assert alarms[AlarmKind.CELL_CLOSED.value]["why"] == "unknown_to_postgres"
+        await asyncio.sleep(0.3)
+        assert await armings(town) is None
+        assert await town.redis.hget(town.keys.cell, "seq") == b"5"
+        assert len(await town.sql("SELECT 1 FROM alarms")) == 1
+
+
+async def test_a_postgres_that_lies_behind_closes_the_cell_and_destroys_nothing(town: Town) -> None:
+    """Restored from an older backup: Redis has claims that Postgres never heard of."""
+    async with town.ledger():
+        await town.open_for_business()
+        names = await town.enrol(3)
+        await town.schedule()
+        await town.win("c", names)
+        await town.drained()
+    await town.sql("UPDATE log_cursor SET epoch = 0")
+    async with town.ledger():
+        alarms = await until(town.open_alarms)
+        assert alarms[AlarmKind.CELL_CLOSED.value]["why"] == "newer_epoch"
+        with pytest.raises(CellError):
+            await town.cell.read_campaigns(())
+        assert await town.redis.hlen(town.keys.of_campaign("c").claims) == 3
+
+
+async def test_a_log_that_cannot_be_drained_keeps_the_cell_closed(mortal: Town, server: ValkeyServer) -> None:
+    async with mortal.ledger():
+        await mortal.open_for_business()
+        seq = await mortal.drained()
+    await mortal.log(seq + 2, "members_published", {"members_version": 0, "changed": 0})
+    await server.kill()
+    await server.start()
+    async with mortal.ledger():
+
+        async def both() -> Any:
+            alarms = await mortal.open_alarms()
+            return alarms if AlarmKind.CELL_CLOSED.value in alarms else None
+
+        alarms = await until(both)
+        assert alarms[AlarmKind.CELL_CLOSED.value]["fault"] == "log_gap"
+        assert AlarmKind.LOG_GAP.value in alarms
+        await asyncio.sleep(0.2)
+        with pytest.raises(CellError):
+            await mortal.cell.read_campaigns(())
+        assert await _epoch_is(mortal, 1), "nothing was rebuilt over what nobody has drained"
+
+
+async def test_a_redis_that_comes_back_while_postgres_is_away_stays_closed(
+    mortal: Town, server: ValkeyServer, postgres_server: PostgresServer
+) -> None:
+    session = await asyncpg.connect(postgres_server.url_of("postgres"))
+    async with mortal.ledger():
+        await mortal.open_for_business()
+        names = await mortal.enrol(2)
+        await mortal.schedule()
+        await mortal.drained()
+        (row,) = await mortal.sql("SELECT current_database() AS name")
+        await session.execute(f"ALTER DATABASE {row.name} ALLOW_CONNECTIONS false")
+        await session.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", row.name)
+        await mortal.win("c", names[:1])  # Postgres away stops nobody from winning
+        await server.kill()
+        await server.start()
+        await asyncio.sleep(1)
+        with pytest.raises(CellError):
+            await mortal.grab("c", names[1:])
+        await session.execute(f"ALTER DATABASE {row.name} ALLOW_CONNECTIONS true")
+        await mortal.open_for_business()
+        await mortal.win("c", names[1:])
+        await mortal.drained()
+        assert [row.member_id for row in await mortal.claims()] == names
+    await session.close()
+
+
+async def test_a_second_ledger_stands_by_and_takes_over(mortal: Town) -> None:
+    async with mortal.parts() as standby:
+        async with mortal.ledger():
+            await mortal.open_for_business()
+            tasks = [asyncio.create_task(part) for part in (standby.leader.run(), standby.guard.run())]
+            await asyncio.sleep(0.6)
+            assert not standby.leader.leads
+            assert standby.guard.closed_because == "not looked at yet"
+        # The first has ended.
+        await asyncio.wait_for(standby.leader.wait(), 5)
+        tasks.append(asyncio.create_task(standby.drain.run()))
+        await mortal.redis.script_flush()
+
+        async def has_armed() -> bool:
+            return standby.counters.armings == 1
+
+        await until(has_armed)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_redis_that_may_evict_is_refused(mortal: Town) -> None:
+    await mortal.redis.config_set("maxmemory-policy", "allkeys-lru")
+    async with mortal.ledger():
+        alarms = await until(mortal.open_alarms)
+        assert "noeviction" in alarms[AlarmKind.CELL_CLOSED.value]["why"]
+        assert await armings(mortal) is None
+        await mortal.redis.config_set("maxmemory-policy", "noeviction")
+        await mortal.open_for_business()
+        await until(lambda: _all_clear(mortal))
+
+
+async def test_another_release_of_the_rules_is_loaded_beside_the_one_in_force(town: Town) -> None:
+    async with town.ledger():
+        await town.open_for_business()
+        names = await town.enrol(2)
+        await town.schedule()
+        before = await armings(town)
+    own = ScriptSources.read()
+    other = ScriptSources({name: source + "\n-- another release\n" for name, source in own.by_name.items()}, "another")
+    async with town.parts() as parts:
+        guard = parts.guard
+        guard._sources = other
+        leader = asyncio.create_task(parts.leader.run())
+        await parts.leader.wait()
+        async with town.wire() as wire:
+            await guard.look(wire)
+            await guard.look(wire)
+        leader.cancel()
+        await asyncio.gather(leader, return_exceptions=True)
+        assert parts.counters.armings == 0
+    assert await armings(town) == before
+    newer = Cell(town.redis, town.settings.cell, other)
+    await newer.grab("c", b"b", (names[0], "", "CODE-A"))
+    await town.win("c", names[1:])
+
+
+async def test_scripts_cannot_land_in_a_life_that_was_not_audited(mortal: Town, server: ValkeyServer) -> None:
+    """Redis dies and comes back between the audit and the loading: the connection of the audit is the witness."""
+    async with mortal.parts() as parts:
+        leader = asyncio.create_task(parts.leader.run())
+        drain = asyncio.create_task(parts.drain.run())
+        await parts.leader.wait()
+        async with mortal.wire() as wire:
+            await parts.guard._make_sound(wire)
+            await server.kill()
+            await server.start()
+            with pytest.raises(WireBrokenError):
+                await parts.guard.arm(wire)
+            with pytest.raises(WireBrokenError):
+                await parts.guard.arm(wire)
+        for task in (leader, drain):
+            task.cancel()
+        await asyncio.gather(leader, drain, return_exceptions=True)
+    with pytest.raises(CellError):
+        await mortal.cell.reload()
+
+
+async def test_whoever_does_not_lead_arms_nothing(town: Town) -> None:
+    async with town.parts() as parts, town.wire() as wire:
+        await town.begin()
+        await parts.guard.arm(wire)
+        assert await armings(town) is None
+        with pytest.raises(DoubtError, match="another ledger leads"):
+            await parts.guard.recover(wire, "test")
+
+
+async def test_a_wire_that_broke_stays_broken(mortal: Town, server: ValkeyServer) -> None:
+    wire = await mortal.open_wire()
+    await wire.call("PING")
+    await server.kill()
+    await server.start()
+    for _ in range(3):
+        with pytest.raises(WireBrokenError):
+            await wire.call("PING")
+    await wire.close()
+
+
+async def test_a_wire_whose_answer_did_not_come_in_time_is_of_no_more_use(town: Town) -> None:
+    """The answer would be read by the next caller."""
+    wire = await Wire.open(town.settings.redis_url, 0.1)
+    with pytest.raises(WireBrokenError):
+        await wire.call("XREAD", "BLOCK", 1000, "STREAMS", town.keys.log, "$")
+    with pytest.raises(WireBrokenError):
+        await wire.call("PING")
+
+
+@asynccontextmanager
+async def config(town: Town, name: str, value: str) -> AsyncIterator[None]:
+    before: Any = await town.redis.config_get(name)
+    await town.redis.config_set(name, value)
+    yield
+    await town.redis.config_set(name, before[name])
+
+
+async def test_settings_of_redis_are_judged(mortal: Town) -> None:
+    from reconcile.server_settings import check_server_settings
+
+    async with mortal.wire() as wire:
+        assert await check_server_settings(wire) is None
+        async with config(mortal, "appendfsync", "everysec"):
+            assert "appendfsync always" in str(await check_server_settings(wire)), "said loudly, not refused"
+        async with config(mortal, "maxmemory-policy", "volatile-lru"):
+            with pytest.raises(UnfitServerError):
+                await check_server_settings(wire)
+
+
+async def test_a_life_is_read_as_it_is(town: Town) -> None:
+    async with town.wire() as wire:
+        life = await Life.read(wire, town.keys)
+        assert (life.is_empty, life.epoch, life.seq, life.nonce) == (True, 0, 0, None)
+        assert abs(life.now_ms - now_ms()) < 60_000
+        await town.begin()
+        life = await Life.read(wire, town.keys)
+        assert (life.is_empty, life.epoch, life.seq) == (False, 1, 1)
