@@ -125,7 +125,7 @@ def _unique_unit(cell: CampaignCut, ledger: CampaignBooks, _: int) -> Iterator[F
 def _conserved(cell: CampaignCut, ledger: CampaignBooks, _: int) -> Iterator[Finding]:
     example = {"campaign_id": cell.campaign_id, "issued": cell.issued, "active": cell.active, "free_units": cell.free_units}
     if cell.issued != cell.active + cell.free_units:
-        yield Finding(Invariant.CONSERVED, "issued units are neither held nor free", example, differs=False)
+        yield Finding(Invariant.CONSERVED, "issued units are neither held nor free", example)
     if not ledger.unit_max <= cell.issued <= total_of(cell.releases):
         example = {**example, "unit_max": ledger.unit_max, "total": total_of(cell.releases)}
         yield Finding(

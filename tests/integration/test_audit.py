@@ -1,0 +1,94 @@
+"""Is the audit green when all is well, at every moment, and does it say what it does not know?"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import orjson
+import pytest
+
+from grab_service.ops.audit import AuditImpossibleError, Invariant, audit_cell
+from tests.integration.days import Day, a_day
+from tests.integration.ledgers import Town
+
+
+@pytest.fixture
+async def day(town: Town) -> AsyncIterator[Day]:
+    async with town.ledger():
+        yield await a_day(town)
+
+
+async def test_all_is_green_when_all_is_well(day: Day) -> None:
+    report = await day.audit()
+    assert report.holds, report.faults
+    assert report.redis_equals_postgres
+    assert (report.records_compared, report.records_left) == (9 + 6 + 6 + 4, 0), "claims of three campaigns, and six bindings"
+    assert report.invariants[Invariant.NO_UNDERSELL].checked is False, "nobody said who wanted what"
+    assert {name for name, check in report.invariants.items() if check.checked} == set(Invariant) - {Invariant.NO_UNDERSELL}
+    figures = {one.campaign_id: one for one in report.campaigns}
+    assert (figures["one"].active, figures["one"].available, figures["one"].free_units, figures["one"].issued) == (9, 11, 1, 10)
+    assert (figures["pool"].codes_loaded, figures["pool"].free_codes, figures["pool"].returned) == (12, 7, 1)
+    assert orjson.loads(orjson.dumps(report.as_json()))["invariants"]["I1 NoOversell"]["holds"] is True
+
+
+async def test_what_is_decided_and_not_yet_freed_counts_as_active(day: Day) -> None:
+    await day.town.sql("UPDATE claims SET state = 'returned', decided_at_ms = 1 WHERE seq = :seq", seq=day.one[0].seq)
+    report = await day.audit()
+    assert report.holds, report.faults
+    (one,) = [figures for figures in report.campaigns if figures.campaign_id == "one"]
+    assert (one.active, one.postgres_active, one.postgres_held) == (9, 9, 8)
+
+
+async def test_it_is_green_in_the_middle_of_a_rush(day: Day) -> None:
+    """The cut is one moment, though both books go on while it is taken."""
+    town = day.town
+    names = await town.enrol(2000)
+    await town.schedule("rush", stock=2000)
+    enough = asyncio.Event()
+
+    async def rush() -> None:
+        for at in range(0, 2000, 2):
+            await town.win("rush", names[at : at + 2])
+            if at % 20 == 0:
+                await town.cell.set_state("rush", "pause")
+                await town.cell.set_stock("one", 20, 21)
+                await town.cell.set_state("rush", "resume")
+                await town.cell.set_stock("one", 21, 20)
+            if enough.is_set():
+                return
+
+    task = asyncio.create_task(rush())
+    seqs: set[int] = set()
+    while len(seqs) < 5 and not task.done():
+        report = await day.audit()
+        assert report.holds, report.faults
+        seqs.add(report.seq)
+    enough.set()
+    await task
+    assert len(seqs) >= 3, "it was over before it was looked at"
+
+
+@pytest.mark.parametrize(("demand", "holds"), [(9, True), (10, False), (500, False)])
+async def test_an_undersell_shows_where_the_demand_is_known(day: Day, demand: int, holds: bool) -> None:
+    report = await day.audit(demand={"one": demand})
+    check = report.invariants[Invariant.NO_UNDERSELL]
+    assert (check.checked, check.holds) == (True, holds)
+
+
+async def test_a_stock_that_is_claimed_to_the_last_unit_is_not_undersold(day: Day) -> None:
+    names = await day.town.enrol(11)
+    await day.town.win("one", names)
+    report = await day.audit()
+    assert report.holds, report.faults
+    assert report.invariants[Invariant.NO_UNDERSELL].checked
+    assert "1 of 3 campaigns" in report.invariants[Invariant.NO_UNDERSELL].detail
+
+
+async def test_without_a_ledger_that_keeps_up_nothing_is_said(town: Town) -> None:
+    async with town.ledger():
+        await town.open_for_business()
+        names = await town.enrol(1)
+        await town.schedule()
+        await town.drained()
+    await town.win("c", names)
+    with pytest.raises(AuditImpossibleError, match="the ledger is at epoch 1"):
+        await audit_cell(town.cell, town.engine, town.redis, ledger_wait_s=0.1)
