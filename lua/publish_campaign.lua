@@ -8,7 +8,7 @@
   KEYS[4] log        stream  one {type=published}
 
   ARGV[1] epoch                ARGV[2] campaign_id        ARGV[3] version: of the configuration, from Postgres
-  ARGV[4] releases             opens_at_ms:quantity, by comma, in order of time
+  ARGV[4] releases             opens_at_ms:quantity, by comma, in order of time, at most 50
   ARGV[5] closes_at_ms         ARGV[6] limit_per_member   ARGV[7] benefit_kind: generated_code | code_pool | none
   ARGV[8] orgs                 ARGV[9] tags_any           ARGV[10] birthday_months: ,a,b, or '' for everybody
   ARGV[11] joined_before       YYYY-MM-DD or ''           ARGV[12] display: JSON, shown to members, not read by the rules
@@ -23,6 +23,7 @@
   Clock: Redis TIME, read once.   Cost: O(releases).   Writes: all after the last refusal, the log first.
 ]]
 local NONCE = '@nonce@'
+local BENEFIT_KINDS = {generated_code = true, code_pool = true, none = true}
 
 local cell = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'nonce')
 if cell[3] ~= NONCE or cell[1] ~= ARGV[1] or not cell[2] then
@@ -32,10 +33,18 @@ local facts = redis.call('HMGET', KEYS[3], 'version', 'codes_loaded')
 if facts[1] then
   return {facts[1] == ARGV[3] and 'already' or 'published_before', cell[2]}
 end
-local total = 0
-for quantity in string.gmatch(ARGV[4], '%d+:(%d+)') do
-  total = total + quantity
+-- Whatever the rules cannot read would stop every later grab of the campaign, and every reader of the cell.
+local releases, total, latest_ms = {}, 0, -1
+for opens_at_ms, quantity in string.gmatch(ARGV[4], '(%d+):([1-9]%d*)') do
+  assert(tonumber(opens_at_ms) > latest_ms, 'releases stand in order of time')
+  latest_ms, total = tonumber(opens_at_ms), total + quantity
+  releases[#releases + 1] = opens_at_ms .. ':' .. quantity
 end
+assert(#releases >= 1 and #releases <= 50 and table.concat(releases, ',') == ARGV[4], 'opens_at_ms:quantity, by comma')
+for _, number in ipairs({ARGV[3], ARGV[5], ARGV[6]}) do
+  assert(string.find(number, '^[1-9]%d*$') and #number <= 15, 'a whole number')
+end
+assert(BENEFIT_KINDS[ARGV[7]], 'a kind of benefit')
 local codes_loaded = tonumber(facts[2] or 0)
 if ARGV[7] == 'code_pool' and codes_loaded < total then
   return {'too_few_codes\t' .. codes_loaded .. '\t' .. total, cell[2]}

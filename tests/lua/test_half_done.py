@@ -15,7 +15,7 @@ from grab_service.cell.connect import connect
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell, CellClosedError
 from grab_service.servers.valkey import AppendFsync, ValkeyServer
-from tests.lua.cells import Member, Published, arm, enrol, everything, grab, publish, words
+from tests.lua.cells import Member, Published, arm, enrol, everything, grab, now_ms, publish, words
 from tests.lua.every_command import CALLS, furnish, key_names
 
 WRITERS = ["grab", "load_codes", "publish_campaign", "publish_members", "return_unit", "set_state", "set_stock"]
@@ -136,6 +136,29 @@ async def test_a_stock_that_is_no_number_of_units_is_refused_whole(total: Any, a
     before = await everything(raw, armed_cell)
     with pytest.raises(CellClosedError):
         await armed_cell.set_stock("c", 5, total)
+    assert await everything(raw, armed_cell) == before
+
+
+@pytest.mark.parametrize(
+    ("place", "written"),
+    [
+        *(
+            (1, releases)
+            for releases in ("", "5", "5:", ":5", "5:0", "5:1,", "5:1,4:1", "5:1,5:1", "5:1;6:1", "5:1,6:-1", "5:1.5")
+        ),
+        (1, ",".join(f"{at}:1" for at in range(51))),
+        *((place, number) for place in (0, 2, 3) for number in ("", "0", "-1", "1.5", "many", "1e3", "9" * 16)),
+        *((4, kind) for kind in ("points", "code", "generated_code code_pool ")),
+    ],
+)
+async def test_a_campaign_that_the_rules_could_not_read_is_refused_whole(
+    place: int, written: str, armed_cell: Cell, raw: Redis
+) -> None:
+    fields = list(Published().fields(now_ms()))
+    fields[place] = written
+    before = await everything(raw, armed_cell)
+    with pytest.raises(CellClosedError):
+        await armed_cell.publish_campaign("c", fields)
     assert await everything(raw, armed_cell) == before
 
 

@@ -34,7 +34,6 @@ ARITHMETIC = [
     pytest.param((-1, 2, 3), (5, 5, 5), 7, [5, 2, 0], id="then the one before it"),
     pytest.param((-1, 2, 3), (5, 5, 5), 1, [1, 0, 0], id="and what is open comes last"),
     pytest.param((1, 2, 3), (5, 5, 5), 1, [1, 0, 0], id="to one, before opening"),
-    pytest.param((-2, -1, 3), (5, 0, 5), 12, [5, 2, 5], id="an emptied release that is open takes more"),
 ]
 
 
@@ -51,6 +50,15 @@ async def test_more_joins_the_newest_open_release_and_less_comes_off_the_last(
     entry = (await log_of(raw, cell))[-1]
     now_in_force = tuple(Release(r.opens_at_ms, quantity) for r, quantity in zip(releases, after, strict=True))
     assert entry == events.StockSet(seq + 1, seq + 1, 1, entry.at_ms, "c", total, now_in_force)
+
+
+async def test_a_release_that_was_emptied_takes_more_again(cell: Cell) -> None:
+    at_ms = now_ms()
+    await publish(cell, Published(releases=(Release(at_ms - 2, 5), Release(at_ms - 1, 2), Release(at_ms + HOUR_MS, 5))))
+    assert (await cell.set_stock("c", 12, 5)).outcome == "stock_set"
+    assert await quantities(cell) == [5, 0, 0]
+    assert (await cell.set_stock("c", 5, 9)).outcome == "stock_set"
+    assert await quantities(cell) == [5, 4, 0]
 
 
 async def test_whoever_is_mistaken_about_the_total_is_told_and_changes_nothing(cell: Cell, raw: Redis) -> None:
