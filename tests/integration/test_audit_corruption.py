@@ -6,6 +6,7 @@ Every test corrupts the same day in its own way; what it did is undone after it.
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
 
 import asyncpg
 import orjson

@@ -1,0 +1,115 @@
+"""Is only that thrown away which nobody can need any more?"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from reconcile.alarms import AlarmKind
+from reconcile.housekeeping import ASSERTIONS_KEPT_S, Housekeeping
+from tests.integration.ledgers import HOUR_MS, Town, now_ms
+
+
+@asynccontextmanager
+async def housekeeping(town: Town, retention_h: float = 24) -> AsyncIterator[Housekeeping]:
+    async with town.parts(log_retention_h=retention_h) as parts:
+        yield parts.housekeeping
+
+
+async def log_of(town: Town) -> list[str]:
+    entries: Any = await town.redis.xrange(town.keys.log)
+    return [name.decode() for name, _ in entries]
+
+
+async def some_old_entries(town: Town, count: int, drained_to: int) -> None:
+    """A log of entries two days old, drained up to a seq."""
+    await town.begin()
+    await town.redis.delete(town.keys.log)
+    old = now_ms() - 48 * HOUR_MS
+    async with town.redis.pipeline(transaction=False) as pipe:
+        for seq in range(1, count + 1):
+            entry: dict[Any, Any] = {"type": "members_published", "epoch": 1, "seq": seq, "last_seq": seq, "at_ms": old}
+            pipe.xadd(town.keys.log, entry | {"members_version": 0, "changed": 0}, id=f"{seq}-0")
+        await pipe.execute()
+    await town.sql(
+        "UPDATE log_cursor SET last_seq = :seq, last_id = :id, at_ms = :at_ms",
+        seq=drained_to,
+        id=f"{drained_to}-0",
+        at_ms=old,
+    )
+
+
+async def test_the_log_is_trimmed_below_what_is_drained_and_keeps_the_last_one(town: Town) -> None:
+    await some_old_entries(town, count=20, drained_to=15)
+    async with housekeeping(town) as house:
+        assert await house.trim() == 14
+        assert await house.trim() == 0
+    assert await log_of(town) == [f"{seq}-0" for seq in range(15, 21)]
+    # And the drain finds where it was.
+    drain = town.new_drain()
+    async with town.wire() as wire:
+        assert await drain.step(wire) == 5
+
+
+async def test_a_long_log_is_trimmed_in_steps(town: Town) -> None:
+    await some_old_entries(town, count=2500, drained_to=2500)
+    async with housekeeping(town) as house:
+        assert await house.trim() == 2499
+    assert await log_of(town) == ["2500-0"]
+
+
+async def test_what_is_young_stays_though_it_is_drained(town: Town) -> None:
+    await some_old_entries(town, count=5, drained_to=5)
+    for seq in range(6, 9):
+        await town.log(seq, "members_published", {"members_version": 0, "changed": 0})
+    await town.sql("UPDATE log_cursor SET last_seq = 8, last_id = '8-0'")
+    async with housekeeping(town) as house:
+        assert await house.trim() == 5
+    assert await log_of(town) == ["6-0", "7-0", "8-0"]
+
+
+async def test_nothing_is_trimmed_that_nobody_has_drained(town: Town) -> None:
+    await some_old_entries(town, count=5, drained_to=0)
+    async with housekeeping(town, retention_h=0.001) as house:
+        assert await house.trim() == 0
+    assert len(await log_of(town)) == 5
+
+
+async def test_assertions_are_forgotten_some_time_after_they_expired(town: Town) -> None:
+    ages_s = {"old": -ASSERTIONS_KEPT_S - 10, "fresh": -10, "valid": 60}
+    for jti, age_s in ages_s.items():
+        await town.sql("INSERT INTO used_assertions VALUES (:jti, :at)", jti=jti, at=now_ms() + age_s * 1000)
+    async with housekeeping(town) as house:
+        assert await house.forget_assertions() == 1
+    assert {row.jti for row in await town.sql("SELECT jti FROM used_assertions")} == {"fresh", "valid"}
+
+
+async def test_an_audit_in_the_background_says_what_it_found_and_when_it_is_over(town: Town) -> None:
+    async with town.ledger():
+        await town.open_for_business()
+        names = await town.enrol(3)
+        await town.schedule()
+        await town.win("c", names)
+        await town.drained()
+        async with housekeeping(town) as house:
+            assert await house.audit()
+            await town.redis.hincrby(town.keys.of_campaign("c").campaign, "active", 1)
+            assert not await house.audit()
+            detail = (await town.open_alarms())[AlarmKind.AUDIT_RED.value]
+            assert any("I3 NoLostAck" in fault for fault in detail["faults"])
+            assert house.counters.audit_green == 0
+            await town.redis.hincrby(town.keys.of_campaign("c").campaign, "active", -1)
+            assert await house.audit()
+            assert await town.open_alarms() == {}
+
+
+async def test_the_background_audit_runs_by_itself(town: Town) -> None:
+    async with town.ledger(deep_audit_interval_s=0.1):
+        await town.open_for_business()
+        await town.enrol(1)
+        await town.schedule()
+        await town.drained()
+        await town.redis.hincrby(town.keys.of_campaign("c").campaign, "issued", 1)
+        async with asyncio.timeout(10):
+            while AlarmKind.AUDIT_RED.value not in await town.open_alarms():
+                await asyncio.sleep(0.02)
