@@ -25,6 +25,7 @@ from grab_service.api.answers import put_failures_into_words
 from grab_service.api.assertions import AssertionKeys
 from grab_service.api.contract import describe
 from grab_service.api.edge import Edge
+from grab_service.api.glance import Glance
 from grab_service.api.process import Worker
 
 DESCRIPTION: Final = """\
@@ -84,6 +85,8 @@ def build_app(worker: Worker) -> FastAPI:
     )
     app.state.worker = worker
     app.state.assertion_keys = AssertionKeys.read(worker.settings)
+    app.add_middleware(Glance, view=worker.view)
+    # Added last, so it is around all.
     app.add_middleware(
         Edge,
         now_ms=worker.view.now_ms,

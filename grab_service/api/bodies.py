@@ -66,11 +66,16 @@ async def read_csv(request: Request) -> bytes:
     return _only_file(request.headers["content-type"], body) if kind == MULTIPART else body
 
 
+def _is_file(part: Message) -> bool:
+    name = part.get_param("name", header="content-disposition")
+    return part.get_filename() is not None or name == "file"
+
+
 def _only_file(content_type: str, body: bytes) -> bytes:
     header = b"Content-Type: " + content_type.encode("latin-1") + b"\r\n\r\n"
     form: Message = BytesParser(policy=HTTP).parsebytes(header + body)
     parts = form.get_payload() if form.is_multipart() else []
-    files = [part for part in parts if isinstance(part, Message) and part.get_filename() is not None]
+    files = [part for part in parts if isinstance(part, Message) and _is_file(part)]
     if len(files) != 1:
         raise RefusalError("malformed")
     content = files[0].get_payload(decode=True)

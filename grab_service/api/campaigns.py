@@ -27,6 +27,7 @@ _PHASES: Final[dict[str, frozenset[Phase]]] = {
     "open": frozenset({Phase.OPEN, Phase.SOLD_OUT, Phase.PAUSED}),
     "ended": frozenset({Phase.ENDED, Phase.CANCELLED}),
 }
+CLOCK_MARGIN_MS: Final = 1_000
 _REVALIDATED: Final = "private, no-cache"
 
 
@@ -96,6 +97,7 @@ async def list_campaigns(
         "paused-for-recovery",
         ok={200: {"headers": ETAG}, 304: {"description": "What you have is what there is.", "headers": ETAG}},
     ),
+    openapi_extra={"security": [{}]},  # beside the pass: it may be left out
 )
 async def read_campaign(
     campaign_id: str,
@@ -106,8 +108,9 @@ async def read_campaign(
 ) -> Response:
     """With a pass also what the caller holds of it. Drafts are not found."""
     campaign = await known_campaign(view, campaign_id)
-    body = summary_body(campaign, view.now_ms())
-    body["my_claims"] = None if member_id is None else await _my_claims(cell, campaign, member_id)
+    now_ms = view.now_ms()
+    body = summary_body(campaign, now_ms)
+    body["my_claims"] = None if member_id is None else await _my_claims(cell, campaign, member_id, now_ms)
     written = orjson.dumps(body)
     etag = content_etag(written)
     headers = {"etag": etag, "cache-control": _REVALIDATED, "vary": "Authorization"}
@@ -128,7 +131,9 @@ async def read_state(campaign_id: str, view: TheView) -> Response:
     return json_answer(pulse_body(campaign, view.now_ms()))
 
 
-async def _my_claims(cell: Cell, campaign: CampaignView, member_id: str) -> list[dict[str, Any]] | None:
+async def _my_claims(cell: Cell, campaign: CampaignView, member_id: str, now_ms: int) -> list[dict[str, Any]] | None:
+    if now_ms < campaign.opens_at_ms - CLOCK_MARGIN_MS:
+        return []  # the crowd that waits for the opening costs the cell nothing
     try:
         (holding,) = await cell.read_claims(member_id, [campaign.campaign_id])
     except CellError:

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 
 from grab_service.api.shapes import ProblemShape
 from grab_service.vocabulary import problems
@@ -72,6 +73,17 @@ def csv_body(example: str) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
+def _restore_nulls(schema: dict[str, Any], routes: list[APIRoute]) -> None:
+    """Put the examples of answers back as they were written: FastAPI leaves out what is null in them."""
+    for route in routes:
+        for method in route.methods or ():
+            described = schema["paths"][route.path][method.lower()]["responses"]
+            for status, response in route.responses.items():
+                for kind, content in response.get("content", {}).items():
+                    given = {key: content[key] for key in ("example", "examples") if key in content}
+                    described[str(status)]["content"][kind].update(given)
+
+
 def describe(app: FastAPI, description: str) -> None:
     """Have `/openapi.json` say all of it: the problems' shape, and the header that every answer carries."""
 
@@ -91,6 +103,7 @@ def describe(app: FastAPI, description: str) -> None:
             shapes["Problem"] = problem
             for name in ("HTTPValidationError", "ValidationError"):
                 shapes.pop(name, None)
+            _restore_nulls(schema, app.state.routes)
             server_time = _header("The cell's clock when the answer left, Unix milliseconds.", "integer")
             components["headers"] = {"ServerTime": server_time}
             for operations in schema["paths"].values():

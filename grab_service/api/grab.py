@@ -52,7 +52,7 @@ _IDEMPOTENCY_KEY: Final = {
     "required": False,
     "description": "Optional where the limit is one, required where it is more: it binds member and campaign to the first "
     "claim made with it, for good.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": IDEMPOTENCY_KEY_MAX, "pattern": "^[!-~]+$"},
+    "schema": {"type": "string", "maxLength": IDEMPOTENCY_KEY_MAX, "pattern": "^[!-~]*$"},
     "example": "tap-1",
 }
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from math import isfinite
 from typing import Final
 
 from fastapi import APIRouter, Response
@@ -18,6 +19,9 @@ router = APIRouter(tags=["machines"])
 
 MULTIPROCESS: Final = "PROMETHEUS_MULTIPROC_DIR"
 """The variable by which prometheus-client itself is told that several processes count together."""
+
+VIEW_AGE_MAX_S: Final = 2.0
+"""Much longer than what the gate may refuse by: a worker that was busy for a moment is not replaced."""
 
 
 @router.get("/livez", summary="Is the process alive?", response_model=Alive, responses=answers())
@@ -37,7 +41,8 @@ async def ready(worker: TheWorker) -> Response:
     cell, postgres, ledger = await asyncio.gather(
         check_cell(worker.cell), check_postgres(worker.engine), check_ledger(worker.engine, worker.cell)
     )
-    view = Check(ok=worker.view.is_fresh, detail="up to date" if worker.view.is_fresh else "older than it may be")
+    age_s = worker.clock() - worker.view.complete_at_s
+    view = Check(ok=age_s <= VIEW_AGE_MAX_S, detail=f"{age_s:.3f} s old" if isfinite(age_s) else "not complete")
     checks = {"redis": cell, "view": view, "postgres": postgres, "ledger": ledger}
     ok = all(check.ok for check in checks.values())
     body = {

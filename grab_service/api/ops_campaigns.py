@@ -28,7 +28,7 @@ from grab_service.ops.campaign_facts import campaign_facts
 from grab_service.ops.campaigns import Campaign, change_draft, create_campaign, list_campaigns, read_campaign
 from grab_service.ops.control import Action, schedule, set_state, set_stock
 from grab_service.ops.definition import TOTAL_MAX, Definition
-from grab_service.ops.fields import Reason
+from grab_service.ops.fields import Reason, Whole
 from grab_service.ops.merge_patch import merged
 from grab_service.ops.preflight import Level, preflight
 from grab_service.ops.refusal import RefusalError
@@ -37,6 +37,16 @@ from grab_service.vocabulary.campaigns import CampaignState
 router = APIRouter(prefix="/v1/ops/campaigns", tags=["ops"], route_class=StrictRoute, dependencies=WITH_OPS_TOKEN)
 
 _FOUND: Final = ("campaign-not-found",)
+
+# FastAPI would answer 422 to a required header that is missing; the contract says 428.
+_IF_MATCH: Final = {
+    "name": "If-Match",
+    "in": "header",
+    "required": True,
+    "description": "the ETag of what was read",
+    "schema": {"type": "string"},
+    "example": '"1"',
+}
 
 
 class Because(BaseModel):
@@ -56,8 +66,8 @@ class StockChange(BaseModel):
         json_schema_extra={"examples": [{"expected_total": 3000, "total": 3500, "reason": "赞助商追加 500 份"}]},
     )
 
-    expected_total: int = Field(ge=0, le=TOTAL_MAX)
-    total: int = Field(ge=1, le=TOTAL_MAX)
+    expected_total: Whole = Field(ge=0, le=TOTAL_MAX)
+    total: Whole = Field(ge=1, le=TOTAL_MAX)
     reason: Reason
 
 
@@ -146,6 +156,7 @@ async def read(campaign_id: str, _identity: Reader, engine: TheEngine, view: The
         extra={"wrong-state": {"state": "scheduled"}},
         ok={200: {"headers": ETAG}},
     ),
+    openapi_extra={"parameters": [_IF_MATCH]},
 )
 async def change(
     campaign_id: str,
@@ -160,7 +171,7 @@ async def change(
     engine: TheEngine,
     view: TheView,
     language: TheLanguage,
-    if_match: Annotated[str | None, Header(description="the ETag of what was read; required")] = None,
+    if_match: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> Response:
     """The whole must be valid afterwards. Once scheduled, the configuration is fixed."""
     campaign = await read_campaign(engine, campaign_id)

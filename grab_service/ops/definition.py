@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from grab_service.ops.fields import Day, Line, Lines, Moment, OrgId, Tag, distinct
+from grab_service.ops.fields import Day, Line, Lines, Moment, OrgId, Tag, Whole, distinct
 from grab_service.vocabulary.campaigns import BenefitKind, Eligibility, Release, total_of
 from grab_service.vocabulary.times import parse_rfc3339
 
@@ -44,14 +44,14 @@ class ReleasePart(_Part):
     """A quantity that becomes available at a time (批次)."""
 
     opens_at: Moment
-    quantity: int = Field(ge=1, le=TOTAL_MAX)
+    quantity: Whole = Field(ge=1, le=TOTAL_MAX)
 
 
 class PricePart(_Part):
     """What a claim costs; this release only gives away."""
 
-    points: int = Field(default=0, ge=0, le=0)
-    cash_fen: int = Field(default=0, ge=0, le=0)
+    points: Whole = Field(default=0, ge=0, le=0)
+    cash_fen: Whole = Field(default=0, ge=0, le=0)
 
     @field_validator("points", "cash_fen", mode="wrap")
     @classmethod
@@ -66,7 +66,7 @@ class EligibilityPart(_Part):
 
     orgs: list[OrgId] | None = Field(default=None, min_length=1, max_length=ORGS_MAX)
     tags_any: list[Tag] = Field(default=[], max_length=TAGS_MAX)
-    birthday_months: list[Annotated[int, Field(ge=1, le=12)]] = Field(default=[], max_length=12)
+    birthday_months: list[Annotated[Whole, Field(ge=1, le=12)]] = Field(default=[], max_length=12)
     joined_before: Day | None = None
 
     @field_validator("orgs", "tags_any", "birthday_months")
@@ -82,7 +82,7 @@ class BenefitPart(_Part):
     name: Line = Field(min_length=1, max_length=TITLE_MAX)
     valid_from: Moment | None = None
     valid_until: Moment | None = None
-    valid_days: int | None = Field(default=None, ge=1, le=VALID_DAYS_MAX)
+    valid_days: Whole | None = Field(default=None, ge=1, le=VALID_DAYS_MAX)
     stores: list[Any] = Field(default=[], description="not supported yet: leave empty", json_schema_extra={"maxItems": 0})
 
     @field_validator("valid_until")
@@ -109,9 +109,9 @@ class Definition(_Part):
     releases: list[ReleasePart] = Field(min_length=1, max_length=RELEASES_MAX)
     closes_at: Moment
     price: PricePart = PricePart()
-    pay_within_s: int | None = Field(default=None, description="not supported yet: leave out")
-    limit_per_member: int = Field(default=1, ge=1, le=LIMIT_MAX)
-    limit_per_person: int | None = Field(default=None, description="not supported yet: leave out")
+    pay_within_s: Whole | None = Field(default=None, description="not supported yet: leave out")
+    limit_per_member: Whole = Field(default=1, ge=1, le=LIMIT_MAX)
+    limit_per_person: Whole | None = Field(default=None, description="not supported yet: leave out")
     eligibility: EligibilityPart = EligibilityPart()
     shares: dict[str, Any] | None = Field(default=None, description="not supported yet: leave out")
     caps: list[Any] = Field(default=[], description="not supported yet: leave empty", json_schema_extra={"maxItems": 0})

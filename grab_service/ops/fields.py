@@ -3,9 +3,10 @@
 Types for pydantic models; the kinds of errors that they raise have their words in `api.field_errors`.
 """
 
+import re
 from typing import Annotated, Final, TypeVar
 
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from grab_service.vocabulary.days import parse_day
@@ -17,6 +18,8 @@ MOMENT_BOUND_MS: Final = parse_rfc3339("2200-01-01T00:00:00Z")
 """No campaign opens, closes or is valid beyond it; what is computed from these times stays in what can be written."""
 
 T = TypeVar("T")
+
+_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def _moment(text: str) -> str:
@@ -30,7 +33,7 @@ def _moment(text: str) -> str:
 
 
 def _line(text: str) -> str:
-    if not text.isprintable():
+    if _CONTROLS.search(text):
         raise PydanticCustomError("control_characters", "control characters are not allowed")
     return text
 
@@ -38,6 +41,11 @@ def _line(text: str) -> str:
 def _text(text: str) -> str:
     _line(text.replace("\n", " ").replace("\r", " "))
     return text
+
+
+def _whole(value: object) -> object:
+    # In JSON 3000.0 is as whole a number as 3000.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _day(text: str) -> str:
@@ -85,13 +93,18 @@ Moment = Annotated[
 ]
 """RFC 3339 with an offset; kept in UTC to the millisecond."""
 Day = Annotated[str, AfterValidator(_day), WithJsonSchema({"type": "string", "format": "date", "examples": ["2020-01-31"]})]
-Line = Annotated[str, AfterValidator(_line)]
+Line = Annotated[str, AfterValidator(_line), Field(json_schema_extra={"pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]*$"})]
 """Text without line breaks."""
-Lines = Annotated[str, AfterValidator(_text)]
+Lines = Annotated[
+    str,
+    AfterValidator(_text),
+    Field(json_schema_extra={"pattern": "^[^\\u0000-\\u0009\\u000b\\u000c\\u000e-\\u001f\\u007f-\\u009f]*$"}),
+]
 """Text with line breaks, but no other control characters."""
 Reason = Annotated[Lines, Field(min_length=1, max_length=REASON_MAX)]
 """Why something is done, for the log of what was done."""
 OrgId = Annotated[str, AfterValidator(_org_id), Field(json_schema_extra={"pattern": "^[A-Za-z0-9_-]{1,32}$"})]
 MemberIdText = Annotated[str, AfterValidator(_member_id), Field(json_schema_extra={"pattern": "^[A-Za-z0-9_:-]{1,64}$"})]
 Actor = Annotated[str, AfterValidator(_actor), Field(json_schema_extra={"pattern": "^[A-Za-z0-9_:@.+-]{1,64}$"})]
-Tag = Annotated[str, AfterValidator(_tag)]
+Tag = Annotated[str, AfterValidator(_tag), Field(json_schema_extra={"pattern": "^[A-Za-z0-9_\\-\\u4e00-\\u9fff]{1,32}$"})]
+Whole = Annotated[int, BeforeValidator(_whole)]

@@ -1,0 +1,185 @@
+"""Does OpenAPI say all of the contract, and say it soundly?"""
+
+import re
+from typing import Any
+
+import jsonschema  # type: ignore[import-untyped]  # has no types
+import pytest
+from fastapi import FastAPI
+from prometheus_client import REGISTRY
+from pydantic import SecretStr
+
+from grab_service.api.app import build_app
+from grab_service.api.process import Worker
+from grab_service.settings import Settings
+from grab_service.vocabulary.problems import CATALOGUE
+
+CALLS = """
+GET /v1/time
+POST /v1/sessions
+GET /v1/campaigns
+GET /v1/campaigns/{campaign_id}
+GET /v1/campaigns/{campaign_id}/state
+POST /v1/campaigns/{campaign_id}/claims
+GET /v1/claims/{claim_id}
+GET /v1/me/claims
+POST /v1/claims/{claim_id}/return
+POST /v1/ops/campaigns
+GET /v1/ops/campaigns
+GET /v1/ops/campaigns/{campaign_id}
+PATCH /v1/ops/campaigns/{campaign_id}
+GET /v1/ops/campaigns/{campaign_id}/preflight
+POST /v1/ops/campaigns/{campaign_id}/schedule
+POST /v1/ops/campaigns/{campaign_id}/pause
+POST /v1/ops/campaigns/{campaign_id}/resume
+POST /v1/ops/campaigns/{campaign_id}/close
+POST /v1/ops/campaigns/{campaign_id}/cancel
+POST /v1/ops/campaigns/{campaign_id}/stock
+POST /v1/ops/campaigns/{campaign_id}/codes
+GET /v1/ops/campaigns/{campaign_id}/claims.csv
+POST /v1/ops/members/import
+GET /v1/ops/orgs
+POST /v1/ops/orgs
+GET /v1/ops/blocklist
+PUT /v1/ops/blocklist/{member_id}
+DELETE /v1/ops/blocklist/{member_id}
+GET /v1/ops/audit
+GET /v1/ops/log
+GET /livez
+GET /readyz
+GET /metrics
+GET /problems
+GET /problems/{slug}
+POST /v1/dev/sessions
+POST /v1/dev/ops-sessions
+"""
+GRAB_ANSWERS = {
+    201: set[str](),
+    200: set[str](),
+    400: {"malformed", "idempotency-key-missing"},
+    401: {"pass-invalid", "pass-expired"},
+    403: {"not-eligible", "member-unknown", "member-blocked"},
+    404: {"campaign-not-found"},
+    408: {"request-timeout"},
+    409: {"not-open-yet", "sold-out", "per-member-limit", "paused"},
+    410: {"ended", "cancelled"},
+    413: {"too-large"},
+    415: {"unsupported-media-type"},
+    422: {"validation"},
+    429: {"rate-limited"},
+    500: {"internal-error"},
+    503: {"overloaded", "paused-for-recovery", "outcome-unknown"},
+}
+
+
+def application(*, dev: bool) -> FastAPI:
+    for collector, names in list(REGISTRY._collector_to_names.items()):
+        if any(name.startswith("grab_") for name in names):
+            REGISTRY.unregister(collector)
+    settings = Settings(
+        redis_url="redis://127.0.0.1:1/0",
+        database_url="postgresql://nobody@127.0.0.1:1/none",
+        secrets={"k1": SecretStr("a secret of tests, long enough")},
+        dev=dev,
+    )
+    return build_app(Worker.build(settings))
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    return application(dev=True).openapi()
+
+
+def operations(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return [
+        (f"{method.upper()} {path}", operation)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    ]
+
+
+def examples_of(content: dict[str, Any]) -> list[Any]:
+    return [*([content["example"]] if "example" in content else []), *_values(content.get("examples", {}))]
+
+
+def _values(examples: dict[str, Any]) -> list[Any]:
+    return [example["value"] for example in examples.values()]
+
+
+def test_every_call_is_described_and_no_other(document: dict[str, Any]) -> None:
+    assert document["openapi"].startswith("3.1")
+    assert {name for name, _ in operations(document)} == set(CALLS.strip().splitlines())
+
+
+def test_development_calls_are_not_described_where_they_are_not_there() -> None:
+    document = application(dev=False).openapi()
+    assert not [path for path in document["paths"] if "/dev/" in path]
+    assert "development" not in {tag["name"] for tag in document["tags"]}
+
+
+def test_the_grab_is_described_with_all_its_answers(document: dict[str, Any]) -> None:
+    responses = document["paths"]["/v1/campaigns/{campaign_id}/claims"]["post"]["responses"]
+    assert {int(status) for status in responses} == GRAB_ANSWERS.keys()
+    for status, names in GRAB_ANSWERS.items():
+        if names:
+            assert set(responses[str(status)]["content"]["application/problem+json"]["examples"]) == names
+    assert "Retry-After" in responses["503"]["headers"]
+    assert "Location" in responses["201"]["headers"]
+
+
+def test_every_answer_carries_the_server_time_and_problems_are_problems(document: dict[str, Any]) -> None:
+    for name, operation in operations(document):
+        for status, response in operation["responses"].items():
+            assert "X-Server-Time-Ms" in response["headers"], name
+            if int(status) >= 400 and name != "GET /readyz":
+                assert set(response["content"]) == {"application/problem+json"}, (name, status)
+                for slug, example in response["content"]["application/problem+json"]["examples"].items():
+                    assert example["value"]["code"] == slug
+                    assert CATALOGUE[slug].status == int(status)
+
+
+def test_every_call_says_what_it_is_for_and_has_its_own_name(document: dict[str, Any]) -> None:
+    names = [operation["operationId"] for _, operation in operations(document)]
+    assert len(set(names)) == len(names)
+    for name, operation in operations(document):
+        assert operation["summary"], name
+        assert operation["description"], name
+        assert operation["tags"], name
+
+
+def test_calls_say_who_may_make_them(document: dict[str, Any]) -> None:
+    for name, operation in operations(document):
+        wanted = operation.get("security", [])
+        if "/v1/ops/" in name:
+            assert wanted == [{"opsToken": []}], name
+        elif re.search(r"/claims|/me/", name):
+            assert wanted == [{"memberPass": []}], name
+    optional = document["paths"]["/v1/campaigns/{campaign_id}"]["get"]["security"]
+    assert optional == [{"memberPass": []}, {}]
+
+
+def test_every_example_is_what_its_schema_says(document: dict[str, Any]) -> None:
+    checked = 0
+    for name, operation in operations(document):
+        bodies = [operation.get("requestBody", {}), *operation["responses"].values()]
+        contents = [(kind, content) for body in bodies for kind, content in body.get("content", {}).items()]
+        for kind, content in contents:
+            schema = {**content.get("schema", {}), "components": document["components"]}
+            for example in examples_of(content):
+                if "json" in kind:
+                    jsonschema.validate(example, schema)
+                else:
+                    assert isinstance(example, str), name
+                checked += 1
+    for shape in document["components"]["schemas"].values():
+        for example in shape.get("examples", []):
+            jsonschema.validate(example, {**shape, "components": document["components"]})
+            checked += 1
+    assert checked > 100
+
+
+def test_every_shape_that_is_referred_to_is_there(document: dict[str, Any]) -> None:
+    shapes = document["components"]["schemas"]
+    referred = set(re.findall(r"#/components/schemas/([A-Za-z0-9_-]+)", str(document)))
+    assert referred <= shapes.keys()
+    assert "HTTPValidationError" not in shapes
