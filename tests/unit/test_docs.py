@@ -26,7 +26,9 @@ from reconcile.counters import Counters
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-DOCUMENTS = sorted([README, ROOT / "CHANGELOG.md", ROOT / "loadtest/README.md", ROOT / "lua/README.md", *(ROOT / "docs").rglob("*.md")])
+DOCUMENTS = sorted(
+    [README, ROOT / "CHANGELOG.md", ROOT / "loadtest/README.md", ROOT / "lua/README.md", *(ROOT / "docs").rglob("*.md")]
+)
 API, ARCHITECTURE, OPERATIONS = (ROOT / "docs" / f"{name}.md" for name in ("API", "ARCHITECTURE", "OPERATIONS"))
 DECISIONS = ROOT / "docs/decisions"
 
