@@ -4,11 +4,14 @@ Plain ASGI: what stands here runs for each request, and a class of middleware wi
 """
 
 import asyncio
+import traceback
 from collections.abc import Callable
 from typing import Any, Final
 
 import orjson
 import structlog
+from asyncpg import PostgresError
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -18,6 +21,7 @@ from grab_service.vocabulary import problems
 
 BODY_TIMEOUT_S: Final = 30.0
 IMPORT_TIMEOUT_S: Final = 300.0
+SAID_MAX: Final = 2000
 
 log = structlog.get_logger()
 
@@ -66,11 +70,20 @@ class Edge:
             await _send_problem(scope, send_with_time, refusal.name, refusal.extra, ends=ends)
         except ClientDisconnect:
             return  # nobody is left to hear an answer
-        except Exception:
-            log.exception("request_failed", method=scope["method"], path=scope["path"])
+        except Exception as error:
+            log.error("request_failed", method=scope["method"], path=scope["path"], **evidence_of(error))  # noqa: TRY400 -- not all of it
             if started:
                 raise  # half an answer is out; the server can only cut the connection
             await _send_problem(scope, send_with_time, "internal-error", {}, ends=True)
+
+
+def evidence_of(error: Exception) -> dict[str, str]:
+    """What the log may keep of a bug. Postgres puts whole rows into its messages, and no name of a member may stand there."""
+    evidence = {"error": type(error).__name__, "frames": "".join(traceback.format_tb(error.__traceback__))}
+    if isinstance(error, SQLAlchemyError | PostgresError):
+        origin = getattr(error, "orig", error)
+        return evidence | {"sqlstate": str(getattr(origin, "sqlstate", None)), "said": "withheld"}
+    return evidence | {"said": str(error)[:SAID_MAX]}
 
 
 class _Bounded:

@@ -23,6 +23,7 @@ def connect(database_url: str, *, connections_max: int, statement_timeout_s: int
         max_overflow=0,
         pool_timeout=POOL_WAIT_S,
         pool_pre_ping=True,
+        hide_parameters=True,  # an error's text ends in the log, where no name of a member may stand
         connect_args={
             "timeout": CONNECT_TIMEOUT_S,
             "command_timeout": statement_timeout_s + CONNECT_TIMEOUT_S,

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from grab_service.api.app import build_app
 from grab_service.grabpath.bodies import DISCARD_MAX_BYTES
@@ -15,6 +16,7 @@ from tests.integration.stack import Service, definition, running_service
 from tests.integration.test_ops_campaigns import problem
 
 CHUNK_BYTES = 65_536
+NAME = "欧阳锋"
 
 
 async def test_malformed_json_is_malformed_before_anything_else(service: Service) -> None:
@@ -239,6 +241,22 @@ async def test_without_postgres_members_see_campaigns_and_win_and_the_probe_says
     assert problem(ops) == (503, "ledger-unavailable")
     checks = (await service.http.get("/readyz")).json()["checks"]
     assert {name for name, check in checks.items() if not check["ok"]} == {"postgres", "ledger"}
+
+
+async def test_no_members_name_gets_into_the_log_by_way_of_a_failing_statement(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> None:
+        await service.enrol("m-1", name=NAME, status="no such status")
+
+    monkeypatch.setattr("grab_service.api.ops_campaigns.read_campaign", broken)
+    with capture_logs() as lines:
+        response = await service.http.get("/v1/ops/campaigns/x", headers=service.ops())
+    assert problem(response) == (500, "internal-error")
+    (line,) = [line for line in lines if line["event"] == "request_failed"]
+    assert (line["error"], line["sqlstate"]) == ("IntegrityError", "23514")
+    assert "enrol" in line["frames"]
+    assert NAME not in str(lines)
 
 
 async def test_metrics_count_grabs(service: Service) -> None:
