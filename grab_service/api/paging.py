@@ -41,7 +41,7 @@ def decode_cursor(cursor: str | None, language: Language, *kinds: type[int] | ty
         place = None
     fits = isinstance(place, list) and [type(part) for part in place] == list(kinds)
     # A number beyond what the database can hold was not ours either.
-    if not fits or any(isinstance(part, int) and abs(part) >> 62 for part in place):
+    if not fits or encode_cursor(*place) != cursor or any(isinstance(part, int) and abs(part) >> 62 for part in place):
         raise RefusalError("validation", errors=field_error("cursor", "not_a_cursor", language))
     return tuple(place)
 

@@ -138,6 +138,15 @@ async def test_a_method_that_is_not_taken_is_answered_with_those_that_are(servic
         assert set(response.headers["allow"].split(", ")) == allowed, path
 
 
+async def test_the_description_and_its_page_are_served(service: Service) -> None:
+    described = await service.http.get("/openapi.json")
+    assert described.json()["openapi"].startswith("3.1")
+    assert "/v1/campaigns/{campaign_id}/claims" in described.json()["paths"]
+    page = await service.http.get("/docs")
+    assert page.status_code == 200
+    assert "/openapi.json" in page.text
+
+
 async def test_problems_are_in_chinese_unless_english_is_asked_for(service: Service) -> None:
     zh = await service.http.get("/v1/nothing")
     en = await service.http.get("/v1/nothing", headers={"Accept-Language": "en-GB,en;q=0.9,zh;q=0.1"})
