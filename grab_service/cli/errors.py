@@ -93,6 +93,7 @@ def explain(error: Exception) -> Trouble | None:
         _of_postgres,
         _of_redis,
         _of_the_audit,
+        _of_the_ledger,
         _of_the_demo,
         _of_system,
     ):
@@ -128,7 +129,7 @@ def variable_of(location: Sequence[int | str]) -> str:
 
 
 def _of_refusals(error: Exception) -> Trouble | None:
-    if "grab_service.ops.refusal" not in sys.modules:
+    if "sqlalchemy" not in sys.modules:
         return None
     from grab_service.ops.refusal import refusal_of
 
@@ -192,6 +193,30 @@ def _of_the_audit(error: Exception) -> Trouble | None:
     if not isinstance(error, AuditImpossibleError | UnsteadyError):
         return None
     return Trouble(f"There can be no audit now: {_why(error)}.", _GRAB_RECONCILE)
+
+
+def _of_the_ledger(error: Exception) -> Trouble | None:
+    if "reconcile.by_hand" not in sys.modules:
+        return None
+    from reconcile.by_hand import AnotherLeadsError
+    from reconcile.drain import DrainFaultError
+    from reconcile.guard import DoubtError
+    from reconcile.recover import NothingToRecoverError
+    from reconcile.wire import WireBrokenError
+
+    match error:
+        case AnotherLeadsError():
+            return Trouble("Another ledger is running and leads.", "Stop it first, or leave it to that one.")
+        case NothingToRecoverError():
+            return Trouble("Postgres knows of no such cell.", "Is DATABASE_URL the right one, and GRAB_CELL?")
+        case DrainFaultError():
+            return Trouble(f"The log cannot be drained any further: {_why(error)}.", "docs/OPERATIONS says what to do.")
+        case DoubtError():
+            return Trouble(f"The cell stays closed: {_why(error)}.", "`grab audit` shows what does not fit.")
+        case WireBrokenError():
+            return Trouble(f"Redis does not answer: {_why(error)}.", "What was begun is not finished: repeat it.")
+        case _:
+            return None
 
 
 def _of_the_demo(error: Exception) -> Trouble | None:

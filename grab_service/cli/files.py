@@ -14,10 +14,18 @@ from grab_service.cli.errors import CommandError
 
 STANDARD: Final = Path("-")
 
-# That a file is not there or cannot be read is a mistake of usage, and typer says so itself.
-_THERE = {"exists": True, "dir_okay": False, "readable": True, "allow_dash": True}
-CsvFile = Annotated[Path, typer.Argument(metavar="FILE.csv", help="CSV; - is standard input.", **_THERE)]
-JsonFile = Annotated[Path, typer.Argument(metavar="FILE.json", help="JSON; - is standard input.", **_THERE)]
+
+def _readable(path: Path) -> Path:
+    """That a file is not there or cannot be read is a mistake of usage."""
+    if path != STANDARD and not path.exists():
+        raise typer.BadParameter(f"there is no file {path}")
+    if path != STANDARD and (path.is_dir() or not os.access(path, os.R_OK)):
+        raise typer.BadParameter(f"{path} is no file that can be read")
+    return path
+
+
+CsvFile = Annotated[Path, typer.Argument(metavar="FILE.csv", callback=_readable, help="CSV; - is standard input.")]
+JsonFile = Annotated[Path, typer.Argument(metavar="FILE.json", callback=_readable, help="JSON; - is standard input.")]
 
 
 def name_of(path: Path) -> str:

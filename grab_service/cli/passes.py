@@ -38,9 +38,10 @@ def mint_passes(
     ] = STANDARD,
     ttl_s: Ttl = None,
 ) -> None:
-    """Mint a pass for each member of a CSV file with a column member_id.
+    """Mint a pass for each member of a file.
 
-    On standard input, each line is a member's id. Passes expire after --ttl-s seconds, by default GRAB_PASS_TTL_S.
+    The file is CSV with a column member_id. On standard input, each line is a member's id. Passes expire after --ttl-s
+    seconds, by default GRAB_PASS_TTL_S.
     """
     settings = settings_in_force("secrets")
     keys = pass_keys(settings)
@@ -59,9 +60,9 @@ def mint_ops_token(
     role: Annotated[Role, typer.Option(help="What they may do.")] = Role.OPERATOR,
     ttl_s: Ttl = None,
 ) -> None:
-    """Mint a token for the ops calls of the service: `Authorization: Bearer <token>`.
+    """Mint a token for the ops calls of the service.
 
-    It expires after --ttl-s seconds, by default GRAB_OPS_TOKEN_TTL_S.
+    They take it as `Authorization: Bearer <token>`. It expires after --ttl-s seconds, by default GRAB_OPS_TOKEN_TTL_S.
     """
     if not is_actor(actor):
         raise CommandError(f"{actor[:80]!r} cannot name somebody of ops.", "Use 1 to 64 of A-Z a-z 0-9 _ : @ . + -")

@@ -103,8 +103,8 @@ def stock(
 
     async def work(desk: "Desk") -> None:
         campaign = await read_campaign(desk.engine, campaign_id)
-        if total < expected == campaign.total:
-            held = (await figures_of(desk, [campaign])).held_of(campaign)
+        held = (await figures_of(desk, [campaign])).held_of(campaign)
+        if held <= total < expected == campaign.total:  # else it is refused anyway
             confirm(
                 f"The stock of {_named(campaign)} goes down from {expected:,} to {total:,} units, "
                 f"off the last release; {held:,} are given out and stay with their winners.",

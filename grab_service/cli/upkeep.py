@@ -1,13 +1,14 @@
 """Which commands look after what runs? doctor, audit, migrate, recover."""
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from grab_service.cli.help import UPKEEP, examples
 from grab_service.cli.settings_in_force import remembered, settings_in_force
-from grab_service.cli.terminal import AsJson, output, print_json
+from grab_service.cli.terminal import AsJson, Yes, confirm, output, print_json, say
 
 if TYPE_CHECKING:
     from grab_service.cli.desk import Desk
@@ -23,6 +24,7 @@ def add_to(app: typer.Typer) -> None:
     )(doctor)
     add(rich_help_panel=UPKEEP, epilog=examples("grab audit", "grab audit --json | jq .holds"))(audit)
     add(rich_help_panel=UPKEEP, epilog=examples("grab migrate"))(migrate)
+    add(rich_help_panel=UPKEEP, epilog=examples("grab recover", "grab recover --yes"))(recover)
 
 
 def doctor(as_json: AsJson = False) -> None:
@@ -57,15 +59,19 @@ def audit(
 ) -> None:
     """Prove that stock is conserved and Redis is Postgres.
 
-    Now, at one cut of the log, beside a running sale; claims are compared one by one. The exit status is 1 if an invariant
-    does not hold.
+    Now, at one cut of the log, beside a running sale; claims are compared one by one. Of a closed cell only the counters are.
+    The exit status is 1 if an invariant does not hold.
     """
+    from grab_service.cell.store import CellClosedError
     from grab_service.cli.audit_tables import show_report
     from grab_service.cli.desk import at_desk
     from grab_service.ops.audit import audit_cell
 
     async def work(desk: "Desk") -> "AuditReport":
-        return await audit_cell(desk.cell, desk.engine, desk.redis, ledger_wait_s=wait_s)
+        try:
+            return await audit_cell(desk.cell, desk.engine, desk.redis, ledger_wait_s=wait_s)
+        except CellClosedError:
+            return await _audit_closed(desk)
 
     report = at_desk(work)
     if as_json:
@@ -85,6 +91,45 @@ def migrate() -> None:
     asyncio.run(check_postgres(settings.database_url))
     upgrade(settings.database_url)
     typer.echo("The database has the tables of this release.")
+
+
+def recover(yes: Yes = False) -> None:
+    """Rebuild the cell from Postgres, by hand.
+
+    A running ledger does that by itself wherever nothing can be lost by it; this is for when it asks for somebody to decide.
+    The cell is closed, rebuilt, audited and opened again, in a new epoch. Safe to repeat. No other ledger may be running.
+    """
+    from grab_service.cli.desk import at_desk
+    from grab_service.logs import configure_logs
+    from reconcile.by_hand import recover_once
+    from reconcile.drain import read_cursor
+
+    async def work(desk: "Desk") -> None:
+        cursor = await read_cursor(desk.engine, desk.settings.cell)
+        on_record = "nothing is on record of it" if cursor is None else f"on record is everything up to seq {cursor.last_seq:,}"
+        confirm(
+            f"The cell {desk.settings.cell} is closed, rebuilt from Postgres and opened again; nobody can grab meanwhile.\n"
+            f"What Redis holds beyond and cannot be drained is lost: {on_record}.",
+            yes=yes,
+        )
+        configure_logs(logging.WARNING)  # what is lost is said there
+        begun = await recover_once(desk.settings)
+        assert begun is not None, "a cell that was recovered has a cursor"
+        typer.echo(f"The cell is open, in epoch {begun.epoch}, at seq {begun.last_seq:,}.")
+
+    at_desk(work)
+
+
+async def _audit_closed(desk: "Desk") -> "AuditReport":
+    from reconcile.closed_audit import audit_closed
+    from reconcile.wire import Wire
+
+    say("The cell is closed: its counters are compared, and no claims one by one.")
+    wire = await Wire.open(desk.settings.redis_url, desk.settings.redis_timeout_s)
+    try:
+        return await audit_closed(wire, desk.engine, desk.settings.cell)
+    finally:
+        await wire.close()
 
 
 async def _findings(*, as_json: bool) -> "list[Finding]":
