@@ -1,0 +1,53 @@
+"""Which faults does the suite make? Add one here: a function that strikes, and a line in this list."""
+
+from typing import Final
+
+from grab_service.servers.valkey import AppendFsync
+from tests.faults.district import Site
+from tests.faults.fault import Fault
+from tests.faults.kinds import disks, lives, networks, planted, processes
+
+WATCHED: Final = Site(watched=True)
+FORGETFUL: Final = Site(watched=True, appendfsync=AppendFsync.EVERYSEC)
+PROXIED: Final = Site(proxied=True)
+SMALL: Final = Site(small_disk_mb=64)
+
+FAULTS: Final = [
+    Fault("kill_redis", "kill -9 of Redis", processes.kill_redis, closes=True, short=True),
+    Fault("power_cut", "power cut at Redis, `appendfsync always`", disks.power_cut, WATCHED, closes=True),
+    Fault("power_cut_everysec", "power cut at Redis, `appendfsync everysec`", disks.power_cut, FORGETFUL, must_lose=True),
+    Fault("storm", "storm: everything is killed at random for 60 s", processes.storm, rounds_max=1, patience_s=60),
+    Fault("kill_worker", "kill -9 of an API worker", processes.kill_worker, short=True),
+    Fault("kill_api", "kill -9 of the whole API", processes.kill_api),
+    Fault("kill_ledger", "kill -9 of the ledger", processes.kill_ledger, short=True),
+    Fault("kill_postgres", "kill -9 of PostgreSQL", processes.kill_postgres, short=True),
+    Fault("stop_redis", "Redis stands still (SIGSTOP)", processes.stop_redis),
+    Fault("stop_worker", "an API worker stands still", processes.stop_worker),
+    Fault("stop_ledger", "the ledger stands still", processes.stop_ledger),
+    Fault("stop_postgres", "PostgreSQL stands still", processes.stop_postgres),
+    Fault("two_ledgers", "two ledgers, one is killed", processes.two_ledgers),
+    Fault("zombie_ledger", "a ledger wakes up behind its successor", processes.zombie_ledger),
+    Fault("postgres_away", "PostgreSQL away for the sale", processes.postgres_away_for_the_sale, rounds_max=5),
+    Fault("redis_first", "Redis back, PostgreSQL not yet", processes.redis_back_before_postgres, closes=True),
+    Fault("script_flush", "SCRIPT FLUSH", lives.script_flush, closes=True, short=True),
+    Fault("flushed", "time travel: FLUSHALL", lives.flushed, closes=True, may_lose=True, short=True),
+    Fault("wiped", "time travel: an empty Redis", lives.wiped, closes=True, may_lose=True),
+    Fault("older_copy", "time travel: an older copy", lives.older_copy, closes=True, may_lose=True, short=True),
+    Fault("lagging_replica", "time travel: a lagging replica", lives.lagging_replica, PROXIED, closes=True, may_lose=True),
+    Fault("promoted_again", "time travel: a demoted primary again", lives.promoted_again, PROXIED, closes=True, may_lose=True),
+    Fault("slow_network", "a slow network to Redis", networks.slow_network, PROXIED),
+    Fault("cut_connections", "all connections to the servers cut", networks.cut_connections, PROXIED),
+    Fault("lost_replies", "Redis' replies are lost", networks.lost_replies, PROXIED),
+    Fault("redis_refuses", "Redis refuses connections", networks.redis_refuses, PROXIED),
+    Fault("service_cut_off", "silence between the service and Redis", networks.service_cut_off, PROXIED),
+    Fault("ledger_cut_off", "silence between the ledger and Redis", networks.ledger_cut_off, PROXIED),
+    Fault("postgres_cut_off", "silence around PostgreSQL", networks.postgres_cut_off, PROXIED),
+    Fault("slow_fsync", "slow fsync", disks.slow_fsync, WATCHED),
+    Fault("failing_fsync", "failing fsync", disks.failing_fsync, WATCHED, closes=True),
+    Fault("full_disk", "full disk under Redis", disks.full_disk, SMALL, closes=True),
+    Fault("torn_tail", "torn end of Redis' log", disks.torn_tail, closes=True),
+    Fault("out_of_memory", "Redis' memory full", disks.out_of_memory, short=True),
+    Fault("poison_entry", "unreadable entry in the log", planted.poison_entry),
+    Fault("gap_in_the_log", "gap in the log", planted.gap_in_the_log),
+    Fault("entry_said_twice", "entry twice in the log", planted.entry_said_twice),
+]

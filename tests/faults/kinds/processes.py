@@ -1,0 +1,180 @@
+"""Processes that are killed, or stand still for a while."""
+
+import asyncio
+import os
+import random
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
+
+from reconcile.leader import LOCK
+from tests.faults.district import District
+
+STORM_S: Final = 60.0
+
+
+async def pause(dice: random.Random, at_least_s: float, at_most_s: float) -> None:
+    await asyncio.sleep(dice.uniform(at_least_s, at_most_s))
+
+
+def signal_all(pids: list[int], sign: signal.Signals) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, sign)
+        except ProcessLookupError:
+            continue
+
+
+async def kill_redis(district: District, dice: random.Random) -> AsyncIterator[None]:
+    await district.valkey.kill()
+    await pause(dice, 0.0, 0.3)
+    yield
+    await district.valkey.start()
+
+
+async def kill_postgres(district: District, dice: random.Random) -> AsyncIterator[None]:
+    await district.postgres.kill()
+    await pause(dice, 0.1, 1.0)
+    yield
+    await district.postgres.start()
+
+
+async def kill_worker(district: District, dice: random.Random) -> AsyncIterator[None]:
+    # The service's own supervisor starts another one.
+    signal_all([dice.choice(district.worker_pids())], signal.SIGKILL)
+    yield
+
+    async def is_replaced() -> bool:
+        return len(district.worker_pids()) == 2
+
+    await district.until(is_replaced)
+
+
+async def kill_api(district: District, dice: random.Random) -> AsyncIterator[None]:
+    await district.api.kill()
+    await pause(dice, 0.1, 0.5)
+    yield
+    await district.api.start()
+
+
+async def kill_ledger(district: District, dice: random.Random) -> AsyncIterator[None]:
+    await district.ledger.kill()
+    await pause(dice, 0.1, 1.0)
+    yield
+    await district.ledger.start()
+
+
+async def _stand_still(pids: list[int], dice: random.Random) -> AsyncIterator[None]:
+    signal_all(pids, signal.SIGSTOP)
+    await pause(dice, 0.5, 3.0)
+    yield
+    signal_all(pids, signal.SIGCONT)
+
+
+def stop_redis(district: District, dice: random.Random) -> AsyncIterator[None]:
+    return _stand_still([district.valkey.pid], dice)
+
+
+def stop_postgres(district: District, dice: random.Random) -> AsyncIterator[None]:
+    return _stand_still(district.postgres_pids(), dice)
+
+
+def stop_worker(district: District, dice: random.Random) -> AsyncIterator[None]:
+    return _stand_still([dice.choice(district.worker_pids())], dice)
+
+
+def stop_ledger(district: District, dice: random.Random) -> AsyncIterator[None]:
+    return _stand_still([district.ledger.pid], dice)
+
+
+async def storm(district: District, dice: random.Random) -> AsyncIterator[None]:
+    async def redis() -> None:
+        await district.valkey.kill()
+        await pause(dice, 0.0, 0.5)
+        await district.valkey.start()
+
+    async def postgres() -> None:
+        await district.postgres.kill()
+        await pause(dice, 0.0, 0.5)
+        await district.postgres.start()
+
+    async def ledger() -> None:
+        await district.ledger.kill()
+        await pause(dice, 0.0, 0.5)
+        await district.ledger.start()
+
+    async def worker() -> None:
+        pids = district.worker_pids()
+        signal_all([dice.choice(pids)] if pids else [], signal.SIGKILL)
+
+    async def everything() -> None:
+        await asyncio.gather(redis(), postgres(), ledger(), worker())
+
+    ends_s = time.monotonic() + STORM_S
+    victims: list[Callable[[], Awaitable[None]]] = [redis, redis, postgres, ledger, worker, worker, everything]
+    while time.monotonic() < ends_s:
+        await dice.choice(victims)()
+        district.add("kills", 1)
+        await pause(dice, 0.2, 1.5)
+    yield
+
+
+async def two_ledgers(district: District, dice: random.Random) -> AsyncIterator[None]:
+    await district.other_ledger.start()
+    await pause(dice, 1.0, 2.0)
+    await district.ledger.kill()
+    yield
+    await _until_drained(district)
+    await district.ledger.start()
+    await pause(dice, 0.8, 1.2)
+    await district.other_ledger.kill()
+
+
+async def zombie_ledger(district: District, dice: random.Random) -> AsyncIterator[None]:
+    signal_all([district.ledger.pid], signal.SIGSTOP)
+    await district.other_ledger.start()
+    # Postgres gives up the session of the one that stands still, as it does when a machine is gone.
+    await district.ask_postgres(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' AND objid = $1", LOCK
+    )
+    await _until_drained(district)
+    await pause(dice, 0.1, 0.5)
+    yield
+    signal_all([district.ledger.pid], signal.SIGCONT)
+    await pause(dice, 0.5, 1.0)
+    await district.other_ledger.kill()
+    await _until_drained(district)
+
+
+async def postgres_away_for_the_sale(district: District, dice: random.Random) -> AsyncIterator[None]:
+    await district.postgres.kill()
+    before = district.wins
+    await pause(dice, 5.0, 6.0)
+    assert district.wins > before + 100, "grabs go on without Postgres"
+    district.add("won while Postgres was away", district.wins - before)
+    yield
+    await district.postgres.start()
+    await _until_drained(district)
+
+
+async def redis_back_before_postgres(district: District, dice: random.Random) -> AsyncIterator[None]:
+    await district.postgres.kill()
+    await district.valkey.kill()
+    await asyncio.sleep(0.2)  # what was on its way is heard by then
+    before = district.wins
+    await district.valkey.start()
+    await pause(dice, 1.5, 2.5)
+    assert district.wins == before, "nobody wins anything while nothing can be audited"
+    yield
+    await district.postgres.start()
+
+
+async def _until_drained(district: District) -> None:
+    """Wait until Postgres has what Redis has logged up to now."""
+    seq = int(await district.valkey.ask("HGET", district.keys.cell, "seq"))
+
+    async def is_there() -> bool:
+        return int(await district.ask_postgres("SELECT last_seq FROM log_cursor")) >= seq
+
+    await district.until(is_there)

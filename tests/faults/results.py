@@ -1,0 +1,73 @@
+"""Where do the figures of the fault suite stay, and what do they say?"""
+
+import statistics
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+import orjson
+
+from tests.faults.series import Series
+
+RESULTS: Final = Path("var/faults/results.jsonl")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The figures of one series, as they are kept."""
+
+    name: str
+    says: str
+    rounds: int
+    acknowledged: int
+    lost: int
+    oversold: int
+    undersold: int
+    before_audit: int | None
+    resume_median_s: float | None
+    resume_max_s: float | None
+    requests: int
+    repeats: int
+    broken: list[str]
+    figures: dict[str, float]
+    may_lose: bool
+    seed: int
+    at_s: int
+
+    @classmethod
+    def of(cls, series: Series, seed: int) -> Self:
+        """What a series came to."""
+        fault, verdict, resume_s = series.fault, series.verdict, series.resume_s
+        return cls(
+            name=fault.name,
+            says=fault.says,
+            rounds=series.rounds,
+            acknowledged=verdict.acknowledged,
+            lost=verdict.lost,
+            oversold=verdict.oversold,
+            undersold=verdict.undersold,
+            before_audit=series.before_audit if fault.closes else None,
+            resume_median_s=round(statistics.median(resume_s), 2) if resume_s else None,
+            resume_max_s=round(max(resume_s), 2) if resume_s else None,
+            requests=verdict.requests,
+            repeats=verdict.repeats,
+            broken=verdict.broken,
+            figures=series.figures,
+            may_lose=fault.may_lose or fault.must_lose,
+            seed=seed,
+            at_s=int(time.time()),
+        )
+
+
+def keep(result: Result, path: Path = RESULTS) -> None:
+    """Append to the results."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        file.write(orjson.dumps(asdict(result)) + b"\n")
+
+
+def newest(path: Path = RESULTS) -> dict[str, dict[str, Any]]:
+    """The newest result of each fault, by its name."""
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    return {result["name"]: result for result in map(orjson.loads, lines)}

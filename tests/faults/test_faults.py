@@ -1,0 +1,59 @@
+"""Exact under faults: whatever dies, lies or stands still, nothing that was promised is lost, no unit is sold twice or kept back.
+
+`make test` runs a few rounds of what needs nothing but Python. `make faults` runs all of it, `ROUNDS=` of each, and writes the
+table in docs/RELIABILITY.md; `ARGS="-k power_cut"` picks.
+"""
+
+import os
+import secrets
+from pathlib import Path
+
+import pytest
+
+from tests.faults.catalogue import FAULTS
+from tests.faults.district import running_district
+from tests.faults.fault import Fault
+from tests.faults.results import Result, keep
+from tests.faults.series import Scale, run_series
+from tests.faults.tools.powercut import NO_COMPILER, build_shim, compiler
+from tests.faults.tools.tmpfs import NO_MOUNT, may_mount
+
+ROUNDS = int(os.environ.get("GRAB_FAULT_ROUNDS", "0"))
+SEED = int(os.environ.get("GRAB_FAULT_SEED", "0")) or secrets.randbelow(1 << 30)
+SHORT = Scale(rounds=2, rounds_of_block=100, stock=3_000)
+LONG = Scale(rounds=ROUNDS, rounds_of_block=20, stock=12_000)
+
+pytestmark = [pytest.mark.slow]
+
+
+@pytest.mark.skipif(ROUNDS > 0, reason="the long form does it all")
+@pytest.mark.timeout(180)
+async def test_a_few_rounds_of_faults_lose_nothing_and_sell_exactly_the_stock(tmp_path: Path) -> None:
+    faults = [fault for fault in FAULTS if fault.short]
+    async with running_district(tmp_path, faults[0].site, None, SHORT.members) as district:
+        for series in (await run_series(district, faults, SHORT, SEED)).values():
+            result = Result.of(series, SEED)
+            assert result.rounds == SHORT.rounds, result
+            assert (result.oversold, result.undersold, result.broken) == (0, 0, []), result
+            assert not result.before_audit, result
+
+
+@pytest.mark.skipif(ROUNDS == 0, reason="`make faults` runs it")
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("fault", [pytest.param(fault, id=fault.name) for fault in FAULTS])
+async def test_a_series_of_one_fault(fault: Fault, tmp_path: Path) -> None:
+    if fault.site.watched and compiler() is None:
+        pytest.skip(NO_COMPILER)
+    if fault.site.small_disk_mb and not may_mount():
+        pytest.skip(NO_MOUNT)
+    shim = build_shim(tmp_path) if fault.site.watched else None
+    async with running_district(tmp_path, fault.site, shim, LONG.members) as district:
+        result = Result.of((await run_series(district, [fault], LONG, SEED))[fault.name], SEED)
+    keep(result)
+    assert result.rounds == min(ROUNDS, fault.rounds_max), result
+    if fault.must_lose:
+        assert result.lost > 0, f"a power cut that loses nothing simulates nothing: {result}"
+        return
+    assert (result.oversold, result.undersold, result.broken) == (0, 0, []), result
+    assert not result.before_audit, result
+    assert fault.may_lose or result.lost == 0, result
