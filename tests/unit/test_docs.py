@@ -21,6 +21,7 @@ from grab_service.vocabulary.events import TYPES
 from grab_service.vocabulary.keys import CellKeys
 from grab_service.vocabulary.outcomes import Outcome, slug
 from grab_service.vocabulary.problems import CATALOGUE
+from reconcile.__main__ import app as ledger
 from reconcile.alarms import AlarmKind
 from reconcile.counters import Counters
 
@@ -117,6 +118,14 @@ def test_every_command_named_is_one() -> None:
     table = rows(section(README, "The command line"))
     families = {name for row in table for name in re.findall(r"grab (\w+)", row[0])}
     assert families == set(commands), "the README leaves a family of commands out"
+
+
+def test_every_command_of_the_ledger_is_named_and_no_other() -> None:
+    commands = set(cast("Any", typer.main.get_command(ledger)).commands)
+    (row,) = [row for row in rows(section(README, "The command line")) if "python -m reconcile" in row[0]]
+    assert set(re.findall(r"[a-z]+(?:-[a-z]+)*(?=[,:])", row[1].partition(": ")[0] + ":")) == commands
+    for document in DOCUMENTS:
+        assert set(re.findall(r"python -m reconcile ([a-z-]+)", code_of(document))) <= commands
 
 
 def test_the_tour_is_a_script_that_a_shell_can_read() -> None:
