@@ -18,6 +18,10 @@ ANSWER_TIMEOUT_S: Final = 2.0
 LOOK_INTERVAL_S: Final = 0.5
 TRY_INTERVAL_S: Final = 0.25
 
+# asyncpg calls it a mistake of its own (`InternalClientError`) when a connection is used between the server's last words, by
+# which it says that it goes down, and its hanging up.
+TROUBLE: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+
 log = structlog.get_logger()
 
 
@@ -44,7 +48,7 @@ class Leader:
         while True:
             try:
                 session = await asyncpg.connect(self._url, timeout=CONNECT_TIMEOUT_S, command_timeout=ANSWER_TIMEOUT_S)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            except TROUBLE as error:
                 if not said:
                     log.warning("leader_waits", waits_for="postgres", why=str(error)[:300])
                     said = True
@@ -53,11 +57,11 @@ class Leader:
             said = False
             try:
                 await self._lead_on(session)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            except TROUBLE as error:
                 log.warning("leader_session_lost", led=self.leads, why=str(error)[:300])
             finally:
                 self._resign()
-                with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+                with contextlib.suppress(*TROUBLE):
                     await session.close(timeout=ANSWER_TIMEOUT_S)
             await asyncio.sleep(TRY_INTERVAL_S)
 
