@@ -1,22 +1,51 @@
-"""`python -m reconcile …`: how is the ledger started and asked?"""
+"""`python -m reconcile …`: how is the ledger started, and what can be asked of it?"""
 
 import asyncio
 import signal
 import sys
-from typing import Final
+from collections.abc import Coroutine
+from typing import Annotated, Any, Final, TypeVar
 
+import orjson
 import structlog
 import typer
+from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
 
+from grab_service.cell.store import CellError
 from grab_service.logs import configure_logs
+from grab_service.ops.audit import AuditImpossibleError
 from grab_service.settings import Settings
+from reconcile import by_hand
 from reconcile import migrate as migrations
+from reconcile.drain import DrainFaultError
+from reconcile.guard import DoubtError
 from reconcile.process import run as run_ledger
+from reconcile.recover import NothingToRecoverError
+from reconcile.wire import WireBrokenError
 
 app: Final = typer.Typer(
-    help="The ledger: moves the log of the cell into Postgres and proves that both agree.", no_args_is_help=True
+    help="The ledger: moves the log of the cell into Postgres and proves that both agree. Set REDIS_URL and DATABASE_URL.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
 )
 log = structlog.get_logger()
+
+T = TypeVar("T")
+
+MENDS: Final[dict[type[Exception], str]] = {
+    by_hand.AnotherLeadsError: "Another ledger is running and leads. Stop it first; or leave it to that one.",
+    NothingToRecoverError: "Postgres knows of no such cell. Is DATABASE_URL the right one, and GRAB_CELL?",
+    DrainFaultError: "The log cannot be drained any further: {error}",
+    DoubtError: "The cell stays closed: {error}",
+    AuditImpossibleError: "Nothing can be said: {error}",
+    CellError: "The cell does not answer: {error}",
+    WireBrokenError: "Redis does not answer: {error}",
+    SQLAlchemyError: "Postgres does not answer, or lacks its tables (`python -m reconcile migrate`): {error}",
+    OSError: "Postgres or Redis cannot be reached: {error}",
+    TimeoutError: "Postgres or Redis did not answer in time.",
+}
 
 
 @app.command()
@@ -31,9 +60,47 @@ def run() -> None:
 
 
 @app.command()
+def drain_once() -> None:
+    """Move what the log has now into Postgres, and end."""
+    done = _do(by_hand.drain_once(_settings()))
+    where = "the cell never began" if done.cursor is None else f"now at epoch {done.cursor.epoch}, seq {done.cursor.last_seq}"
+    typer.echo(f"{done.entries} entries, {done.claims} claims; {where}")
+
+
+@app.command()
+def audit(as_json: Annotated[bool, typer.Option("--json", help="The whole report as JSON.")] = False) -> None:
+    """Compare the cell with Postgres, now. Exit status 1 if something does not hold."""
+    report = _do(by_hand.audit_once(_settings()))
+    if as_json:
+        typer.echo(orjson.dumps(report.as_json(), option=orjson.OPT_INDENT_2))
+    else:
+        for name, check in report.invariants.items():
+            verdict = "holds" if check.holds and check.checked else "not checked" if check.holds else "BROKEN"
+            typer.echo(f"{name.value:<16} {verdict:<12} {check.detail}")
+    if not report.holds:
+        raise typer.Exit(1)
+
+
+@app.command()
+def recover() -> None:
+    """Close the cell, rebuild it from Postgres, audit it and open it again. Safe to repeat.
+
+    What the log holds and cannot be drained is lost; the ledger says what that is. No other ledger may be running.
+    """
+    cursor = _do(by_hand.recover_once(_settings()))
+    assert cursor is not None, "a cell that was recovered has a cursor"
+    typer.echo(f"The cell is open, in epoch {cursor.epoch}, at seq {cursor.last_seq}.")
+
+
+@app.command()
 def migrate() -> None:
     """Bring the database to the tables of this release. Safe to repeat, and for several at once."""
-    migrations.upgrade(_settings().database_url)
+    settings = _settings(redis=False)
+
+    async def upgrade() -> None:
+        await asyncio.to_thread(migrations.upgrade, settings.database_url)
+
+    _do(upgrade())
 
 
 async def _run_until_told(settings: Settings) -> None:
@@ -44,13 +111,27 @@ async def _run_until_told(settings: Settings) -> None:
     await run_ledger(settings, stop)
 
 
-def _settings() -> Settings:
+def _settings(*, redis: bool = True) -> Settings:
     configure_logs()
-    settings = Settings()
-    if not settings.redis_url or not settings.database_url:
-        typer.echo("Set REDIS_URL and DATABASE_URL.", err=True)
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+    if not settings.database_url or (redis and not settings.redis_url):
+        typer.echo("Set DATABASE_URL and REDIS_URL." if redis else "Set DATABASE_URL.", err=True)
         raise typer.Exit(2)
     return settings
+
+
+def _do(work: Coroutine[Any, Any, T]) -> T:
+    """Run it; what is known to go wrong is said in a sentence."""
+    try:
+        return asyncio.run(work)
+    except tuple(MENDS) as error:
+        known = next(kind for kind in MENDS if isinstance(error, kind))
+        typer.echo(MENDS[known].format(error=str(error).split("\n", 1)[0]), err=True)
+        raise typer.Exit(1) from error
 
 
 if __name__ == "__main__":

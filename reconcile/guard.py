@@ -143,7 +143,7 @@ class Guard:
         shas = [life.table[field] for field in fields if field in life.table]
         if life.nonce is None or not fields or len(shas) != len(fields):
             return False
-        return all(await wire.call("SCRIPT EXISTS", *shas))
+        return all(await wire.call("SCRIPT", "EXISTS", *shas))
 
     async def _other_release_lives(self, wire: Wire, life: Life) -> bool:
         """Whether the cell is armed, only not for this release. The table holds nothing but scripts of the nonce in force."""
@@ -156,7 +156,7 @@ class Guard:
         assert life.nonce is not None, "an armed cell has a nonce"
         scripts = self._sources.bake(life.nonce)
         for source in scripts.values():
-            await wire.call("SCRIPT LOAD", source)
+            await wire.call("SCRIPT", "LOAD", source)
         await wire.call("HSET", self._keys.scripts, *self._table_of(scripts))
         log.info("release_loaded_beside", cell=self._cell_name, release=self._sources.digest)
 
@@ -241,7 +241,7 @@ class Guard:
             ]
         )
         for source in scripts.values():
-            await wire.call("SCRIPT LOAD", source)
+            await wire.call("SCRIPT", "LOAD", source)
         self._counters.armings += 1
         log.info("cell_armed", cell=self._cell_name, epoch=epoch, release=self._sources.digest)
         await self._opened()

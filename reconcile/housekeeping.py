@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -38,7 +38,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Housekeeping:
-    """Trims the log, forgets assertions, audits in the background. `run` it; it does nothing but while leading."""
+    """Trims the log, forgets assertions, audits in the background; only while leading."""
 
     engine: AsyncEngine
     redis: Redis
@@ -48,12 +48,13 @@ class Housekeeping:
     log_retention_h: float
     audit_interval_s: float
 
-    async def run(self) -> None:
-        """Do all of it, each at its own pace, until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._every(TRIM_INTERVAL_S, self.trim))
-            tasks.create_task(self._every(TRIM_INTERVAL_S, self.forget_assertions))
-            tasks.create_task(self._every(self.audit_interval_s, self.audit))
+    def works(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """All there is to do, each at its own pace, until cancelled."""
+        return {
+            "trim": self._every(TRIM_INTERVAL_S, self.trim),
+            "forget_assertions": self._every(TRIM_INTERVAL_S, self.forget_assertions),
+            "audit": self._every(self.audit_interval_s, self.audit),
+        }
 
     async def _every(self, interval_s: float, work: Callable[[], Awaitable[Any]]) -> None:
         while True:

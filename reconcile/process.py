@@ -1,9 +1,10 @@
 """How do the parts of the ledger run together, and how do they end?"""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any, Final
 
 import structlog
 from redis.asyncio import Redis
@@ -24,9 +25,9 @@ from reconcile.recover import recover
 from reconcile.sweep import Sweep
 from reconcile.wire import Wire
 
-REDIS_CONNECTIONS_MAX = 4
-SQL_CONNECTIONS_MAX = 6
-CANCEL_AGAIN_S = 1.0
+REDIS_CONNECTIONS_MAX: Final = 4
+SQL_CONNECTIONS_MAX: Final = 6
+CANCEL_AGAIN_S: Final = 0.5
 
 log = structlog.get_logger()
 
@@ -107,31 +108,39 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         if settings.ledger_metrics_port is not None:
             show(ledger.counters, settings.host, settings.ledger_metrics_port)
         log.info("ledger_started", cell=settings.cell)
-        async with asyncio.TaskGroup() as tasks:
-            parts = [
-                tasks.create_task(part, name=name)
-                for name, part in (
-                    ("leader", ledger.leader.run()),
-                    ("drain", _drain_as_leader(ledger)),
-                    ("guard", ledger.guard.run()),
-                    ("sweep", ledger.sweep.run()),
-                    ("housekeeping", ledger.housekeeping.run()),
-                )
-            ]
-            await stop.wait()
-            await _end(parts)
+        parts = {
+            "leader": ledger.leader.run(),
+            "drain": _drain_as_leader(ledger),
+            "guard": ledger.guard.run(),
+            "sweep": ledger.sweep.run(),
+            **ledger.housekeeping.works(),
+        }
+        tasks = [asyncio.create_task(part, name=name) for name, part in parts.items()]
+        told = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait([*tasks, told], return_when=asyncio.FIRST_COMPLETED)
+            ended = [task.get_name() for task in tasks if task.done()]
+        finally:
+            await end([*tasks, told])
+        crashes = [error for task in tasks if not task.cancelled() and (error := task.exception()) is not None]
+        if crashes:
+            raise BaseExceptionGroup("a part of the ledger has crashed", crashes)
+        assert not ended, f"parts of the ledger have come to an end: {ended}"
         log.info("ledger_stopped", cell=settings.cell, claims=ledger.counters.claims)
+
+
+async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel until all have ended.
+
+    More than once: sending through redis-py goes by `asyncio.wait_for`, which on Python 3.11 can swallow a cancellation.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)
 
 
 async def _drain_as_leader(ledger: Ledger) -> None:
     await ledger.leader.wait()
     await ledger.drain.run()
-
-
-async def _end(parts: list[asyncio.Task[None]]) -> None:
-    """Cancel until all have ended: a library in between may have swallowed a cancellation."""
-    pending = set(parts)
-    while pending:
-        for part in pending:
-            part.cancel()
-        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)

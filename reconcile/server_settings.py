@@ -20,7 +20,7 @@ async def check_server_settings(wire: Wire) -> str | None:
         WireBrokenError: Redis did not answer.
     """
     try:
-        found = await wire.calls([["CONFIG GET", name] for name in ("maxmemory-policy", "appendonly", "appendfsync")])
+        found = await wire.calls([["CONFIG", "GET", name] for name in ("maxmemory-policy", "appendonly", "appendfsync")])
     except ResponseError as error:
         return f"Redis does not tell its settings ({error}): see that it has maxmemory-policy noeviction, appendfsync always"
     policy, appendonly, appendfsync = (pair[1].decode() if pair else "" for pair in found)

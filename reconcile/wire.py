@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Final, Self
 
+from hiredis import pack_command
 from redis.asyncio import ConnectionPool
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
@@ -62,7 +63,7 @@ class Wire:
         return wire
 
     async def call(self, *command: str | bytes | float) -> Any:
-        """Send one command and read its answer, as Redis gives it.
+        """Send one command, a word an argument, and read its answer as Redis gives it.
 
         Raises:
             WireBrokenError: no answer came; the wire is of no more use.
@@ -80,7 +81,9 @@ class Wire:
         refusal: ResponseError | None = None
         try:
             async with asyncio.timeout(self._timeout_s):
-                await self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
+                # Faster than redis-py's own; its stub means a tuple of one.
+                packed = [pack_command(tuple(command)) for command in commands]  # type: ignore[arg-type]
+                await self._connection.send_packed_command(packed, check_health=False)
                 for _ in commands:
                     try:
                         answers.append(await self._connection.read_response())

@@ -1,0 +1,99 @@
+"""What can somebody do with the ledger by hand, once, without leaving it running?"""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from grab_service.cell.store import CellClosedError
+from grab_service.ops.audit import AuditReport, audit_cell
+from grab_service.settings import Settings
+from reconcile.closed_audit import audit_closed
+from reconcile.drain import Cursor
+from reconcile.process import build, end
+from reconcile.wire import Wire
+
+LEAD_WAIT_S: Final = 5.0
+
+
+class AnotherLeadsError(Exception):
+    """A ledger is running and leads; only the leader may rebuild the cell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """What one run of the drain moved, and where it ended; None if the cell never began."""
+
+    entries: int
+    claims: int
+    cursor: Cursor | None
+
+
+async def drain_once(settings: Settings) -> Drained:
+    """Drain what the log has now. Harmless beside a running ledger.
+
+    Raises:
+        DrainFaultError: something cannot be drained; what lies before it is.
+        WireBrokenError, SQLAlchemyError, OSError: Redis or Postgres does not answer.
+    """
+    async with build(settings) as ledger, _wire(settings) as wire:
+        until_seq = int(await wire.call("HGET", ledger.cell.keys.cell, "seq") or 0)
+        # A step that looked at nothing may have been overtaken; the next one sees what the other did.
+        while await ledger.drain.step(wire) or (ledger.drain.cursor is not None and ledger.drain.cursor.last_seq < until_seq):
+            pass
+        return Drained(ledger.counters.entries, ledger.counters.claims, ledger.drain.cursor)
+
+
+async def audit_once(settings: Settings) -> AuditReport:
+    """Audit the cell: claims one by one if it is open, its counters if it is closed.
+
+    Raises:
+        AuditImpossibleError: the ledger does not keep up.
+        CellError, WireBrokenError, SQLAlchemyError, OSError: Redis or Postgres does not answer.
+    """
+    async with build(settings) as ledger:
+        try:
+            return await audit_cell(ledger.cell, ledger.engine, ledger.redis)
+        except CellClosedError:
+            async with _wire(settings) as wire:
+                return await audit_closed(wire, ledger.engine, settings.cell)
+
+
+async def recover_once(settings: Settings) -> Cursor | None:
+    """Close the cell, rebuild it from Postgres, audit it, open it; where the log stands then. Safe to repeat.
+
+    Raises:
+        AnotherLeadsError: stop the running ledger first; or leave it to that one, which recovers by itself where it may.
+        NothingToRecoverError: Postgres never knew of this cell.
+        DoubtError: the rebuilt cell is not sound.
+        WireBrokenError, SQLAlchemyError, OSError: not finished; the cell is closed.
+    """
+    async with build(settings) as ledger, _running(ledger.leader.run()):
+        try:
+            async with asyncio.timeout(LEAD_WAIT_S):
+                await ledger.leader.wait()
+        except TimeoutError:
+            raise AnotherLeadsError(settings.cell) from None
+        async with _running(ledger.drain.run()), _wire(settings) as wire:
+            await ledger.guard.recover(wire, "by_hand")
+            await ledger.guard.arm(wire)
+        return ledger.drain.cursor
+
+
+@asynccontextmanager
+async def _wire(settings: Settings) -> AsyncIterator[Wire]:
+    wire = await Wire.open(settings.redis_url, settings.redis_timeout_s)
+    try:
+        yield wire
+    finally:
+        await wire.close()
+
+
+@asynccontextmanager
+async def _running(part: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    task = asyncio.create_task(part)
+    try:
+        yield
+    finally:
+        await end([task])

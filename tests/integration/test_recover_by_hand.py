@@ -1,0 +1,182 @@
+"""Do the ledger's commands do what they say, and say what is wrong?"""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import orjson
+import pytest
+
+from reconcile.process import run as run_ledger
+from tests.integration.ledgers import Town, until
+
+COMMAND = [sys.executable, "-m", "reconcile"]
+ROOT = Path(__file__).parents[2]
+
+
+async def reconcile(town: Town, *arguments: str, **env: str) -> tuple[int, str, str]:
+    """(exit status, standard output, standard error) of `python -m reconcile …`."""
+    child = await asyncio.create_subprocess_exec(
+        *COMMAND,
+        *arguments,
+        cwd=ROOT,
+        env=environment(town) | env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    async with asyncio.timeout(60):
+        out, err = await child.communicate()
+    assert child.returncode is not None
+    return child.returncode, out.decode(), err.decode()
+
+
+def environment(town: Town) -> dict[str, str]:
+    given = {"REDIS_URL": town.settings.redis_url, "DATABASE_URL": town.settings.database_url, "GRAB_CELL": town.settings.cell}
+    return {**os.environ, **given}
+
+
+@pytest.fixture
+async def sold(town: Town) -> Town:
+    """Five claims, all drained; the ledger has ended."""
+    async with town.ledger():
+        await town.open_for_business()
+        names = await town.enrol(8)
+        await town.schedule(stock=8)
+        await town.win("c", names[:5])
+        await town.drained()
+    return town
+
+
+@pytest.mark.slow
+async def test_recover_rebuilds_and_opens_the_cell_twice_over(sold: Town) -> None:
+    await sold.redis.delete(sold.keys.cell, sold.keys.of_campaign("c").claims)
+    for epoch in (2, 3):
+        status, said, trouble = await reconcile(sold, "recover")
+        assert status == 0, trouble
+        assert f"The cell is open, in epoch {epoch}" in said
+        answers = await sold.grab("c", [f"m{at:05d}" for at in range(1, 6)])
+        assert {answer.split(b"\t")[0] for answer in answers} == {b"held"}
+
+
+@pytest.mark.slow
+async def test_recover_leaves_a_running_ledger_alone(sold: Town) -> None:
+    async with sold.ledger():
+        await sold.open_for_business()
+        status, _, trouble = await reconcile(sold, "recover")
+        assert (status, "Another ledger is running" in trouble) == (1, True)
+    assert await sold.redis.hget(sold.keys.cell, "epoch") == b"1"
+
+
+@pytest.mark.slow
+async def test_drain_once_drains_what_is_there(sold: Town) -> None:
+    await sold.win("c", ["m00006", "m00007"])
+    status, said, _ = await reconcile(sold, "drain-once")
+    assert status == 0
+    assert "1 entries, 2 claims; now at epoch 1" in said
+    assert len(await sold.claims()) == 7
+
+
+@pytest.mark.slow
+async def test_drain_once_says_what_it_cannot_drain(sold: Town) -> None:
+    seq = int(await sold.redis.hget(sold.keys.cell, "seq") or 0)
+    await sold.log(seq + 3, "members_published", {"members_version": 0, "changed": 0})
+    status, _, trouble = await reconcile(sold, "drain-once")
+    assert status == 1
+    assert f"log_gap at {seq + 3}-0" in trouble
+    assert "Traceback" not in trouble
+
+
+@pytest.mark.slow
+async def test_audit_tells_by_its_exit_status(sold: Town) -> None:
+    status, said, _ = await reconcile(sold, "audit", "--json")
+    assert status == 0
+    assert orjson.loads(said)["records_compared"] == 5
+    await sold.redis.hdel(sold.keys.of_campaign("c").claims, "m00001")
+    status, said, _ = await reconcile(sold, "audit")
+    assert status == 1
+    assert "I4 OneAnswer     BROKEN" in said
+    # Closed, it is audited all the same.
+    await sold.redis.hdel(sold.keys.cell, "nonce")
+    status, said, _ = await reconcile(sold, "audit")
+    assert status == 1
+    assert "I4 OneAnswer     BROKEN" in said
+
+
+@pytest.mark.slow
+async def test_what_is_missing_is_said_in_a_sentence(town: Town) -> None:
+    nowhere = "127.0.0.1:1"
+    for arguments, env, says in (
+        (("migrate",), {"DATABASE_URL": f"postgresql://x@{nowhere}/x"}, "cannot be reached"),
+        (("drain-once",), {"REDIS_URL": f"redis://{nowhere}/0"}, "Redis does not answer"),
+        (("recover",), {}, "no such cell"),
+        (("run",), {"DATABASE_URL": ""}, "Set DATABASE_URL and REDIS_URL"),
+        (("run",), {"GRAB_CELL": "no cell"}, "cell"),
+    ):
+        status, _, trouble = await reconcile(town, *arguments, **env)
+        assert status in {1, 2}
+        assert says in trouble
+        assert "Traceback" not in trouble
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
+async def test_the_process_runs_until_it_is_told_to_end(town: Town, sign: signal.Signals) -> None:
+    child = await asyncio.create_subprocess_exec(*COMMAND, "run", cwd=ROOT, env=environment(town), stderr=subprocess.PIPE)
+    try:
+        await town.open_for_business()
+        child.send_signal(sign)
+        _, err = await asyncio.wait_for(child.communicate(), 10)
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+    assert child.returncode == 0
+    assert "ledger_stopped" in err.decode()
+
+
+async def test_a_part_that_crashes_ends_the_process_with_an_error(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ledger that goes on without its guard would be worse than none: whoever watches starts it again."""
+    from reconcile.guard import Guard
+
+    async def bug(*_: object) -> None:
+        raise AssertionError("a bug")
+
+    monkeypatch.setattr(Guard, "look", bug)
+    with pytest.raises(ExceptionGroup) as crashed:
+        await asyncio.wait_for(run_ledger(town.settings, asyncio.Event()), 20)
+    assert crashed.group_contains(AssertionError, match="a bug")
+
+
+@pytest.mark.slow
+async def test_the_figures_are_shown_to_prometheus(town: Town) -> None:
+    import socket
+    import urllib.request
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    child = await asyncio.create_subprocess_exec(
+        *COMMAND, "run", cwd=ROOT, env=environment(town) | {"GRAB_LEDGER_METRICS_PORT": str(port)}, stderr=subprocess.DEVNULL
+    )
+    try:
+        await town.open_for_business()
+        names = await town.enrol(2)
+        await town.schedule()
+        await town.win("c", names)
+        await town.drained()
+
+        async def counted() -> bool:
+            def fetch() -> str:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+                    return str(answer.read(), "utf-8")
+
+            shown = await asyncio.to_thread(fetch)
+            return "ledger_claims_total 2.0" in shown and "ledger_armed 1.0" in shown and "ledger_leading 1.0" in shown
+
+        await until(counted)
+    finally:
+        child.terminate()
+        await asyncio.wait_for(child.wait(), 10)
