@@ -17,6 +17,7 @@ from grab_service.settings import Settings
 LIFETIME_MAX_S: Final = 300
 LEEWAY_S: Final = 5
 ASSERTION_MAX_BYTES: Final = 8192
+JTI_MAX: Final = 200
 SECRET_MIN_BYTES: Final = 32
 _REQUIRED: Final = ("exp", "iat", "sub", "jti", "aud", "iss")
 _ALGORITHMS: Final = {"Ed25519": "EdDSA", "P-256": "ES256"}
@@ -79,7 +80,7 @@ class AssertionKeys:
         except jwt.InvalidTokenError as error:
             raise AssertionRefusedError(type(error).__name__) from error
         _check_times(claims, now_s)
-        if not isinstance(claims["jti"], str) or not 1 <= len(claims["jti"]) <= 200 or "\0" in claims["jti"]:
+        if not isinstance(claims["jti"], str) or not 1 <= len(claims["jti"]) <= JTI_MAX or not claims["jti"].isprintable():
             raise AssertionRefusedError("jti")
         return claims
 

@@ -14,13 +14,14 @@ from grab_service.api.paging import Cursor, Limit, decode_cursor, encode_cursor,
 from grab_service.api.shapes import Claim, ClaimPage
 from grab_service.ops.refusal import RefusalError
 from grab_service.vocabulary.claims import ClaimRef
+from grab_service.vocabulary.identifiers import is_campaign_id
 
 router = APIRouter(prefix="/v1", tags=["members"], dependencies=WITH_PASS)
 
 
 def _parsed(claim_id: str) -> ClaimRef:
     ref = ClaimRef.parse(claim_id)
-    if ref is None:
+    if ref is None or not is_campaign_id(ref.campaign_id):
         raise RefusalError("claim-not-found")
     return ref
 

@@ -15,6 +15,7 @@ _REASONS: Final[Mapping[str, Text]] = {
     "missing": Text("必填", "is required"),
     "extra_forbidden": Text("没有这个字段", "there is no such field"),
     "string_type": Text("应为文字", "a string is needed"),
+    "string_unicode": Text("应为有效的 Unicode 文字", "valid Unicode is needed"),
     "int_type": Text("应为整数", "a whole number is needed"),
     "int_parsing": Text("应为整数", "a whole number is needed"),
     "int_from_float": Text("应为整数", "a whole number is needed"),

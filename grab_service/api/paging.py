@@ -40,10 +40,14 @@ def decode_cursor(cursor: str | None, language: Language, *kinds: type[int] | ty
     except ValueError:
         place = None
     fits = isinstance(place, list) and [type(part) for part in place] == list(kinds)
-    # A number beyond what the database can hold was not ours either.
-    if not fits or encode_cursor(*place) != cursor or any(isinstance(part, int) and abs(part) >> 62 for part in place):
+    if not fits or encode_cursor(*place) != cursor or not all(_is_ours(part) for part in place):
         raise RefusalError("validation", errors=field_error("cursor", "not_a_cursor", language))
     return tuple(place)
+
+
+def _is_ours(part: int | str) -> bool:
+    """Whether the database could have given it out."""
+    return abs(part) >> 62 == 0 if isinstance(part, int) else part.isprintable()
 
 
 def page_of(found: list[T], limit: int) -> tuple[list[T], bool]:

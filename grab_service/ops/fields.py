@@ -19,7 +19,8 @@ MOMENT_BOUND_MS: Final = parse_rfc3339("2200-01-01T00:00:00Z")
 
 T = TypeVar("T")
 
-_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# And halves of characters, which no text in UTF-8 can hold.
+_CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def _moment(text: str) -> str:

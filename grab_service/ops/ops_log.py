@@ -93,6 +93,6 @@ async def read_log(
     if before_entry_id is not None:
         query = query.where(ops_log.c.entry_id < before_entry_id)
     if object_id is not None:
-        query = query.where(ops_log.c.object_id == object_id)
+        query = query.where(ops_log.c.object_id == _written(object_id))
     async with engine.connect() as connection:
         return [dict(zip(LINE, row, strict=True)) for row in await connection.execute(query)]

@@ -153,7 +153,15 @@ async def test_nobody_sees_or_returns_the_claim_of_another(service: Service) -> 
 async def test_claims_that_never_were_are_not_found(service: Service) -> None:
     await service.enrol("m-1")
     campaign_id = await service.publish()
-    for claim_id in (f"{campaign_id}.1.999", f"{campaign_id}.9.1", "x.1.1", "nonsense", "%00", f"{campaign_id}.1.01"):
+    for claim_id in (
+        f"{campaign_id}.1.999",
+        f"{campaign_id}.9.1",
+        "x.1.1",
+        "nonsense",
+        "%00",
+        f"{campaign_id}.1.01",
+        "%00.1.1",
+    ):
         assert problem(await get(service, f"/v1/claims/{claim_id}", "m-1")) == (404, "claim-not-found"), claim_id
 
 

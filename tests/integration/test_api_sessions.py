@@ -130,10 +130,12 @@ async def test_what_is_not_genuine_or_not_for_us_or_not_in_time_is_refused(servi
         assertion(aud="somebody-else"),
         assertion(exp=now_s - 1),
         assertion(iat=now_s + 60, exp=now_s + 120),
-        assertion(exp=now_s + 301),
+        assertion(iat=now_s, exp=now_s + 301),
         assertion(exp=10**30),
         assertion(nbf=now_s + 60),
         assertion(jti=""),
+        assertion(jti="a\0b"),
+        assertion(jti="\ud800"),
         assertion(jti="x" * 201),
         *(assertion(without=name) for name in ("iss", "aud", "sub", "jti", "iat", "exp")),
     ]
@@ -161,6 +163,8 @@ async def test_a_profile_that_is_wrong_is_named_and_the_assertion_not_used_up(se
         ({"tags": ["a,b"]}, "tags.0"),
         ({"joined_on": "yesterday"}, "joined_on"),
         ({"name": ""}, "name"),
+        ({"name": "\ud800"}, "name"),
+        ({"name": "a\0b"}, "name"),
     ):
         response = await exchange(service, assertion(**claims))
         assert problem(response) == (422, "validation"), claims

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 
+from grab_service.api.paging import encode_cursor
 from grab_service.vocabulary.passes import Role
 from tests.integration.stack import Service, at
 from tests.integration.test_ops_campaigns import post, problem
@@ -129,6 +130,13 @@ async def test_unions_are_registered_renamed_and_listed_by_page(service: Service
     for wrong in ({"org_id": "a b", "name": "x"}, {"org_id": "a"}, {"org_id": "a", "name": " "}):
         assert problem(await ops(service, "POST", "orgs", wrong)) == (422, "validation")
     assert problem(await ops(service, "POST", "orgs", {"org_id": "a", "name": "b"}, Role.APPROVER)) == (403, "forbidden")
+
+
+async def test_what_the_database_could_not_hold_is_asked_for_in_vain(service: Service) -> None:
+    assert (await ops(service, "GET", "log?object_id=%00")).json() == {"items": [], "next_cursor": None}
+    for path in ("orgs", "blocklist"):
+        assert problem(await ops(service, "GET", f"{path}?cursor={encode_cursor(chr(0))}")) == (422, "validation")
+    assert problem(await ops(service, "GET", f"campaigns?cursor={encode_cursor(1, chr(0))}")) == (422, "validation")
 
 
 async def test_the_log_is_paged_and_says_who(service: Service) -> None:
