@@ -22,13 +22,11 @@ class GrabMetrics:
         self.by_gate: Tally[str] = Tally()
         self._answers = Counter("grab_answers", "Answers to grabs, by outcome", ["outcome"])
         self._by_gate = Counter("grab_gate_refusals", "Refusals given without asking the cell, by outcome", ["outcome"])
-        self._batches = Histogram(
-            "grab_batch_members", "Members in one script call", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
-        )
+        self._batches = Histogram("grab_batch_members", "Members in one script call", buckets=BATCH_BUCKETS)
         self._call_s = Histogram(
             "grab_batch_seconds",
             "One script call, there and back",
-            buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.2, 1, 2),
+            buckets=CALL_BUCKETS_S,
         )
         self._waiting = Gauge("grab_waiting", "Grabs waiting for a script call", multiprocess_mode="livesum")
         self._view_age_s = Gauge("grab_view_age_seconds", "Age of this worker's view of the log", multiprocess_mode="livemax")

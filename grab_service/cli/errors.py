@@ -188,9 +188,8 @@ def _of_the_audit(error: Exception) -> Trouble | None:
     if "grab_service.ops.audit" not in sys.modules:
         return None
     from grab_service.ops.audit import AuditImpossibleError
-    from grab_service.ops.audit.cut import UnsteadyError
 
-    if not isinstance(error, AuditImpossibleError | UnsteadyError):
+    if not isinstance(error, AuditImpossibleError):
         return None
     return Trouble(f"There can be no audit now: {_why(error)}.", _GRAB_RECONCILE)
 

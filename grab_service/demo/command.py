@@ -64,7 +64,7 @@ class Demonstration:
                 report = reports.build_report(self._plan, outcome, await server_versions(settings), settings.workers)
                 document, picture = reports.write(report, home)
                 reports.show(report, self._console)
-                self._console.print(f"\nReport: {document}\nPicture: {picture}", highlight=False)
+                self._console.print(f"\nReport: {document}\nPicture: {picture}", highlight=False, soft_wrap=True)
                 failures = reports.failures(report)
                 for failure in failures:
                     self._console.print(f"[bold red]✗ {failure}[/bold red]")
@@ -137,4 +137,5 @@ class Demonstration:
             f"A grab:  curl -si -X POST {url}/v1/campaigns/{campaign_id}/claims -H 'Authorization: Bearer <pass>'",
             highlight=False,
             markup=False,
+            soft_wrap=True,  # lines to copy stay whole
         )

@@ -46,7 +46,7 @@ class RushPlan:
     members: int = 110_000
     orgs: int = 588
     stock: int = 3_000
-    seed: int = 20200920
+    seed: int = synthetic.SEED
     connections: int = 2_000
     spread_s: float = 4.0
     lead_s: float = 6.0

@@ -48,8 +48,9 @@ def _problem(name: str, language: str, retry_after_s: int | None, extra: tuple[t
     body = orjson.dumps(problem)
     wait_s = retry_after_s if retry_after_s is not None else problems.CATALOGUE[name].retry_after_s
     waits = ((b"retry-after", b"%d" % wait_s),) if wait_s is not None else ()
-    headers = (PROBLEM, NO_STORE, (b"content-length", b"%d" % len(body)), (b"content-language", language.encode()), *waits)
-    return Answer(problem["status"], headers, body)
+    asks = ((b"www-authenticate", b"Bearer"),) if problem["status"] == 401 else ()
+    about = ((b"content-length", b"%d" % len(body)), (b"content-language", language.encode()))
+    return Answer(problem["status"], (PROBLEM, NO_STORE, *about, *waits, *asks), body)
 
 
 _kept_problem = lru_cache(maxsize=1024)(_problem)

@@ -113,7 +113,7 @@ async def refusal_of_body(receive: Receive, length: bytes | None, content_type: 
         return await _too_large(receive, language) if more else of_problem("too-large", language, limit_bytes=BODY_MAX_BYTES)
     if not body:
         return None
-    if content_type.split(b";", 1)[0].strip().lower() != b"application/json":
+    if content_type and content_type.split(b";", 1)[0].strip().lower() != b"application/json":
         return of_problem("unsupported-media-type", language)
     try:
         content = orjson.loads(body)

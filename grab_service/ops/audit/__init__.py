@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from grab_service.cell.store import Cell
 from grab_service.ops.audit.books import Books, read_books, read_cursor_seq
-from grab_service.ops.audit.cut import CampaignCut, CellCut, take_cut
+from grab_service.ops.audit.cut import AuditImpossibleError, CampaignCut, CellCut, take_cut
 from grab_service.ops.audit.invariants import figures_of, judge, judge_undersell
 from grab_service.ops.audit.pools import check_pools
 from grab_service.ops.audit.records import Comparison
@@ -37,10 +37,6 @@ LEDGER_WAIT_S: Final = 5.0
 POLL_S: Final = 0.02
 RECORDS_MAX: Final = 200_000
 """Claims compared one by one in a call; above it the report says how many were left out."""
-
-
-class AuditImpossibleError(Exception):
-    """The ledger did not reach the cut in time, or speaks of another life of the cell; nothing can be said."""
 
 
 async def audit_cell(

@@ -13,8 +13,8 @@ FACTS: Final = ("state", "releases", "active", "issued", "unit_sum", "seq_sum", 
 STEADY_TRIES_MAX: Final = 10
 
 
-class UnsteadyError(Exception):
-    """Campaigns kept appearing while the cut was taken; take another."""
+class AuditImpossibleError(Exception):
+    """The ledger did not reach the cut in time, the cell is in another life, or never holds still; nothing can be said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ async def take_cut(cell: Cell) -> CellCut:
 
     Raises:
         CellError: it does not answer.
-        UnsteadyError: take another.
+        AuditImpossibleError: the cell changes too fast; take another.
     """
     for _ in range(STEADY_TRIES_MAX):
         campaign_ids = sorted((await cell.read_campaigns(())).campaign_ids)
@@ -77,4 +77,4 @@ async def take_cut(cell: Cell) -> CellCut:
                 members_version=int(reply[4]),
                 campaigns={cut.campaign_id: cut for cut in cuts if cut is not None},
             )
-    raise UnsteadyError(f"campaigns kept appearing in {STEADY_TRIES_MAX} tries")
+    raise AuditImpossibleError(f"campaigns kept appearing in {STEADY_TRIES_MAX} tries")
