@@ -1,0 +1,160 @@
+"""Whatever dies in the middle of a rush: is every claim that somebody was told of on record, and not one unit too many?"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from grab_service.cell.scripts import ScriptSources
+from grab_service.cell.store import Cell, CellError
+from grab_service.ops.audit import audit_cell
+from grab_service.servers.valkey import AppendFsync, ValkeyServer
+from grab_service.vocabulary.claims import ClaimRecord
+from tests.integration.ledgers import Town, until
+from tests.integration.ledgers import town as a_town
+
+pytestmark = pytest.mark.slow
+
+MEMBERS = 1500
+STOCK = 1000
+BATCH = 5
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[ValkeyServer]:
+    server = ValkeyServer(tmp_path / "valkey", appendfsync=AppendFsync.ALWAYS)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def mortal(server: ValkeyServer, database_url: str, cell_name: str) -> AsyncIterator[Town]:
+    async with a_town(server.url, database_url, cell_name, redis_timeout_s=1.0) as built:
+        yield built
+
+
+class Crowd:
+    """Members who grab until they hear an answer, through a view of the cell of their own; `told` is what they were told."""
+
+    def __init__(self, town: Town) -> None:
+        self.cell = Cell(town.redis, town.settings.cell, ScriptSources.read())
+        self.told: dict[str, bytes] = {}
+        self.contradictions: list[tuple[str, bytes, bytes]] = []
+        self.unanswered = 0
+
+    async def rush(self, names: list[str]) -> None:
+        """In small batches, each repeated until it is answered."""
+        for at in range(0, len(names), BATCH):
+            batch = names[at : at + BATCH]
+            while not await self._ask(batch):
+                self.unanswered += 1
+                await asyncio.sleep(0.01)
+
+    async def _ask(self, batch: list[str]) -> bool:
+        triples = [part for name in batch for part in (name, "", f"CODE-{name}-{random.getrandbits(64)}")]
+        try:
+            reply = await self.cell.grab("c", b"b", triples)
+        except CellError:
+            return False
+        for name, answer in zip(batch, reply.answers, strict=True):
+            outcome, _, rest = answer.partition(b"\t")
+            record = rest.removeprefix(b"fulfilled\t") if outcome in {b"won", b"held"} else outcome
+            before = self.told.setdefault(name, record)
+            # Sold out may turn into a claim (a unit that was decided and not heard of), a claim into nothing else.
+            if before != record and b"\t" in before:
+                self.contradictions.append((name, before, record))
+            if b"\t" in record:
+                self.told[name] = record
+        return True
+
+
+async def _storm(town: Town, server: ValkeyServer, crowd: Crowd, names: list[str], deaths: int) -> None:
+    rushes = [asyncio.create_task(crowd.rush(names[at::6])) for at in range(6)]
+    for _ in range(deaths):
+        await asyncio.sleep(random.uniform(0.05, 0.25))
+        await server.kill()
+        await asyncio.sleep(random.uniform(0, 0.1))
+        await server.start()
+        await town.open_for_business(10)
+    await asyncio.gather(*rushes)
+
+
+async def _everything_adds_up(town: Town, crowd: Crowd, names: list[str]) -> None:
+    async def ask_once_more() -> bool:
+        return await crowd._ask(names[:1])
+
+    await until(ask_once_more)
+    for at in range(0, len(names), 100):
+        assert await crowd._ask(names[at : at + 100])
+    await town.drained()
+    rows = {row.member_id: row for row in await town.claims()}
+    assert crowd.contradictions == []
+    told = {name: ClaimRecord.parse(record) for name, record in crowd.told.items() if b"\t" in record}
+    assert len(rows) == STOCK, "exactly the stock, not one more and not one less"
+    assert {row.unit_no for row in rows.values()} == set(range(1, STOCK + 1))
+    assert told.keys() == rows.keys(), "whoever is on record was told, and the other way round"
+    for name, claim in told.items():
+        row = rows[name]
+        assert (row.seq, row.unit_no, row.code, row.granted_at_ms) == (
+            claim.seq,
+            claim.unit_no,
+            claim.code,
+            claim.granted_at_ms,
+        )
+    report = await audit_cell(town.cell, town.engine, town.redis, demand={"c": len(names)})
+    assert report.holds, report.faults
+    assert report.redis_equals_postgres
+    await until(lambda: _no_alarms(town))
+
+
+async def _no_alarms(town: Town) -> bool:
+    return not await town.open_alarms()
+
+
+async def test_redis_is_killed_again_and_again(mortal: Town, server: ValkeyServer) -> None:
+    async with mortal.ledger():
+        await mortal.open_for_business()
+        names = await mortal.enrol(MEMBERS)
+        await mortal.schedule(stock=STOCK)
+        crowd = Crowd(mortal)
+        await _storm(mortal, server, crowd, names, deaths=5)
+        await _everything_adds_up(mortal, crowd, names)
+    assert crowd.unanswered > 0, "nobody noticed that it died"
+    assert len(await mortal.sql("SELECT 1 FROM epochs")) == 1, "nothing was ever lost"
+
+
+async def test_the_ledger_is_ended_again_and_again(mortal: Town) -> None:
+    crowd = Crowd(mortal)
+    async with mortal.ledger():
+        await mortal.open_for_business()
+        names = await mortal.enrol(MEMBERS)
+        await mortal.schedule(stock=STOCK)
+    rushes = [asyncio.create_task(crowd.rush(names[at::6])) for at in range(6)]
+    while not all(rush.done() for rush in rushes):
+        async with mortal.ledger():
+            await asyncio.sleep(random.uniform(0.02, 0.15))
+    await asyncio.gather(*rushes)
+    async with mortal.ledger():
+        await _everything_adds_up(mortal, crowd, names)
+
+
+async def test_redis_dies_and_is_emptied_and_what_was_drained_is_not_sold_again(mortal: Town, server: ValkeyServer) -> None:
+    """What was acknowledged and never drained is gone with an emptied Redis; what was drained is not."""
+    async with mortal.ledger():
+        await mortal.open_for_business()
+        names = await mortal.enrol(MEMBERS)
+        await mortal.schedule(stock=STOCK)
+        crowd = Crowd(mortal)
+        await crowd.rush(names[:300])
+        await mortal.drained()
+        for _ in range(2):
+            await mortal.redis.flushall()
+            await mortal.redis.script_flush()
+            await mortal.open_for_business()
+            await asyncio.sleep(0.3)
+        await mortal.open_for_business()
+        await crowd.rush(names[300:])
+        await _everything_adds_up(mortal, crowd, names)
