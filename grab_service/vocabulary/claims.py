@@ -7,6 +7,8 @@ from enum import StrEnum
 from typing import Any, Final
 
 ID_LENGTH_MAX: Final = 96
+EPOCH_MAX: Final = 2_147_483_647
+"""Postgres keeps an epoch in four bytes."""
 DAY_MS: Final = 86_400_000
 
 
@@ -48,7 +50,7 @@ class ClaimRef:
         if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) <= 15 for part in parts[1:]):
             return None
         ref = cls(parts[0], int(parts[1]), int(parts[2]))
-        return ref if str(ref) == claim_id else None
+        return ref if str(ref) == claim_id and ref.epoch <= EPOCH_MAX else None
 
 
 @dataclass(frozen=True, slots=True)

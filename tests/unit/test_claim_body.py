@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from grab_service.vocabulary.claim_body import claim_body
-from grab_service.vocabulary.claims import DAY_MS, ClaimRecord, ClaimRef, ClaimState, Validity, VoucherState
+from grab_service.vocabulary.claims import DAY_MS, EPOCH_MAX, ClaimRecord, ClaimRef, ClaimState, Validity, VoucherState
 
 GRANTED_AT_MS = 1_789_876_800_123  # 2026-09-20T04:00:00.123Z
 RECORD = ClaimRecord(seq=17, epoch=3, unit_no=5, slot=1, granted_at_ms=GRANTED_AT_MS, code="ABCD", idempotency_key="again")
@@ -66,3 +66,8 @@ def test_a_voucher_valid_from_a_day_to_come_counts_its_days_from_there() -> None
     )
     assert body["voucher"]["valid_from"] == "2026-09-30T04:00:00.123Z"
     assert body["voucher"]["valid_until"] == "2026-10-01T04:00:00.123Z"
+
+
+def test_an_id_with_a_number_that_no_claim_can_have_is_no_claims_id() -> None:
+    assert ClaimRef.parse(f"mooncake.{EPOCH_MAX}.17") == ClaimRef("mooncake", EPOCH_MAX, 17)
+    assert ClaimRef.parse(f"mooncake.{EPOCH_MAX + 1}.17") is None
