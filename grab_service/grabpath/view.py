@@ -129,6 +129,7 @@ class View:
         self._campaigns: dict[str, CampaignView] = {}
         self._epoch = 0
         self._seq = 0
+        self._lacks_some = False
         self._wake = asyncio.Event()
         self._sample: tuple[int, float, float] | None = None
         self._first = asyncio.Event()
@@ -223,7 +224,7 @@ class View:
 
     async def _poll(self) -> bool:
         sent_at_s = self._clock()
-        if self._epoch == 0:
+        if self._epoch == 0 or self._lacks_some:
             await self._rebuild()
             return False
         reply = await self._cell.tail(self._seq, ENTRIES_MAX)
@@ -241,7 +242,11 @@ class View:
             self._apply(event, unknown)
             self._seq = event.last_seq
         if unknown:
-            await self._load(unknown)
+            try:
+                await self._load(unknown)
+            except CellError:
+                self._lacks_some = True  # the log will not tell of them again
+                raise
         self._sample = (reply.now_ms, sent_at_s, read_at_s)
         if self._seq < reply.seq:
             return False
@@ -259,7 +264,7 @@ class View:
                 campaign.apply(event)
 
     async def _rebuild(self) -> None:
-        self._campaigns, self._seq = {}, 0
+        self._campaigns, self._seq, self._lacks_some = {}, 0, False
         reply = await self._cell.read_campaigns([])
         epoch = self._cell.epoch
         for at in range(0, len(reply.campaign_ids), CAMPAIGNS_PAGE):
@@ -281,16 +286,23 @@ class View:
         ]
         # Known from here on, so that the tail tells them of new holders while the old ones are still being read.
         self._campaigns.update((view.campaign_id, view) for view in views)
-        for view in views:
-            keys = self._cell.keys.of_campaign(view.campaign_id)
-            for key in (keys.claims, keys.bindings):
-                cursor = b"0"
-                while True:
-                    cursor, fields = await self._cell.scan_holders(key, cursor, HOLDERS_PAGE)
-                    view.holders.update(name.split(b"\t", 1)[0].decode() for name in fields)
-                    if cursor == b"0":
-                        break
-            view.ready = True
+        try:
+            for view in views:
+                await self._read_holders(view)
+                view.ready = True
+        except CellError:
+            self._lacks_some = True  # known and never ready: nobody would be refused here
+            raise
+
+    async def _read_holders(self, view: CampaignView) -> None:
+        keys = self._cell.keys.of_campaign(view.campaign_id)
+        for key in (keys.claims, keys.bindings):
+            cursor = b"0"
+            while True:
+                cursor, fields = await self._cell.scan_holders(key, cursor, HOLDERS_PAGE)
+                view.holders.update(name.split(b"\t", 1)[0].decode() for name in fields)
+                if cursor == b"0":
+                    break
 
     def _lose(self, why: str) -> None:
         if self.complete_at_s != float("-inf"):

@@ -129,6 +129,24 @@ async def test_the_gate_refuses_as_lua_would(worker: Worker, cell: Cell) -> None
     assert verdict.next_release_at_ms == now + 60_000
 
 
+async def test_a_campaign_whose_holders_could_not_be_read_at_first_is_known_in_the_end(
+    worker: Worker, cell: Cell, redis_client: Redis
+) -> None:
+    await seen(worker, cell.seen_seq)
+    bindings = cell.keys.of_campaign("c").bindings
+    await redis_client.set(bindings, "of a wrong type")
+    await publish(cell, replace(RUSH, stock=1))
+    await asyncio.sleep(0.2)
+    known = worker.view.campaign("c")
+    assert known is None or not known.ready
+    await redis_client.delete(bindings)
+    await grab(cell, ["m-0"])
+    await seen(worker, cell.seen_seq)
+    assert (known := worker.view.campaign("c")) is not None
+    assert known.ready
+    assert known.held_by("m-0")
+
+
 async def test_the_gate_never_refuses_a_holder_nor_whom_a_key_binds_to_a_claim_given_back(worker: Worker, cell: Cell) -> None:
     await publish(cell, replace(RUSH, stock=2))
     await grab(cell, [("m-0", "key"), "m-1"])
