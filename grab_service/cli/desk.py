@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from grab_service.cell.connect import connect as connect_redis
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell
+from grab_service.cli.errors import CommandError
 from grab_service.cli.settings_in_force import settings_in_force
 from grab_service.logs import configure_logs
 from grab_service.servers.external import check_postgres, check_redis
@@ -65,7 +66,12 @@ def at_desk(work: Callable[[Desk], Awaitable[T]], *, needs_redis: bool = True) -
 async def opened(settings: Settings) -> AsyncIterator[Desk]:
     """The same within an event loop, and without looking at the servers first."""
     engine = connect_sql(settings.database_url, connections_max=CONNECTIONS_MAX)
-    redis = connect_redis(settings.redis_url, connections_max=CONNECTIONS_MAX, timeout_s=settings.redis_timeout_s)
+    try:
+        redis = connect_redis(settings.redis_url, connections_max=CONNECTIONS_MAX, timeout_s=settings.redis_timeout_s)
+    except ValueError as error:
+        raise CommandError(
+            f"REDIS_URL is no address of a Redis: {error}.", "Write it as redis://:password@host:6379/0."
+        ) from error
     try:
         yield Desk(settings, engine, redis, Cell(redis, settings.cell, ScriptSources.read()), whoever_types())
     finally:

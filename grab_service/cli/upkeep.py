@@ -134,7 +134,7 @@ async def _audit_closed(desk: "Desk") -> "AuditReport":
 
 async def _findings(*, as_json: bool) -> "list[Finding]":
     from grab_service.cli.errors import settings_errors
-    from grab_service.doctor.configuration import read_settings
+    from grab_service.doctor.configuration import read_settings, unusable_fields
     from grab_service.doctor.examination import examine
     from grab_service.doctor.finding import fail
 
@@ -144,7 +144,7 @@ async def _findings(*, as_json: bool) -> "list[Finding]":
     if not as_json:
         for finding in findings:
             _tell(finding)
-    async for finding in examine(remembered(read)):
+    async for finding in examine(remembered(read), unusable_fields(error)):
         findings.append(finding)
         if not as_json:
             _tell(finding)

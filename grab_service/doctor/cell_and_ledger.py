@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from grab_service.cell.scripts import ScriptSources
 from grab_service.doctor.finding import Finding, fail, ok
 from grab_service.settings import Settings
+from grab_service.sql.engine import connect
 from grab_service.sql.tables import alarms
 from grab_service.vocabulary.keys import CellKeys
 from reconcile.drain import Cursor, read_cursor
@@ -21,6 +22,7 @@ from reconcile.leader import LOCK
 from reconcile.life import Life, Verdict, judge
 from reconcile.wire import Wire, WireBrokenError
 
+STATEMENT_TIMEOUT_S: Final = 5
 LOOK_AGAIN_S: Final = 1.0
 START_IT: Final = "Start `grab reconcile`."
 
@@ -45,8 +47,9 @@ _LEADS: Final = text(
 )
 
 
-async def look_at_cell(settings: Settings, engine: AsyncEngine) -> AsyncIterator[Finding]:
+async def look_at_cell(settings: Settings) -> AsyncIterator[Finding]:
     """The cell, the ledger and its alarms; Redis and Postgres must be there."""
+    engine = connect(settings.database_url, connections_max=1, statement_timeout_s=STATEMENT_TIMEOUT_S)
     try:
         wire = await Wire.open(settings.redis_url, settings.redis_timeout_s)
         try:
@@ -61,6 +64,8 @@ async def look_at_cell(settings: Settings, engine: AsyncEngine) -> AsyncIterator
         yield fail("cell", f"Redis does not answer the question: {error}", "Look at its log, and at the rights of its user.")
     except (SQLAlchemyError, PostgresError, OSError, TimeoutError) as error:
         yield fail("ledger", f"Postgres does not answer the question: {str(error)[:300]}", "Look at its log.")
+    finally:
+        await engine.dispose()
 
 
 async def _cell(wire: Wire, life: Life, cursor: Cursor | None) -> Finding:
@@ -78,7 +83,7 @@ async def _cell(wire: Wire, life: Life, cursor: Cursor | None) -> Finding:
     if len(shas) != len(fields):
         found = f"open, but not for this release {sources.digest}: its scripts are not loaded ({where})"
         return fail("cell", found, "Start `grab reconcile` of this release; it loads them beside the others.")
-    if not all(await wire.call("SCRIPT EXISTS", *shas)):
+    if not all(await wire.call("SCRIPT", "EXISTS", *shas)):
         found = f"closed: Redis has restarted and knows no scripts ({where})"
         return fail("cell", found, f"{START_IT} It audits the cell and opens it.")
     return ok("cell", f"open: {where}, the {len(shas)} scripts of release {sources.digest} are loaded")

@@ -15,13 +15,17 @@ SECRET_BYTES_GOOD: Final = 32
 SECRETS_EXAMPLE: Final = "GRAB_SECRETS=k1:$(openssl rand -hex 32)"
 
 
+def unusable_fields(error: ValidationError | None) -> frozenset[str]:
+    """The fields that an error of the settings names."""
+    return frozenset() if error is None else frozenset(_field_of(problem["loc"]) for problem in error.errors())
+
+
 def read_settings() -> tuple[Settings, ValidationError | None]:
     """The settings of the environment; those that cannot be used are left at their defaults, and the error names them."""
     try:
         return Settings(), None
     except ValidationError as error:
-        fields = {_field_of(problem["loc"]) for problem in error.errors()}
-        defaults: dict[str, Any] = {name: Settings.model_fields[name].get_default() for name in fields}
+        defaults: dict[str, Any] = {name: Settings.model_fields[name].get_default() for name in unusable_fields(error)}
         return Settings(**defaults), error
 
 
@@ -30,8 +34,8 @@ def _field_of(location: tuple[int | str, ...]) -> str:
     return str(location[0]).lower().removeprefix("grab_")
 
 
-def look_at_settings(settings: Settings) -> Iterator[Finding]:
-    """What can be told of the settings that can be used."""
+def look_at_settings(settings: Settings, unusable: frozenset[str] = frozenset()) -> Iterator[Finding]:
+    """What can be told of the settings but those that are unusable."""
     missing = [
         variable
         for variable, value in (("REDIS_URL", settings.redis_url), ("DATABASE_URL", settings.database_url))
@@ -42,7 +46,8 @@ def look_at_settings(settings: Settings) -> Iterator[Finding]:
         yield fail("settings", f"{' and '.join(missing)} not set", mend)
     else:
         yield ok("settings", f"cell {settings.cell}, {settings.workers} worker(s), port {settings.port}")
-    yield _secrets(settings)
+    if "secrets" not in unusable:
+        yield _secrets(settings)
     yield from _assertions(settings)
     yield from _time_zone(settings.time_zone)
 

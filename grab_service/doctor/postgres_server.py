@@ -8,31 +8,36 @@ from alembic.script import ScriptDirectory
 from asyncpg import PostgresError
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from grab_service.doctor.finding import Finding, fail, ok, warn
 from grab_service.servers.errors import ServerError
 from grab_service.servers.external import check_postgres, without_password
+from grab_service.sql.engine import connect
 
+STATEMENT_TIMEOUT_S: Final = 5
 LOSSY: Final = ("fsync", "synchronous_commit", "full_page_writes")
 
 _HAS_STEPS: Final = text("SELECT to_regclass('alembic_version') IS NOT NULL")
 _STEPS: Final = text("SELECT version_num FROM alembic_version")
 
 
-async def look_at_postgres(engine: AsyncEngine, database_url: str) -> AsyncIterator[Finding]:
+async def look_at_postgres(database_url: str) -> AsyncIterator[Finding]:
     """Everything about the server and the tables; the first finding says whether it is there, and is the last if not."""
     try:
         await check_postgres(database_url)
     except ServerError as error:
         yield fail("postgres", error.message, error.mend)
         return
+    engine = connect(database_url, connections_max=1, statement_timeout_s=STATEMENT_TIMEOUT_S)
     try:
         async with engine.connect() as connection:
             yield await _server(connection, database_url)
             yield await _tables(connection)
     except (SQLAlchemyError, PostgresError, OSError, TimeoutError) as error:
         yield fail("postgres", f"it answered at first and then no more: {str(error)[:300]}", "Look at its log.")
+    finally:
+        await engine.dispose()
 
 
 async def _server(connection: AsyncConnection, database_url: str) -> Finding:

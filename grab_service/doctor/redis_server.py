@@ -7,6 +7,7 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from grab_service.cell.connect import connect
 from grab_service.doctor.finding import Finding, fail, ok, warn
 from grab_service.servers.errors import ServerError
 from grab_service.servers.external import check_redis, without_password
@@ -17,7 +18,7 @@ SKEW_MAX_MS: Final = 5_000
 MEMORY_SHARE_MAX: Final = 0.8
 
 
-async def look_at_redis(client: Redis, redis_url: str) -> AsyncIterator[Finding]:
+async def look_at_redis(redis_url: str, timeout_s: float) -> AsyncIterator[Finding]:
     """Everything about the server itself; the first finding says whether it is there, and is the last if not."""
     try:
         await check_redis(redis_url)
@@ -25,11 +26,12 @@ async def look_at_redis(client: Redis, redis_url: str) -> AsyncIterator[Finding]
         yield fail("redis", error.message, error.mend)
         return
     try:
-        info: dict[str, Any] = await client.info("everything")
-        yield _server(info, redis_url)
-        yield await _persistence(client, info)
-        yield await _memory(client, info)
-        yield await _clock(client)
+        async with connect(redis_url, connections_max=1, timeout_s=timeout_s) as client:
+            info: dict[str, Any] = await client.info("everything")
+            yield _server(info, redis_url)
+            yield await _persistence(client, info)
+            yield await _memory(client, info)
+            yield await _clock(client)
     except (RedisError, OSError) as error:
         yield fail("redis", f"it answered at first and then no more: {error}", "Look at its log.")
 
@@ -89,7 +91,13 @@ async def _clock(client: Redis) -> Finding:
 async def _settings_of(client: Redis, *names: str) -> dict[str, str] | None:
     """The server's own settings, or None where it does not tell them (some hosted ones)."""
     try:
-        found = {name: (await client.config_get(name)).get(name) or "" for name in names}
+        found = {name: _told(await client.config_get(name)) for name in names}
     except ResponseError:
         return None
     return found if all(found.values()) else None
+
+
+def _told(pairs: Any) -> str:
+    """The one value of an answer to CONFIG GET; its bytes are not decoded for us."""
+    value = next(iter(pairs.values()), "")
+    return value.decode() if isinstance(value, bytes) else str(value)

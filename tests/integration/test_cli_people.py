@@ -1,0 +1,116 @@
+"""Can members and unions be brought in from the command line, and is every broken row named?"""
+
+import asyncio
+import csv
+import io
+from pathlib import Path
+
+import pytest
+
+from tests.integration.command_line import SECRET, CommandLine
+from tests.integration.ledgers import Town
+
+pytestmark = pytest.mark.slow
+
+HEADER = "member_id,org_id,person_id,name,tags,birthday_month,joined_on,status\n"
+
+
+@pytest.fixture
+def grab(valkey_url: str, database_url: str, cell_name: str, tmp_path: Path) -> CommandLine:
+    return CommandLine(tmp_path, REDIS_URL=valkey_url, DATABASE_URL=database_url, GRAB_CELL=cell_name)
+
+
+async def test_made_up_members_come_in_and_can_grab(grab: CommandLine, town: Town) -> None:
+    made = await grab.ok(
+        "members", "generate", "--out", "m.csv", "--orgs-out", "o.csv", "--members", "300", "--orgs", "7", "--seed", "1"
+    )
+    assert "300 members in 7 unions in m.csv" in made.err
+    async with town.ledger():
+        await town.open_for_business()
+        assert "7 unions new, 0 known before" in (await grab.ok("orgs", "import", "o.csv")).out
+        imported = (await grab.ok("members", "import", "m.csv", "--json")).json
+        assert {**imported, "published": True} == {
+            "imported": 300,
+            "updated": 0,
+            "unchanged": 0,
+            "rejected": [],
+            "published": True,
+        }
+        again = await grab.ok("members", "import", "m.csv")
+        assert "0 members new, 300 known before, of whom 300 are as they were" in again.out
+    assert len(await town.sql("SELECT name FROM orgs WHERE name LIKE '%工会'")) == 7
+
+
+async def test_broken_rows_are_named_and_the_others_are_taken(grab: CommandLine, town: Town) -> None:
+    rows = [
+        "m-1,org-1,,张三,driver|night-shift,9,2016-05-01,active",
+        "m-2,org-1,,李四,,13,2016-05-01,active",
+        "m 3,org-1,,王五,,,2016-02-30,active",
+        "m-1,org-1,,张三,,,,active",
+        "m-5,org-1,,赵六,,,,gone",
+        "m-6,org-2,,孙七",
+        "m-7,org-2,,周八,,,,active",
+    ]
+    file = grab.file("members.csv", HEADER + "\n".join(rows) + "\n")
+    said = await grab.run("members", "import", file, "--errors", "3", "--rejected", "bad.csv")
+    assert said.status == 1
+    assert "2 members new" in said.out
+    assert "birthday_month  must be 1 to 12" in said.err
+    assert "and 3 more, all of them in bad.csv" in said.err
+    assert "the cell is closed" in said.err  # no ledger has run here, and that is no reason to lose a file of members
+    bad = list(csv.DictReader(io.StringIO((grab.home / "bad.csv").read_text(encoding="utf-8"))))
+    assert [(row["row"], row["field"]) for row in bad] == [
+        ("3", "birthday_month"),
+        ("4", "member_id"),
+        ("4", "joined_on"),
+        ("5", "member_id"),
+        ("6", "status"),
+        ("7", ""),
+    ]
+    taken = await town.sql("SELECT member_id FROM members ORDER BY member_id")
+    assert [row.member_id for row in taken] == ["m-1", "m-7"]
+    log = await town.sql("SELECT actor, action, outcome, detail FROM ops_log")
+    assert [(line.actor, line.action, line.outcome, line.detail["rejected"]) for line in log] == [
+        ("cli:tester", "members.import", "done", 6)
+    ]
+
+
+async def test_a_file_that_is_no_csv_of_members_is_refused_as_a_whole(grab: CommandLine, town: Town) -> None:
+    no_columns, gbk, large, unions = await asyncio.gather(
+        grab.run("members", "import", "-", stdin="member_id,org_id\nm-1,org-1\n"),
+        grab.run("members", "import", "-", stdin=(HEADER + "m-1,org-1,,张三,,,,active\n").encode("gb18030")),
+        grab.run("members", "import", "-", stdin=b"x" * 2048, env={"GRAB_IMPORT_MAX_BYTES": "1024"}),
+        grab.run("orgs", "import", "-", stdin="org_id,name\norg-1,一工会\norg 2,二工会\norg-3,\n"),
+    )
+    assert no_columns.is_refusal("status: this column is missing")
+    assert gbk.is_refusal("GB18030")
+    assert large.is_refusal("larger than 1,024 bytes")
+    assert unions.status == 1
+    assert "1 unions new" in unions.out
+    assert "org_id" in unions.err
+    assert "name" in unions.err
+    assert not await town.sql("SELECT member_id FROM members")
+
+
+async def test_passes_are_minted_for_a_file_of_members_or_not_at_all(tmp_path: Path) -> None:
+    grab = CommandLine(tmp_path, GRAB_SECRETS=SECRET, GRAB_CELL="here")
+    good = grab.file("good.csv", HEADER + 'm-1,org-1,,"张, 三",,,,active\nm-2,org-1,,李四,,,,active\n')
+    bad = grab.file("bad.csv", HEADER + "m-1,org-1,,张三,,,,active\nm 2,org-1,,李四,,,,active\n")
+    minted, refused, piped, no_secret, token, nobody = await asyncio.gather(
+        grab.run("passes", "mint", good, "--out", "passes.tsv"),
+        grab.run("passes", "mint", bad, "--out", "none.tsv"),
+        grab.run("passes", "mint", "-", stdin="m-1\nm-2\n"),
+        grab.run("passes", "mint", good, env={"GRAB_SECRETS": ""}),
+        grab.run("passes", "ops", "alice@example.com", "--role", "admin"),
+        grab.run("passes", "ops", "no body"),
+    )
+    assert minted.status == 0, minted
+    lines = (tmp_path / "passes.tsv").read_text(encoding="ascii").splitlines()
+    assert [line.split("\t")[0] for line in lines] == ["m-1", "m-2"]
+    assert (tmp_path / "passes.tsv").stat().st_mode & 0o077 == 0
+    assert refused.is_refusal("bad.csv, line 3: 'm 2' is not a member_id")
+    assert not (tmp_path / "none.tsv").exists()
+    assert piped.out.splitlines()[0].startswith("m-1\t1.k1.")
+    assert no_secret.is_refusal("GRAB_SECRETS is not set")
+    assert token.out.startswith("o1.k1.")
+    assert nobody.is_refusal("'no body'")
