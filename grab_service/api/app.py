@@ -18,6 +18,7 @@ from grab_service.api import (
     ops_imports,
     ops_people,
     ops_records,
+    ops_steering,
     problem_pages,
     sessions,
 )
@@ -55,6 +56,7 @@ ALWAYS: Final = (
     ops_imports,
     ops_people,
     ops_records,
+    ops_steering,
     machines,
     problem_pages,
 )

@@ -9,8 +9,8 @@ from grab_service.api.answers import json_answer
 from grab_service.api.bodies import StrictRoute
 from grab_service.api.contract import CELL, LEDGER, OPS_ONLY, WRITTEN, answers
 from grab_service.api.dependencies import WITH_OPS_TOKEN, Reader, TheCell, TheEngine, TheLanguage, TheView, Writer
+from grab_service.api.ops_shapes import Block, BlockPage, Org, OrgPage
 from grab_service.api.paging import Cursor, Limit, decode_cursor, encode_cursor, page_of
-from grab_service.api.shapes import Block, BlockPage, Org, OrgPage
 from grab_service.ops.fields import Line, Moment, OrgId, Reason
 from grab_service.ops.members import FOREVER_MS, block, list_blocks, unblock
 from grab_service.ops.members import Block as BlockedMember

@@ -8,8 +8,8 @@ from fastapi.responses import StreamingResponse
 from grab_service.api.answers import NO_STORE, json_answer
 from grab_service.api.contract import CELL, LEDGER, OPS_ONLY, answers
 from grab_service.api.dependencies import WITH_OPS_TOKEN, Reader, TheEngine, TheLanguage, TheWorker
+from grab_service.api.ops_shapes import Audit, OpsLogPage
 from grab_service.api.paging import Cursor, Limit, decode_cursor, encode_cursor, page_of
-from grab_service.api.shapes import Audit, OpsLogPage
 from grab_service.ops.audit import AuditImpossibleError, audit_cell
 from grab_service.ops.claims_export import export_claims
 from grab_service.ops.ops_log import read_log

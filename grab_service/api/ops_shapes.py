@@ -1,0 +1,192 @@
+"""What do answers to ops look like? For OpenAPI only, as `shapes`."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from grab_service.api.shapes import Benefit, EligibilityShape, Price, ReleaseShape, Shape, Time
+from grab_service.ops.preflight import Level
+from grab_service.vocabulary.campaigns import CampaignState, Phase
+
+
+class OpsStock(Shape):
+    """Units of a campaign; what is not published yet has none available."""
+
+    total: int
+    available: int
+    active: int = Field(description="held by members now")
+
+
+class OpsCampaign(Shape):
+    """A campaign as ops read it: what they wrote, defaults filled in, and what became of it."""
+
+    campaign_id: str
+    state: CampaignState
+    phase: Phase | None = Field(description="null for a draft")
+    version: int
+    published: bool
+    title: str
+    summary: str
+    category: str
+    allocation: str
+    releases: list[ReleaseShape] = Field(description="as in force")
+    opens_at: Time
+    opens_at_ms: int
+    closes_at: Time
+    closes_at_ms: int
+    price: Price
+    pay_within_s: int | None
+    limit_per_member: int
+    limit_per_person: int | None
+    eligibility: EligibilityShape
+    shares: dict[str, Any] | None
+    caps: list[Any]
+    waitlist: bool
+    benefit: Benefit
+    stock: OpsStock
+    created_at: Time
+    created_at_ms: int
+
+
+class OpsCampaignPage(Shape):
+    """Campaigns, newest first."""
+
+    items: list[OpsCampaign]
+    next_cursor: str | None
+
+
+class FindingShape(BaseModel):
+    """One thing that would go wrong; more figures may stand beside."""
+
+    model_config = ConfigDict(extra="allow")
+
+    level: Level
+    code: str
+    field: str
+    message: str
+
+
+class Findings(Shape):
+    """Everything that would go wrong; `ok` if nothing keeps the campaign from being scheduled."""
+
+    ok: bool
+    findings: list[FindingShape]
+
+
+class RejectedRow(Shape):
+    """A row that was not taken, numbered as a spreadsheet does: the header is row 1. `field` null: the whole row."""
+
+    row: int
+    field: str | None
+    reason: str
+
+
+class CodesImport(Shape):
+    """What became of a file of codes."""
+
+    imported: int
+    rejected: list[RejectedRow]
+    loaded: int = Field(description="codes that the campaign has now")
+
+
+class MembersImport(Shape):
+    """What became of a file of members."""
+
+    imported: int
+    updated: int
+    unchanged: int = Field(description="of those updated, how many were so already")
+    rejected: list[RejectedRow]
+    published: bool = Field(description="whether grabs go by them already; if not, as soon as the cell can be told")
+
+
+class Org(Shape):
+    """A grassroots union."""
+
+    org_id: str
+    name: str
+
+
+class OrgPage(Shape):
+    """Unions by id."""
+
+    items: list[Org]
+    next_cursor: str | None
+
+
+class Block(Shape):
+    """A member who may not grab for a time; `until` null: until lifted."""
+
+    member_id: str
+    until: Time | None
+    reason: str
+
+
+class BlockPage(Shape):
+    """Blocked members by id."""
+
+    items: list[Block]
+    next_cursor: str | None
+
+
+class OpsLogLine(Shape):
+    """Who did what, when and why."""
+
+    entry_id: int
+    at: Time
+    at_ms: int
+    actor: str
+    role: str
+    action: str
+    object_id: str | None
+    reason: str | None
+    outcome: str
+    detail: dict[str, Any]
+
+
+class OpsLogPage(Shape):
+    """Lines of the log, newest first."""
+
+    items: list[OpsLogLine]
+    next_cursor: str | None
+
+
+class AuditCheck(Shape):
+    """One invariant: whether it could be judged, and whether it holds."""
+
+    holds: bool
+    checked: bool
+    detail: str
+    counterexamples: list[dict[str, Any]]
+
+
+class AuditCampaign(Shape):
+    """The figures of one campaign in both books."""
+
+    campaign_id: str
+    state: str
+    total: int
+    released: int
+    active: int
+    available: int
+    returned: int
+    issued: int
+    free_units: int
+    codes_loaded: int
+    free_codes: int
+    postgres_active: int
+    postgres_held: int
+    postgres_returned: int
+
+
+class Audit(Shape):
+    """What Redis and Postgres say at one cut of the log."""
+
+    seq: int
+    epoch: int
+    at_ms: int
+    holds: bool
+    redis_equals_postgres: bool
+    records_compared: int
+    records_left: int
+    invariants: dict[str, AuditCheck]
+    campaigns: list[AuditCampaign]
