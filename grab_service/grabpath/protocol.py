@@ -200,6 +200,10 @@ class GrabProtocol(HttpToolsProtocol):
         else:
             self.write_answer(of_problem(name, "zh"), keep_alive=False)
 
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 -- uvicorn's words for it, in plain text
+        """Answer what is no HTTP request: with a problem and the server's time, as everything is answered."""
+        self.refuse("malformed")
+
     def look_at_the_clock(self, now_s: float) -> None:
         """End the connection if the other side has been silent, or has not read, for too long."""
         if self.transport.get_write_buffer_size() == 0:

@@ -235,6 +235,19 @@ async def test_headers_without_end_or_number_are_refused(worker: Worker) -> None
             assert await connection.is_closed()
 
 
+async def test_what_is_no_request_is_answered_with_a_problem_and_the_time(worker: Worker) -> None:
+    nonsense = (b"GARBAGE\r\n\r\n", request("c", "Content-Length: -1"), request("c", "Content-Length: 1", "Content-Length: 2"))
+    async with serving(worker) as port:
+        for sent in nonsense:
+            async with wire(port) as connection:
+                answer = await connection.ask(sent)
+                assert answer.startswith(b"HTTP/1.1 400"), sent
+                assert b"application/problem+json" in answer
+                assert b'"code":"malformed"' in answer
+                assert b"x-server-time-ms: " in answer
+                assert await connection.is_closed()
+
+
 async def test_who_is_silent_in_the_middle_of_the_headers_is_cut_off(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "HEAD_TIMEOUT_S", 0.5)
     async with serving(worker) as port, wire(port) as slow, wire(port) as idle:
