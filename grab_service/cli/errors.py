@@ -89,12 +89,12 @@ def explain(error: Exception) -> Trouble | None:
     for explainer in (
         _of_servers,
         _of_settings,
+        _of_the_demo,
         _of_refusals,
         _of_postgres,
         _of_redis,
         _of_the_audit,
         _of_the_ledger,
-        _of_the_demo,
         _of_system,
     ):
         trouble = explainer(error)
@@ -225,9 +225,16 @@ def _of_the_demo(error: Exception) -> Trouble | None:
 
     from grab_service.demo.rush import DemoError
 
-    if isinstance(error, httpx.HTTPError):
-        return Trouble(f"The service did not answer as it should: {_why(error)}.", "var/logs/api.log has the details.")
-    return Trouble(_why(error)) if isinstance(error, DemoError) else None
+    logs = "The logs are in var/logs."
+    match error:
+        case DemoError():
+            return Trouble(_why(error) + ".", logs)
+        case httpx.HTTPError():
+            return Trouble(f"The service did not answer as it should: {_why(error)}.", logs)
+        case TimeoutError():
+            return Trouble("A step took too long.", logs)
+        case _:
+            return None
 
 
 def _of_system(error: Exception) -> Trouble | None:

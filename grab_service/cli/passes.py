@@ -73,7 +73,7 @@ def mint_ops_token(
 
 def _member_ids(path: Path) -> Iterator[str]:
     if path == STANDARD:
-        yield from _checked(path, enumerate((line.strip() for line in sys.stdin), start=1))
+        yield from _checked(path, ((number, line.strip()) for number, line in enumerate(sys.stdin, start=1) if line.strip()))
         return
     with path.open(encoding="utf-8-sig", newline="") as stream:
         yield from _checked(path, _column(path, stream))

@@ -1,6 +1,7 @@
 """What is said of the rows of a file that could not be taken?"""
 
 import csv
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from grab_service.cli.files import written
-from grab_service.cli.terminal import say
+from grab_service.cli.terminal import WIDTH_OF_A_PIPE, say
 from grab_service.ops.claims_export import harmless
 from grab_service.people.csv_rows import Rejection
 
@@ -30,7 +31,8 @@ def show_rejections(rejected: Sequence[Rejection], most: int, where: Path | None
     table.add_column("reason", overflow="fold")
     for rejection in rejected[:most]:
         table.add_row(str(rejection.row), rejection.field or "", Text(str(rejection.in_language("en")["reason"])))
-    Console(stderr=True, highlight=False).print(table)
+    width = None if sys.stderr.isatty() else WIDTH_OF_A_PIPE
+    Console(stderr=True, highlight=False, width=width).print(table)
     if len(rejected) > most:
         more = f"and {len(rejected) - most:,} more"
         say(f"{more}, all of them in {where}." if where else f"{more}; `--rejected FILE` writes down all of them.")

@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from grab_service.cli.errors import CommandError
 from grab_service.cli.help import RUN, examples
 from grab_service.cli.settings_in_force import pass_keys, settings_of_environment
 from grab_service.cli.terminal import output
@@ -27,7 +29,12 @@ WORKERS_MAX: Final = 64
 Members = Annotated[int, typer.Option(metavar="N", min=1, max=MEMBERS_MAX, help="How many members there are.")]
 Orgs = Annotated[int, typer.Option(metavar="N", min=1, max=ORGS_MAX, help="In how many unions.")]
 Stock = Annotated[int, typer.Option(metavar="N", min=1, max=STOCK_MAX, help="How many units there are.")]
-Workers = Annotated[int, typer.Option(metavar="N", min=1, max=WORKERS_MAX, help="API worker processes.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", min=1, max=WORKERS_MAX, show_default=False, help="API worker processes; default GRAB_WORKERS, or 1."
+    ),
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -43,12 +50,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def serve(
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", min=1, max=WORKERS_MAX, show_default=False, help="Worker processes; default GRAB_WORKERS, or 1."
-        ),
-    ] = None,
+    workers: Workers = None,
     host: Annotated[
         str | None, typer.Option(show_default=False, help="Address to listen on; default GRAB_HOST, or 127.0.0.1.")
     ] = None,
@@ -61,16 +63,16 @@ def serve(
 
     Needs REDIS_URL, DATABASE_URL and GRAB_SECRETS; `grab reconcile` has to run beside it, for it opens the cell.
     """
-    import os
-
-    from grab_service.api.serve import serve as serve_forever
-
     for name, value in (("GRAB_WORKERS", workers), ("GRAB_HOST", host), ("GRAB_PORT", port)):
         if value is not None:  # every worker process reads its settings from the environment
             os.environ[name] = str(value)
     settings = settings_of_environment("redis_url", "database_url", "secrets")
     pass_keys(settings)
+    _see_that_assertions_can_be_checked(settings)
     _see_that_the_port_is_free(settings)
+
+    from grab_service.api.serve import serve as serve_forever
+
     serve_forever(settings)
 
 
@@ -91,7 +93,7 @@ def demo(
     members: Members = MEMBERS,
     orgs: Orgs = ORGS,
     stock: Stock = STOCK,
-    workers: Workers = 1,
+    workers: Workers = None,
     connections: Annotated[
         int, typer.Option(metavar="N", min=1, max=20_000, help="Connections that the crowd shares.")
     ] = CONNECTIONS,
@@ -113,7 +115,7 @@ def demo(
     raise typer.Exit(asyncio.run(demonstration.demo(once=once or not sys.stdout.isatty())))
 
 
-def run(members: Members = MEMBERS, orgs: Orgs = ORGS, stock: Stock = STOCK, workers: Workers = 1) -> None:
+def run(members: Members = MEMBERS, orgs: Orgs = ORGS, stock: Stock = STOCK, workers: Workers = None) -> None:
     """Serve with made-up members until Ctrl-C.
 
     A campaign opens after a minute. Brings servers of its own, with their data in var/, unless REDIS_URL and DATABASE_URL
@@ -125,15 +127,27 @@ def run(members: Members = MEMBERS, orgs: Orgs = ORGS, stock: Stock = STOCK, wor
     raise typer.Exit(asyncio.run(demonstration.run()))
 
 
-def _demonstration_of(plan: "RushPlan", workers: int) -> "Demonstration":
+def _demonstration_of(plan: "RushPlan", workers: int | None) -> "Demonstration":
     from grab_service.demo.command import Demonstration
     from grab_service.logs import configure_logs
 
     configure_logs(logging.WARNING)  # the steps say what goes well
     settings = settings_of_environment()
     _see_that_the_port_is_free(settings)
-    changed = {"workers": workers, "var_dir": Path(settings.var_dir).absolute()}
+    changed = {"workers": workers or settings.workers, "var_dir": Path(settings.var_dir).absolute()}
     return Demonstration(settings.model_copy(update=changed), plan, output())
+
+
+def _see_that_assertions_can_be_checked(settings: "Settings") -> None:
+    from grab_service.api.assertions import AssertionKeys
+
+    try:
+        AssertionKeys.read(settings)
+    except (ValueError, OSError) as error:
+        raise CommandError(
+            f"Assertions of the host app cannot be checked: {error}.",
+            "Mend GRAB_ASSERTION_SECRET or GRAB_ASSERTION_JWKS_FILE, or unset them.",
+        ) from error
 
 
 def _see_that_the_port_is_free(settings: "Settings") -> None:

@@ -133,17 +133,19 @@ async def test_a_port_that_is_taken_is_said_before_anything_starts(grab: Command
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         port = str(listener.getsockname()[1])
-        serve, everywhere, run, no_host, no_secret = await asyncio.gather(
+        serve, everywhere, run, no_host, no_secret, weak = await asyncio.gather(
             grab.run("serve", "--port", port, "--workers", "2"),
             grab.run("serve", "--port", port, "--host", "0.0.0.0"),
             grab.run("run", env={"GRAB_PORT": port}),
             grab.run("serve", "--host", "no.such.host.invalid"),
             grab.run("serve", env={"GRAB_SECRETS": ""}),
+            grab.run("serve", env={"GRAB_ASSERTION_SECRET": "short"}),
         )
     for refused in (serve, everywhere, run):
         assert refused.is_refusal(f":{port}: the port is taken", "Stop what listens there")
     assert no_host.is_refusal("cannot listen on no.such.host.invalid", "Choose an address")
     assert no_secret.is_refusal("GRAB_SECRETS is not set")
+    assert weak.is_refusal("at least 32 bytes", "GRAB_ASSERTION_SECRET")
     assert not (grab.home / "var").exists(), "nothing was started"
 
 
