@@ -17,7 +17,11 @@ async def assert_went_back(raw: Redis, cell: Cell, call: Awaitable[Any]) -> None
     with pytest.raises(CellClosedError) as caught:
         await call
     # The store may read its table of scripts again before it gives up; the first reason is the script's own word.
-    reasons = [str(caught.value), str(caught.value.__context__)]
+    reasons: list[str] = []
+    error: BaseException | None = caught.value
+    while error is not None:
+        reasons.append(str(error))
+        error = error.__context__
     assert any("went back" in reason for reason in reasons), reasons
     assert await everything(raw, cell) == before
 
