@@ -21,16 +21,17 @@ from grab_service.vocabulary.keys import CellKeys
 from reconcile.alarms import AlarmKind, clear_alarms, raise_alarm
 from reconcile.counters import Counters
 from reconcile.drain import Cursor, Drain, OpenWire, read_cursor
-from reconcile.epochs import FIRST_REASON, begin_first, opening_commands
+from reconcile.epochs import FIRST_REASON, begin_first, begin_next, opening_commands
 from reconcile.leader import Leader
 from reconcile.life import REBUILD, Life, Verdict, judge
 from reconcile.recover import close_cell
-from reconcile.server_settings import UnfitServerError, check_server_settings
+from reconcile.server_settings import UnfitServerError, check_server_settings, was_replica
 from reconcile.wire import Wire, WireBrokenError
 
 CATCH_UP_S: Final = 30.0
 RETRY_FIRST_S: Final = 0.05
 RETRY_MAX_S: Final = 1.0
+MAY_HAVE_LOST: Final = "may_have_lost"
 
 log = structlog.get_logger()
 
@@ -186,6 +187,8 @@ class Guard:
                     raise doubt
                 await self._alarm(doubt)
                 await self.recover(wire, "audit_red")
+            elif warning is not None or await was_replica(wire):
+                await self._begin_anew(wire)
         else:
             doubt = DoubtError(AlarmKind.CELL_CLOSED, verdict.value, {"epoch": life.epoch, "seq": life.seq})
             if verdict not in REBUILD:
@@ -216,6 +219,21 @@ class Guard:
         await wire.transaction(opening_commands(self._keys, cursor, 0, FIRST_REASON, life.now_ms, 0))
         await self._drain.reload()
         log.info("cell_began", cell=self._cell_name)
+
+    async def _begin_anew(self, wire: Wire) -> None:
+        """Begin an epoch in a cell that is sound as far as Postgres knows, but may have lost what nobody drained.
+
+        Workers may have seen such a loss. They would wait for ever for a cell of this epoch that is as far as they saw it, and
+        its `seq`s, granted once more, would make claim ids that members were told before.
+        """
+        cursor = await read_cursor(self._engine, self._cell_name)
+        assert cursor is not None, "an audited cell has a cursor"
+        life = await Life.read(wire, self._keys)
+        version = int(await wire.call("HGET", self._keys.cell, "members_version") or 0)
+        begun = await begin_next(self._engine, self._cell_name, cursor, MAY_HAVE_LOST)
+        await wire.transaction(opening_commands(self._keys, begun, cursor.epoch, MAY_HAVE_LOST, life.now_ms, version))
+        log.warning("cell_began_anew", cell=self._cell_name, epoch=begun.epoch, from_seq=begun.last_seq)
+        await self._catch_up(begun.last_seq + 1)
 
     async def _catch_up(self, seq: int) -> None:
         """Wait until all that this life has logged is in Postgres."""

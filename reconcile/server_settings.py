@@ -1,5 +1,7 @@
 """Is this Redis set up so that nothing it has acknowledged is lost?"""
 
+import re
+
 from redis.exceptions import ResponseError
 
 from reconcile.wire import Wire
@@ -29,3 +31,18 @@ async def check_server_settings(wire: Wire) -> str | None:
     if appendonly != "yes" or appendfsync != "always":
         return f"appendonly is {appendonly}, appendfsync is {appendfsync}: set appendonly yes and appendfsync always"
     return None
+
+
+async def was_replica(wire: Wire) -> bool:
+    """Whether this Redis followed another one before it was promoted: it may lack what the other one had acknowledged.
+
+    Raises:
+        WireBrokenError: Redis did not answer.
+    """
+    try:
+        told = (await wire.call("INFO", "replication")).decode(errors="replace")
+    except ResponseError:
+        return True
+    # The history that it took over when it was promoted; all zeros if there was none.
+    found = re.search(r"^master_replid2:([0-9a-f]+)", told, re.MULTILINE)
+    return found is None or set(found.group(1)) != {"0"}
