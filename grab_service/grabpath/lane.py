@@ -14,7 +14,7 @@ from grab_service.grabpath.answers import Answer, of_problem, of_validation
 from grab_service.grabpath.bodies import discard_body
 from grab_service.grabpath.connections import Connections
 from grab_service.grabpath.path import GrabPath, GrabRequest
-from grab_service.vocabulary.problems import choose_language
+from grab_service.vocabulary.problems import Text, choose_language
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -28,6 +28,8 @@ BODY_MAX_BYTES: Final = 4096
 """A grab needs no body; what is sent nevertheless must be small."""
 
 BODY_TIMEOUT_S: Final = 5.0
+NO_OBJECT: Final = Text("不需要内容，或空的 JSON 对象", "a grab takes no body, or an empty JSON object")
+NO_FIELDS: Final = Text("没有这个字段", "a grab takes no fields")
 
 
 class GrabLane:
@@ -120,8 +122,8 @@ async def refusal_of_body(receive: Receive, length: bytes | None, content_type: 
     except orjson.JSONDecodeError:
         return of_problem("malformed", language)
     if not isinstance(content, dict):
-        return of_validation(language, [{"field": "", "reason": "a grab takes no body, or an empty JSON object"}])
-    errors = [{"field": str(name), "reason": "a grab takes no fields"} for name in list(content)[:10]]
+        return of_validation(language, [{"field": "", "reason": NO_OBJECT.in_language(language)}])
+    errors = [{"field": str(name), "reason": NO_FIELDS.in_language(language)} for name in list(content)[:10]]
     return of_validation(language, errors) if errors else None
 
 
