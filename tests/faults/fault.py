@@ -25,6 +25,7 @@ class Fault:
         rounds_max: no more than these, however many are asked for.
         short: whether `make test` runs it, too.
         patience_s: how long the sale may take to resume.
+        units_a_round: about how many units are sold in a round.
     """
 
     name: str
@@ -37,3 +38,4 @@ class Fault:
     rounds_max: int = 1000
     short: bool = False
     patience_s: float = 30.0
+    units_a_round: int = 600

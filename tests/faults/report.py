@@ -10,9 +10,7 @@ from tests.faults.results import newest
 PAGE: Final = Path("docs/RELIABILITY.md")
 BEGIN: Final = "<!-- written by the fault suite: begin -->"
 END: Final = "<!-- written by the fault suite: end -->"
-_HEAD: Final = (
-    "| fault | rounds | acknowledged | lost | oversold | undersold | wins before the audit | resumes after: median, max |"
-)
+_HEAD: Final = "| fault | rounds | acknowledged | lost | oversold | undersold | before the audit | resumes: median, max |"
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:

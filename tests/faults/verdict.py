@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from loadtest.evidence import Attempt, Evidence, Told, gather
+from loadtest.evidence import Evidence, Told, gather
+from loadtest.receipts import Attempt
 from loadtest.service import CampaignFacts
 from loadtest.truth import TruthClaim
 from loadtest.verify import verify

@@ -2,13 +2,15 @@
 
 import random
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, Final
 
 from redis.exceptions import ResponseError
 
 from tests.faults.district import District
 
 Entry = dict[Any, Any]
+
+OPEN_ALARMS: Final = "SELECT count(*) FROM alarms WHERE kind LIKE 'log_%' AND cleared_at_ms IS NULL"
 
 
 def poison_entry(district: District, dice: random.Random) -> AsyncIterator[None]:
@@ -33,7 +35,8 @@ async def _plant(district: District, made_of: Callable[[Entry], Entry]) -> Async
     planted = ""
     async with district.valkey.client() as redis:
         while not planted:
-            ((last_id, last),) = await redis.xrevrange(log, count=1)
+            found: Any = await redis.xrevrange(log, count=1)
+            last_id, last = found[0]
             place = f"{last_id.decode().split('-')[0]}-7"
             try:
                 await redis.xadd(log, made_of(last), id=place)
@@ -42,9 +45,7 @@ async def _plant(district: District, made_of: Callable[[Entry], Entry]) -> Async
                 continue  # the sale was faster
 
         async def has_stopped() -> bool:
-            return bool(
-                await district.ask_postgres("SELECT count(*) FROM alarms WHERE kind LIKE 'log_%' AND cleared_at_ms IS NULL")
-            )
+            return bool(await district.ask_postgres(OPEN_ALARMS))
 
         await district.until(has_stopped)
         await redis.xdel(log, planted)

@@ -12,6 +12,7 @@ from reconcile.leader import LOCK
 from tests.faults.district import District
 
 STORM_S: Final = 60.0
+END_LEADER: Final = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' AND objid = $1"
 
 
 async def pause(dice: random.Random, at_least_s: float, at_most_s: float) -> None:
@@ -135,9 +136,7 @@ async def zombie_ledger(district: District, dice: random.Random) -> AsyncIterato
     signal_all([district.ledger.pid], signal.SIGSTOP)
     await district.other_ledger.start()
     # Postgres gives up the session of the one that stands still, as it does when a machine is gone.
-    await district.ask_postgres(
-        "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' AND objid = $1", LOCK
-    )
+    await district.ask_postgres(END_LEADER, LOCK)
     await _until_drained(district)
     await pause(dice, 0.1, 0.5)
     yield

@@ -1,7 +1,7 @@
 """What would be left of Valkey's log if the power failed now?
 
-A killed process leaves what it wrote in the page cache, so kill -9 says nothing about durability. Here a small library is loaded
-into Valkey that notes how much of each file was synced; after the kill, the rest is cut off.
+A killed process leaves what it wrote in the page cache, so kill -9 says nothing about durability. Here a small library is
+loaded into Valkey that notes how much of each file was synced; after the kill, the rest is cut off.
 """
 
 import shutil

@@ -39,7 +39,7 @@ class FaultyValkey(ValkeyServer):
     async def ask(self, *command: Any) -> Any:
         """One command on a connection of its own."""
         async with self.client() as client:
-            return await client.execute_command(*command)
+            return await client.execute_command(*command)  # type: ignore[no-untyped-call]
 
     @property
     def aof_dir(self) -> Path:
