@@ -194,7 +194,7 @@ async def ask_until(cell: Cell, campaign_id: str, until_ms: int) -> list[tuple[i
 async def test_a_second_release_opens_by_the_clock_to_the_millisecond_with_nobody_touching_anything(cell: Cell) -> None:
     await enrol(cell, [f"w{number}" for number in range(10_000)])
     at_ms = now_ms()
-    opens_at_ms = at_ms + 200
+    opens_at_ms = at_ms + 400
     await publish(cell, Published(releases=(Release(at_ms - 1, 1), Release(opens_at_ms, 20_000))))
     seq = (await grab(cell, ["m1"])).seq
     asked = await ask_until(cell, "c", opens_at_ms + 50)
@@ -206,7 +206,7 @@ async def test_a_second_release_opens_by_the_clock_to_the_millisecond_with_nobod
 async def test_nobody_wins_before_opening_or_from_closing_on(cell: Cell) -> None:
     await enrol(cell, [f"w{number}" for number in range(10_000)])
     at_ms = now_ms()
-    opens_at_ms, closes_at_ms = at_ms + 120, at_ms + 180
+    opens_at_ms, closes_at_ms = at_ms + 300, at_ms + 600
     releases = (Release(opens_at_ms, 20_000),)
     await publish(cell, Published(releases=releases, closes_in_ms=closes_at_ms - now_ms()))
     closes_at_ms = (await cell.read_campaigns(["c"])).campaigns["c"].closes_at_ms
@@ -218,9 +218,9 @@ async def test_nobody_wins_before_opening_or_from_closing_on(cell: Cell) -> None
 
 async def test_what_the_first_release_left_over_is_there_for_the_second(cell: Cell) -> None:
     at_ms = now_ms()
-    await publish(cell, Published(releases=(Release(at_ms - 2, 2), Release(at_ms + 60, 3))))
+    await publish(cell, Published(releases=(Release(at_ms - 2, 2), Release(at_ms + 300, 3))))
     assert (await grab(cell, ["m1"])).available == 1
-    while (reply := await grab(cell, ["m1"])).now_ms < at_ms + 60:
+    while (reply := await grab(cell, ["m1"])).now_ms < at_ms + 300:
         assert reply.available == 1
     assert reply.available == 4
 

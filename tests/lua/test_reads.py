@@ -64,7 +64,7 @@ async def test_all_campaigns_are_named_and_those_asked_for_are_told(armed_cell: 
     assert (reply.campaigns["c"].active, reply.campaigns["c"].issued, reply.campaigns["c"].codes_loaded) == (2, 3, 10)
     assert (reply.campaigns["d"].active, reply.campaigns["d"].benefit_kind) == (0, BenefitKind.NONE)
     assert reply.seq == armed_cell.seen_seq
-    assert abs(reply.now_ms - now_ms()) < 1000
+    assert abs(reply.now_ms - now_ms()) < 10_000
 
 
 # read_claims
@@ -115,7 +115,7 @@ async def test_a_snapshot_has_the_counters_of_all_campaigns_at_one_seq(armed_cel
     await publish(armed_cell, Published("d", stock=4))
     outcome, at_ms, epoch, seq, members_version, (c, d, unknown) = await armed_cell.snapshot(["c", "d", "nobody's"])
     assert (outcome, epoch, int(seq), members_version) == (b"read", b"1", armed_cell.seen_seq, b"1")
-    assert abs(at_ms - now_ms()) < 1000
+    assert abs(at_ms - now_ms()) < 10_000
     state, releases, active, issued, unit_sum, seq_sum, codes_loaded, *sizes = c
     assert state == b"scheduled"
     assert [release.quantity for release in decode_releases(releases.decode())] == [5]
