@@ -124,7 +124,8 @@ class Demonstration:
 
     def _obey_signals(self) -> None:
         loop = asyncio.get_running_loop()
-        for sign in (signal.SIGINT, signal.SIGTERM):
+        # SIGHUP: the terminal is gone, and with it whoever looked on.
+        for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(sign, self._stop.set)
 
     def _say_addresses(self, url: str, campaign_id: str) -> None:

@@ -15,7 +15,7 @@ from grab_service.servers.child import Child, ChildSpec
 from grab_service.servers.ports import is_free, port_taken
 from grab_service.settings import Settings
 
-READY_TIMEOUT_S: Final = 30.0
+READY_TIMEOUT_S: Final = 90.0
 POLL_S: Final = 0.05
 STOPS: Final = ((signal.SIGTERM, 15.0), (signal.SIGKILL, 5.0))
 
