@@ -16,6 +16,7 @@ from grab_service.settings import Settings
 
 LIFETIME_MAX_S: Final = 300
 LEEWAY_S: Final = 5
+MOMENT_MAX_S: Final = 99_999_999_999
 ASSERTION_MAX_BYTES: Final = 8192
 JTI_MAX: Final = 200
 SECRET_MIN_BYTES: Final = 32
@@ -105,6 +106,9 @@ def _check_times(claims: Mapping[str, Any], now_s: float) -> None:
     for moment in (expires_at_s, issued_at_s, not_before_s):
         if isinstance(moment, bool) or not isinstance(moment, int | float):
             raise AssertionRefusedError("a time is no number")
+        # Neither is NaN, which JSON of some makers holds, and which is on neither side of any bound.
+        if not 0 <= moment <= MOMENT_MAX_S:
+            raise AssertionRefusedError("a time is out of all bounds")
     if expires_at_s <= now_s:
         raise AssertionRefusedError("expired")
     if max(issued_at_s, not_before_s) > now_s + LEEWAY_S:

@@ -132,6 +132,8 @@ async def test_what_is_not_genuine_or_not_for_us_or_not_in_time_is_refused(servi
         assertion(iat=now_s + 60, exp=now_s + 120),
         assertion(iat=now_s, exp=now_s + 301),
         assertion(exp=10**30),
+        assertion(iat=now_s + 0.5, exp=10**400),
+        *(assertion(**{name: float("nan")}) for name in ("iat", "exp", "nbf")),
         assertion(nbf=now_s + 60),
         assertion(jti=""),
         assertion(jti="a\0b"),
