@@ -3,6 +3,7 @@
 PYTHON =
 ONCE ?=
 ARGS =
+ROUNDS = 10
 WORKERS_OF_TESTS = 2
 
 # The versions the locks were tried with come first. `.venv` comes before all, for it may be the only one that works here.
@@ -11,7 +12,7 @@ BOOTSTRAP = grab_service/servers/bootstrap.py
 # A program started this way ends when make does, even if make is killed.
 WITH_MAKE = .venv/bin/python -I grab_service/servers/launch.py with-parent
 
-.PHONY: help demo run test test-fast lint format lock clean set-up-run set-up-dev
+.PHONY: help demo run test test-fast faults lint format lock clean set-up-run set-up-dev
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -29,6 +30,11 @@ test: set-up-dev ## run every test, on real servers; ARGS= goes to pytest
 
 test-fast: set-up-dev ## run the tests that take seconds
 	@$(WITH_MAKE) .venv/bin/python -m pytest -n $(WORKERS_OF_TESTS) -m "not slow" $(ARGS)
+
+faults: set-up-dev ## break everything under load, ROUNDS= of each fault; ARGS="-k power_cut" picks; writes docs/RELIABILITY.md
+	@.venv/bin/python -m tests.faults.prerequisites
+	@status=0; GRAB_FAULT_ROUNDS=$(ROUNDS) $(WITH_MAKE) .venv/bin/python -m pytest -s tests/faults $(ARGS) || status=$$?; \
+	  .venv/bin/python -m tests.faults.report; exit $$status
 
 lint: set-up-dev ## style, types, and who may import whom
 	.venv/bin/python -m ruff check

@@ -1,0 +1,30 @@
+"""`python -m tests.faults.prerequisites`: has this machine what the fault suite takes, and can it be had?
+
+A C compiler, for the power cut and the other faults of disks; the right to mount a small disk, for the full one. What is missing
+leaves its faults out, and the run says so.
+"""
+
+import os
+import shutil
+import subprocess
+from typing import Final
+
+from tests.faults.tools.powercut import NO_COMPILER, compiler
+from tests.faults.tools.tmpfs import NO_MOUNT, may_mount
+
+_INSTALL: Final = ("apt-get", "install", "-y", "--no-install-recommends", "gcc", "libc6-dev")
+_INSTALL_TIMEOUT_S: Final = 300
+
+
+def main() -> None:
+    """Install the compiler where that is possible, and say what is left out."""
+    if compiler() is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        subprocess.run(_INSTALL, check=False, timeout=_INSTALL_TIMEOUT_S)
+        compiler.cache_clear()
+    for is_there, what in ((compiler() is not None, NO_COMPILER), (may_mount(), NO_MOUNT)):
+        if not is_there:
+            print(f"left out: {what}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
