@@ -16,7 +16,7 @@ from grab_service.vocabulary import problems
 from grab_service.vocabulary.claim_body import claim_body
 from grab_service.vocabulary.claims import ClaimRecord, ClaimState, VoucherState
 from grab_service.vocabulary.outcomes import Outcome, slug
-from grab_service.vocabulary.times import rfc3339
+from grab_service.vocabulary.times import MOMENT_MAX_MS, rfc3339
 
 JSON: Final = (b"content-type", b"application/json")
 PROBLEM: Final = (b"content-type", b"application/problem+json")
@@ -91,7 +91,8 @@ def of_refusal(outcome: Outcome, rest: bytes, reply: GrabReply, language: str) -
         case Outcome.NOT_OPEN_YET:
             return _not_open_yet(language, reply.opens_at_ms, reply.now_ms)
         case Outcome.MEMBER_BLOCKED:
-            return of_problem(name, language, until=rfc3339(int(rest)) if rest else None)
+            lasts = not rest or int(rest) >= MOMENT_MAX_MS  # until somebody lifts it
+            return of_problem(name, language, until=None if lasts else rfc3339(int(rest)))
         case Outcome.NOT_ELIGIBLE:
             return of_problem(name, language, failed_rules=tuple(rest.decode().split(",")))
         case Outcome.PER_MEMBER_LIMIT:
