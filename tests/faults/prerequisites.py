@@ -1,7 +1,7 @@
 """`python -m tests.faults.prerequisites`: has this machine what the fault suite takes, and can it be had?
 
-A C compiler, for the power cut and the other faults of disks; the right to mount a small disk, for the full one. What is missing
-leaves its faults out, and the run says so.
+A C compiler, for the power cut and the other faults of disks; the right to mount a small disk, for the full one. What is
+missing leaves its faults out, and the run says so.
 """
 
 import os
