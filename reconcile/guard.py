@@ -67,6 +67,7 @@ class Guard:
         *,
         audit: ClosedAudit,
         recover: Recover,
+        audit_soon: asyncio.Event,
         interval_s: float,
     ) -> None:
         self.closed_because: str | None = "not looked at yet"
@@ -80,6 +81,7 @@ class Guard:
         self._counters = counters
         self._audit = audit
         self._recover = recover
+        self._audit_soon = audit_soon
         self._interval_s = interval_s
         self._rebuilt_in_vain: int | None = None
         self._alarmed: tuple[str, dict[str, Any]] | None = None
@@ -261,6 +263,8 @@ class Guard:
         for source in scripts.values():
             await wire.call("SCRIPT", "LOAD", source)
         self._counters.armings += 1
+        # It was armed by its counters; the claims are looked at one by one while the sale goes on.
+        self._audit_soon.set()
         log.info("cell_armed", cell=self._cell_name, epoch=epoch, release=self._sources.digest)
         await self._opened()
 

@@ -1,6 +1,7 @@
 """What is not needed any more, and who looks at the running cell when nobody asks?"""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
@@ -47,23 +48,29 @@ class Housekeeping:
     counters: Counters
     log_retention_h: float
     audit_interval_s: float
+    audit_soon: asyncio.Event
 
     def works(self) -> dict[str, Coroutine[Any, Any, None]]:
         """All there is to do, each at its own pace, until cancelled."""
         return {
             "trim": self._every(TRIM_INTERVAL_S, self.trim),
             "forget_assertions": self._every(TRIM_INTERVAL_S, self.forget_assertions),
-            "audit": self._every(self.audit_interval_s, self.audit),
+            "audit": self._every(self.audit_interval_s, self.audit, self.audit_soon),
         }
 
-    async def _every(self, interval_s: float, work: Callable[[], Awaitable[Any]]) -> None:
+    async def _every(self, interval_s: float, work: Callable[[], Awaitable[Any]], soon: asyncio.Event | None = None) -> None:
+        """Work at intervals, and at once when `soon` is set."""
+        soon = soon or asyncio.Event()
         while True:
-            await asyncio.sleep(interval_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(interval_s):
+                    await soon.wait()
+            soon.clear()
             await self.leader.wait()
             try:
                 await work()
             except (RedisError, CellError, SQLAlchemyError, AuditImpossibleError, OSError, TimeoutError) as error:
-                log.warning("housekeeping_waits", why=str(error)[:300])
+                log.warning("housekeeping_waits", work=getattr(work, "__name__", ""), why=str(error)[:300])
 
     async def trim(self) -> int:
         """Take drained entries older than the retention off the log, the last one drained excepted; how many.

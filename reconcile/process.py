@@ -56,6 +56,7 @@ async def build(settings: Settings) -> AsyncIterator[Ledger]:
     redis = connect_redis(settings.redis_url, connections_max=REDIS_CONNECTIONS_MAX, timeout_s=settings.redis_timeout_s)
     sources = ScriptSources.read()
     counters = Counters()
+    audit_soon = asyncio.Event()
     cell = Cell(redis, settings.cell, sources)
 
     async def open_wire() -> Wire:
@@ -87,10 +88,13 @@ async def build(settings: Settings) -> AsyncIterator[Ledger]:
         counters,
         audit=lambda wire: audit_closed(wire, engine, settings.cell),
         recover=lambda wire, reason: recover(wire, engine, settings.cell, reason, new_drain),
+        audit_soon=audit_soon,
         interval_s=settings.guard_interval_s,
     )
     sweep = Sweep(engine, cell, leader, counters, settings.sweep_interval_s)
-    housekeeping = Housekeeping(engine, redis, cell, leader, counters, settings.log_retention_h, settings.deep_audit_interval_s)
+    housekeeping = Housekeeping(
+        engine, redis, cell, leader, counters, settings.log_retention_h, settings.deep_audit_interval_s, audit_soon
+    )
     try:
         yield Ledger(settings, engine, redis, cell, counters, leader, drain, new_drain, guard, sweep, housekeeping)
     finally:

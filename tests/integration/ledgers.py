@@ -111,11 +111,11 @@ class Town:
             await wire.transaction(opening_commands(self.keys, cursor, 0, "first_start", now_ms(), 0))
 
     async def open_for_business(self, patience_s: float = PATIENCE_S) -> None:
-        """Wait until the cell answers."""
+        """Wait until the cell answers; the grab is loaded last."""
 
         async def answers() -> bool:
             try:
-                await self.cell.read_campaigns(())
+                await self.cell.grab("nowhere", b"b", ("nobody", "", ""))
             except CellError:
                 return False
             return True

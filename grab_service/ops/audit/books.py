@@ -19,30 +19,37 @@ _CAMPAIGNS: Final = text(
     " (SELECT count(*) FROM pool_codes WHERE pool_codes.campaign_id = campaigns.campaign_id) AS pool_codes "
     "FROM campaigns WHERE published_seq <= :seq ORDER BY campaign_id"
 )
-_CLAIMS: Final = text(
-    "SELECT campaign_id,"  # noqa: S608 -- put together from constants
+_SUMS: Final = (
     " count(*) AS granted,"
     " count(*) FILTER (WHERE NOT active) AS returned,"
     " count(*) FILTER (WHERE active) AS active,"
     " coalesce(sum(unit_no) FILTER (WHERE active), 0) AS unit_sum,"
     " coalesce(sum(seq) FILTER (WHERE active), 0) AS seq_sum,"
     " coalesce(max(unit_no) FILTER (WHERE active), 0) AS unit_max,"
-    " count(DISTINCT member_id) FILTER (WHERE active) AS holders,"
-    " count(DISTINCT unit_no) FILTER (WHERE active) AS units,"
-    " count(DISTINCT member_id || '/' || slot) FILTER (WHERE active) AS slots,"
     " coalesce(max(slot), 0) AS slot_max,"
     " count(code) AS codes,"
-    " count(DISTINCT code) AS codes_distinct,"
-    " count(*) FILTER (WHERE held) AS held "
-    "FROM (SELECT *, returned_seq IS NULL OR returned_seq > :seq AS active,"
+    " count(*) FILTER (WHERE held) AS held"
+)
+_DISTINCT: Final = (
+    ", count(DISTINCT member_id) FILTER (WHERE active) AS holders,"
+    " count(DISTINCT unit_no) FILTER (WHERE active) AS units,"
+    " count(DISTINCT member_id || '/' || slot) FILTER (WHERE active) AS slots,"
+    " count(DISTINCT code) AS codes_distinct"
+)
+_AS_OF: Final = (
+    " FROM (SELECT *, returned_seq IS NULL OR returned_seq > :seq AS active,"  # noqa: S608 -- put together from constants
     f" {HELD} AS held FROM claims WHERE seq <= :seq) AS as_of GROUP BY campaign_id"
 )
+_ROOM_TO_SORT: Final = text("SET LOCAL work_mem = '64MB'")
 _CURSOR: Final = text("SELECT epoch, last_seq FROM log_cursor WHERE cell = :cell")
 
 
 @dataclass(frozen=True, slots=True)
 class CampaignBooks:
-    """One published campaign in Postgres. All but `state`, `releases`, `total` and `held` are as of the seq asked for."""
+    """One published campaign in Postgres. All but `state`, `releases`, `total` and `held` are as of the seq asked for.
+
+    `holders`, `units`, `slots` and `codes_distinct` count what is distinct; None if that was not counted.
+    """
 
     campaign_id: str
     state: str
@@ -57,13 +64,13 @@ class CampaignBooks:
     unit_sum: int = 0
     seq_sum: int = 0
     unit_max: int = 0
-    holders: int = 0
-    units: int = 0
-    slots: int = 0
     slot_max: int = 0
     codes: int = 0
-    codes_distinct: int = 0
     held: int = 0
+    holders: int | None = 0
+    units: int | None = 0
+    slots: int | None = 0
+    codes_distinct: int | None = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +89,28 @@ async def read_cursor_seq(engine: AsyncEngine, cell_name: str) -> tuple[int, int
         return await _cursor(connection, cell_name)
 
 
-async def read_books(engine: AsyncEngine, cell_name: str, seq: int) -> Books:
-    """Read everything in one snapshot. The cursor must have reached `seq` before."""
+async def read_books(engine: AsyncEngine, cell_name: str, seq: int, *, distinct: bool = True) -> Books:
+    """Read everything in one snapshot. The cursor must have reached `seq` before.
+
+    To count what is distinct takes seconds for a million claims, all else a fraction of one. Without it the holders are known
+    only where everybody may hold one claim.
+    """
     async with engine.connect() as connection:
         await connection.execution_options(isolation_level="REPEATABLE READ")
         epoch, cursor_seq = await _cursor(connection, cell_name)
         campaigns = (await connection.execute(_CAMPAIGNS, {"seq": seq})).mappings().all()
-        claims = {row["campaign_id"]: row for row in (await connection.execute(_CLAIMS, {"seq": seq})).mappings()}
+        await connection.execute(_ROOM_TO_SORT)
+        query = text("SELECT campaign_id," + _SUMS + (_DISTINCT if distinct else "") + _AS_OF)
+        claims = {row["campaign_id"]: row for row in (await connection.execute(query, {"seq": seq})).mappings()}
     books = {}
     for row in campaigns:
         figures: dict[str, Any] = {**row, "releases": tuple(Release(*release) for release in row["releases"])}
         # Sums come as decimals.
         counted: Mapping[Any, Any] = claims.pop(row["campaign_id"], {})
         figures |= {name: int(value) for name, value in counted.items() if name != "campaign_id"}
+        if counted and not distinct:
+            figures |= {"units": None, "slots": None, "codes_distinct": None}
+            figures["holders"] = figures["active"] if row["limit_per_member"] == 1 else None
         books[row["campaign_id"]] = CampaignBooks(**figures)
     return Books(epoch, cursor_seq, books, tuple(sorted(claims)))
 

@@ -103,8 +103,9 @@ def _no_lost_ack(cell: CampaignCut, ledger: CampaignBooks, _: int) -> Iterator[F
 
 
 def _one_answer(cell: CampaignCut, ledger: CampaignBooks, _: int) -> Iterator[Finding]:
-    yield from _equal(Invariant.ONE_ANSWER, cell.campaign_id, {"holders": (cell.holders, ledger.holders)})
-    if ledger.slots != ledger.active or ledger.slot_max > ledger.limit_per_member:
+    if ledger.holders is not None:
+        yield from _equal(Invariant.ONE_ANSWER, cell.campaign_id, {"holders": (cell.holders, ledger.holders)})
+    if ledger.slots not in {None, ledger.active} or ledger.slot_max > ledger.limit_per_member:
         example = {"campaign_id": cell.campaign_id, "active": ledger.active, "distinct_slots": ledger.slots}
         what = "a member holds more claims than the limit allows"
         yield Finding(Invariant.ONE_ANSWER, what, {**example, "slot_max": ledger.slot_max}, differs=False)
@@ -117,7 +118,7 @@ def _unique_unit(cell: CampaignCut, ledger: CampaignBooks, _: int) -> Iterator[F
         ("a unit is in two active claims", ledger.units, ledger.active),
         ("a code is in two claims", ledger.codes_distinct, ledger.codes),
     ):
-        if distinct != all_of_them:
+        if distinct not in {None, all_of_them}:
             example = {"campaign_id": cell.campaign_id, "distinct": distinct, "claims": all_of_them}
             yield Finding(Invariant.UNIQUE_UNIT, what, example, differs=False)
 
