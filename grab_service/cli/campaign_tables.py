@@ -11,6 +11,9 @@ from rich.text import Text
 from grab_service.ops.preflight import Finding, Level
 from grab_service.vocabulary.times import parse_rfc3339
 
+WIDE = 100
+TITLE_WIDTH_MIN = 12
+MOMENT_WIDTH = 19
 COLOURS = {"open": "green", "paused": "yellow", "sold_out": "magenta", "cancelled": "red", "upcoming": "cyan"}
 
 
@@ -24,33 +27,27 @@ class Clock:
         except (ZoneInfoNotFoundError, ValueError):  # a slim system may know no zones
             self.name, self._zone = "UTC", UTC
 
-    def show(self, moment_ms: int) -> str:
-        """`2026-09-20 12:00:00`, with milliseconds where there are any."""
-        moment = datetime.fromtimestamp(moment_ms / 1000, self._zone)
-        return moment.strftime("%Y-%m-%d %H:%M:%S") + (f".{moment_ms % 1000:03}" if moment_ms % 1000 else "")
+    def show(self, moment_ms: int, *, exactly: bool = True) -> str:
+        """`2026-09-20 12:00:00`, with milliseconds where there are any and they are wanted."""
+        moment = datetime.fromtimestamp(moment_ms // 1000, self._zone)
+        return moment.strftime("%Y-%m-%d %H:%M:%S") + (f".{moment_ms % 1000:03}" if exactly and moment_ms % 1000 else "")
 
 
-def list_of(campaigns: Sequence[dict[str, Any]], clock: Clock) -> Table:
-    """A row a campaign; `campaigns` as `campaign_facts` gives them."""
+def list_of(campaigns: Sequence[dict[str, Any]], clock: Clock, width: int) -> Table:
+    """A row a campaign; `campaigns` as `campaign_facts` gives them, `width` in columns of the terminal."""
     table = Table(caption=f"Times are those of {clock.name}.", caption_justify="left", box=None, pad_edge=False)
-    for name in ("id", "title", "state", "phase"):
-        table.add_column(name, no_wrap=name != "title", overflow="fold")
-    for name in ("total", "given out", "available"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("opens", no_wrap=True)
-    table.add_column("closes", no_wrap=True)
+    wide = width >= WIDE
+    table.add_column("id", no_wrap=True, min_width=max((len(one["campaign_id"]) for one in campaigns), default=0))
+    table.add_column("title", overflow="fold", min_width=TITLE_WIDTH_MIN)
+    table.add_column("phase", no_wrap=True, min_width=max(map(len, COLOURS)))
+    table.add_column("given out", justify="right", no_wrap=True)
+    for name in ("opens", "closes")[: 2 if wide else 1]:
+        table.add_column(name, no_wrap=True, min_width=MOMENT_WIDTH)
     for one in campaigns:
         stock = one["stock"]
+        moments = [clock.show(one[f"{name}_at_ms"], exactly=False) for name in ("opens", "closes")[: 2 if wide else 1]]
         table.add_row(
-            one["campaign_id"],
-            Text(one["title"]),
-            one["state"],
-            _phase(one),
-            f"{stock['total']:,}",
-            f"{stock['active']:,}",
-            f"{stock['available']:,}",
-            clock.show(one["opens_at_ms"]),
-            clock.show(one["closes_at_ms"]),
+            one["campaign_id"], Text(one["title"]), _phase(one), f"{stock['active']:,} of {stock['total']:,}", *moments
         )
     return table
 
@@ -118,5 +115,5 @@ def _rules(eligibility: dict[str, Any]) -> Iterator[str]:
 
 
 def _phase(campaign: dict[str, Any]) -> Text:
-    phase = campaign["phase"] or "-"
+    phase = campaign["phase"] or campaign["state"]
     return Text(phase, COLOURS.get(phase, ""))

@@ -94,7 +94,8 @@ def list_all(
                 "There are no campaigns" + (f" in state {state}." if state else " yet: `grab campaign create FILE.json`.")
             )
             return
-        output().print(list_of(facts, Clock(desk.settings.time_zone)))
+        console = output()
+        console.print(list_of(facts, Clock(desk.settings.time_zone), console.width))
         if more:
             say("There are more: raise --limit.")
         steering.say_whence(figures)
