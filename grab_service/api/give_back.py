@@ -7,7 +7,7 @@ queues the command that tells the cell; it is sent at once, and if that fails, a
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import case, insert, or_, update
+from sqlalchemy import case, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from grab_service.api.claim_records import StoredClaim, find_held, find_stored
@@ -39,11 +39,11 @@ async def give_back(engine: AsyncEngine, view: View, cell: Cell, ref: ClaimRef, 
             raise RefusalError("claim-not-found")
         raise RefusalError("ledger-behind", retry_after_s=BEHIND_RETRY_S)
     if stored.state is ClaimState.FULFILLED:
-        await _check_spare_code(view, cell, ref.campaign_id)
         now_ms = view.now_ms()
         async with engine.begin() as connection:
             if _expired(stored, now_ms):
                 raise RefusalError("not-returnable", state=VoucherState.EXPIRED.value)
+            await _check_spare_code(connection, view, cell, ref.campaign_id)
             decided = await _decide(connection, ref, member_id, now_ms)
             stored = await find_stored(connection, ref, member_id)
         assert stored is not None, "a claim is never deleted"
@@ -90,13 +90,21 @@ async def _decide(connection: AsyncConnection, ref: ClaimRef, member_id: str, no
     return True
 
 
-async def _check_spare_code(view: View, cell: Cell, campaign_id: str) -> None:
-    """A code that somebody has seen is not issued again: without a spare one the unit could not be given to anybody."""
+async def _check_spare_code(connection: AsyncConnection, view: View, cell: Cell, campaign_id: str) -> None:
+    """A code that somebody has seen is not issued again: without a spare one the unit could not be given to anybody.
+
+    Each return that is decided and not yet on record as done has a claim on a spare code, too. One of them may be in the
+    cell already and is counted twice then: rather refuse for a moment than promise what cannot be kept.
+    """
     campaign = await view.know(campaign_id)
     if campaign is None or campaign.benefit_kind is not BenefitKind.CODE_POOL:
         return
+    # One return of a campaign at a time, to the end of the transaction: they count the same codes.
+    await connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"return:{campaign_id}", 0))))
+    undone = select(func.count()).where(commands.c.campaign_id == campaign_id, commands.c.done_seq.is_(None))
+    pending = (await connection.execute(undone)).scalar_one()
     (_, releases, active, _, _, _, _, _, _, _, free_codes) = (await cell.snapshot([campaign_id]))[5][0]
-    if free_codes <= total_of(decode_releases(releases.decode())) - int(active):
+    if free_codes - pending <= total_of(decode_releases(releases.decode())) - int(active):
         raise RefusalError("no-spare-code")
 
 

@@ -266,6 +266,27 @@ async def test_a_code_of_a_pool_comes_back_only_if_there_is_a_spare_one(service:
     assert (await service.grab("m-1", campaign_id)).json()["voucher"]["code"] == "A2"
 
 
+async def test_of_returns_at_once_only_as_many_are_promised_as_there_are_spare_codes(service: Service) -> None:
+    people = ("m-1", "m-2", "m-3")
+    await service.enrol(*people)
+    campaign_id = await service.create(
+        releases=[{"opens_at": at(-1), "quantity": 3}], benefit={"kind": "code_pool", "name": "骑行券"}
+    )
+    headers = {**service.ops(), "Content-Type": "text/csv"}
+    codes = await service.http.post(f"/v1/ops/campaigns/{campaign_id}/codes", content="code\nA1\nA2\nA3\nA4\n", headers=headers)
+    assert codes.json()["imported"] == 4
+    assert (await post(service, f"{campaign_id}/schedule")).status_code == 200
+    won = [(await service.grab(person, campaign_id)).json() for person in people]
+    await service.drained()
+    answers = await asyncio.gather(
+        *(
+            service.http.post(f"/v1/claims/{claim['claim_id']}/return", headers=service.member(claim["member_id"]))
+            for claim in won
+        )
+    )
+    assert sorted(answer.status_code for answer in answers) == [200, 409, 409]
+
+
 async def test_a_sign_up_without_a_code_has_no_voucher_anywhere(service: Service) -> None:
     await service.enrol("m-1")
     campaign_id = await service.publish(benefit={"kind": "none", "name": "健步走"})
