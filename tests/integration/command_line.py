@@ -14,7 +14,7 @@ from typing import Any, Final
 import grab_service
 
 CHECKOUT: Final = Path(grab_service.__file__).parents[1]
-PATIENCE_S: Final = 60.0
+PATIENCE_S: Final = 120.0
 SECRET: Final = "k1:a secret of tests which is long enough"
 
 

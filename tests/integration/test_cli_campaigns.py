@@ -14,7 +14,7 @@ import pytest
 from tests.integration.command_line import CommandLine
 from tests.integration.ledgers import Town
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # a process for each command, on a machine that may be busy
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from tests.integration.command_line import SECRET, CommandLine
 from tests.integration.ledgers import Town
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # a process for each command, on a machine that may be busy
 
 HEADER = "member_id,org_id,person_id,name,tags,birthday_month,joined_on,status\n"
 

@@ -12,7 +12,7 @@ from grab_service.servers.stack import Stack
 from tests.integration.command_line import SECRET, CommandLine, Said
 from tests.integration.ledgers import Town
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # a process for each command, on a machine that may be busy
 
 
 @pytest.fixture
