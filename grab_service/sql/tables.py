@@ -79,9 +79,7 @@ campaigns = Table(
     Column("limit_per_member", SmallInteger, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
     Column("published_seq", BigInteger, comment="where the log says that it came into the cell"),
-    CheckConstraint(
-        "state IN ('draft', 'scheduled', 'paused', 'closed', 'settled', 'archived', 'cancelled')", name="state"
-    ),
+    CheckConstraint("state IN ('draft', 'scheduled', 'paused', 'closed', 'settled', 'archived', 'cancelled')", name="state"),
     CheckConstraint("total >= 0", name="total"),
     CheckConstraint("limit_per_member >= 1", name="limit_per_member"),
     CheckConstraint("opens_at_ms < closes_at_ms", name="window"),
@@ -102,9 +100,7 @@ pool_codes = Table(
 claims = Table(
     "claims",
     metadata,
-    Column(
-        "seq", BigInteger, primary_key=True, autoincrement=False, comment="position in the log: one member, one unit"
-    ),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False, comment="position in the log: one member, one unit"),
     Column("epoch", Integer, nullable=False),
     Column("campaign_id", Text, nullable=False),
     Column("member_id", Text, nullable=False),

@@ -87,9 +87,7 @@ def released_by(releases: Iterable[Release], now_ms: int) -> int:
 
 def next_release_at_ms(releases: Iterable[Release], now_ms: int, closes_at_ms: int) -> int | None:
     """When the next units come, or None; a release at or after closing never comes."""
-    times = [
-        r.opens_at_ms for r in releases if r.opens_at_ms > now_ms and r.opens_at_ms < closes_at_ms and r.quantity > 0
-    ]
+    times = [r.opens_at_ms for r in releases if r.opens_at_ms > now_ms and r.opens_at_ms < closes_at_ms and r.quantity > 0]
     return min(times, default=None)
 
 

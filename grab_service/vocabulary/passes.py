@@ -124,9 +124,7 @@ class PassKeys:
             if kid.encode() in secrets:
                 raise ValueError(f"pass key id {kid!r} stands twice")
             if not SECRET_MIN_BYTES <= len(secret) <= SECRET_MAX_BYTES:
-                raise ValueError(
-                    f"the secret of pass key {kid!r} must have {SECRET_MIN_BYTES} to {SECRET_MAX_BYTES} bytes"
-                )
+                raise ValueError(f"the secret of pass key {kid!r} must have {SECRET_MIN_BYTES} to {SECRET_MAX_BYTES} bytes")
             secrets[kid.encode()] = bytes(secret)
         pass_domain, ops_domain = (b"grab-%b\0%b\0" % (kind, cell.encode()) for kind in (b"pass", b"ops"))
         return cls(

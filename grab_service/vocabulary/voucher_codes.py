@@ -35,9 +35,7 @@ def _folding() -> Mapping[int, str | None]:
             folding[ord(written)] = meant
             folding[ord(written) + 0xFEE0] = meant  # the full-width form that a Chinese keyboard types
     # Spaces of all widths, and the dashes that keyboards and word processors make of a hyphen.
-    folding.update(
-        dict.fromkeys(map(ord, " \t\r\n\u00a0\u2003\u3000-\u2010\u2011\u2012\u2013\u2014\u2212\uff0d"), None)
-    )
+    folding.update(dict.fromkeys(map(ord, " \t\r\n\u00a0\u2003\u3000-\u2010\u2011\u2012\u2013\u2014\u2212\uff0d"), None))
     return MappingProxyType(folding)
 
 

@@ -49,9 +49,7 @@ def test_an_ops_token_names_the_actor_and_the_role(actor: str, role: Role, expir
 
 
 @given(st.binary(min_size=16, max_size=200), member_ids, st.sampled_from(Role))
-def test_the_signature_is_hmac_sha256_over_domain_cell_and_everything_said(
-    secret: bytes, member_id: str, role: Role
-) -> None:
+def test_the_signature_is_hmac_sha256_over_domain_cell_and_everything_said(secret: bytes, member_id: str, role: Role) -> None:
     keys = PassKeys.build("demo", [("k1", secret)])
     for token, domain in ((mint(keys, member_id, LATER_S), b"pass"), (mint_ops(keys, "li", role, LATER_S), b"ops")):
         payload, _, mac = token.encode().rpartition(b".")
