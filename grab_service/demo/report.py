@@ -42,7 +42,7 @@ def build_report(plan: RushPlan, outcome: RushOutcome, servers: Mapping[str, str
         "drained_after_ms": outcome.drained_after_ms,
         "postgres_claims": outcome.postgres_claims,
         "redis_equals_postgres": audit["redis_equals_postgres"],
-        "invariants": dict(sorted(invariants.items())),
+        "invariants": dict(sorted(invariants.items(), key=lambda check: _place(check[0]))),
         "latency_ms": stampede["latency_ms"],
         "retries": stampede["retries"],
         "timeline": stampede["timeline"],
@@ -139,6 +139,12 @@ def show(report: Mapping[str, Any], console: Console) -> None:
         table.add_row(*row)
     console.print(table)
     console.print("\n".join(bars(moments_of(report))), highlight=False, markup=False)
+
+
+def _place(invariant: str) -> tuple[int, str]:
+    """I2 before I10; what has no number comes last."""
+    number = invariant.split(" ", 1)[0].removeprefix("I")
+    return (int(number) if number.isdigit() else 99, invariant)
 
 
 def _title(report: Mapping[str, Any]) -> str:
