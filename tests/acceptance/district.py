@@ -4,6 +4,7 @@ Everything runs as it does for a user: real processes, real HTTP, the load teste
 """
 
 import asyncio
+import contextlib
 import io
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -67,9 +68,17 @@ class District:
 
     def worker_pids(self) -> list[int]:
         """The API processes that serve; with one worker, the one there is."""
-        api = psutil.Process(self.programs.api.pid)
-        children = [child.pid for child in api.children() if "spawn_main" in " ".join(child.cmdline())]
-        return children or [api.pid]
+        return workers_of(self.programs.api.pid) or [self.programs.api.pid]
+
+
+def workers_of(pid: int) -> list[int]:
+    """The worker processes of a supervisor; one that ends this very moment is none any more."""
+    pids = []
+    for child in psutil.Process(pid).children():
+        with contextlib.suppress(psutil.Error):
+            if "spawn_main" in " ".join(child.cmdline()):
+                pids.append(child.pid)
+    return pids
 
 
 @asynccontextmanager

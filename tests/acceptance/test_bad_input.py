@@ -1,6 +1,7 @@
 """Everything wrong that people send to the running service gets a clear problem answer, and nothing is half done."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -96,6 +97,8 @@ async def test_a_chunked_body_without_end_is_cut_off(district: District) -> None
         async with asyncio.timeout(10):
             status = await reader.readline()
         writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
         assert status.split()[1] == b"413"
 
 

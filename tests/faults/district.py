@@ -31,6 +31,7 @@ from grab_service.vocabulary.passes import PassKeys, mint
 from grab_service.vocabulary.times import rfc3339
 from loadtest.crowd import Member
 from reconcile.migrate import upgrade
+from tests.acceptance.district import workers_of
 from tests.faults.tools.crowd import Crowd
 from tests.faults.tools.proxy import Proxy
 from tests.faults.tools.tmpfs import small_disk
@@ -99,8 +100,7 @@ class District:
 
     def worker_pids(self) -> list[int]:
         """The API processes that serve."""
-        children = psutil.Process(self.api.pid).children()
-        return [child.pid for child in children if "spawn_main" in " ".join(child.cmdline())]
+        return workers_of(self.api.pid)
 
     def postgres_pids(self) -> list[int]:
         main = psutil.Process(self.postgres.pid)

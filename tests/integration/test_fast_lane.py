@@ -102,7 +102,13 @@ async def wire(port: int) -> AsyncIterator[Wire]:
     try:
         yield Wire(reader, writer)
     finally:
-        writer.close()
+        await hang_up(writer)
+
+
+async def hang_up(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 def request(campaign_id: str, *headers: str, method: str = "POST") -> bytes:
@@ -280,7 +286,7 @@ async def test_more_connections_than_allowed_are_turned_away_and_the_others_serv
         reader, writer = connections[0]
         assert (await Wire(reader, writer).ask(request("c"))).startswith(b"HTTP/1.1 401")
         for _, writer in connections:
-            writer.close()
+            await hang_up(writer)
         await asyncio.sleep(0.1)
         assert len(worker.connections) == 0
 
@@ -300,4 +306,4 @@ async def test_a_graceful_shutdown_answers_what_is_under_way(worker: Worker, cel
             answer = await Wire(reader, writer).answer()
             assert answer.startswith(b"HTTP/1.1 201"), answer
             assert b"connection: close" in answer
-            writer.close()
+            await hang_up(writer)
