@@ -204,7 +204,7 @@ class Guard:
         Raises:
             DoubtError: it is not sound, although it was just rebuilt.
         """
-        if not self._leader.leads:
+        if not await self._leader.confirm():
             raise DoubtError(AlarmKind.CELL_CLOSED, "another ledger leads")
         begun = await self._recover(wire, reason)
         self._counters.recoveries += 1
@@ -248,7 +248,7 @@ class Guard:
 
     async def arm(self, wire: Wire) -> None:
         """Bake a new nonce into the scripts and load them, the grab last, on the connection of the audit."""
-        if not self._leader.leads:
+        if not await self._leader.confirm():
             return
         nonce = new_nonce()
         scripts = self._sources.bake(nonce)

@@ -32,6 +32,8 @@ class Leader:
         self._url = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
         self._counters = counters
         self._leads = asyncio.Event()
+        self._session: asyncpg.Connection | None = None
+        self._asking = asyncio.Lock()
 
     @property
     def leads(self) -> bool:
@@ -41,6 +43,17 @@ class Leader:
     async def wait(self) -> None:
         """Wait until this ledger leads."""
         await self._leads.wait()
+
+    async def confirm(self) -> bool:
+        """Whether it leads, asked of Postgres just now; before a step that two ledgers must not take at once."""
+        session = self._session
+        if session is None or not self.leads:
+            return False
+        try:
+            await self._ask(session)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+            return False
+        return self.leads
 
     async def run(self) -> None:
         """Try to lead, and notice when that ends, until cancelled."""
@@ -70,13 +83,19 @@ class Leader:
             if self._counters.leading:
                 self._resign()
             await asyncio.sleep(TRY_INTERVAL_S)
+        self._session = session
         self._leads.set()
         self._counters.leading = 1
         log.info("leader_leads")
         while True:
             await asyncio.sleep(LOOK_INTERVAL_S)
+            await self._ask(session)
+
+    async def _ask(self, session: asyncpg.Connection) -> None:
+        async with self._asking:
             await session.fetchval("SELECT 1")
 
     def _resign(self) -> None:
         self._leads.clear()
+        self._session = None
         self._counters.leading = 0

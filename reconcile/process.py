@@ -17,7 +17,7 @@ from grab_service.settings import Settings
 from grab_service.sql.engine import connect as connect_sql
 from reconcile.closed_audit import audit_closed
 from reconcile.counters import Counters, show
-from reconcile.drain import Drain
+from reconcile.drain import BLOCK_S, Drain
 from reconcile.guard import Guard
 from reconcile.housekeeping import Housekeeping
 from reconcile.leader import Leader
@@ -60,7 +60,7 @@ async def build(settings: Settings) -> AsyncIterator[Ledger]:
     cell = Cell(redis, settings.cell, sources)
 
     async def open_wire() -> Wire:
-        return await Wire.open(settings.redis_url, settings.redis_timeout_s)
+        return await Wire.open(settings.redis_url, max(settings.redis_timeout_s, 2 * BLOCK_S))
 
     async def pause(campaign_id: str) -> None:
         await cell.set_state(campaign_id, "pause")

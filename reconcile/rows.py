@@ -110,7 +110,10 @@ class Rows:
             )
         }
         for batch in batches:
-            has_voucher, validity = self._benefits.get(batch.campaign_id, (False, Validity()))
+            benefit = self._benefits.get(batch.campaign_id)
+            if benefit is None:
+                raise WrongEntryError("the campaign is not published", batch)
+            has_voucher, validity = benefit
             valid_from_ms, valid_until_ms = validity.of_grant(batch.at_ms) if has_voucher else (None, None)
             wins = len(batch.claims)
             member_ids, unit_nos, slots, codes, keys = zip(*batch.claims, strict=True)

@@ -17,6 +17,7 @@ from grab_service.cell.store import Cell, CellError
 from grab_service.servers.postgres import PostgresServer
 from grab_service.servers.valkey import AppendFsync, ValkeyServer
 from reconcile.alarms import AlarmKind
+from reconcile.epochs import begin_first
 from reconcile.guard import DoubtError
 from reconcile.life import Life
 from reconcile.server_settings import UnfitServerError
@@ -59,6 +60,18 @@ async def test_the_first_start_begins_and_arms_the_cell(town: Town) -> None:
         (1, 0, 1, "first_start")
     ]
     assert await town.open_alarms() == {}
+
+
+async def test_a_first_start_that_was_cut_short_is_taken_up_again(town: Town) -> None:
+    """Postgres had it, Redis had not: looks like an emptied cell, and is one."""
+    await begin_first(town.engine, town.settings.cell)
+    async with town.ledger():
+        await town.open_for_business()
+        names = await town.enrol(1)
+        await town.schedule()
+        await town.win("c", names)
+        await town.drained()
+        assert [(row.seq, row.epoch) for row in await town.claims()] == [(4, 2)]
 
 
 async def test_a_ledger_that_is_restarted_leaves_an_armed_cell_alone(town: Town) -> None:
@@ -389,6 +402,24 @@ async def test_scripts_cannot_land_in_a_life_that_was_not_audited(mortal: Town, 
         await asyncio.gather(leader, drain, return_exceptions=True)
     with pytest.raises(CellError):
         await mortal.cell.reload()
+
+
+async def test_a_leader_whose_session_has_died_arms_nothing(town: Town) -> None:
+    """It believes to lead until it asks; so it asks."""
+    async with town.parts() as parts, town.wire() as wire:
+        await town.begin()
+        task = asyncio.create_task(parts.leader.run())
+        await parts.leader.wait()
+        assert await parts.leader.confirm()
+        await town.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        assert not await parts.leader.confirm()
+        await parts.guard.arm(wire)
+        assert await armings(town) is None
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_whoever_does_not_lead_arms_nothing(town: Town) -> None:
