@@ -167,7 +167,8 @@ class Drain:
             except CursorMovedError:
                 self._counters.conflicts += 1
                 log.info("drain_overtaken", epoch=cursor.epoch, last_seq=cursor.last_seq)
-                self.cursor = await read_cursor(self._engine, self._cell_name)
+                # Whoever waits for a seq has perhaps got it by the other's work, and nothing else may come for long.
+                await self._moved_to(await read_cursor(self._engine, self._cell_name))
                 return 0
         if fault is not None and not await self._was_overtaken():
             raise fault
@@ -190,8 +191,8 @@ class Drain:
 
     async def reload(self) -> None:
         """Read the cursor again, and look at what stopped the drain with new eyes: an epoch may have begun."""
-        self.cursor = await read_cursor(self._engine, self._cell_name)
         self.fault, self._one_by_one = None, 0
+        await self._moved_to(await read_cursor(self._engine, self._cell_name))
         self._nudged.set()
 
     def _is_at(self, seq: int) -> bool:
@@ -263,7 +264,7 @@ class Drain:
         await self._moved_to(moved)
         self._count(events)
 
-    async def _moved_to(self, cursor: Cursor) -> None:
+    async def _moved_to(self, cursor: Cursor | None) -> None:
         self.cursor = cursor
         async with self._moved:
             self._moved.notify_all()

@@ -225,6 +225,21 @@ async def test_a_ledger_that_slept_through_its_replacement_writes_nothing(town: 
     assert [row.seq for row in await town.claims()] == [3]
 
 
+async def test_whoever_waits_for_a_seq_hears_that_another_ledger_drained_it(town: Town) -> None:
+    await town.begin()
+    await town.schedule(stock=10, publish=False)
+    await town.log(2, "published", {"campaign_id": "c", "version": 1, "releases": "1:10"})
+    overtaken, other = town.new_drain(), town.new_drain()
+    overtaken.cursor = await read_cursor(town.engine, town.settings.cell)
+    await drain_all(town, other)
+    waiting = asyncio.create_task(overtaken.reach(2, timeout_s=10))
+    await asyncio.sleep(0.05)
+    async with town.wire() as wire:
+        assert await overtaken.step(wire) == 0
+    async with asyncio.timeout(1):
+        assert await waiting
+
+
 async def test_nothing_of_a_life_that_is_over_can_be_drained_any_more(town: Town) -> None:
     """Somebody still reads the log of the epoch before, on a Redis that is not the right one any more."""
     from reconcile.epochs import begin_next
