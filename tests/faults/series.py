@@ -130,7 +130,10 @@ async def _round(district: District, crowd: Crowd, series: Series, dice: random.
 
 
 def _wins_before_audit(district: District, crowd: Crowd, struck_us: int, lifted_us: int) -> int:
-    """Wins answered after the fault was lifted and decided before the audit that armed the cell anew had begun."""
+    """Wins decided after the fault was lifted and before the audit that armed the cell anew had begun.
+
+    By Redis' clock, not by when the answer was heard: one that was decided before the fault may be heard after it.
+    """
     began_us = 0
     for at_us, event in district.ledger_events(struck_us):
         if event in {"cell_judged", "recovery_done"}:
@@ -139,7 +142,7 @@ def _wins_before_audit(district: District, crowd: Crowd, struck_us: int, lifted_
             break
     else:
         began_us = _now_us()  # nobody armed anything: every win since then is one too early
-    return sum(answered_us > lifted_us and granted_ms * 1000 < began_us for answered_us, granted_ms in crowd.wins_log)
+    return sum(lifted_us <= granted_ms * 1000 < began_us for _, granted_ms in crowd.wins_log)
 
 
 async def _audit(district: District) -> dict[str, Any] | None:
