@@ -148,7 +148,7 @@ class Drain:
             SQLAlchemyError, OSError, TimeoutError: Postgres did not, or refused for reasons of its own.
         """
         if self.cursor is None:
-            self.cursor = await read_cursor(self._engine, self._cell_name)
+            await self._moved_to(await read_cursor(self._engine, self._cell_name))
         cursor = self.cursor
         if cursor is None:
             return 0
@@ -176,7 +176,8 @@ class Drain:
 
     async def _was_overtaken(self) -> bool:
         """Whether what looks like a fault is one of this ledger's knowledge: an epoch has begun, or somebody else drains."""
-        before, self.cursor = self.cursor, await read_cursor(self._engine, self._cell_name)
+        before = self.cursor
+        await self._moved_to(await read_cursor(self._engine, self._cell_name))
         return self.cursor != before
 
     async def reach(self, seq: int, timeout_s: float) -> bool:
