@@ -51,7 +51,7 @@ class Leader:
             return False
         try:
             await self._ask(session)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+        except TROUBLE:
             return False
         return self.leads
 
