@@ -31,6 +31,7 @@ class AlarmKind(StrEnum):
     AUDIT_RED = "audit_red"
     RETURN_REFUSED = "return_refused"
     PUBLISH_REFUSED = "publish_refused"
+    SERVER_SETTINGS = "server_settings"
 
 
 LOG_KINDS: Final = frozenset(kind for kind in AlarmKind if kind.startswith("log_"))

@@ -22,6 +22,7 @@ from reconcile.guard import Guard
 from reconcile.housekeeping import Housekeeping
 from reconcile.leader import Leader
 from reconcile.recover import recover
+from reconcile.server_watch import ServerWatch
 from reconcile.sweep import Sweep
 from reconcile.wire import Wire
 
@@ -47,6 +48,7 @@ class Ledger:
     guard: Guard
     sweep: Sweep
     housekeeping: Housekeeping
+    server_watch: ServerWatch
 
 
 @asynccontextmanager
@@ -95,8 +97,11 @@ async def build(settings: Settings) -> AsyncIterator[Ledger]:
     housekeeping = Housekeeping(
         engine, redis, cell, leader, counters, settings.log_retention_h, settings.deep_audit_interval_s, audit_soon
     )
+    server_watch = ServerWatch(engine, settings.cell, open_wire, leader, counters)
     try:
-        yield Ledger(settings, engine, redis, cell, counters, leader, drain, new_drain, guard, sweep, housekeeping)
+        yield Ledger(
+            settings, engine, redis, cell, counters, leader, drain, new_drain, guard, sweep, housekeeping, server_watch
+        )
     finally:
         await redis.aclose()
         await engine.dispose()
@@ -117,6 +122,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             "drain": _drain_as_leader(ledger),
             "guard": ledger.guard.run(),
             "sweep": ledger.sweep.run(),
+            "server_watch": ledger.server_watch.run(),
             **ledger.housekeeping.works(),
         }
         tasks = [asyncio.create_task(part, name=name) for name, part in parts.items()]

@@ -1,36 +1,75 @@
 """Is this Redis set up so that nothing it has acknowledged is lost?"""
 
 import re
+from dataclasses import dataclass
+from typing import Final, Self
 
 from redis.exceptions import ResponseError
 
 from reconcile.wire import Wire
+
+NAMES: Final = ("maxmemory-policy", "appendonly", "appendfsync")
 
 
 class UnfitServerError(Exception):
     """This Redis would throw away what it holds; the cell stays closed until it is set up otherwise."""
 
 
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """What Redis says of its own settings; an empty string where it does not say (some hosted ones)."""
+
+    maxmemory_policy: str
+    appendonly: str
+    appendfsync: str
+    untold: str = ""
+
+    @classmethod
+    async def read(cls, wire: Wire) -> Self:
+        """Ask for them. Where Redis refuses to tell, `untold` says so and the rest is empty.
+
+        Raises:
+            WireBrokenError: Redis did not answer.
+        """
+        try:
+            found = await wire.calls([["CONFIG", "GET", name] for name in NAMES])
+        except ResponseError as error:
+            return cls("", "", "", untold=str(error))
+        return cls(*(pair[1].decode() if pair else "" for pair in found))
+
+    @property
+    def may_evict(self) -> bool:
+        """Whether claims may be thrown away when memory is short."""
+        return self.maxmemory_policy not in {"noeviction", ""}
+
+    @property
+    def warning(self) -> str | None:
+        """What to warn of, with its mend, or None.
+
+        Weak durability is not refused: a trial on a laptop may have it, and only whoever runs the service knows what stands
+        behind the disk. Where Redis does not tell its settings, that is said and nothing is refused.
+        """
+        if self.untold:
+            what = "see that it has maxmemory-policy noeviction, appendfsync always"
+            return f"Redis does not tell its settings ({self.untold}): {what}"
+        if self.appendonly != "yes" or self.appendfsync != "always":
+            is_now = f"appendonly is {self.appendonly}, appendfsync is {self.appendfsync}"
+            return f"{is_now}: set appendonly yes and appendfsync always"
+        return None
+
+
 async def check_server_settings(wire: Wire) -> str | None:
     """Refuse a Redis that may evict keys; what else to warn of, with its mend, or None.
-
-    Weak durability is not refused: a trial on a laptop may have it, and only whoever runs the service knows what stands behind
-    the disk. Where Redis does not tell its settings (some hosted ones), that is said and nothing is refused.
 
     Raises:
         UnfitServerError: it evicts.
         WireBrokenError: Redis did not answer.
     """
-    try:
-        found = await wire.calls([["CONFIG", "GET", name] for name in ("maxmemory-policy", "appendonly", "appendfsync")])
-    except ResponseError as error:
-        return f"Redis does not tell its settings ({error}): see that it has maxmemory-policy noeviction, appendfsync always"
-    policy, appendonly, appendfsync = (pair[1].decode() if pair else "" for pair in found)
-    if policy not in {"noeviction", ""}:
+    settings = await ServerSettings.read(wire)
+    if settings.may_evict:
+        policy = settings.maxmemory_policy
         raise UnfitServerError(f"maxmemory-policy is {policy}: set it to noeviction, or Redis may throw claims away")
-    if appendonly != "yes" or appendfsync != "always":
-        return f"appendonly is {appendonly}, appendfsync is {appendfsync}: set appendonly yes and appendfsync always"
-    return None
+    return settings.warning
 
 
 async def was_replica(wire: Wire) -> bool:

@@ -9,12 +9,11 @@ from redis.exceptions import RedisError, ResponseError
 
 from grab_service.cell.connect import connect
 from grab_service.doctor.finding import Finding, fail, ok, warn
+from grab_service.ops.server_checks import SKEW_MAX_MS
 from grab_service.servers.errors import ServerError
 from grab_service.servers.external import check_redis, without_password
 
 SKEW_OK_MS: Final = 250
-SKEW_MAX_MS: Final = 5_000
-"""The window of a campaign is Redis' time, the expiry of a pass the worker's: beyond this they tell different stories."""
 MEMORY_SHARE_MAX: Final = 0.8
 
 

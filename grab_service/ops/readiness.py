@@ -2,32 +2,64 @@
 
 import asyncio
 from collections.abc import Awaitable
-from dataclasses import dataclass
+from enum import StrEnum
+from math import isfinite
 from typing import Final
 
+from redis.asyncio import Redis
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from grab_service.cell.store import Cell, CellError
+from grab_service.ops.check import Check
 from grab_service.ops.refusal import refusal_of
+from grab_service.ops.server_checks import SERVER_CHECKS, check_server
 from grab_service.sql.tables import log_cursor
 from grab_service.vocabulary.events import BadEntryError, decode
 
 CHECK_TIMEOUT_S: Final = 2.0
 LAG_MAX_MS: Final = 30_000
 """An entry of the log that has waited longer than this to be drained says that the ledger does not run."""
+VIEW_AGE_MAX_S: Final = 2.0
+"""Much longer than what the gate may refuse by: a worker that was busy for a moment is not replaced."""
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """Whether one thing is as it should be, in words for whoever is on call."""
+class CheckName(StrEnum):
+    """What `/readyz` looks at."""
 
-    ok: bool
-    detail: str
+    REDIS = "redis"
+    SCRIPTS = "scripts"
+    VIEW = "view"
+    EVICTION_POLICY = "eviction_policy"
+    AOF_POLICY = "aof_policy"
+    SKEW = "skew"
+    POSTGRES = "postgres"
+    LAG = "lag"
 
 
-async def check_cell(cell: Cell) -> Check:
-    """Redis answers, and the scripts are loaded."""
+async def check_readiness(cell: Cell, redis: Redis, engine: AsyncEngine, view_age_s: float) -> dict[CheckName, Check]:
+    """Look at everything; each check within `CHECK_TIMEOUT_S`."""
+    server, scripts, postgres, lag = await asyncio.gather(
+        _check_server(cell, redis), check_scripts(cell), check_postgres(engine), check_lag(engine, cell)
+    )
+    found = {**server, "scripts": scripts, "view": _check_view(view_age_s), "postgres": postgres, "lag": lag}
+    return {name: found[name] for name in CheckName}
+
+
+async def _check_server(cell: Cell, redis: Redis) -> dict[str, Check]:
+    try:
+        return await asyncio.wait_for(check_server(redis, cell.keys), CHECK_TIMEOUT_S)
+    except TimeoutError:
+        silent = Check(ok=False, detail=f"Redis does not answer within {CHECK_TIMEOUT_S:.0f} s")
+        return dict.fromkeys(SERVER_CHECKS, silent)
+
+
+def _check_view(age_s: float) -> Check:
+    return Check(ok=age_s <= VIEW_AGE_MAX_S, detail=f"{age_s:.3f} s old" if isfinite(age_s) else "not complete")
+
+
+async def check_scripts(cell: Cell) -> Check:
+    """The cell is open, and answers to the scripts of this release."""
     try:
         now_ms = (await asyncio.wait_for(cell.read_campaigns([]), CHECK_TIMEOUT_S)).now_ms
     except CellError as error:
@@ -48,7 +80,7 @@ async def check_postgres(engine: AsyncEngine) -> Check:
     return await _within_time(ask(), "Postgres")
 
 
-async def check_ledger(engine: AsyncEngine, cell: Cell) -> Check:
+async def check_lag(engine: AsyncEngine, cell: Cell) -> Check:
     """What the cell logged is on record soon."""
 
     async def ask() -> Check:

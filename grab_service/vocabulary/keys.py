@@ -28,6 +28,7 @@ class CellKeys:
     members: str
     campaigns: str
     scripts: str
+    server: str
     prefix: str
 
     @classmethod
@@ -41,6 +42,7 @@ class CellKeys:
             members=prefix + "members",
             campaigns=prefix + "campaigns",
             scripts=prefix + "scripts",
+            server=prefix + "server",
             prefix=prefix,
         )
 

@@ -265,7 +265,7 @@ async def _end(program: Program) -> None:
 
 async def _is_ready(port: int) -> bool:
     async with httpx.AsyncClient(timeout=5) as client:
-        return (await client.get(f"http://127.0.0.1:{port}/readyz")).status_code == 200
+        return (await client.get(f"http://127.0.0.1:{port}/readyz?exclude=aof_policy")).status_code == 200
 
 
 async def _enrol(district: District, count: int) -> list[Member]:

@@ -31,6 +31,8 @@ from grab_service.vocabulary.passes import Role, mint, mint_ops
 from reconcile.counters import Counters
 from reconcile.drain import Drain
 from reconcile.epochs import begin_first, opening_commands
+from reconcile.server_settings import ServerSettings
+from reconcile.server_watch import write_note
 from reconcile.wire import Wire
 
 SECRET: Final = "a secret of tests, long enough"
@@ -164,6 +166,9 @@ async def running_service(redis_url: str, database_url: str, cell_name: str, **s
         ledger = create_async_engine(asyncpg_url(database_url), pool_size=2)
         stack.push_async_callback(ledger.dispose)
         await begin(redis, ledger, cell_name)
+        wire = await Wire.open(redis_url, 5)
+        await write_note(wire, CellKeys.of(cell_name), await ServerSettings.read(wire))
+        await wire.close()
         drain = DrainTask(
             Drain(
                 ledger,

@@ -1,0 +1,203 @@
+"""Does the probe say which check fails, and does it count what it is told to count?"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grab_service.ops import readiness
+from grab_service.ops.server_checks import NOTE_AGE_MAX_MS, SKEW_MAX_MS, ServerFacts, aof_of, eviction_of, skew_of
+from grab_service.servers.valkey import AppendFsync, ValkeyServer
+from grab_service.vocabulary.keys import CellKeys
+from reconcile.alarms import AlarmKind
+from reconcile.counters import Counters
+from reconcile.leader import Leader
+from reconcile.server_watch import ServerWatch
+from reconcile.wire import Wire
+from tests.integration.ledgers import Town
+from tests.integration.stack import Service, running_service
+
+ALL = {"redis", "scripts", "view", "eviction_policy", "aof_policy", "skew", "postgres", "lag"}
+
+
+@pytest.fixture
+async def own_valkey(tmp_path: Path) -> AsyncIterator[ValkeyServer]:
+    server = ValkeyServer(tmp_path / "valkey", appendfsync=AppendFsync.ALWAYS)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def sound(own_valkey: ValkeyServer, database_url: str, cell_name: str) -> AsyncIterator[Service]:
+    """A service that lacks nothing."""
+    async with running_service(own_valkey.url, database_url, cell_name) as service:
+        yield service
+
+
+async def asked(service: Service, query: str = "") -> tuple[int, set[str]]:
+    """(status, the checks that fail)."""
+    answer = await service.http.get(f"/readyz{query}")
+    checks = answer.json()["checks"]
+    assert set(checks) >= ALL
+    assert answer.json()["ready"] == (answer.status_code == 200)
+    return answer.status_code, {name for name, check in checks.items() if not check["ok"]}
+
+
+async def look(service: Service) -> None:
+    """What the ledger does every few seconds."""
+    settings = service.worker.settings
+    counters = Counters()
+    watch = ServerWatch(
+        service.worker.engine,
+        settings.cell,
+        lambda: Wire.open(settings.redis_url, 5),
+        Leader(settings.database_url, counters),
+        counters,
+    )
+    wire = await Wire.open(settings.redis_url, 5)
+    await watch.look(wire)
+    await wire.close()
+
+
+async def test_a_service_that_lacks_nothing_is_ready(sound: Service) -> None:
+    assert await asked(sound) == (200, set())
+
+
+async def test_weak_durability_set_while_it_runs_is_named(sound: Service) -> None:
+    await sound.redis.config_set("appendfsync", "everysec")
+    await look(sound)
+    assert await asked(sound) == (503, {"aof_policy"})
+    await sound.redis.config_set("appendfsync", "always")
+    await look(sound)
+    assert await asked(sound) == (200, set())
+
+
+async def test_a_policy_that_evicts_is_named_at_once(sound: Service) -> None:
+    await sound.redis.config_set("maxmemory-policy", "allkeys-lru")
+    assert await asked(sound) == (503, {"eviction_policy"})
+
+
+async def test_a_closed_cell_is_named_by_its_scripts(sound: Service) -> None:
+    await sound.redis.hset(sound.worker.cell.keys.cell, "nonce", "another life")
+    await asyncio.sleep(0.2)
+    status, failing = await asked(sound)
+    assert status == 503
+    # Whether the view has aged by then is a matter of time; who reads the log to tell the lag needs the scripts, too.
+    assert failing - {"view", "lag"} == {"scripts"}
+
+
+async def test_a_redis_that_is_gone_is_named_and_postgres_is_not(sound: Service, own_valkey: ValkeyServer) -> None:
+    await own_valkey.kill()
+    status, failing = await asked(sound)
+    assert status == 503
+    assert {"redis", "scripts", "eviction_policy", "aof_policy", "skew"} <= failing
+    assert "postgres" not in failing
+
+
+async def test_what_waits_too_long_to_be_put_on_record_is_named(sound: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    await sound.enrol("m-1")
+    campaign_id = await sound.publish()
+    await sound.drained()
+    await sound.drain.stop()
+    assert (await sound.grab("m-1", campaign_id)).status_code == 201
+    assert await asked(sound) == (200, set()), "a moment's lag is what a sale looks like"
+    monkeypatch.setattr(readiness, "LAG_MAX_MS", 50)
+    await asyncio.sleep(0.1)
+    assert await asked(sound) == (503, {"lag"})
+
+
+async def test_what_is_left_out_is_shown_and_does_not_count(sound: Service) -> None:
+    await sound.redis.config_set("appendfsync", "everysec")
+    await look(sound)
+    assert await asked(sound, "?exclude=aof_policy&exclude=lag") == (200, {"aof_policy"})
+    assert await asked(sound, "?exclude=lag") == (503, {"aof_policy"})
+    wrong = await sound.http.get("/readyz?exclude=weather")
+    assert (wrong.status_code, wrong.json()["code"]) == (422, "validation")
+    assert "aof_policy" in wrong.text, "it says what may be left out"
+
+
+async def test_the_ledger_notes_what_redis_is_set_to_and_alarms(town: Town) -> None:
+    async with town.ledger():
+        await town.open_for_business()
+        note: dict[Any, Any] = {}
+        async with asyncio.timeout(10):
+            while not note:
+                note = await town.redis.hgetall(town.keys.server)
+                await asyncio.sleep(0.05)
+        # The Valkey of these tests is set to `no`: fast, and not what a service should run on.
+        assert (note[b"appendonly"], note[b"appendfsync"]) == (b"yes", b"no")
+        assert abs(int(note[b"looked_at_ms"]) - time.time() * 1000) < 60_000
+        async with asyncio.timeout(10):
+            while AlarmKind.SERVER_SETTINGS.value not in await town.open_alarms(but=None):
+                await asyncio.sleep(0.05)
+
+
+async def test_the_alarm_is_over_when_the_settings_are_right_again(sound: Service) -> None:
+    settings = sound.worker.settings
+    counters = Counters()
+    watch = ServerWatch(
+        sound.worker.engine,
+        settings.cell,
+        lambda: Wire.open(settings.redis_url, 5),
+        Leader(settings.database_url, counters),
+        counters,
+    )
+    wire = await Wire.open(settings.redis_url, 5)
+    for policy, raised in (("noeviction", 0), ("allkeys-lru", 1), ("allkeys-lru", 1), ("noeviction", 1), ("allkeys-lru", 2)):
+        await sound.redis.config_set("maxmemory-policy", policy)
+        await watch.look(wire)
+        assert counters.alarms == raised
+    await wire.close()
+
+
+def facts(*, skew_ms: int = 0, info: dict[str, Any] | None = None, **note: object) -> ServerFacts:
+    now_ms = 1_800_000_000_000
+    noted = {"looked_at_ms": now_ms, "appendonly": "yes", "appendfsync": "always", "untold": "", **note}
+    return ServerFacts(
+        before_ms=now_ms - skew_ms - 1,
+        redis_ms=now_ms,
+        after_ms=now_ms - skew_ms + 1,
+        info={"maxmemory_policy": "noeviction", "aof_enabled": 1, "aof_last_write_status": "ok", **(info or {})},
+        note={name.encode(): str(value).encode() for name, value in noted.items()},
+    )
+
+
+def test_the_clocks_may_differ_by_a_little_either_way() -> None:
+    for skew_ms in (0, 900, -900, SKEW_MAX_MS, -SKEW_MAX_MS):
+        assert skew_of(facts(skew_ms=skew_ms)).ok
+    for skew_ms in (SKEW_MAX_MS + 10, -SKEW_MAX_MS - 10):
+        check = skew_of(facts(skew_ms=skew_ms))
+        assert not check.ok
+        assert ("ahead of" if skew_ms > 0 else "behind") in check.detail
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (facts(info={"aof_enabled": 0}), "appendonly is no"),
+        (facts(info={"aof_last_write_status": "err"}), "last write"),
+        (facts(appendfsync="everysec"), "appendfsync everysec"),
+        (facts(looked_at_ms=1_800_000_000_000 - NOTE_AGE_MAX_MS - 1), "no ledger has looked"),
+    ],
+)
+def test_an_aof_that_may_lose_is_named(given: ServerFacts, said: str) -> None:
+    check = aof_of(given)
+    assert not check.ok
+    assert said in check.detail
+
+
+def test_a_redis_that_does_not_tell_its_settings_is_not_refused_and_says_so() -> None:
+    assert aof_of(facts()).ok
+    untold = facts(appendonly="", appendfsync="", untold="ERR unknown command", info={"maxmemory_policy": ""})
+    for check in (aof_of(untold), eviction_of(untold)):
+        assert check.ok
+        assert "does not tell" in check.detail
+
+
+def test_the_note_lies_in_the_cell() -> None:
+    keys = CellKeys.of("x")
+    assert keys.server.startswith(keys.prefix), "a rebuild takes it away with the rest"
