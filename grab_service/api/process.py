@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from grab_service.cell.connect import connect as connect_redis
 from grab_service.cell.scripts import ScriptSources
-from grab_service.cell.store import Cell
+from grab_service.cell.store import Cell, Replicas
 from grab_service.grabpath.batcher import Batcher
 from grab_service.grabpath.connections import Connections
 from grab_service.grabpath.gate import Gate
@@ -57,7 +57,8 @@ class Worker:
             connections_max=settings.batches_in_flight_max + 8,
             timeout_s=min(settings.redis_timeout_s, settings.grab_deadline_s),
         )
-        cell = Cell(redis, settings.cell, ScriptSources.read())
+        replicas = Replicas(settings.replicas_min, settings.replica_wait_s)
+        cell = Cell(redis, settings.cell, ScriptSources.read(), replicas)
         clock = time.monotonic
         metrics = GrabMetrics()
         view = View(cell, poll_s=settings.view_poll_s, age_max_s=settings.view_age_max_s, clock=clock)

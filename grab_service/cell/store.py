@@ -16,6 +16,8 @@ from grab_service.cell.scripts import GRAB, ScriptSources
 from grab_service.vocabulary.campaigns import PublishedCampaign
 from grab_service.vocabulary.keys import CellKeys
 
+PROMISES: Final = frozenset({GRAB, "read_claims"})
+"""What answers with claims: a member who is told of one must find it again, also on the replica that takes over."""
 RELOAD_INTERVAL_S: Final = 0.1
 """While the cell is closed, its table of scripts is read again at most this often."""
 
@@ -34,6 +36,14 @@ class CellUnreachableError(CellError):
 
 class CellSilentError(CellError):
     """The call was sent and no answer came: it may have been carried out or not. Asking again tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replicas:
+    """How many replicas must have confirmed a claim before anybody is told of it, and how long that may take."""
+
+    least: int = 0
+    wait_s: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +90,7 @@ class CampaignsReply:
 class Cell:
     """One cell, as one process sees it. Not shared between event loops."""
 
-    def __init__(self, client: Redis, name: str, sources: ScriptSources) -> None:
+    def __init__(self, client: Redis, name: str, sources: ScriptSources, replicas: Replicas | None = None) -> None:
         self.name = name
         self.keys = CellKeys.of(name)
         self.epoch = 0
@@ -88,6 +98,7 @@ class Cell:
         self._client = client
         self._pool = client.connection_pool
         self._sources = sources
+        self._replicas = replicas or Replicas()
         self._shas: dict[str, str] = {}
         self._reload_not_before = 0.0
         self._reloading = asyncio.Lock()
@@ -281,16 +292,21 @@ class Cell:
             connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
         except (RedisError, OSError) as error:
             raise CellUnreachableError("no connection to Redis") from error
-        answered = False
+        answered, least = False, self._replicas.least if name in PROMISES else 0
         try:
-            await connection.send_command("EVALSHA", self._shas[name], len(keys), *keys, self.epoch, *arguments)
+            packed = connection.pack_command("EVALSHA", self._shas[name], len(keys), *keys, self.epoch, *arguments)
+            if least:
+                # Sent at once: on a connection that was made anew in between, WAIT would wait for nothing.
+                packed += connection.pack_command("WAIT", least, int(self._replicas.wait_s * 1000))
+            await connection.send_packed_command(packed)
             reply = await connection.read_response()
+            confirmed = await connection.read_response() if least else 0
             answered = True
         except (NoScriptError, BusyLoadingError) as error:
-            answered = True
+            answered = not least
             raise CellClosedError("Redis does not know the scripts") from error
         except ResponseError as error:
-            answered = True
+            answered = not least
             raise CellClosedError(f"Redis refuses {name}: {error}") from error
         except (RedisError, OSError) as error:
             raise CellSilentError("no answer from Redis") from error
@@ -301,4 +317,13 @@ class Cell:
             await self._pool.release(connection)
         if reply[0] == b"went_back":
             raise CellClosedError(f"the cell went back: epoch {self.epoch}, seen seq {self.seen_seq}")
+        if confirmed < least and _tells_of_claims(name, reply):
+            raise CellSilentError(f"{confirmed} of {least} replicas have confirmed it")
         return reply
+
+
+def _tells_of_claims(name: str, reply: Sequence[Any]) -> bool:
+    """Whether somebody would be told that they hold something; a refusal promises nothing."""
+    if name == GRAB:
+        return any(answer.startswith((b"won", b"held")) for answer in reply[7:])
+    return any(reply[2])

@@ -11,6 +11,8 @@ WATCHED: Final = Site(watched=True)
 FORGETFUL: Final = Site(watched=True, appendfsync=AppendFsync.EVERYSEC)
 PROXIED: Final = Site(proxied=True)
 SMALL: Final = Site(small_disk_mb=64)
+CAREFUL: Final = Site(proxied=True, replicated=True, replicas_min=1)
+CARELESS: Final = Site(proxied=True, replicated=True)
 
 FAULTS: Final = [
     Fault("kill_redis", "kill -9 of Redis", processes.kill_redis, closes=True, short=True),
@@ -50,6 +52,15 @@ FAULTS: Final = [
         closes=True,
         may_lose=True,
         units_a_round=1200,
+    ),
+    Fault("failover", "failover to a replica, `GRAB_REPLICAS_MIN=1`", lives.failover, CAREFUL, closes=True, units_a_round=900),
+    Fault(
+        "failover_without_waiting",
+        "failover to a replica, `GRAB_REPLICAS_MIN=0`",
+        lives.failover,
+        CARELESS,
+        must_lose=True,
+        units_a_round=900,
     ),
     Fault(
         "promoted_again",

@@ -51,12 +51,16 @@ class Site:
         watched: whether Valkey's syncs are watched, which takes a C compiler.
         proxied: whether service and ledger reach the servers through proxies.
         small_disk_mb: Valkey's data on a disk of its own of this size, which takes root; 0 for none.
+        replicated: whether a second Valkey follows the first from the beginning.
+        replicas_min: how many replicas the service waits for before it tells of a claim.
     """
 
     appendfsync: AppendFsync = AppendFsync.ALWAYS
     watched: bool = False
     proxied: bool = False
     small_disk_mb: int = 0
+    replicated: bool = False
+    replicas_min: int = 0
 
 
 @dataclass(slots=True)
@@ -73,6 +77,7 @@ class District:
     members: list[Member]
     redis_ways: dict[str, Proxy] = field(default_factory=dict)
     postgres_ways: dict[str, Proxy] = field(default_factory=dict)
+    way_of_replica: Proxy | None = None
     crowd: Crowd | None = None
     figures: dict[str, float] = field(default_factory=dict)
 
@@ -83,6 +88,12 @@ class District:
     @property
     def other_valkey(self) -> FaultyValkey:
         return self.valkeys[1]
+
+    @property
+    def replica_way(self) -> Proxy:
+        """The way by which the replica follows."""
+        assert self.way_of_replica is not None, "this fault needs a replica"
+        return self.way_of_replica
 
     @property
     def keys(self) -> CellKeys:
@@ -217,6 +228,10 @@ async def running_district(home: Path, site: Site, shim: Path | None, members: i
             stack.push_async_callback(server.stop)
         await postgres.start()
         await valkeys[0].start()
+        way_of_replica = None
+        if site.replicated:
+            way_of_replica = await stack.enter_async_context(Proxy(valkeys[0].port))
+            await valkeys[1].follow(valkeys[0], way_of_replica.port)
         await asyncio.to_thread(upgrade, postgres.url)
         settings = Settings(
             redis_url=valkeys[0].url,
@@ -229,6 +244,7 @@ async def running_district(home: Path, site: Site, shim: Path | None, members: i
         )
         redis_ways, postgres_ways = {}, {}
         envs = {name: environment_of(settings) for name in ("api", "ledger")}
+        envs["api"]["GRAB_REPLICAS_MIN"] = str(site.replicas_min)
         if site.proxied:
             for name, env in envs.items():
                 redis_ways[name] = await stack.enter_async_context(Proxy(valkeys[0].port))
@@ -247,6 +263,7 @@ async def running_district(home: Path, site: Site, shim: Path | None, members: i
             members=[],
             redis_ways=redis_ways,
             postgres_ways=postgres_ways,
+            way_of_replica=way_of_replica,
         )
         for program in (district.ledger, district.other_ledger, district.api):
             stack.push_async_callback(_end, program)

@@ -3,11 +3,11 @@
 import asyncio
 import random
 import shutil
+import signal
 from collections.abc import AsyncIterator
 
 from tests.faults.district import District
-from tests.faults.kinds.processes import pause
-from tests.faults.tools.valkeys import FaultyValkey
+from tests.faults.kinds.processes import pause, signal_all
 
 
 async def script_flush(district: District, dice: random.Random) -> AsyncIterator[None]:
@@ -40,7 +40,7 @@ async def older_copy(district: District, dice: random.Random) -> AsyncIterator[N
 
 async def lagging_replica(district: District, dice: random.Random) -> AsyncIterator[None]:
     primary, replica = district.valkey, district.other_valkey
-    await _follow(replica, primary)
+    await replica.follow(primary)
     await replica.ask("REPLICAOF", "NO", "ONE")  # it hears nothing more, and the sale goes on
     await pause(dice, 0.3, 1.0)
     await primary.kill()
@@ -48,12 +48,34 @@ async def lagging_replica(district: District, dice: random.Random) -> AsyncItera
     await district.use(replica)
 
 
+async def failover(district: District, dice: random.Random) -> AsyncIterator[None]:
+    """The primary dies while the ledger lags, so that what was told stands on the replica alone, if anywhere."""
+    primary, replica = district.valkey, district.other_valkey
+    signal_all([district.ledger.pid], signal.SIGSTOP)
+    before = district.wins
+    # The replica hears of everything, a little late, and then of nothing more.
+    district.replica_way.weather.delay_s = dice.uniform(0.0, 0.05)
+    await pause(dice, 0.3, 0.8)
+    district.replica_way.weather.silent = True
+    await pause(dice, 0.1, 0.4)
+    await primary.kill()
+    district.add("won while the ledger lagged", district.wins - before)
+    await replica.ask("REPLICAOF", "NO", "ONE")
+    signal_all([district.ledger.pid], signal.SIGCONT)
+    yield
+    await district.use(replica)
+    # The one that died follows from now on; as long as it does not, nobody is told of anything.
+    district.replica_way.target_port = replica.port
+    district.replica_way.fine()
+    await primary.follow(replica, district.replica_way.port)
+
+
 async def promoted_again(district: District, dice: random.Random) -> AsyncIterator[None]:
     first, second = district.valkey, district.other_valkey
-    await _follow(second, first)
+    await second.follow(first)
     await second.ask("REPLICAOF", "NO", "ONE")
     await district.use(second)
-    await _follow(first, second)
+    await first.follow(second)
     # The second one sells for a while; the first follows, with the scripts of its earlier days still in its cache.
     before = district.wins
 
@@ -68,16 +90,3 @@ async def promoted_again(district: District, dice: random.Random) -> AsyncIterat
     await first.ask("REPLICAOF", "NO", "ONE")
     yield
     await district.use(first)
-
-
-async def _follow(replica: FaultyValkey, primary: FaultyValkey) -> None:
-    """Let one follow the other, until it has all that the other had a moment ago."""
-    if not replica.running:
-        await replica.start()
-    await replica.ask("REPLICAOF", "127.0.0.1", primary.port)
-    async with asyncio.timeout(20):
-        while (await replica.ask("ROLE"))[3] != b"connected":
-            await asyncio.sleep(0.03)
-        goal = int((await primary.ask("ROLE"))[1])
-        while int((await replica.ask("ROLE"))[4]) < goal:
-            await asyncio.sleep(0.03)

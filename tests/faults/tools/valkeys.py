@@ -1,5 +1,6 @@
 """How is a Valkey run whose disk and whose data can be tampered with?"""
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -40,6 +41,18 @@ class FaultyValkey(ValkeyServer):
         """One command on a connection of its own."""
         async with self.client() as client:
             return await client.execute_command(*command)  # type: ignore[no-untyped-call]
+
+    async def follow(self, primary: "FaultyValkey", port: int = 0) -> None:
+        """Follow another one, perhaps by way of another port, until this one has all that the other had a moment ago."""
+        if not self.running:
+            await self.start()
+        await self.ask("REPLICAOF", "127.0.0.1", port or primary.port)
+        async with asyncio.timeout(20):
+            while (await self.ask("ROLE"))[3] != b"connected":
+                await asyncio.sleep(0.03)
+            goal = int((await primary.ask("ROLE"))[1])
+            while int((await self.ask("ROLE"))[4]) < goal:
+                await asyncio.sleep(0.03)
 
     @property
     def aof_dir(self) -> Path:
