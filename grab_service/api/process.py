@@ -81,7 +81,7 @@ class Worker:
             metrics=metrics,
             clock=clock,
         )
-        connections = Connections(settings.connections_max, clock)
+        connections = Connections(settings.connections_max, clock, drain_s=settings.drain_s)
         engine = connect_sql(settings.database_url, connections_max=settings.sql_connections_max)
         return cls(settings, keys, redis, cell, engine, view, path, batcher, connections, metrics, clock)
 

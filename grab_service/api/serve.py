@@ -1,40 +1,55 @@
 """How is the service served? uvicorn, one or several worker processes, the grab lane in front of FastAPI."""
 
-import os
 import resource
-import signal
 import sys
+from typing import Final
 
+import structlog
 import uvicorn
 
 from grab_service.api.app import build_app
 from grab_service.api.process import Worker
+from grab_service.api.supervisor import Supervisor
 from grab_service.grabpath.lane import ASGIApp, GrabLane
 from grab_service.grabpath.protocol import GrabProtocol
 from grab_service.logs import configure_logs
-from grab_service.servers.launch import die_with
 from grab_service.settings import Settings
 
-GRACE_S = 10
+GRACE_S: Final = 8
+"""What a worker that ends has to answer what is under way, after the drain time."""
+
+FILES_KEPT: Final = 256
+"""Files that a worker needs for everything but its connections."""
+
+log = structlog.get_logger()
 
 
 def application() -> ASGIApp:
     """What one worker serves; uvicorn calls it in each worker process."""
     settings = Settings()
     configure_logs()
-    if settings.workers > 1 and sys.platform == "linux":
-        # uvicorn's supervisor ends its workers when it is asked to; if it is killed, the kernel does.
-        die_with(os.getppid(), signal.SIGTERM)
-    worker = Worker.build(settings)
+    worker = Worker.build(within_open_files(settings))
     return GrabLane(build_app(worker), worker.path, worker.view.now_ms, worker.connections)
+
+
+def within_open_files(settings: Settings) -> Settings:
+    """The same, with no more connections than this process may open: what is turned away must still be accepted to hear so."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    possible = max(1, soft - FILES_KEPT)
+    if soft == resource.RLIM_INFINITY or settings.connections_max <= possible:
+        return settings
+    log.warning("connections_limited", wanted=settings.connections_max, possible=possible, open_files=soft)
+    return settings.model_copy(update={"connections_max": possible})
 
 
 def serve(settings: Settings) -> None:
     """Serve until asked to stop. Every worker reads the settings from the environment again."""
+    configure_logs()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:  # a connection is a file
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    uvicorn.run(
+    leave_s = settings.drain_s + GRACE_S
+    config = uvicorn.Config(
         "grab_service.api.serve:application",
         factory=True,
         host=settings.host,
@@ -46,9 +61,12 @@ def serve(settings: Settings) -> None:
         lifespan="on",
         backlog=settings.backlog,
         timeout_keep_alive=settings.keep_alive_s,
-        timeout_graceful_shutdown=GRACE_S,
+        timeout_graceful_shutdown=round(leave_s),
         access_log=False,
         server_header=False,
         proxy_headers=False,  # nobody is known by their address, and the middleware costs a tenth of a grab
-        log_level="warning",
+        log_level="error",  # a warning for every request that is none is a way to fill the log
     )
+    status = Supervisor(config, config.bind_socket(), leave_s=leave_s).run()
+    if status:
+        sys.exit(status)

@@ -1,4 +1,8 @@
-"""Which connections are open, and which of them keep this worker waiting for too long?"""
+"""Which connections are open, and which of them keep this worker waiting for too long?
+
+A worker that is to end drains: it takes no new connections, each answer from then on is the last of its connection, and who is
+idle may ask once more within the drain time. To close an idle connection at once would be a reset to whoever asks that moment.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -17,13 +21,30 @@ class Connection(Protocol):
 class Connections:
     """The open connections of one worker. One sweep a second costs less than a timer for each answer."""
 
-    def __init__(self, connections_max: int, clock: Callable[[], float]) -> None:
+    def __init__(self, connections_max: int, clock: Callable[[], float], *, drain_s: float = 0.0) -> None:
         self._connections_max = connections_max
         self._clock = clock
+        self._drain_s = drain_s
+        self._drains_since_s: float | None = None
         self._open: set[Connection] = set()
 
     def __len__(self) -> int:
         return len(self._open)
+
+    @property
+    def draining(self) -> bool:
+        """Whether this worker is about to end, and every answer is the last of its connection."""
+        return self._drains_since_s is not None
+
+    @property
+    def drained(self) -> bool:
+        """Whether idle connections have been waited for long enough."""
+        return self._drains_since_s is not None and self._clock() - self._drains_since_s >= self._drain_s
+
+    def drain(self) -> None:
+        """This worker is to end."""
+        if self._drains_since_s is None:
+            self._drains_since_s = self._clock()
 
     def add(self, connection: Connection) -> bool:
         """Note a new connection; False if there are too many and it has to be turned away."""

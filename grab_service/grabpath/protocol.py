@@ -73,6 +73,7 @@ class GrabProtocol(HttpToolsProtocol):
         self._unread_since_s: float | None = None
         self._in_head = False
         self._head_bytes = 0
+        self._last: Any = None
 
     # What the transport calls
 
@@ -117,10 +118,15 @@ class GrabProtocol(HttpToolsProtocol):
         if self._is_plain_grab() and self._begin_grab():
             return
         url, headers, expects = self.url, self.headers, self.expect_100_continue
+        before: Any = self.cycle
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expects
         self.headers.extend(headers)
         super().on_headers_complete()
+        if self.lane.connections.draining:
+            if before is not None and before is self._last and not getattr(before, "response_started", False):
+                before.keep_alive = True  # one more came behind it
+            self._end_with(self.cycle)
 
     def on_body(self, body: bytes) -> None:
         if self.cycle is not None:
@@ -171,6 +177,8 @@ class GrabProtocol(HttpToolsProtocol):
         )
         cycle = FastCycle(self, keep_alive=self.parser.should_keep_alive())
         self.cycle = cycle  # type: ignore[assignment]  # it has all that the protocol asks of one
+        if self.lane.connections.draining:
+            self._end_with(cycle)
         answer = self.lane.path.begin(request, cycle.tell)
         if answer is not None:
             cycle.tell(answer)
@@ -194,6 +202,19 @@ class GrabProtocol(HttpToolsProtocol):
         else:
             self.server_state.total_requests += 1
             self._silent_since_s = self.loop.time()
+
+    # The end of a worker
+
+    def shutdown(self) -> None:
+        """The worker is to end: what is being answered is the last here, and who is idle may ask once more."""
+        self.lane.connections.drain()
+        if self._is_answering():
+            self._end_with(self.cycle)
+
+    def _end_with(self, cycle: Any) -> None:
+        if cycle.keep_alive:
+            cycle.keep_alive = False
+            self._last = cycle
 
     # What keeps a worker waiting
 
@@ -220,7 +241,8 @@ class GrabProtocol(HttpToolsProtocol):
         if self._silent_since_s is None:
             return
         silent_s = now_s - self._silent_since_s
-        if self._in_head and silent_s > HEAD_TIMEOUT_S:
+        drained = self.lane.connections.drained
+        if self._in_head and (drained or silent_s > HEAD_TIMEOUT_S):
             self.refuse("request-timeout")
-        elif not self._in_head and silent_s > self.timeout_keep_alive:
+        elif not self._in_head and (drained or silent_s > self.timeout_keep_alive):
             self.transport.close()

@@ -5,7 +5,7 @@ import contextlib
 import re
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -45,7 +45,7 @@ async def cell(cell_name: str, redis_client: Redis) -> Cell:
 
 @pytest.fixture
 async def worker(valkey_url: str, cell: Cell) -> AsyncIterator[Worker]:
-    async with grab_worker(valkey_url, cell.name, connections_max=40) as worker:
+    async with grab_worker(valkey_url, cell.name, connections_max=40, drain_s=1.5) as worker:
         yield worker
 
 
@@ -67,6 +67,24 @@ async def serving(worker: Worker) -> AsyncIterator[int]:
         server.should_exit = True
         await task
         listener.close()
+
+
+@asynccontextmanager
+async def told_to_end(worker: Worker, wires: int) -> AsyncIterator[list["Wire"]]:
+    """Connections that are open, and used, when their worker is told to end; on the way out it has ended."""
+    async with AsyncExitStack() as hung_up:
+        serves = AsyncExitStack()
+        port = await serves.enter_async_context(serving(worker))
+        opened = [await hung_up.enter_async_context(wire(port)) for _ in range(wires)]
+        for one in opened:
+            assert b"connection: close" not in await one.ask(request("c"))
+        ends = asyncio.create_task(serves.aclose())
+        while not worker.connections.draining:
+            await asyncio.sleep(0.01)
+        with pytest.raises(ConnectionError):
+            await asyncio.open_connection("127.0.0.1", port)
+        yield opened
+        await ends
 
 
 class Wire:
@@ -307,3 +325,40 @@ async def test_a_graceful_shutdown_answers_what_is_under_way(worker: Worker, cel
             assert answer.startswith(b"HTTP/1.1 201"), answer
             assert b"connection: close" in answer
             await hang_up(writer)
+
+
+async def test_a_worker_that_is_to_end_answers_each_connection_once_more(worker: Worker) -> None:
+    async with told_to_end(worker, 3) as (plain, ordinary, late):
+        await asyncio.sleep(0.5)  # uvicorn has told all connections by now
+        for one, asked in ((plain, request("c")), (ordinary, request("c", "Expect: nothing"))):
+            answer = await one.ask(asked)
+            assert answer.startswith(b"HTTP/1.1 401")
+            assert b"connection: close" in answer
+            assert await one.is_closed()
+        assert not await late.is_closed(timeout_s=0.1)
+
+
+async def test_a_worker_that_is_to_end_waits_for_the_idle_no_longer_than_the_drain_time(worker: Worker) -> None:
+    began_s = asyncio.get_running_loop().time()
+    async with told_to_end(worker, 2) as (idle, halfway):
+        halfway.writer.write(b"POST /v1/campaigns/c/claims HTTP/1.1\r\nHost:")
+        assert not await idle.is_closed(timeout_s=0.8)
+        assert await idle.is_closed()
+        assert (await halfway.answer()).startswith(b"HTTP/1.1 408")
+    assert 1.5 < asyncio.get_running_loop().time() - began_s < 10
+
+
+async def test_requests_sent_ahead_are_all_answered_by_a_worker_that_is_to_end(
+    worker: Worker, cell: Cell, redis_client: Redis
+) -> None:
+    await publish(cell, RUSH)
+    async with Crowd(worker) as crowd, told_to_end(worker, 1) as (one,):
+        await redis_client.client_pause(300)
+        asked = [request("c", f"Authorization: Bearer {crowd.pass_of(f'm-{number}')}") for number in range(5)]
+        one.writer.write(asked[0])
+        await asyncio.sleep(0.05)
+        one.writer.write(b"".join(asked[1:]))
+        answers = [await one.answer() for _ in asked]
+        assert all(answer.startswith(b"HTTP/1.1 201") for answer in answers)
+        assert [b"connection: close" in answer for answer in answers] == [False] * 4 + [True]
+        assert await one.is_closed()

@@ -1,0 +1,168 @@
+"""Who keeps the workers running, and replaces them one by one so that no client notices?
+
+One process binds the listening socket and keeps it; its workers share it. So whoever connects while a worker is replaced waits
+in the one queue of that socket, and whichever worker accepts next answers. That holds for a single worker, too.
+
+SIGTERM and SIGINT end the service: no new connections, every request under way is answered. SIGHUP replaces the workers, one
+after another: the new one accepts before the old one is told to end. They are fresh processes, so a new release on the disk is
+what they run. A new worker that does not come up leaves the old ones as they are.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections import deque
+from multiprocessing import connection
+from typing import Final
+
+import structlog
+import uvicorn
+from prometheus_client.multiprocess import mark_process_dead
+
+from grab_service.api.worker_process import WorkerProcess
+
+START_TIMEOUT_S: Final = 60.0
+SILENT_MAX_S: Final = 30.0
+"""A worker whose loop has not turned for so long is hung."""
+
+LEAVE_MARGIN_S: Final = 5.0
+RESPAWN_PAUSE_S: Final = 0.5
+LOOK_INTERVAL_S: Final = 0.2
+FAILED: Final = 3
+
+log = structlog.get_logger()
+
+
+class Supervisor:
+    """The workers of one `grab serve`."""
+
+    def __init__(self, config: uvicorn.Config, listener: socket.socket, *, leave_s: float) -> None:
+        """`leave_s`: how long a worker that was told to end may take; it is killed a moment later."""
+        self._config = config
+        self._listener = listener
+        self._leave_s = leave_s
+        self._signals: deque[int] = deque()
+        self._had_terminal = _has_terminal()
+        self._serving: list[WorkerProcess] = []
+        self._to_replace: deque[int] = deque()
+        self._successor: tuple[int, WorkerProcess] | None = None
+        self._leaving: list[tuple[WorkerProcess, float]] = []
+        self._respawned_at_s = 0.0
+        self._any_started = False
+
+    def run(self) -> int:
+        """Serve until told to end; the exit status, which is not 0 if no worker ever came up."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda number, _frame: self._signals.append(number))
+        self._serving = [self._started() for _ in range(self._config.workers)]
+        while not self._told_to_end():
+            if not self._look_after_workers():
+                self._end()
+                return FAILED
+            self._go_on_replacing()
+            self._bury()
+            connection.wait([worker.beats for worker in self._all()], LOOK_INTERVAL_S)
+        self._end()
+        return 0
+
+    def _all(self) -> list[WorkerProcess]:
+        coming = [self._successor[1]] if self._successor else []
+        return [*self._serving, *coming, *(worker for worker, _ in self._leaving)]
+
+    def _started(self) -> WorkerProcess:
+        # A hang-up of the terminal goes to all processes: what it means is decided here, so the workers inherit it blocked.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+        try:
+            return WorkerProcess(self._config, self._listener)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+
+    def _told_to_end(self) -> bool:
+        while self._signals:
+            if self._signals.popleft() != signal.SIGHUP:
+                return True
+            if self._had_terminal and not _has_terminal():
+                return True  # the terminal was closed; nobody asked for new workers
+            log.info("workers_restarting", workers=len(self._serving))
+            self._to_replace = deque(range(len(self._serving)))
+        return False
+
+    def _look_after_workers(self) -> bool:
+        """Replace who died, hangs, or was told to end by somebody else; False if none ever came up."""
+        now_s = time.monotonic()
+        for place, worker in enumerate(self._serving):
+            worker.listen(now_s)
+            self._any_started |= worker.started
+            if worker.alive and not worker.leaving:
+                if now_s - worker.heard_at_s <= (SILENT_MAX_S if worker.started else START_TIMEOUT_S):
+                    continue
+                log.error("worker_hung", pid=worker.pid)
+                worker.kill()
+            if not self._any_started and not worker.alive:
+                log.error("worker_failed_to_start", pid=worker.pid, status=worker.exit_status)
+                return False
+            if now_s - self._respawned_at_s < RESPAWN_PAUSE_S:
+                continue
+            self._respawned_at_s = now_s
+            if not worker.leaving:
+                log.error("worker_died", pid=worker.pid, status=worker.exit_status)
+            self._leaving.append((worker, now_s + self._leave_s + LEAVE_MARGIN_S))
+            self._serving[place] = self._started()
+        return True
+
+    def _go_on_replacing(self) -> None:
+        now_s = time.monotonic()
+        if self._successor is None:
+            if self._to_replace:
+                self._successor = self._to_replace.popleft(), self._started()
+            return
+        place, new = self._successor
+        new.listen(now_s)
+        if new.started:
+            old, self._serving[place], self._successor = self._serving[place], new, None
+            old.terminate()
+            self._leaving.append((old, now_s + self._leave_s + LEAVE_MARGIN_S))
+            log.info("worker_replaced", pid=new.pid, old_pid=old.pid)
+        elif not new.alive or now_s - new.heard_at_s > START_TIMEOUT_S:
+            log.error("restart_abandoned", status=new.exit_status, why="a new worker did not come up; the old ones stay")
+            new.kill()
+            self._leaving.append((new, now_s))
+            self._successor = None
+            self._to_replace.clear()
+
+    def _bury(self) -> None:
+        """See to it that who has to leave leaves, and forget who has."""
+        staying = []
+        for worker, until_s in self._leaving:
+            worker.listen(time.monotonic())
+            if worker.alive:
+                if time.monotonic() > until_s:
+                    worker.kill()
+                staying.append((worker, until_s))
+                continue
+            worker.close()
+            if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+                mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]  # has no types
+        self._leaving = staying
+
+    def _end(self) -> None:
+        self._listener.close()
+        until_s = time.monotonic() + self._leave_s + LEAVE_MARGIN_S
+        for worker in self._all():
+            worker.terminate()
+        self._leaving = [(worker, until_s) for worker in self._all()]
+        self._serving, self._successor = [], None
+        while self._leaving:
+            if signal.SIGINT in self._signals:  # a second Ctrl-C: now
+                self._leaving = [(worker, 0.0) for worker, _ in self._leaving]
+            self._bury()
+            connection.wait([worker.sentinel for worker, _ in self._leaving], LOOK_INTERVAL_S)
+
+
+def _has_terminal() -> bool:
+    with contextlib.suppress(OSError):
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+        return True
+    return False
