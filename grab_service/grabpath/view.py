@@ -275,9 +275,11 @@ class View:
 
     async def _load(self, campaign_ids: list[str]) -> None:
         """Read campaigns and their holders; entries of the log up to the seq of the reading are in it already."""
+        epoch = self._cell.epoch
         reply = await self._cell.read_campaigns(campaign_ids)
-        while reply.seq < self._seq:
-            # The tail has overtaken this reading; entries between the two would be missed.
+        while reply.seq < self._seq or self._cell.epoch != epoch:
+            # The tail has overtaken this reading, and entries between the two would be missed; or another life has begun.
+            epoch = self._cell.epoch
             reply = await self._cell.read_campaigns(campaign_ids)
         views = [
             CampaignView.of(campaign, reply.seq)

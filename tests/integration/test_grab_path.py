@@ -4,7 +4,7 @@ import asyncio
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +14,9 @@ from redis.asyncio import Redis
 
 from grab_service.api.process import Worker
 from grab_service.cell.scripts import ScriptSources
-from grab_service.cell.store import Cell
+from grab_service.cell.store import CampaignsReply, Cell
 from grab_service.grabpath.gate import Gate
+from grab_service.grabpath.view import View
 from grab_service.servers.valkey import ValkeyServer
 from grab_service.vocabulary.campaigns import BenefitKind, Release
 from grab_service.vocabulary.outcomes import Outcome
@@ -346,3 +347,59 @@ async def test_refusals_speak_the_language_asked_for(crowd: Crowd, cell: Cell) -
     assert english.headers["Content-Language"] == "en"
     assert chinese.json()["detail"] != english.json()["detail"]
     assert english.json()["detail"].isascii()
+
+
+class HeldUp(Cell):
+    """A cell whose answers about campaigns are handed over late: after `released` is set, once `held` is."""
+
+    def __init__(self, client: Redis, name: str) -> None:
+        super().__init__(client, name, ScriptSources.read())
+        self.late: dict[tuple[str, ...], asyncio.Event] = {}
+        self.asked: dict[tuple[str, ...], asyncio.Event] = {}
+
+    def hold_up(self, *campaign_ids: str) -> None:
+        self.late[campaign_ids], self.asked[campaign_ids] = asyncio.Event(), asyncio.Event()
+
+    async def read_campaigns(self, campaign_ids: Sequence[str]) -> CampaignsReply:
+        reply = await super().read_campaigns(campaign_ids)
+        late = self.late.pop(tuple(campaign_ids), None)
+        if late is not None:
+            self.asked[tuple(campaign_ids)].set()
+            await late.wait()
+        return reply
+
+
+async def test_what_was_read_in_the_life_before_is_not_taken_for_the_one_after(cell: Cell, redis_client: Redis) -> None:
+    """Else a campaign would stay as it was before a recovery: sold out by claims that are gone."""
+    held = HeldUp(redis_client, cell.name)
+    view = View(held, poll_s=0.9, age_max_s=0.05, clock=time.monotonic)
+    running = asyncio.create_task(view.run())
+    assert await view.wait_complete(5)
+    await publish(cell, replace(RUSH, stock=3))
+    assert {word(answer) for answer in (await grab(cell, MEMBERS[:3])).answers} == {"won"}
+
+    held.hold_up("c")
+    held.hold_up()
+    late, late_list = held.late[("c",)], held.late[()]
+    knowing = asyncio.create_task(view.know("c"))
+    await held.asked[("c",)].wait()
+    # Another life, in which nobody has won anything yet.
+    await redis_client.delete(cell.keys.of_campaign("c").claims, cell.keys.log)
+    await redis_client.hset(cell.keys.of_campaign("c").campaign, mapping={"active": 0, "issued": 0, "unit_sum": 0, "seq_sum": 0})
+    await arm(redis_client, cell.name, ScriptSources.read(), epoch=2, seq=2)
+    view.wake()
+    await held.asked[()].wait()
+    late.set()
+    await asyncio.sleep(0.05)
+    late_list.set()
+    known = await knowing
+    assert known is not None
+    async with asyncio.timeout(5):
+        while view.seq != 2 or view.campaign("c") is None:
+            view.wake()
+            await asyncio.sleep(0.01)
+    now = view.campaign("c")
+    assert now is not None
+    assert (now.active, now.as_of_seq, now.holders) == (0, 2, set())
+    view.stop()
+    await running
