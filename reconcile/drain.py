@@ -162,6 +162,8 @@ class Drain:
         events, fault = self._read(cursor, page, count)
         self._counters.lag_seq = max(0, int(cell_seq or 0) - cursor.last_seq)
         if events:
+            # Also told while Postgres is away, when nothing is drained and only this grows.
+            self._counters.lag_ms = _waited_ms(events[0])
             try:
                 await self._commit(cursor, events)
             except CursorMovedError:
@@ -277,7 +279,7 @@ class Drain:
         counters.claims += sum(len(event.claims) for event in events if isinstance(event, Granted))
         counters.returns += sum(isinstance(event, Returned) for event in events)
         counters.lag_seq = max(0, counters.lag_seq - (events[-1].last_seq - events[0].seq + 1))
-        counters.lag_ms = max(0, time.time_ns() // 1_000_000 - events[0].at_ms)
+        counters.lag_ms = _waited_ms(events[0])
 
     async def _stop_at(self, fault: DrainFaultError) -> None:
         self.fault = fault
@@ -317,6 +319,10 @@ class Drain:
                 await self._nudged.wait()
         except TimeoutError:
             pass
+
+
+def _waited_ms(event: Event) -> int:
+    return max(0, time.time_ns() // 1_000_000 - event.at_ms)
 
 
 def _is_impossible(error: DBAPIError) -> bool:

@@ -271,10 +271,17 @@ async def test_postgres_away_is_waited_out_and_is_no_alarm(town: Town, postgres_
         await until(lambda: _cursor_is(town, 4))
         await session.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS false")
         await session.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", database)
+        before_ms = now_ms()
         await town.log(5, "granted", grant(unit(5)))
-        await asyncio.sleep(0.4)
+
+        async def lag_is_seen() -> bool:
+            return town.counters.lag_seq == 1 and town.counters.lag_ms >= 400
+
+        await until(lag_is_seen)
+        assert town.counters.lag_ms <= now_ms() - before_ms, "it is counted from the grant"
         await session.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS true")
         await until(lambda: _cursor_is(town, 5))
+        assert town.counters.lag_seq == 0
     await session.close()
     assert await town.sql("SELECT 1 FROM alarms") == []
 
