@@ -42,7 +42,8 @@ async def ready(worker: TheWorker, exclude: Excluded = ()) -> Response:
     `?exclude=postgres&exclude=lag` looks at them and says what it found, but does not count them.
     """
     age_s = worker.clock() - worker.view.complete_at_s
-    checks = await check_readiness(worker.cell, worker.redis, worker.engine, age_s)
+    draining = worker.connections.draining
+    checks = await check_readiness(worker.cell, worker.redis, worker.engine, view_age_s=age_s, draining=draining)
     ok = all(check.ok or name in exclude for name, check in checks.items())
     body = {
         "ready": ok,

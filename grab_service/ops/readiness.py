@@ -30,6 +30,7 @@ class CheckName(StrEnum):
     REDIS = "redis"
     SCRIPTS = "scripts"
     VIEW = "view"
+    STAYING = "staying"
     EVICTION_POLICY = "eviction_policy"
     AOF_POLICY = "aof_policy"
     SKEW = "skew"
@@ -37,12 +38,16 @@ class CheckName(StrEnum):
     LAG = "lag"
 
 
-async def check_readiness(cell: Cell, redis: Redis, engine: AsyncEngine, view_age_s: float) -> dict[CheckName, Check]:
+async def check_readiness(
+    cell: Cell, redis: Redis, engine: AsyncEngine, *, view_age_s: float, draining: bool
+) -> dict[CheckName, Check]:
     """Look at everything; each check within `CHECK_TIMEOUT_S`."""
     server, scripts, postgres, lag = await asyncio.gather(
         _check_server(cell, redis), check_scripts(cell), check_postgres(engine), check_lag(engine, cell)
     )
-    found = {**server, "scripts": scripts, "view": _check_view(view_age_s), "postgres": postgres, "lag": lag}
+    staying = Check(ok=not draining, detail="about to end: every answer is the last of its connection" if draining else "serves")
+    view = _check_view(view_age_s)
+    found = {**server, "scripts": scripts, "view": view, "staying": staying, "postgres": postgres, "lag": lag}
     return {name: found[name] for name in CheckName}
 
 

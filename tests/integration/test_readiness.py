@@ -20,7 +20,7 @@ from reconcile.wire import Wire
 from tests.integration.ledgers import Town
 from tests.integration.stack import Service, running_service
 
-ALL = {"redis", "scripts", "view", "eviction_policy", "aof_policy", "skew", "postgres", "lag"}
+ALL = {"redis", "scripts", "view", "staying", "eviction_policy", "aof_policy", "skew", "postgres", "lag"}
 
 
 @pytest.fixture
@@ -74,6 +74,11 @@ async def test_weak_durability_set_while_it_runs_is_named(sound: Service) -> Non
     await sound.redis.config_set("appendfsync", "always")
     await look(sound)
     assert await asked(sound) == (200, set())
+
+
+async def test_a_worker_that_is_about_to_end_says_so(sound: Service) -> None:
+    sound.worker.connections.drain()
+    assert await asked(sound) == (503, {"staying"})
 
 
 async def test_a_policy_that_evicts_is_named_at_once(sound: Service) -> None:
