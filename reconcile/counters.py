@@ -27,7 +27,9 @@ class Counters:
     recoveries: int = field(default=0, metadata={"help": "Times the cell was rebuilt from Postgres"})
     trimmed: int = field(default=0, metadata={"help": "Entries of the log trimmed"})
     lag_seq: int = field(default=0, metadata={"help": "Seqs in the cell that Postgres does not have yet"})
-    lag_ms: int = field(default=0, metadata={"help": "How long the oldest entry of the last batch has waited, or still waits, to be on record"})
+    lag_ms: int = field(
+        default=0, metadata={"help": "How long the oldest entry of the last batch waited, or waits, to be on record"}
+    )
     pending_commands: int = field(default=0, metadata={"help": "Commands of the outbox still to be carried out"})
     leading: int = field(default=0, metadata={"help": "1 if this ledger leads, 0 if it stands by"})
     armed: int = field(default=0, metadata={"help": "1 if the cell is open to grabs, as this ledger saw it last"})

@@ -45,7 +45,7 @@ async def check_readiness(
     server, scripts, postgres, lag = await asyncio.gather(
         _check_server(cell, redis), check_scripts(cell), check_postgres(engine), check_lag(engine, cell)
     )
-    staying = Check(ok=not draining, detail="about to end: every answer is the last of its connection" if draining else "serves")
+    staying = Check(ok=not draining, detail="is about to end" if draining else "serves")
     view = _check_view(view_age_s)
     found = {**server, "scripts": scripts, "view": view, "staying": staying, "postgres": postgres, "lag": lag}
     return {name: found[name] for name in CheckName}

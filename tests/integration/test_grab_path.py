@@ -385,7 +385,8 @@ async def test_what_was_read_in_the_life_before_is_not_taken_for_the_one_after(c
     await held.asked[("c",)].wait()
     # Another life, in which nobody has won anything yet.
     await redis_client.delete(cell.keys.of_campaign("c").claims, cell.keys.log)
-    await redis_client.hset(cell.keys.of_campaign("c").campaign, mapping={"active": 0, "issued": 0, "unit_sum": 0, "seq_sum": 0})
+    nothing_yet = {"active": 0, "issued": 0, "unit_sum": 0, "seq_sum": 0}
+    await redis_client.hset(cell.keys.of_campaign("c").campaign, mapping=nothing_yet)
     await arm(redis_client, cell.name, ScriptSources.read(), epoch=2, seq=2)
     view.wake()
     await held.asked[()].wait()
