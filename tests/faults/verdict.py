@@ -55,11 +55,13 @@ def judge(receipts: Path, facts: CampaignFacts, truth: list[TruthClaim], audit: 
     sound = Evidence(facts, tuple(truth), tuple(_but(evidence.attempts, forgotten)), evidence.clock_slack_us)
     findings = verify(sound)
     held = sum(claim.held for claim in truth)
+    # Whoever was told of a claim that is lost did not ask again, so nobody can have it.
+    contented = {told.member_id for told in lost.values()} - {claim.member_id for claim in truth}
     verdict = Verdict(
         acknowledged=len({told.claim_id for told in evidence.told} | lost.keys()),
         lost=len({(told.claim_id, told.member_id) for told in evidence.told if id(told.attempt) in forgotten}),
         oversold=max(0, held - facts.total) + sum(findings[name].found for name in _OVERSELL),
-        undersold=max(0, min(facts.total, asked) - len(truth)),
+        undersold=max(0, min(facts.total, asked - len(contented)) - len(truth)),
         repeats=len(evidence.told) - len({told.claim_id for told in evidence.told}),
         requests=len(evidence.attempts),
     )
