@@ -4,6 +4,7 @@ malformed, pass, rate; then the gate, if it is certain; else Lua by way of the b
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -136,14 +137,14 @@ class GrabPath:
         language: str,
         tell: Callable[[Answer], None],
     ) -> None:
-        try:
+        campaign = None
+        with contextlib.suppress(CellError):
             campaign = await self._view.know(campaign_id)
-        except CellError:
+        if campaign is None:
             # It is won and logged; only what it looks like cannot be read now. A repeat shows it.
             tell(self._problem("outcome-unknown", language))
-            return
-        assert campaign is not None, "a claim of a campaign that is not in the cell"
-        tell(self._claim(status, campaign, member_id, record, state))
+        else:
+            tell(self._claim(status, campaign, member_id, record, state))
 
     def _claim(self, status: int, campaign: CampaignView, member_id: str, record: bytes, state: ClaimState) -> Answer:
         voucher_state = VoucherState.ACTIVE if state is ClaimState.FULFILLED else VoucherState.RETURNED

@@ -193,9 +193,11 @@ class View:
         Raises:
             CellError: the cell cannot be asked now.
         """
-        if campaign_id not in self._campaigns:
-            await self._load([campaign_id])
-        return self._campaigns.get(campaign_id)
+        if campaign_id in self._campaigns:
+            return self._campaigns[campaign_id]
+        loaded = await self._load([campaign_id])
+        # The view may have begun anew meanwhile, and not have come to this campaign yet.
+        return self._campaigns.get(campaign_id) or loaded.get(campaign_id)
 
     async def run(self) -> None:
         """Keep the view complete until `stop`; a cell that cannot be read leaves it stale, and is asked again.
@@ -273,28 +275,32 @@ class View:
             self._seq, self._epoch = reply.seq, epoch
             log.info("view_built", epoch=epoch, seq=reply.seq, campaigns=len(self._campaigns))
 
-    async def _load(self, campaign_ids: list[str]) -> None:
-        """Read campaigns and their holders; entries of the log up to the seq of the reading are in it already."""
+    async def _load(self, campaign_ids: list[str]) -> dict[str, CampaignView]:
+        """Read campaigns and their holders; entries of the log up to the seq of the reading are in it already.
+
+        Those that were not known before, by id.
+        """
         epoch = self._cell.epoch
         reply = await self._cell.read_campaigns(campaign_ids)
         while reply.seq < self._seq or self._cell.epoch != epoch:
             # The tail has overtaken this reading, and entries between the two would be missed; or another life has begun.
             epoch = self._cell.epoch
             reply = await self._cell.read_campaigns(campaign_ids)
-        views = [
-            CampaignView.of(campaign, reply.seq)
+        views = {
+            campaign_id: CampaignView.of(campaign, reply.seq)
             for campaign_id, campaign in reply.campaigns.items()
             if campaign_id not in self._campaigns
-        ]
+        }
         # Known from here on, so that the tail tells them of new holders while the old ones are still being read.
-        self._campaigns.update((view.campaign_id, view) for view in views)
+        self._campaigns.update(views)
         try:
-            for view in views:
+            for view in views.values():
                 await self._read_holders(view)
                 view.ready = True
         except CellError:
             self._lacks_some = True  # known and never ready: nobody would be refused here
             raise
+        return views
 
     async def _read_holders(self, view: CampaignView) -> None:
         keys = self._cell.keys.of_campaign(view.campaign_id)

@@ -16,7 +16,7 @@ from grab_service.api.process import Worker
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import CampaignsReply, Cell
 from grab_service.grabpath.gate import Gate
-from grab_service.grabpath.view import View
+from grab_service.grabpath.view import CampaignView, View
 from grab_service.servers.valkey import ValkeyServer
 from grab_service.vocabulary.campaigns import BenefitKind, Release
 from grab_service.vocabulary.outcomes import Outcome
@@ -404,3 +404,20 @@ async def test_what_was_read_in_the_life_before_is_not_taken_for_the_one_after(c
     assert (now.active, now.as_of_seq, now.holders) == (0, 2, set())
     view.stop()
     await running
+
+
+async def test_a_campaign_is_known_though_the_view_begins_anew_while_it_is_read(
+    worker: Worker, cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody has won, and waits to hear what the claim looks like."""
+    await publish(cell, replace(RUSH, stock=1))
+    view = View(worker.cell, poll_s=0.01, age_max_s=0.05, clock=worker.clock)
+    read_holders = view._read_holders
+
+    async def meanwhile(campaign: CampaignView) -> None:
+        view._campaigns = {}
+        await read_holders(campaign)
+
+    monkeypatch.setattr(view, "_read_holders", meanwhile)
+    assert (known := await view.know("c")) is not None
+    assert known.campaign_id == "c"
