@@ -1,4 +1,4 @@
-"""Was "sold out" true when it was said, and did decisions come in an order that the clients can vouch for?
+"""Was "sold out" true when it was said, by the clock that decides?
 
 Only certain lies are called lies: every bound is taken in favour of the service.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from loadtest.answer_checks import refused_holders, told_by_caller
 from loadtest.contract import SOLD_OUT
-from loadtest.evidence import Evidence, Finding, Told, describe
+from loadtest.evidence import Evidence, Finding, describe
 from loadtest.truth import TruthClaim
 
 # How old the truth of a "sold out" may be when the request comes.
@@ -40,66 +40,6 @@ def honest_refusal(evidence: Evidence) -> Finding:
         if later.code == SOLD_OUT:
             finding.breach("sold out was said to someone told that they hold", claim_id=told.claim_id, **describe(later))
     return finding
-
-
-def witness_order(evidence: Evidence) -> Finding:
-    """The `seq` of claims is a possible order: no two alike, and whoever was answered before another asked is earlier.
-
-    A claim's request is the one that was answered 201; repeats (200) say only that the claim existed by then.
-    """
-    finding = Finding(checked=len(evidence.truth))
-    seen: dict[int, str] = {}
-    for claim in evidence.truth:
-        other = seen.setdefault(claim.seq, claim.claim_id)
-        if other != claim.claim_id:
-            finding.breach("two claims with one seq", seq=claim.seq, claim_ids=[other, claim.claim_id])
-    runs: defaultdict[object, list[Told]] = defaultdict(list)
-    for told in evidence.told:
-        runs[told.attempt.source.facts.get("run")].append(told)
-    for answers in runs.values():
-        _check_order(finding, [_Span(t, t.attempt.sent_at_us, t.attempt.answered_at_us) for t in answers])
-    if len(runs) > 1:
-        _check_order(finding, [_span_by_server(told) for told in evidence.told])
-    return finding
-
-
-@dataclass(frozen=True, slots=True)
-class _Span:
-    """An answer with a claim, and between which moments it was asked and answered."""
-
-    told: Told
-    sent_at_us: int
-    answered_at_us: int
-
-
-def _span_by_server(told: Told) -> _Span:
-    attempt = told.attempt
-    return _Span(
-        told,
-        attempt.source.server_us(attempt.sent_at_us)[0],
-        attempt.source.server_us(attempt.answered_at_us)[1],
-    )
-
-
-def _check_order(finding: Finding, spans: list[_Span]) -> None:
-    """For each win, look at the highest seq among all claims answered before it was sent."""
-    answered = sorted(spans, key=lambda span: span.answered_at_us)
-    wins = sorted((span for span in spans if span.told.attempt.status == 201), key=lambda span: span.sent_at_us)
-    finding.checked += len(wins)
-    highest: Told | None = None
-    at = 0
-    for win in wins:
-        while at < len(answered) and answered[at].answered_at_us < win.sent_at_us:
-            if highest is None or answered[at].told.seq > highest.seq:
-                highest = answered[at].told
-            at += 1
-        if highest is not None and highest.claim_id != win.told.claim_id and highest.seq >= win.told.seq:
-            finding.breach(
-                "decided later than a claim that was answered before it was asked for",
-                seq=win.told.seq,
-                answered_before={"seq": highest.seq, **describe(highest.attempt)},
-                **describe(win.told.attempt),
-            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,9 @@ from loadtest.evidence import Evidence, Finding, gather
 from loadtest.receipts import ReceiptsError
 from loadtest.service import CampaignFacts, Service, ServiceError, parse_facts
 from loadtest.stock_checks import no_oversell, no_undersell, unique_unit, window_only
-from loadtest.time_checks import honest_refusal, witness_order
+from loadtest.time_checks import honest_refusal
 from loadtest.truth import TruthClaim, TruthError, parse_claims
+from loadtest.witness import witness_order
 
 CHECKS: dict[str, Callable[[Evidence], Finding]] = {
     "I1 NoOversell": no_oversell,

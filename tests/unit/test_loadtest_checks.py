@@ -382,6 +382,33 @@ def test_witness_an_order_that_the_clients_saw_otherwise(sale: Sale) -> None:
     assert WITNESS in sale.broken()
 
 
+def test_witness_a_claim_that_none_of_its_members_requests_can_have_won(sale: Sale) -> None:
+    for code, may_have_won in (("outcome-unknown", True), ("overloaded", False), ("paused-for-recovery", False)):
+        later = Sale()
+        later.ask("m1", 7, 503, code)
+        later.truth.append(later.claim(1))
+        assert (WITNESS not in later.broken()) is may_have_won, code
+    sale.attempts[1].sent_at_us = sale.attempts[1].answered_at_us + 1
+    assert WITNESS in sale.broken(), "nor one that was sent after it was answered"
+
+
+def test_witness_a_claim_that_was_told_of_before_anybody_can_have_won_it() -> None:
+    sale = Sale()
+    sale.win(1)
+    sale.ask("m1", -20, 200, body=body_of(sale.claim(1)))
+    assert WITNESS in sale.broken()
+
+
+def test_witness_sold_out_before_somebody_asked_who_then_won(sale: Sale) -> None:
+    """By the order alone, whatever the clocks say."""
+    claim = replace(sale.claim(3), granted_at_ms=OPENS_MS + 1)
+    sale.truth[2] = claim
+    sale.attempts[3].body = body_of(claim)
+    sale.attempts[3].sent_at_us += 90_000
+    sale.attempts[3].answered_at_us += 90_000
+    assert WITNESS in sale.broken()
+
+
 def test_witness_two_claims_with_one_seq(sale: Sale) -> None:
     sale.truth[1] = replace(sale.truth[1], seq=1)
     assert WITNESS in sale.broken()
