@@ -22,6 +22,7 @@ from reconcile.drain import DrainFaultError
 from reconcile.guard import DoubtError
 from reconcile.process import run as run_ledger
 from reconcile.recover import NothingToRecoverError
+from reconcile.server_settings import UnfitServerError
 from reconcile.wire import WireBrokenError
 
 app: Final = typer.Typer(
@@ -39,6 +40,7 @@ MENDS: Final[dict[type[Exception], str]] = {
     NothingToRecoverError: "Postgres knows of no such cell. Is DATABASE_URL the right one, and GRAB_CELL?",
     DrainFaultError: "The log cannot be drained any further: {error}",
     DoubtError: "The cell stays closed: {error}",
+    UnfitServerError: "This Redis cannot be used as it is: {error}",
     AuditImpossibleError: "Nothing can be said: {error}",
     CellError: "The cell does not answer: {error}",
     WireBrokenError: "Redis does not answer: {error}",

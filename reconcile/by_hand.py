@@ -37,7 +37,7 @@ async def drain_once(settings: Settings) -> Drained:
         DrainFaultError: something cannot be drained; what lies before it is.
         WireBrokenError, SQLAlchemyError, OSError: Redis or Postgres does not answer.
     """
-    async with build(settings) as ledger, _wire(settings) as wire:
+    async with build(settings) as ledger, _wire(settings.redis_url, settings) as wire:
         until_seq = int(await wire.call("HGET", ledger.cell.keys.cell, "seq") or 0)
         # A step that looked at nothing may have been overtaken; the next one sees what the other did.
         while await ledger.drain.step(wire) or (ledger.drain.cursor is not None and ledger.drain.cursor.last_seq < until_seq):
@@ -56,7 +56,7 @@ async def audit_once(settings: Settings) -> AuditReport:
         try:
             return await audit_cell(ledger.cell, ledger.engine, ledger.redis)
         except CellClosedError:
-            async with _wire(settings) as wire:
+            async with _wire(settings.redis_url_of_guard, settings) as wire:
                 return await audit_closed(wire, ledger.engine, settings.cell)
 
 
@@ -67,6 +67,7 @@ async def recover_once(settings: Settings) -> Cursor | None:
         AnotherLeadsError: stop the running ledger first; or leave it to that one, which recovers by itself where it may.
         NothingToRecoverError: Postgres never knew of this cell.
         DoubtError: the rebuilt cell is not sound.
+        UnfitServerError: the guard's user of Redis lacks a right; nothing was touched.
         WireBrokenError, SQLAlchemyError, OSError: not finished; the cell is closed.
     """
     async with build(settings) as ledger, _running(ledger.leader.run()):
@@ -75,15 +76,15 @@ async def recover_once(settings: Settings) -> Cursor | None:
                 await ledger.leader.wait()
         except TimeoutError:
             raise AnotherLeadsError(settings.cell) from None
-        async with _running(ledger.drain.run()), _wire(settings) as wire:
+        async with _running(ledger.drain.run()), _wire(settings.redis_url_of_guard, settings) as wire:
             await ledger.guard.recover(wire, "by_hand")
             await ledger.guard.arm(wire)
         return ledger.drain.cursor
 
 
 @asynccontextmanager
-async def _wire(settings: Settings) -> AsyncIterator[Wire]:
-    wire = await Wire.open(settings.redis_url, settings.redis_timeout_s)
+async def _wire(redis_url: str, settings: Settings) -> AsyncIterator[Wire]:
+    wire = await Wire.open(redis_url, settings.redis_timeout_s)
     try:
         yield wire
     finally:

@@ -25,6 +25,7 @@ from reconcile.epochs import FIRST_REASON, begin_first, begin_next, opening_comm
 from reconcile.leader import Leader
 from reconcile.life import REBUILD, Life, Verdict, judge
 from reconcile.recover import close_cell
+from reconcile.rights import check_rights
 from reconcile.server_settings import UnfitServerError, check_server_settings, was_replica
 from reconcile.wire import Wire, WireBrokenError
 
@@ -157,6 +158,7 @@ class Guard:
     async def _load_beside(self, wire: Wire, life: Life) -> None:
         """Add the scripts of this release to an armed life; on the connection on which it was seen to be armed."""
         assert life.nonce is not None, "an armed cell has a nonce"
+        await check_rights(wire, self._cell_name, self._sources)
         scripts = self._sources.bake(life.nonce)
         for source in scripts.values():
             await wire.call("SCRIPT", "LOAD", source)
@@ -169,6 +171,7 @@ class Guard:
         Raises:
             DoubtError, UnfitServerError: somebody has to look.
         """
+        await check_rights(wire, self._cell_name, self._sources)
         warning = await check_server_settings(wire)
         if warning not in {None, self._warned}:
             log.warning("redis_may_lose_acknowledged_grabs", cell=self._cell_name, why=warning)
@@ -203,7 +206,9 @@ class Guard:
 
         Raises:
             DoubtError: it is not sound, although it was just rebuilt.
+            UnfitServerError: Redis would refuse something on the way; nothing was touched.
         """
+        await check_rights(wire, self._cell_name, self._sources)
         if not await self._leader.confirm():
             raise DoubtError(AlarmKind.CELL_CLOSED, "another ledger leads")
         begun = await self._recover(wire, reason)

@@ -64,6 +64,9 @@ async def build(settings: Settings) -> AsyncIterator[Ledger]:
     async def open_wire() -> Wire:
         return await Wire.open(settings.redis_url, max(settings.redis_timeout_s, 2 * BLOCK_S))
 
+    async def open_wire_of_guard() -> Wire:
+        return await Wire.open(settings.redis_url_of_guard, max(settings.redis_timeout_s, 2 * BLOCK_S))
+
     async def pause(campaign_id: str) -> None:
         await cell.set_state(campaign_id, "pause")
 
@@ -84,7 +87,7 @@ async def build(settings: Settings) -> AsyncIterator[Ledger]:
         engine,
         settings.cell,
         sources,
-        open_wire,
+        open_wire_of_guard,
         drain,
         leader,
         counters,
@@ -97,7 +100,7 @@ async def build(settings: Settings) -> AsyncIterator[Ledger]:
     housekeeping = Housekeeping(
         engine, redis, cell, leader, counters, settings.log_retention_h, settings.deep_audit_interval_s, audit_soon
     )
-    server_watch = ServerWatch(engine, settings.cell, open_wire, leader, counters)
+    server_watch = ServerWatch(engine, settings.cell, open_wire_of_guard, leader, counters)
     try:
         yield Ledger(
             settings, engine, redis, cell, counters, leader, drain, new_drain, guard, sweep, housekeeping, server_watch

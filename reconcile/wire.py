@@ -48,6 +48,7 @@ class Wire:
             retry=Retry(NoBackoff(), 0),
             decode_responses=False,
             protocol=2,
+            driver_info=None,
         )
         wire = cls(pool.make_connection(), timeout_s)  # type: ignore[no-untyped-call]
         try:

@@ -25,5 +25,6 @@ def connect(redis_url: str, *, connections_max: int, timeout_s: float) -> Redis:
         retry=Retry(NoBackoff(), 0),
         decode_responses=False,
         protocol=2,
+        driver_info=None,  # the user of the cell need not be allowed to describe itself
     )
     return Redis.from_pool(pool)

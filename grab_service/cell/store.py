@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import structlog
 from redis.asyncio import Redis
-from redis.exceptions import BusyLoadingError, NoScriptError, RedisError, ResponseError
+from redis.exceptions import BusyLoadingError, NoPermissionError, NoScriptError, RedisError, ResponseError
 
+from grab_service.cell.own_rights import own_rights
 from grab_service.cell.scripts import GRAB, ScriptSources
 from grab_service.vocabulary.campaigns import PublishedCampaign
 from grab_service.vocabulary.keys import CellKeys
@@ -20,6 +22,8 @@ PROMISES: Final = frozenset({GRAB, "read_claims"})
 """What answers with claims: a member who is told of one must find it again, also on the replica that takes over."""
 RELOAD_INTERVAL_S: Final = 0.1
 """While the cell is closed, its table of scripts is read again at most this often."""
+
+log = structlog.get_logger()
 
 
 class CellError(Exception):
@@ -101,6 +105,8 @@ class Cell:
         self._replicas = replicas or Replicas()
         self._shas: dict[str, str] = {}
         self._reload_not_before = 0.0
+        self._closed_because = "the cell is closed; its table of scripts was read a moment ago"
+        self._said_unknown = False
         self._reloading = asyncio.Lock()
 
     async def grab(self, campaign_id: str, batch_id: bytes, triples: Sequence[bytes | str]) -> GrabReply:
@@ -239,7 +245,8 @@ class Cell:
         """Read the table of scripts again. An older epoch than one seen before is not believed.
 
         Raises:
-            CellClosedError: no scripts of this release are loaded, or the cell is of an older epoch.
+            CellClosedError: no scripts of this release are loaded, the cell is of an older epoch, or this user of Redis lacks
+                a right that a script needs.
             CellUnreachableError: Redis cannot be reached.
         """
         before = self._shas
@@ -248,24 +255,47 @@ class Cell:
                 return  # another call has read it while this one waited
             loop = asyncio.get_running_loop()
             if loop.time() < self._reload_not_before:
-                raise CellClosedError("the cell is closed; its table of scripts was read a moment ago")
+                raise CellClosedError(self._closed_because)
             self._reload_not_before = loop.time() + RELOAD_INTERVAL_S
             try:
-                table = await self._client.hgetall(self.keys.scripts)
-            except (RedisError, OSError) as error:
-                raise CellUnreachableError("the table of scripts cannot be read") from error
-            epoch = int(table.get(b"epoch", b"0"))
-            if epoch < self.epoch or epoch == 0:
-                raise CellClosedError(f"the cell is of epoch {epoch}, seen was {self.epoch}")
-            shas = {}
-            for name in self._sources.by_name:
-                sha = table.get(self._sources.table_field(name).encode())
-                if sha is None:
-                    raise CellClosedError(f"the script {name} of this release is not loaded")
-                shas[name] = sha.decode()  # type: ignore[union-attr]  # bytes, because decode_responses is off
+                epoch, shas = await self._read_table()
+                await self._see_own_rights()
+            except CellClosedError as error:
+                self._closed_because = str(error)
+                raise
             if epoch > self.epoch:
                 self.epoch, self.seen_seq = epoch, 0
             self._shas = shas
+
+    async def _read_table(self) -> tuple[int, dict[str, str]]:
+        try:
+            table = await self._client.hgetall(self.keys.scripts)
+        except NoPermissionError as error:
+            raise CellClosedError(f"Redis refuses the table of scripts: {error}") from error
+        except (RedisError, OSError) as error:
+            raise CellUnreachableError("the table of scripts cannot be read") from error
+        epoch = int(table.get(b"epoch", b"0"))
+        if epoch < self.epoch or epoch == 0:
+            raise CellClosedError(f"the cell is of epoch {epoch}, seen was {self.epoch}")
+        shas = {}
+        for name in self._sources.by_name:
+            sha = table.get(self._sources.table_field(name).encode())
+            if sha is None:
+                raise CellClosedError(f"the script {name} of this release is not loaded")
+            shas[name] = sha.decode()  # type: ignore[union-attr]  # bytes, because decode_responses is off
+        return epoch, shas
+
+    async def _see_own_rights(self) -> None:
+        """Before the first script of a life is called: a call that is denied in its middle would leave half of its work."""
+        try:
+            rights = await own_rights(self._client, self.keys, self._sources, waits=self._replicas.least > 0)
+        except (RedisError, OSError) as error:
+            raise CellUnreachableError("the rights of this user cannot be asked for") from error
+        if rights.lacks:
+            raise CellClosedError(f"{rights.user} lacks rights in Redis: {'; '.join(rights.lacks)}")
+        if not rights.known and not self._said_unknown:
+            self._said_unknown = True
+            log.warning("redis_rights_not_known", cell=self.name, user=rights.user, why=rights.why_unknown)
 
     def _saw(self, seq: bytes | int) -> int:
         seq = int(seq)

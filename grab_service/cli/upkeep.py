@@ -125,7 +125,7 @@ async def _audit_closed(desk: "Desk") -> "AuditReport":
     from reconcile.wire import Wire
 
     say("The cell is closed: its counters are compared, and no claims one by one.")
-    wire = await Wire.open(desk.settings.redis_url, desk.settings.redis_timeout_s)
+    wire = await Wire.open(desk.settings.redis_url_of_guard, desk.settings.redis_timeout_s)
     try:
         return await audit_closed(wire, desk.engine, desk.settings.cell)
     finally:

@@ -51,11 +51,9 @@ class Demonstration:
         """The whole rush; the exit status. Unless `once`, the service goes on afterwards until it is asked to stop."""
         home = self._given.var_dir / "demo"
         self._obey_signals()
-        async with Stack(
-            self._given.var_dir, redis_url=self._given.redis_url or None, database_url=self._given.database_url or None
-        ) as stack:
+        async with self._stack() as stack:
             settings = await self._prepare(stack)
-            async with Programs(settings, self._given.var_dir) as programs:
+            async with Programs(settings, stack, self._given.var_dir) as programs:
                 self._console.print(f"[green]✓[/green] serving at {programs.url} with {settings.workers} worker(s)")
                 rush = Rush(settings, programs, self._plan, home, self._steps)
                 outcome = await self._unless_stopped(rush.run())
@@ -76,17 +74,19 @@ class Demonstration:
     async def run(self) -> int:
         """Serve with the members and a campaign that opens in a minute, until asked to stop."""
         self._obey_signals()
-        async with Stack(
-            self._given.var_dir, redis_url=self._given.redis_url or None, database_url=self._given.database_url or None
-        ) as stack:
+        async with self._stack() as stack:
             settings = await self._prepare(stack)
-            async with Programs(settings, self._given.var_dir) as programs:
+            async with Programs(settings, stack, self._given.var_dir) as programs:
                 rush = Rush(settings, programs, self._plan, self._given.var_dir / "demo", self._steps)
                 campaign_id = await self._unless_stopped(self._offer(rush, programs.url))
                 if campaign_id is not None:
                     self._say_addresses(programs.url, campaign_id)
                     await self._stop.wait()
         return 0
+
+    def _stack(self) -> Stack:
+        given = self._given
+        return Stack(given.var_dir, redis_url=given.redis_url or None, database_url=given.database_url or None, cell=given.cell)
 
     async def _prepare(self, stack: Stack) -> Settings:
         secrets = self._given.secrets or {KID: SecretStr(remembered_secret(self._given.var_dir))}

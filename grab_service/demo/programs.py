@@ -11,8 +11,10 @@ from typing import Final, Self
 import httpx
 
 import grab_service
+from grab_service.cell.rights import Login
 from grab_service.servers.child import Child, ChildSpec
 from grab_service.servers.ports import is_free, port_taken
+from grab_service.servers.stack import Addresses, Stack
 from grab_service.settings import Settings
 
 READY_TIMEOUT_S: Final = 90.0
@@ -81,12 +83,13 @@ class Program:
         return self._child.not_started(why)
 
 
-def environment_of(settings: Settings) -> dict[str, str]:
-    """The settings as the environment that a child reads them from."""
+def environment_of(settings: Settings, addresses: Addresses) -> dict[str, str]:
+    """The settings as the environment that a child reads them from, with the addresses of its own and no others."""
     pairs = ",".join(f"{kid}:{secret.get_secret_value()}" for kid, secret in settings.secrets.items())
     return {
-        "REDIS_URL": settings.redis_url,
-        "DATABASE_URL": settings.database_url,
+        "REDIS_URL": addresses.redis_url,
+        "DATABASE_URL": addresses.database_url,
+        "GRAB_GUARD_REDIS_URL": addresses.guard_redis_url,
         "GRAB_CELL": settings.cell,
         "GRAB_SECRETS": pairs,
         "GRAB_DEV": "1" if settings.dev else "0",
@@ -97,13 +100,13 @@ def environment_of(settings: Settings) -> dict[str, str]:
 
 
 class Programs:
-    """The API and the ledger: `async with Programs(settings, var_dir) as programs: …`."""
+    """The API and the ledger, each as its own user: `async with Programs(settings, stack, var_dir) as programs: …`."""
 
-    def __init__(self, settings: Settings, var_dir: Path) -> None:
-        env = environment_of(settings)
+    def __init__(self, settings: Settings, stack: Stack, var_dir: Path) -> None:
+        of_api, of_ledger = (environment_of(settings, stack.addresses_of(one)) for one in (Login.API, Login.LEDGER))
         self._settings = settings
-        self.api = Program("api", ("-m", "grab_service.cli.main", "serve"), var_dir, env)
-        self.ledger = Program("ledger", ("-m", "reconcile", "run"), var_dir, env)
+        self.api = Program("api", ("-m", "grab_service.cli.main", "serve"), var_dir, of_api)
+        self.ledger = Program("ledger", ("-m", "reconcile", "run"), var_dir, of_ledger)
         self.url = f"http://{settings.host}:{settings.port}"
 
     async def __aenter__(self) -> Self:

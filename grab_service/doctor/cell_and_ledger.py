@@ -51,7 +51,7 @@ async def look_at_cell(settings: Settings) -> AsyncIterator[Finding]:
     """The cell, the ledger and its alarms; Redis and Postgres must be there."""
     engine = connect(settings.database_url, connections_max=1, statement_timeout_s=STATEMENT_TIMEOUT_S)
     try:
-        wire = await Wire.open(settings.redis_url, settings.redis_timeout_s)
+        wire = await Wire.open(settings.redis_url_of_guard, settings.redis_timeout_s)
         try:
             keys = CellKeys.of(settings.cell)
             cursor, life = await read_cursor(engine, settings.cell), await Life.read(wire, keys)

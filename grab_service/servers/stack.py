@@ -6,16 +6,27 @@ time may use, and ends them when it ends.
 
 import fcntl
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
 
+from grab_service.cell.rights import Login
 from grab_service.servers.errors import NotEmbeddedError, VarDirInUseError
 from grab_service.servers.external import check_postgres, check_redis
 from grab_service.servers.postgres import PostgresServer
-from grab_service.servers.valkey import AppendFsync, ValkeyServer
+from grab_service.servers.valkey import CELL, AppendFsync, ValkeyServer
 
 FREE_BYTES_MIN: Final = 512 * 1024**2
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where one program finds its servers, and as whom it logs in there; the guard's is empty where it has none of its own."""
+
+    redis_url: str
+    database_url: str
+    guard_redis_url: str = ""
 
 
 class Stack:
@@ -34,6 +45,7 @@ class Stack:
         durable: False gives up the embedded PostgreSQL's data in a crash of the machine, for tests.
         database: the embedded PostgreSQL's database.
         free_bytes_min: refuse to start embedded servers with less free disk.
+        cell: whose users the embedded servers know.
     """
 
     def __init__(
@@ -48,6 +60,7 @@ class Stack:
         durable: bool = True,
         database: str = "grab",
         free_bytes_min: int = FREE_BYTES_MIN,
+        cell: str = CELL,
     ) -> None:
         self.var_dir = var_dir.absolute()
         self._redis_url = redis_url
@@ -55,7 +68,13 @@ class Stack:
         self._redis = (
             None
             if redis_url
-            else ValkeyServer(self.var_dir / "valkey", port=redis_port, appendfsync=appendfsync, free_bytes_min=free_bytes_min)
+            else ValkeyServer(
+                self.var_dir / "valkey",
+                port=redis_port,
+                appendfsync=appendfsync,
+                free_bytes_min=free_bytes_min,
+                cell=cell,
+            )
         )
         self._postgres = (
             None
@@ -72,13 +91,21 @@ class Stack:
 
     @property
     def redis_url(self) -> str:
-        """The address of Redis, with its password."""
+        """The address of Redis for its admin, with the password; as it was given if it was."""
         return self._redis_url or self.redis.url
 
     @property
     def database_url(self) -> str:
         """The address of the database, with its password, as `postgresql://`."""
         return self._database_url or self.postgres.url
+
+    def addresses_of(self, program: Login) -> Addresses:
+        """Where the service, or the ledger, finds the servers: as a user of its own on those that are embedded."""
+        return Addresses(
+            self._redis_url or self.redis.url_of(program),
+            self.database_url,
+            self.redis.url_of(Login.GUARD) if program is Login.LEDGER and not self._redis_url else "",
+        )
 
     @property
     def redis(self) -> ValkeyServer:

@@ -1,7 +1,7 @@
 """How does an embedded Valkey (or Redis) run so that no acknowledged grab is lost?
 
 Every write is on disk before its answer (`appendfsync always`), nothing is ever evicted, and there are no snapshots beside
-the log.
+the log. Its users stand in an ACL file, which is written anew at every start: those of a cell, and the admin.
 """
 
 import asyncio
@@ -19,15 +19,18 @@ from redis.exceptions import AuthenticationError, RedisError
 from redis.exceptions import ConnectionError as NoConnectionError
 from redis.exceptions import TimeoutError as TooSlowError
 
+from grab_service.cell.rights import Login, user_of
 from grab_service.servers import ports
 from grab_service.servers.binaries import Binary, find_valkey
 from grab_service.servers.child import Child
 from grab_service.servers.embedded import EmbeddedServer
 from grab_service.servers.errors import BrokenLogError, ServerError
+from grab_service.servers.redis_users import admin, as_user, derived_passwords, users_of, write_acl_file
 
 _PROBE_TIMEOUT_S: Final = 2.0
 _TCP_BACKLOG: Final = 4096
 _CLIENTS_MAX: Final = 4096
+CELL: Final = "district"
 
 
 class AppendFsync(StrEnum):
@@ -46,6 +49,7 @@ class ValkeyServer(EmbeddedServer):
         port: where to listen on the loopback interface; a free one, the same next time, if None.
         appendfsync: anything but ALWAYS may lose acknowledged grabs when the machine fails.
         free_bytes_min: refuse to start with less free disk.
+        cell: whose users it knows.
     """
 
     name = "Valkey"
@@ -58,16 +62,26 @@ class ValkeyServer(EmbeddedServer):
         port: int | None = None,
         appendfsync: AppendFsync = AppendFsync.ALWAYS,
         free_bytes_min: int = 0,
+        cell: str = CELL,
     ) -> None:
         super().__init__(home, port, free_bytes_min)
         self._appendfsync = appendfsync
+        self._cell = cell
         self._password = ""
         self._binary: Binary | None = None
 
     @property
     def url(self) -> str:
-        """Its address, with its password."""
+        """Its address for its admin, with the password."""
         return f"redis://:{self._password}@{ports.LOOPBACK}:{self.port}/0"
+
+    def url_of(self, login: Login) -> str:
+        """Its address for one of the cell's users, with the password."""
+        return as_user(self.url, user_of(self._cell, login), derived_passwords(self._password, self._cell)[login])
+
+    @property
+    def _acl_file(self) -> Path:
+        return self.home / "users.acl"
 
     async def _prepare(self) -> None:
         self._binary = await asyncio.to_thread(find_valkey)
@@ -76,6 +90,8 @@ class ValkeyServer(EmbeddedServer):
 
     def _argv(self) -> tuple[str, ...]:
         assert self._binary is not None
+        users = users_of(self._cell, derived_passwords(self._password, self._cell))
+        write_acl_file(self._acl_file, (admin(self._password), *users))
         config = self.home / "valkey.conf"
         config.touch(mode=0o600)
         config.write_text("".join(f"{name} {value}\n" for name, value in self._settings().items()), encoding="utf-8")
@@ -85,7 +101,7 @@ class ValkeyServer(EmbeddedServer):
         return {
             "bind": ports.LOOPBACK,
             "port": self.port,
-            "requirepass": self._password,
+            "aclfile": _quoted(str(self._acl_file)),
             "tcp-backlog": _TCP_BACKLOG,
             "maxclients": _CLIENTS_MAX,
             "dir": _quoted(str(self.data_dir)),

@@ -95,7 +95,7 @@ async def running_district(home: Path, *, workers: int = 1) -> AsyncIterator[Dis
             var_dir=home / "var",
         )
         await asyncio.to_thread(upgrade, settings.database_url)
-        async with Programs(settings, home / "var") as programs:
+        async with Programs(settings, stack, home / "var") as programs:
             yield District(stack, settings, programs, home)
 
 

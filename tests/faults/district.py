@@ -19,11 +19,13 @@ import httpx
 import psutil
 from pydantic import SecretStr
 
+from grab_service.cell.rights import Login
 from grab_service.demo.programs import Program, environment_of
 from grab_service.people import synthetic
 from grab_service.people.members_csv import write_members
 from grab_service.servers.ports import free_port
 from grab_service.servers.postgres import PostgresServer
+from grab_service.servers.stack import Addresses
 from grab_service.servers.valkey import AppendFsync
 from grab_service.settings import Settings
 from grab_service.vocabulary.keys import CellKeys
@@ -243,14 +245,25 @@ async def running_district(home: Path, site: Site, shim: Path | None, members: i
             var_dir=home / "var",
         )
         redis_ways, postgres_ways = {}, {}
-        envs = {name: environment_of(settings) for name in ("api", "ledger")}
+        envs = {
+            program.value: environment_of(
+                settings,
+                Addresses(
+                    valkeys[0].url_of(program),
+                    postgres.url,
+                    valkeys[0].url_of(Login.GUARD) if program is Login.LEDGER else "",
+                ),
+            )
+            for program in (Login.API, Login.LEDGER)
+        }
         envs["api"]["GRAB_REPLICAS_MIN"] = str(site.replicas_min)
         if site.proxied:
             for name, env in envs.items():
                 redis_ways[name] = await stack.enter_async_context(Proxy(valkeys[0].port))
                 postgres_ways[name] = await stack.enter_async_context(Proxy(postgres.port))
-                env["REDIS_URL"] = through(valkeys[0].url, redis_ways[name].port)
-                env["DATABASE_URL"] = through(postgres.url, postgres_ways[name].port)
+                for address in ("REDIS_URL", "GRAB_GUARD_REDIS_URL"):
+                    env[address] = env[address] and through(env[address], redis_ways[name].port)
+                env["DATABASE_URL"] = through(env["DATABASE_URL"], postgres_ways[name].port)
         run = ("-m", "reconcile", "run")
         district = District(
             home,

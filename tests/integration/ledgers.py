@@ -15,6 +15,7 @@ from sqlalchemy import Row, insert, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from grab_service.cell.connect import connect as connect_redis
+from grab_service.cell.rights import Login
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell, CellError
 from grab_service.ops.publish import publish_campaign, publish_members
@@ -29,6 +30,7 @@ from reconcile.drain import Drain, read_cursor
 from reconcile.epochs import begin_first, opening_commands
 from reconcile.process import Ledger, build, run
 from reconcile.wire import Wire
+from tests.integration.logins import redis_logins
 
 PATIENCE_S: Final = 15.0
 HOUR_MS: Final = 3_600_000
@@ -49,14 +51,18 @@ async def until(what: Any, patience_s: float = PATIENCE_S) -> Any:
 
 
 class Town:
-    """A cell, its database, and whoever lives there. `pauses` collects what a drain built here wanted paused."""
+    """A cell, its database, and whoever lives there. `pauses` collects what a drain built here wanted paused.
 
-    def __init__(self, settings: Settings, redis: Redis) -> None:
+    `redis` is the admin's connection, for scenes; `service` is the API's, on which `cell` stands.
+    """
+
+    def __init__(self, settings: Settings, redis: Redis, service: Redis) -> None:
         self.settings = settings
         self.redis = redis
+        self.service = service
         self.keys = CellKeys.of(settings.cell)
         self.engine = connect_sql(settings.database_url, connections_max=8)
-        self.cell = Cell(redis, settings.cell, ScriptSources.read())
+        self.cell = Cell(service, settings.cell, ScriptSources.read())
         self.counters = Counters()
         self.pauses: list[str] = []
         self._numbers = itertools.count(1)
@@ -82,13 +88,15 @@ class Town:
 
     @asynccontextmanager
     async def wire(self) -> AsyncIterator[Wire]:
-        wire = await self.open_wire()
+        """A wire of the guard's."""
+        wire = await Wire.open(self.settings.redis_url_of_guard, self.settings.redis_timeout_s)
         try:
             yield wire
         finally:
             await wire.close()
 
     async def open_wire(self) -> Wire:
+        """A wire of the drain's."""
         return await Wire.open(self.settings.redis_url, self.settings.redis_timeout_s)
 
     def new_drain(self, *, entries_max: int = 100, rows_max: int = 1000) -> Drain:
@@ -301,10 +309,18 @@ class Town:
 @asynccontextmanager
 async def town(redis_url: str, database_url: str, cell_name: str, **changes: Any) -> AsyncIterator[Town]:
     """A town of its own."""
-    settings = Settings(redis_url=redis_url, database_url=database_url, cell=cell_name, **changes)
     async with AsyncExitStack() as stack:
-        redis = connect_redis(redis_url, connections_max=20, timeout_s=2)
+        urls = await stack.enter_async_context(redis_logins(redis_url, cell_name))
+        settings = Settings(
+            redis_url=urls[Login.LEDGER],
+            guard_redis_url=urls[Login.GUARD],
+            database_url=database_url,
+            cell=cell_name,
+            **changes,
+        )
+        redis, service = (connect_redis(url, connections_max=20, timeout_s=2) for url in (redis_url, urls[Login.API]))
         stack.push_async_callback(redis.aclose)
-        built = Town(settings, redis)
+        stack.push_async_callback(service.aclose)
+        built = Town(settings, redis, service)
         stack.push_async_callback(built.engine.dispose)
         yield built

@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from grab_service.api.app import build_app
 from grab_service.api.process import Worker
+from grab_service.cell.rights import Login
 from grab_service.cell.scripts import ScriptSources, new_nonce, sha_of
 from grab_service.grabpath.lane import GrabLane
 from grab_service.ops.publish import publish_members
@@ -34,6 +35,7 @@ from reconcile.epochs import begin_first, opening_commands
 from reconcile.server_settings import ServerSettings
 from reconcile.server_watch import write_note
 from reconcile.wire import Wire
+from tests.integration.logins import redis_logins
 
 SECRET: Final = "a secret of tests, long enough"
 
@@ -154,14 +156,16 @@ def _forget_metrics() -> None:
 @asynccontextmanager
 async def running_service(redis_url: str, database_url: str, cell_name: str, **settings: Any) -> AsyncIterator[Service]:
     """The service, until the test is over."""
-    given = Settings(
-        redis_url=redis_url,
-        database_url=database_url,
-        cell=cell_name,
-        secrets={"k1": SecretStr(SECRET)},
-        **{"dev": True, "sql_connections_max": 3, **settings},
-    )
     async with AsyncExitStack() as stack:
+        urls = await stack.enter_async_context(redis_logins(redis_url, cell_name))
+        given = Settings(
+            redis_url=urls[Login.API],
+            guard_redis_url=urls[Login.GUARD],
+            database_url=database_url,
+            cell=cell_name,
+            secrets={"k1": SecretStr(SECRET)},
+            **{"dev": True, "sql_connections_max": 3, **settings},
+        )
         redis = await stack.enter_async_context(Redis.from_url(redis_url))
         ledger = create_async_engine(asyncpg_url(database_url), pool_size=2)
         stack.push_async_callback(ledger.dispose)
@@ -173,7 +177,7 @@ async def running_service(redis_url: str, database_url: str, cell_name: str, **s
             Drain(
                 ledger,
                 cell_name,
-                lambda: Wire.open(redis_url, 5),
+                lambda: Wire.open(urls[Login.LEDGER], 5),
                 Counters(),
                 pause=_nobody,
                 entries_max=100,

@@ -11,15 +11,24 @@ from typing import Any
 
 import pytest
 
+from grab_service.cell.rights import Login
 from tests.integration.command_line import CommandLine
 from tests.integration.ledgers import Town
+from tests.integration.logins import redis_logins
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # a process for each command, on a machine that may be busy
 
 
 @pytest.fixture
-def grab(valkey_url: str, database_url: str, cell_name: str, tmp_path: Path) -> CommandLine:
-    return CommandLine(tmp_path, REDIS_URL=valkey_url, DATABASE_URL=database_url, GRAB_CELL=cell_name)
+async def grab(valkey_url: str, database_url: str, cell_name: str, tmp_path: Path) -> AsyncIterator[CommandLine]:
+    async with redis_logins(valkey_url, cell_name) as urls:
+        yield CommandLine(
+            tmp_path,
+            REDIS_URL=urls[Login.API],
+            GRAB_GUARD_REDIS_URL=urls[Login.GUARD],
+            DATABASE_URL=database_url,
+            GRAB_CELL=cell_name,
+        )
 
 
 @pytest.fixture

@@ -221,7 +221,7 @@ async def test_a_primary_that_comes_back_with_its_scripts_is_closed_by_its_numbe
         await town.drained()
     # The cell's hash as it was, the scripts still loaded.
     await town.redis.hset(town.keys.cell, mapping=older["cell"])
-    stranger = Cell(town.redis, town.settings.cell, ScriptSources.read())
+    stranger = Cell(town.service, town.settings.cell, ScriptSources.read())
     await stranger.reload()
     async with town.ledger():
         await until(lambda: _epoch_is(town, 2))
@@ -378,7 +378,7 @@ async def test_another_release_of_the_rules_is_loaded_beside_the_one_in_force(to
         await asyncio.gather(leader, return_exceptions=True)
         assert parts.counters.armings == 0
     assert await armings(town) == before
-    newer = Cell(town.redis, town.settings.cell, other)
+    newer = Cell(town.service, town.settings.cell, other)
     await newer.grab("c", b"b", (names[0], "", "CODE-A"))
     await town.win("c", names[1:])
 

@@ -40,7 +40,7 @@ class Crowd:
     """Members who grab until they hear an answer, through a view of the cell of their own; `told` is what they were told."""
 
     def __init__(self, town: Town) -> None:
-        self.cell = Cell(town.redis, town.settings.cell, ScriptSources.read())
+        self.cell = Cell(town.service, town.settings.cell, ScriptSources.read())
         self.told: dict[str, bytes] = {}
         self.contradictions: list[tuple[str, bytes, bytes]] = []
         self.unanswered = 0

@@ -54,11 +54,11 @@ async def look(service: Service) -> None:
     watch = ServerWatch(
         service.worker.engine,
         settings.cell,
-        lambda: Wire.open(settings.redis_url, 5),
+        lambda: Wire.open(settings.redis_url_of_guard, 5),
         Leader(settings.database_url, counters),
         counters,
     )
-    wire = await Wire.open(settings.redis_url, 5)
+    wire = await Wire.open(settings.redis_url_of_guard, 5)
     await watch.look(wire)
     await wire.close()
 
@@ -147,11 +147,11 @@ async def test_the_alarm_is_over_when_the_settings_are_right_again(sound: Servic
     watch = ServerWatch(
         sound.worker.engine,
         settings.cell,
-        lambda: Wire.open(settings.redis_url, 5),
+        lambda: Wire.open(settings.redis_url_of_guard, 5),
         Leader(settings.database_url, counters),
         counters,
     )
-    wire = await Wire.open(settings.redis_url, 5)
+    wire = await Wire.open(settings.redis_url_of_guard, 5)
     for policy, raised in (("noeviction", 0), ("allkeys-lru", 1), ("allkeys-lru", 1), ("noeviction", 1), ("allkeys-lru", 2)):
         await sound.redis.config_set("maxmemory-policy", policy)
         await watch.look(wire)

@@ -166,7 +166,7 @@ async def test_a_recovery_cut_short_anywhere_leaves_the_cell_closed_and_is_taken
             return await super().calls(commands)
 
     async with town.parts() as parts:
-        wire = await Mortal.open(town.settings.redis_url, 2)
+        wire = await Mortal.open(town.settings.redis_url_of_guard, 2)
         try:
             with pytest.raises(ConnectionResetError):
                 await _recover(parts, wire)

@@ -34,7 +34,12 @@ async def reconcile(town: Town, *arguments: str, **env: str) -> tuple[int, str, 
 
 
 def environment(town: Town) -> dict[str, str]:
-    given = {"REDIS_URL": town.settings.redis_url, "DATABASE_URL": town.settings.database_url, "GRAB_CELL": town.settings.cell}
+    given = {
+        "REDIS_URL": town.settings.redis_url,
+        "GRAB_GUARD_REDIS_URL": town.settings.guard_redis_url,
+        "DATABASE_URL": town.settings.database_url,
+        "GRAB_CELL": town.settings.cell,
+    }
     return {**os.environ, **given}
 
 

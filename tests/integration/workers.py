@@ -10,9 +10,11 @@ import httpx
 from pydantic import SecretStr
 
 from grab_service.api.process import Worker
+from grab_service.cell.rights import Login
 from grab_service.grabpath.lane import GrabLane
 from grab_service.settings import Settings
 from grab_service.vocabulary.passes import mint
+from tests.integration.logins import redis_logins
 
 SECRET = "a secret of tests, long enough"
 UNUSED_DATABASE = "postgresql://nobody@127.0.0.1:1/none"
@@ -27,12 +29,17 @@ async def nothing_else(scope: Any, receive: Any, send: Any) -> None:
 @asynccontextmanager
 async def grab_worker(redis_url: str, cell_name: str, **settings: Any) -> AsyncIterator[Worker]:
     """A worker that runs; its counters are not Prometheus' global ones."""
-    given = Settings(
-        redis_url=redis_url, database_url=UNUSED_DATABASE, cell=cell_name, secrets={"k1": SecretStr(SECRET)}, **settings
-    )
-    worker = Worker.build(given)
-    async with worker.running():
-        yield worker
+    async with redis_logins(redis_url, cell_name) as urls:
+        given = Settings(
+            redis_url=urls[Login.API],
+            database_url=UNUSED_DATABASE,
+            cell=cell_name,
+            secrets={"k1": SecretStr(SECRET)},
+            **settings,
+        )
+        worker = Worker.build(given)
+        async with worker.running():
+            yield worker
 
 
 class Crowd:

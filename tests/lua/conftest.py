@@ -6,8 +6,10 @@ import pytest
 from redis.asyncio import Redis
 
 from grab_service.cell.connect import connect
+from grab_service.cell.rights import Login
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell
+from tests.integration.logins import redis_logins
 from tests.lua.cells import arm
 from tests.lua.walker import Laboratory
 
@@ -27,9 +29,10 @@ async def raw(valkey_url: str) -> AsyncIterator[Redis]:
 @pytest.fixture
 async def armed_cell(valkey_url: str, cell_name: str, sources: ScriptSources, raw: Redis) -> AsyncIterator[Cell]:
     await arm(raw, cell_name, sources)
-    client = connect(valkey_url, connections_max=4, timeout_s=5)
-    yield Cell(client, cell_name, sources)
-    await client.aclose()
+    async with redis_logins(valkey_url, cell_name) as urls:
+        client = connect(urls[Login.API], connections_max=4, timeout_s=5)
+        yield Cell(client, cell_name, sources)
+        await client.aclose()
     names = [name async for name in raw.scan_iter(match=f"grab:{{{cell_name}}}:*", count=1000)]
     await raw.unlink(*names)
 

@@ -1,0 +1,24 @@
+"""As whom does the code under test log in? As the users that the project sets up, made anew for each cell.
+
+Tests set their scenes as the admin.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Final
+
+from redis.asyncio import Redis
+
+from grab_service.cell.rights import Login, user_of
+from grab_service.servers.redis_users import as_user, derived_passwords, set_users, users_of
+
+SECRET: Final = "a secret of tests, from which passwords are made"
+
+
+@asynccontextmanager
+async def redis_logins(admin_url: str, cell_name: str) -> AsyncIterator[Mapping[Login, str]]:
+    """The addresses of a cell's users, who stay on that server until the end; they outlive its restarts."""
+    passwords = derived_passwords(SECRET, cell_name)
+    async with Redis.from_url(admin_url) as admin:
+        assert await set_users(admin, users_of(cell_name, passwords)), "they would be gone after a restart"
+    yield {login: as_user(admin_url, user_of(cell_name, login), password) for login, password in passwords.items()}
