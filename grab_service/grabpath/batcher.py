@@ -2,6 +2,10 @@
 
 While a batch of a campaign is on its way, the next one gathers: load batches itself. Every grab has a deadline: one that was
 never sent is told so and nothing was decided; one that was sent and not answered in time is told that nobody knows.
+
+What cannot be answered in time is not begun. By how long calls take now, a grab whose turn would come too late is refused when it
+arrives, and one that has waited too long is not sent any more: else, beyond capacity, every call would carry those whose
+time is nearly over, units would be taken, and nobody would hear of it in time.
 """
 
 import asyncio
@@ -20,6 +24,8 @@ from grab_service.vocabulary.outcomes import Undecided
 
 SWEEP_INTERVAL_S: Final = 0.05
 CODES_KEPT: Final = 4096
+SLOWER_WEIGHT: Final = 0.3
+"""Of one call that took longer than those before. A quicker one is believed at once."""
 
 log = structlog.get_logger()
 
@@ -91,7 +97,9 @@ class Batcher:
         self._clock = clock
         self._on_sold_out = on_sold_out
         self._queues: dict[str, deque[Waiting]] = {}
-        self._busy: set[str] = set()
+        self._busy: dict[str, float] = {}  # campaign -> when its call began, or was about to
+        self._call_s = 0.0
+        self._called_at_s = 0.0
         self._unanswered: deque[Waiting] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._batch_ids = count(1)
@@ -109,14 +117,15 @@ class Batcher:
         self, campaign_id: str, member_id: str, idempotency_key: str, tell: Callable[[Decision | Undecided], None]
     ) -> None:
         """Have a grab decided; `tell` is called once, within the deadline, and perhaps before this returns."""
-        if self._queued >= self._waiting_max:
+        now_s = self._clock()
+        queue = self._queues.get(campaign_id)
+        if self._queued >= self._waiting_max or (queue and self._ready_in_s(campaign_id, len(queue), now_s) > self._deadline_s):
             tell(Undecided.OVERLOADED)
             return
-        waiting = Waiting(member_id, idempotency_key, self._clock() + self._deadline_s, tell)
+        waiting = Waiting(member_id, idempotency_key, now_s + self._deadline_s, tell)
         if not self._unanswered:
             asyncio.get_running_loop().call_later(SWEEP_INTERVAL_S, self._sweep)
         self._unanswered.append(waiting)
-        queue = self._queues.get(campaign_id)
         if queue is None:
             queue = self._queues[campaign_id] = deque()
         queue.append(waiting)
@@ -129,8 +138,17 @@ class Batcher:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
+    def _ready_in_s(self, campaign_id: str, ahead: int, now_s: float) -> float:
+        """How long a grab that arrives now would take, behind so many of its campaign."""
+        began_s = self._busy.get(campaign_id)
+        rest_s = 0.0 if began_s is None else max(0.0, began_s + self._call_s - now_s)
+        turns = -(-len(self._queues) // self._batches_in_flight_max)
+        return rest_s + (ahead // self._batch_max * turns + 1) * self._call_s
+
     def _start(self, campaign_id: str) -> None:
-        self._busy.add(campaign_id)
+        now_s = self._busy[campaign_id] = self._clock()
+        if now_s - self._called_at_s > self._deadline_s:
+            self._call_s = 0.0  # how long calls took so long ago says nothing
         task = asyncio.get_running_loop().create_task(self._run(campaign_id))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -141,17 +159,21 @@ class Batcher:
             queue = self._queues[campaign_id]
             while queue:
                 batch: list[Waiting] = []
+                now_s = self._busy[campaign_id] = self._clock()
+                too_late_s = now_s + min(self._call_s, self._deadline_s / 2)
                 while queue and len(batch) < self._batch_max:
                     waiting = queue.popleft()
                     self._queued -= 1
-                    if not waiting.decided:
+                    if waiting.deadline_s < too_late_s:
+                        waiting.decide(Undecided.OVERLOADED)
+                    elif not waiting.decided:
                         batch.append(waiting)
                 if batch:
                     await self._send(campaign_id, batch)
                 if len(self._queues) > self._batches_in_flight_max:
                     break
         finally:
-            self._busy.discard(campaign_id)
+            del self._busy[campaign_id]
             if not self._queues[campaign_id]:
                 del self._queues[campaign_id]
             else:  # to the end of the line
@@ -182,6 +204,9 @@ class Batcher:
         except CellSilentError as error:
             undecided = Undecided.OUTCOME_UNKNOWN
             self._note_closed(str(error))
+        self._called_at_s = self._clock()
+        took_s = self._called_at_s - started_s
+        self._call_s = min(took_s, self._call_s + SLOWER_WEIGHT * (took_s - self._call_s))
         if undecided is not None:
             for waiting in batch:
                 waiting.decide(undecided)
@@ -195,7 +220,7 @@ class Batcher:
             if not answer.startswith(b"won"):
                 unused.append(code)
         self._codes.put_back(unused)
-        self._metrics.batch(len(batch), self._clock() - started_s)
+        self._metrics.batch(len(batch), took_s)
         if reply.available < 1:
             # The gate can refuse from now on, as soon as the view has seen it too.
             self._on_sold_out()
