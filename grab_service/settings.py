@@ -34,6 +34,7 @@ class Settings(BaseSettings):
     backlog: int = Field(default=4096, ge=128)
     connections_max: int = Field(default=20_000, ge=1, description="per worker; more are turned away with 503")
     fast_lane: bool = Field(default=True, description="answer plain grabs below ASGI; off only to compare")
+    ordinary_max: int = Field(default=64, ge=1, description="calls but grabs at work at once, per worker; more are turned away")
     keep_alive_s: int = Field(default=75, ge=1)
     drain_s: float = Field(default=5.0, ge=0, le=60, description="idle connections of a worker that ends stay open so long")
     body_max_bytes: int = Field(default=64 * 1024, ge=1024, description="of any call but imports")

@@ -94,6 +94,7 @@ def build_app(worker: Worker) -> FastAPI:
         now_ms=worker.view.now_ms,
         body_max_bytes=worker.settings.body_max_bytes,
         import_max_bytes=worker.settings.import_max_bytes,
+        desk=worker.desk,
     )
     put_failures_into_words(app)
     families = [module.router for module in ALWAYS] + ([dev.router] if worker.settings.dev else [])

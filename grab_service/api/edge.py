@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from grab_service.grabpath.bodies import discard_body
+from grab_service.grabpath.desk import Desk
 from grab_service.ops.refusal import RefusalError
 from grab_service.vocabulary import problems
 
@@ -34,11 +35,14 @@ def is_import(path: str) -> bool:
 class Edge:
     """ASGI, around the whole application."""
 
-    def __init__(self, app: ASGIApp, *, now_ms: Callable[[], int], body_max_bytes: int, import_max_bytes: int) -> None:
+    def __init__(
+        self, app: ASGIApp, *, now_ms: Callable[[], int], body_max_bytes: int, import_max_bytes: int, desk: Desk
+    ) -> None:
         self._app = app
         self._now_ms = now_ms
         self._body_max_bytes = body_max_bytes
         self._import_max_bytes = import_max_bytes
+        self._desk = desk
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -60,7 +64,7 @@ class Edge:
             ends = not await discard_body(receive)
             await _send_problem(scope, send_with_time, "too-large", {"limit_bytes": max_bytes}, ends=ends)
             return
-        bounded = _Bounded(receive, max_bytes, IMPORT_TIMEOUT_S if large else BODY_TIMEOUT_S)
+        bounded = _Bounded(receive, max_bytes, IMPORT_TIMEOUT_S if large else BODY_TIMEOUT_S, self._desk)
         try:
             await self._app(scope, bounded.receive, send_with_time)
         except RefusalError as refusal:
@@ -75,6 +79,13 @@ class Edge:
             if started:
                 raise  # half an answer is out; the server can only cut the connection
             await _send_problem(scope, send_with_time, "internal-error", {}, ends=True)
+        except asyncio.CancelledError:
+            # The worker ends, and this took longer than the time that was left.
+            if not started:
+                await _send_problem(scope, send_with_time, "outcome-unknown", {}, ends=True)
+            raise
+        finally:
+            bounded.drop()
 
 
 def evidence_of(error: Exception) -> dict[str, str]:
@@ -89,8 +100,9 @@ def evidence_of(error: Exception) -> dict[str, str]:
 class _Bounded:
     """A body that is read up to a limit and within a time; what goes beyond is refused while it comes in."""
 
-    def __init__(self, receive: Receive, max_bytes: int, timeout_s: float) -> None:
+    def __init__(self, receive: Receive, max_bytes: int, timeout_s: float, desk: Desk) -> None:
         self._receive = receive
+        self._desk = desk
         self._max_bytes = max_bytes
         self._ends_at_s = asyncio.get_running_loop().time() + timeout_s
         self._bytes = 0
@@ -99,17 +111,27 @@ class _Bounded:
     async def receive(self) -> Message:
         if self.complete:
             return await self._receive()  # the wait for the other side to hang up
+        self._desk.leave()
         try:
             async with asyncio.timeout_at(self._ends_at_s):
                 message = await self._receive()
         except TimeoutError:
             raise RefusalError("request-timeout") from None
+        finally:
+            self._desk.resume()
         if message["type"] == "http.request":
-            self._bytes += len(message.get("body", b""))
+            piece_bytes = len(message.get("body", b""))
+            self._bytes += piece_bytes
+            if not self._desk.hold(piece_bytes):
+                raise RefusalError("overloaded")
             self.complete = not message.get("more_body", False)
             if self._bytes > self._max_bytes:
                 raise RefusalError("too-large", limit_bytes=self._max_bytes)
         return message
+
+    def drop(self) -> None:
+        """The call is over, and nobody looks at its body any more."""
+        self._desk.drop(self._bytes)
 
 
 def _announced_bytes(headers: list[tuple[bytes, bytes]]) -> int | None:
@@ -130,6 +152,9 @@ async def _send_problem(scope: Scope, send: Send, name: str, extra: dict[str, An
         (b"cache-control", b"no-store"),
         (b"content-length", b"%d" % len(body)),
     ]
+    wait_s = problems.CATALOGUE[name].retry_after_s
+    if wait_s is not None:
+        headers.append((b"retry-after", b"%d" % wait_s))
     if ends:
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": problems.CATALOGUE[name].status, "headers": headers})

@@ -16,6 +16,7 @@ from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell, Replicas
 from grab_service.grabpath.batcher import Batcher
 from grab_service.grabpath.connections import Connections
+from grab_service.grabpath.desk import Desk
 from grab_service.grabpath.gate import Gate
 from grab_service.grabpath.path import GrabPath
 from grab_service.grabpath.rates import RateLimit
@@ -43,6 +44,7 @@ class Worker:
     path: GrabPath
     batcher: Batcher
     connections: Connections
+    desk: Desk
     metrics: GrabMetrics
     clock: Callable[[], float]
 
@@ -81,9 +83,10 @@ class Worker:
             metrics=metrics,
             clock=clock,
         )
+        desk = Desk(settings.ordinary_max)
         connections = Connections(settings.connections_max, clock, drain_s=settings.drain_s)
         engine = connect_sql(settings.database_url, connections_max=settings.sql_connections_max)
-        return cls(settings, keys, redis, cell, engine, view, path, batcher, connections, metrics, clock)
+        return cls(settings, keys, redis, cell, engine, view, path, batcher, connections, desk, metrics, clock)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

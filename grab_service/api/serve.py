@@ -8,6 +8,7 @@ import structlog
 import uvicorn
 
 from grab_service.api.app import build_app
+from grab_service.api.listener import listen
 from grab_service.api.process import Worker
 from grab_service.api.supervisor import Supervisor
 from grab_service.grabpath.lane import ASGIApp, GrabLane
@@ -29,7 +30,7 @@ def application() -> ASGIApp:
     settings = Settings()
     configure_logs()
     worker = Worker.build(within_open_files(settings))
-    return GrabLane(build_app(worker), worker.path, worker.view.now_ms, worker.connections)
+    return GrabLane(build_app(worker), worker.path, worker.view.now_ms, worker.connections, worker.desk)
 
 
 def within_open_files(settings: Settings) -> Settings:
@@ -67,6 +68,6 @@ def serve(settings: Settings) -> None:
         proxy_headers=False,  # nobody is known by their address, and the middleware costs a tenth of a grab
         log_level="error",  # a warning for every request that is none is a way to fill the log
     )
-    status = Supervisor(config, config.bind_socket(), leave_s=leave_s).run()
+    status = Supervisor(config, listen(config), leave_s=leave_s).run()
     if status:
         sys.exit(status)

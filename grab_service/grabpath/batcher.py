@@ -3,8 +3,8 @@
 While a batch of a campaign is on its way, the next one gathers: load batches itself. Every grab has a deadline: one that was
 never sent is told so and nothing was decided; one that was sent and not answered in time is told that nobody knows.
 
-What cannot be answered in time is not begun. By how long calls take now, a grab whose turn would come too late is refused when it
-arrives, and one that has waited too long is not sent any more: else, beyond capacity, every call would carry those whose
+What cannot be answered in time is not begun. By how long calls take now, a grab whose turn would come too late is refused when
+it arrives, and one that has waited too long is not sent any more: else, beyond capacity, every call would carry those whose
 time is nearly over, units would be taken, and nobody would hear of it in time.
 """
 

@@ -27,6 +27,7 @@ class Connections:
         self._drain_s = drain_s
         self._drains_since_s: float | None = None
         self._open: set[Connection] = set()
+        self._turned_away: set[Connection] = set()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -53,14 +54,22 @@ class Connections:
         self._open.add(connection)
         return True
 
+    def add_turned_away(self, connection: Connection, turned_away_max: int) -> bool:
+        """Note one that is only to be told that there are too many; False if even these are too many."""
+        if len(self._turned_away) >= turned_away_max:
+            return False
+        self._turned_away.add(connection)
+        return True
+
     def discard(self, connection: Connection) -> None:
         """It is gone."""
         self._open.discard(connection)
+        self._turned_away.discard(connection)
 
     async def sweep_regularly(self) -> None:
         """Look at all of them once a second, until cancelled."""
         while True:
             await asyncio.sleep(SWEEP_INTERVAL_S)
             now_s = self._clock()
-            for connection in list(self._open):
+            for connection in [*self._open, *self._turned_away]:
                 connection.look_at_the_clock(now_s)

@@ -13,6 +13,7 @@ import orjson
 from grab_service.grabpath.answers import Answer, of_problem, of_validation
 from grab_service.grabpath.bodies import discard_body
 from grab_service.grabpath.connections import Connections
+from grab_service.grabpath.desk import Desk
 from grab_service.grabpath.path import GrabPath, GrabRequest
 from grab_service.vocabulary.problems import Text, choose_language
 
@@ -35,10 +36,11 @@ NO_FIELDS: Final = Text("没有这个字段", "a grab takes no fields")
 class GrabLane:
     """ASGI: grabs are answered here, everything else by `app`."""
 
-    def __init__(self, app: ASGIApp, path: GrabPath, now_ms: Callable[[], int], connections: Connections) -> None:
+    def __init__(self, app: ASGIApp, path: GrabPath, now_ms: Callable[[], int], connections: Connections, desk: Desk) -> None:
         self.path = path
         self.now_ms = now_ms
         self.connections = connections
+        self.desk = desk
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,6 +52,20 @@ class GrabLane:
                     await self._grab(campaign_id, scope["headers"], receive, send)
                     return
         await self._app(scope, receive, send)
+
+    async def at_desk(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI: a call that has a place, which is given back when it ends."""
+        try:
+            await self(scope, receive, send)
+        finally:
+            self.desk.leave()
+
+    async def turn_away(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 -- ASGI: nothing is read
+        """ASGI: a call for which there is no place now."""
+        headers = dict(scope["headers"])
+        answer = of_problem("overloaded", choose_language(headers.get(b"accept-language")))
+        has_body = b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
+        await self._send(_closing(answer) if has_body else answer, send)
 
     async def _grab(self, campaign_id: str, headers: list[tuple[bytes, bytes]], receive: Receive, send: Send) -> None:
         authorization = idempotency_key = content_type = b""

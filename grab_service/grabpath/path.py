@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from grab_service.cell.store import CellError
 from grab_service.grabpath.answers import Answer, of_claim, of_problem, of_refusal, of_verdict
@@ -19,6 +20,9 @@ from grab_service.vocabulary.claims import ClaimRecord, ClaimState, VoucherState
 from grab_service.vocabulary.identifiers import is_campaign_id, is_idempotency_key
 from grab_service.vocabulary.outcomes import Outcome, Undecided, slug
 from grab_service.vocabulary.passes import PassKeys, PassRefusal, verify
+
+KNOW_TIMEOUT_S: Final = 1.0
+"""For reading what a campaign looks like that was won a moment after it was published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +142,9 @@ class GrabPath:
         tell: Callable[[Answer], None],
     ) -> None:
         campaign = None
-        with contextlib.suppress(CellError):
-            campaign = await self._view.know(campaign_id)
+        with contextlib.suppress(CellError, TimeoutError):
+            async with asyncio.timeout(KNOW_TIMEOUT_S):
+                campaign = await self._view.know(campaign_id)
         if campaign is None:
             # It is won and logged; only what it looks like cannot be read now. A repeat shows it.
             tell(self._problem("outcome-unknown", language))

@@ -4,8 +4,8 @@ A subclass of uvicorn's protocol. A plain grab (`POST …/claims`, HTTP/1.1, no 
 answered right where its headers were parsed, in one write. Everything else takes the ordinary way, through the same `GrabPath`;
 a test sends both ways the same requests and compares the bytes.
 
-uvicorn itself waits for ever for the end of the headers, and takes any number of them: here both have bounds, as have idle
-connections, readers who do not read, and the number of connections.
+uvicorn itself waits for ever for the end of the headers, takes any number of them, and any number of requests sent ahead: here
+all have bounds, as have idle connections, readers who do not read, the number of connections, and ordinary calls at work.
 """
 
 import re
@@ -14,6 +14,7 @@ from typing import Any, Final
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from grab_service.grabpath.answers import Answer, of_problem
+from grab_service.grabpath.desk import needs_place
 from grab_service.grabpath.lane import AFTER, BEFORE, GrabLane, bearer_token
 from grab_service.grabpath.path import GrabRequest
 from grab_service.vocabulary.problems import choose_language
@@ -22,6 +23,13 @@ HEAD_MAX_BYTES: Final = 32 * 1024
 HEADERS_MAX: Final = 100
 HEAD_TIMEOUT_S: Final = 10.0
 WRITE_TIMEOUT_S: Final = 30.0
+PIPELINE_MAX: Final = 64
+"""Requests that may wait behind the one that is being answered; who sends more ahead of the answers is cut off."""
+
+TURNED_AWAY_MAX: Final = 128
+"""Connections beyond the limit whose first request is waited for, so that they can be told."""
+
+TURNED_AWAY_S: Final = 2.0
 
 _BEFORE: Final = BEFORE.encode()
 _AFTER: Final = AFTER.encode()
@@ -73,6 +81,8 @@ class GrabProtocol(HttpToolsProtocol):
         self._unread_since_s: float | None = None
         self._in_head = False
         self._head_bytes = 0
+        self._read_bytes = 0
+        self._turned_away = False
         self._last: Any = None
 
     # What the transport calls
@@ -81,7 +91,10 @@ class GrabProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._silent_since_s = self.loop.time()
         if not self.lane.connections.add(self):
-            self.refuse("overloaded")
+            # Who is told before they have sent anything is reset when they do, and does not hear it.
+            self._turned_away = True
+            if not self.lane.connections.add_turned_away(self, TURNED_AWAY_MAX):
+                transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lane.connections.discard(self)
@@ -90,12 +103,20 @@ class GrabProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
+        if self._turned_away:
+            self.refuse("overloaded")
+            return
+        self._read_bytes = len(data)
         if self._in_head:
-            self._head_bytes += len(data)
+            self._head_bytes += self._read_bytes
             if self._head_bytes > HEAD_MAX_BYTES:
                 self.refuse("headers-too-large")
                 return
         super().data_received(data)
+
+    def resume_writing(self) -> None:
+        self._unread_since_s = None  # slow, but they read
+        super().resume_writing()
 
     # What the parser calls
 
@@ -112,8 +133,15 @@ class GrabProtocol(HttpToolsProtocol):
         self._silent_since_s = None
         if self.transport.is_closing():
             return
-        if len(self.headers) > HEADERS_MAX:
+        if len(self.headers) > HEADERS_MAX or (
+            # A head that came in one read with others has not been counted.
+            self._head_bytes + self._read_bytes > HEAD_MAX_BYTES
+            and sum(len(name) + len(value) for name, value in self.headers) + len(self.url) > HEAD_MAX_BYTES
+        ):
             self.refuse("headers-too-large")
+            return
+        if len(self.pipeline) >= PIPELINE_MAX:
+            self.transport.abort()
             return
         if self._is_plain_grab() and self._begin_grab():
             return
@@ -127,6 +155,11 @@ class GrabProtocol(HttpToolsProtocol):
             if before is not None and before is self._last and not getattr(before, "response_started", False):
                 before.keep_alive = True  # one more came behind it
             self._end_with(self.cycle)
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        if needs_place(cycle.scope["path"]):
+            app = self.lane.at_desk if self.lane.desk.enter() else self.lane.turn_away
+        super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         if self.cycle is not None:
@@ -241,6 +274,9 @@ class GrabProtocol(HttpToolsProtocol):
         if self._silent_since_s is None:
             return
         silent_s = now_s - self._silent_since_s
+        if self._turned_away and silent_s > TURNED_AWAY_S:
+            self.transport.abort()
+            return
         drained = self.lane.connections.drained
         if self._in_head and (drained or silent_s > HEAD_TIMEOUT_S):
             self.refuse("request-timeout")

@@ -3,11 +3,30 @@
 from typing import Final
 
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 
 CONNECT_TIMEOUT_S: Final = 5
 STATEMENT_TIMEOUT_S: Final = 60
-POOL_WAIT_S: Final = 5
+POOL_WAIT_S: Final = 1.5
+WAITING_MAX: Final = 24
+"""Who would be one more in the queue for a connection hears at once that there is none."""
+
+
+class ShortQueuePool(AsyncAdaptedQueuePool):
+    """A pool whose queue is bounded, too: not every call of the service may come to wait for a Postgres that stands still."""
+
+    _waiting = 0
+
+    def _do_get(self) -> ConnectionPoolEntry:
+        if self._waiting >= WAITING_MAX:
+            raise PoolTimeoutError(f"{self._waiting} wait for a connection already")
+        self._waiting += 1
+        try:
+            return super()._do_get()
+        finally:
+            self._waiting -= 1
 
 
 def asyncpg_url(database_url: str) -> str:
@@ -19,6 +38,7 @@ def connect(database_url: str, *, connections_max: int, statement_timeout_s: int
     """An engine with a bounded pool; opens nothing yet. Close it with `await engine.dispose()`."""
     return create_async_engine(
         asyncpg_url(database_url),
+        poolclass=ShortQueuePool,
         pool_size=connections_max,
         max_overflow=0,
         pool_timeout=POOL_WAIT_S,

@@ -146,7 +146,7 @@ async def begin(redis: Redis, engine: AsyncEngine, cell_name: str) -> None:
     await redis.hset(keys.scripts, mapping=table)
 
 
-def _forget_metrics() -> None:
+def forget_metrics() -> None:
     """Each worker of a test registers its counters anew, as each process does."""
     for collector, names in list(REGISTRY._collector_to_names.items()):
         if any(name.startswith("grab_") for name in names):
@@ -186,10 +186,10 @@ async def running_service(redis_url: str, database_url: str, cell_name: str, **s
         )
         drain.start()
         stack.push_async_callback(drain.stop)
-        _forget_metrics()
+        forget_metrics()
         worker = Worker.build(given)
         await stack.enter_async_context(worker.running())
-        lane = GrabLane(build_app(worker), worker.path, worker.view.now_ms, worker.connections)
+        lane = GrabLane(build_app(worker), worker.path, worker.view.now_ms, worker.connections, worker.desk)
         transport = httpx.ASGITransport(lane, raise_app_exceptions=False)
         http = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://grab"))
         yield Service(worker, http, redis, drain)

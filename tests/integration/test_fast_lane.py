@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import re
 import socket
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 
 import pytest
@@ -13,11 +13,12 @@ import uvicorn
 from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
+from grab_service.api.listener import UNCONFIRMED_MAX_S, bound_what_the_kernel_keeps
 from grab_service.api.process import Worker
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell
 from grab_service.grabpath import protocol
-from grab_service.grabpath.lane import GrabLane
+from grab_service.grabpath.lane import ASGIApp, GrabLane, Receive, Scope, Send
 from grab_service.grabpath.protocol import GrabProtocol
 from grab_service.vocabulary.campaigns import BenefitKind, Release
 from tests.integration.workers import Crowd, grab_worker, nothing_else
@@ -45,15 +46,16 @@ async def cell(cell_name: str, redis_client: Redis) -> Cell:
 
 @pytest.fixture
 async def worker(valkey_url: str, cell: Cell) -> AsyncIterator[Worker]:
-    async with grab_worker(valkey_url, cell.name, connections_max=40, drain_s=1.5) as worker:
+    async with grab_worker(valkey_url, cell.name, connections_max=40, drain_s=1.5, ordinary_max=8) as worker:
         yield worker
 
 
 @asynccontextmanager
-async def serving(worker: Worker) -> AsyncIterator[int]:
-    """A real uvicorn with the grab protocol in this process; its port."""
+async def serving(worker: Worker, behind: ASGIApp = nothing_else) -> AsyncIterator[int]:
+    """A real uvicorn with the grab protocol in this process, and `behind` for all that is no grab; its port."""
     listener = socket.create_server(("127.0.0.1", 0))
-    lane = GrabLane(nothing_else, worker.path, worker.view.now_ms, worker.connections)
+    bound_what_the_kernel_keeps(listener)
+    lane = GrabLane(behind, worker.path, worker.view.now_ms, worker.connections, worker.desk)
     config = uvicorn.Config(
         lane, http=GrabProtocol, lifespan="off", proxy_headers=False, server_header=False, access_log=False, log_config=None
     )
@@ -121,6 +123,15 @@ async def wire(port: int) -> AsyncIterator[Wire]:
         yield Wire(reader, writer)
     finally:
         await hang_up(writer)
+
+
+@contextmanager
+def small_window(port: int) -> Iterator[socket.socket]:
+    """A connection on which only a little may be under way."""
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        one.connect(("127.0.0.1", port))
+        yield one
 
 
 async def hang_up(writer: asyncio.StreamWriter) -> None:
@@ -294,15 +305,11 @@ async def test_more_connections_than_allowed_are_turned_away_and_the_others_serv
     async with serving(worker) as port:
         connections = [await asyncio.open_connection("127.0.0.1", port) for _ in range(45)]
         await asyncio.sleep(0.1)
-        turned_away = 0
-        for reader, _ in connections:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(0.05):
-                    assert (await reader.readexactly(12)) == b"HTTP/1.1 503"
-                    turned_away += 1
-        assert turned_away == 5
-        reader, writer = connections[0]
-        assert (await Wire(reader, writer).ask(request("c"))).startswith(b"HTTP/1.1 401")
+        answers = [await Wire(reader, writer).ask(request("c")) for reader, writer in connections]
+        assert [answer[9:12] for answer in answers] == [b"401"] * 40 + [b"503"] * 5
+        assert all(b"retry-after: 1\r\n" in answer and b"connection: close" in answer for answer in answers[40:])
+        again = await Wire(*connections[0]).ask(request("c"))
+        assert again.startswith(b"HTTP/1.1 401")
         for _, writer in connections:
             await hang_up(writer)
         await asyncio.sleep(0.1)
@@ -362,3 +369,87 @@ async def test_requests_sent_ahead_are_all_answered_by_a_worker_that_is_to_end(
         assert all(answer.startswith(b"HTTP/1.1 201") for answer in answers)
         assert [b"connection: close" in answer for answer in answers] == [False] * 4 + [True]
         assert await one.is_closed()
+
+
+async def test_a_head_that_is_too_large_is_refused_in_however_many_reads_it_comes(worker: Worker) -> None:
+    async with serving(worker) as port:
+        for method in ("POST", "GET"):
+            async with wire(port) as one:
+                answer = await one.ask(request("c", "X-A: " + "a" * 40_000, method=method))
+                assert answer.startswith(b"HTTP/1.1 431"), answer
+                assert await one.is_closed()
+        # Many small heads in one read are not a large one.
+        async with wire(port) as one:
+            one.writer.write(request("c", "X-A: " + "a" * 2_000) * 30)
+            assert [(await one.answer())[:12] for _ in range(30)] == [b"HTTP/1.1 401"] * 30
+
+
+async def test_who_sends_many_requests_ahead_of_the_answers_is_cut_off(worker: Worker, redis_client: Redis, cell: Cell) -> None:
+    await publish(cell, RUSH)
+    async with Crowd(worker) as crowd, serving(worker) as port, wire(port) as one:
+        await redis_client.client_pause(500)
+        one.writer.write(request("c", f"Authorization: Bearer {crowd.pass_of('m-1')}"))
+        one.writer.write(request("c", method="GET") * 1_000)
+        assert await one.is_closed()
+
+
+async def test_who_does_not_read_is_cut_off_and_who_reads_slowly_is_not(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "WRITE_TIMEOUT_S", 2.0)
+
+    async def much(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(400):
+            await send({"type": "http.response.body", "body": b"x" * 65_536, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    async with serving(worker, much) as port:
+        with small_window(port) as slow, small_window(port) as deaf:
+            for one in (slow, deaf):
+                one.sendall(request("x", method="GET"))
+            loop = asyncio.get_running_loop()
+            read_bytes, ends_s = 0, loop.time() + 6
+            while loop.time() < ends_s:
+                await asyncio.sleep(0.05)
+                read_bytes += len(slow.recv(32_768))
+            assert read_bytes > 1_000_000
+            assert len(worker.connections) == 1
+
+
+async def test_ordinary_calls_beyond_their_places_are_turned_away_and_grabs_are_not(worker: Worker) -> None:
+    going_on = asyncio.Event()
+
+    async def waits(scope: Scope, receive: Receive, send: Send) -> None:
+        await going_on.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    page = b"GET /v1/campaigns HTTP/1.1\r\nHost: grab\r\n\r\n"
+    async with serving(worker, waits) as port, AsyncExitStack() as wires:
+        opened = [await wires.enter_async_context(wire(port)) for _ in range(12)]
+        for one in opened[:8]:
+            one.writer.write(page)
+        await asyncio.sleep(0.1)
+        for one in opened[8:]:
+            answer = await one.ask(page)
+            assert answer.startswith(b"HTTP/1.1 503"), answer
+            assert b'"code":"overloaded"' in answer
+            assert b"retry-after: 1\r\n" in answer
+            assert (await one.ask(request("c", "Expect: nothing"))).startswith(b"HTTP/1.1 401")
+        going_on.set()
+        for one in opened[:8]:
+            assert (await one.answer()).startswith(b"HTTP/1.1 200")
+        assert (await opened[9].ask(page)).startswith(b"HTTP/1.1 200")
+        assert worker.desk.free == 8
+
+
+def test_a_connection_inherits_the_terms_on_which_it_is_accepted() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        bound_what_the_kernel_keeps(listener)
+        with socket.create_connection(listener.getsockname()):
+            accepted, _ = listener.accept()
+            with accepted:
+                assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+                if hasattr(socket, "TCP_USER_TIMEOUT"):
+                    assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == UNCONFIRMED_MAX_S * 1000

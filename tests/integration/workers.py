@@ -47,7 +47,7 @@ class Crowd:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        lane = GrabLane(nothing_else, worker.path, worker.view.now_ms, worker.connections)
+        lane = GrabLane(nothing_else, worker.path, worker.view.now_ms, worker.connections, worker.desk)
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(lane), base_url="http://grab")
 
     async def __aenter__(self) -> Self:

@@ -1,0 +1,37 @@
+"""On which terms are connections accepted? What is set on the listening socket holds for every connection it gives."""
+
+import socket
+from typing import Final
+
+import uvicorn
+
+SILENT_BEFORE_PROBE_S: Final = 30
+PROBE_INTERVAL_S: Final = 10
+PROBES: Final = 3
+UNCONFIRMED_MAX_S: Final = 30
+"""What was sent and not confirmed for so long was sent to nobody: the client has vanished without a word."""
+
+UNSENT_MAX_BYTES: Final = 128 * 1024
+"""What the kernel takes from us for a reader who does not read; by itself it would take megabytes, for each of them."""
+
+
+def listen(config: uvicorn.Config) -> socket.socket:
+    """Bind the address of the configuration; ends the process with a word if it is taken."""
+    listener = config.bind_socket()
+    bound_what_the_kernel_keeps(listener)
+    return listener
+
+
+def bound_what_the_kernel_keeps(listener: socket.socket) -> None:
+    """Half-open connections end by themselves, and buffers stay small; on systems that know these options."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    options = {
+        "TCP_KEEPIDLE": SILENT_BEFORE_PROBE_S,
+        "TCP_KEEPINTVL": PROBE_INTERVAL_S,
+        "TCP_KEEPCNT": PROBES,
+        "TCP_USER_TIMEOUT": UNCONFIRMED_MAX_S * 1000,
+        "TCP_NOTSENT_LOWAT": UNSENT_MAX_BYTES,
+    }
+    for name, value in options.items():
+        if hasattr(socket, name):
+            listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
