@@ -1,10 +1,15 @@
 """How much ordinary work may a worker have in hand at once, so that grabs keep their share of it?
 
 A crowd that refreshes its pages asks for far more than it grabs, and a page costs as much as many grabs. What is too much is
-told so before any work is done for it. Who waits for a slow sender is not at work, and holds no more than what was sent.
+told so before any work is done for it. Who waits for a slow sender is not at work, and holds no more than what was sent. Those
+who have a place begin a few at a time: a grab takes some turns of the loop, so a turn must not be filled with pages.
 """
 
+from collections import deque
+from collections.abc import Callable
 from typing import Final
+
+STARTS_A_TURN: Final = 4
 
 BODIES_MAX_BYTES: Final = 256 * 1024 * 1024
 """Of all bodies that a worker has received and not done with."""
@@ -23,6 +28,7 @@ class Desk:
     def __init__(self, places: int) -> None:
         self._free = places
         self._bodies_bytes = 0
+        self._lined_up: deque[Callable[[], None]] = deque()
 
     @property
     def free(self) -> int:
@@ -35,6 +41,19 @@ class Desk:
             return False
         self._free -= 1
         return True
+
+    def line_up(self, start: Callable[[], None], call_soon: Callable[[Callable[[], None]], object]) -> None:
+        """Have a call that has a place begin, in one of the next turns of the loop."""
+        self._lined_up.append(start)
+        if len(self._lined_up) == 1:
+            call_soon(lambda: self._begin(call_soon))
+
+    def _begin(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
+        for _ in range(min(STARTS_A_TURN, len(self._lined_up))):
+            self._lined_up[0]()
+            self._lined_up.popleft()
+        if self._lined_up:
+            call_soon(lambda: self._begin(call_soon))
 
     def resume(self) -> None:
         """Go on after `leave`: what was begun is ended, even if more are at work for a moment than there are places."""

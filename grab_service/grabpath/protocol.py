@@ -9,7 +9,7 @@ all have bounds, as have idle connections, readers who do not read, the number o
 """
 
 import re
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -143,7 +143,7 @@ class GrabProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= PIPELINE_MAX:
             self.transport.abort()
             return
-        if self._is_plain_grab() and self._begin_grab():
+        if (self._is_plain_grab() and self._begin_grab()) or self._turn_away_at_once():
             return
         url, headers, expects = self.url, self.headers, self.expect_100_continue
         before: Any = self.cycle
@@ -157,9 +157,13 @@ class GrabProtocol(HttpToolsProtocol):
             self._end_with(self.cycle)
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        if needs_place(cycle.scope["path"]):
-            app = self.lane.at_desk if self.lane.desk.enter() else self.lane.turn_away
-        super()._start_asgi_task(cycle, app)
+        if not needs_place(cycle.scope["path"]):
+            super()._start_asgi_task(cycle, app)
+        elif self.lane.desk.enter():
+            start, placed = super()._start_asgi_task, cast("Any", self.lane.at_desk)
+            self.lane.desk.line_up(lambda: start(cycle, placed), self.loop.call_soon)
+        else:
+            super()._start_asgi_task(cycle, cast("Any", self.lane.turn_away))
 
     def on_body(self, body: bytes) -> None:
         if self.cycle is not None:
@@ -215,6 +219,26 @@ class GrabProtocol(HttpToolsProtocol):
         answer = self.lane.path.begin(request, cycle.tell)
         if answer is not None:
             cycle.tell(answer)
+        return True
+
+    def _turn_away_at_once(self) -> bool:
+        """Answer an ordinary call for which there is no place, here and now: what is shed must cost next to nothing."""
+        if (
+            self.lane.desk.free > 0
+            or self._is_answering()
+            or self.flow.write_paused
+            or self.parser.get_http_version() != "1.1"
+            or not needs_place(self.url.partition(b"?")[0].decode("latin-1"))
+        ):
+            return False
+        headers = dict(self.headers)
+        if not headers.keys().isdisjoint(_NOT_PLAIN) or headers.get(b"content-length", b"0") != b"0":
+            return False
+        cycle = FastCycle(self, keep_alive=self.parser.should_keep_alive())
+        self.cycle = cycle  # type: ignore[assignment]  # it has all that the protocol asks of one
+        if self.lane.connections.draining:
+            self._end_with(cycle)
+        cycle.tell(of_problem("overloaded", choose_language(headers.get(b"accept-language"))))
         return True
 
     def write_answer(self, answer: Answer, *, keep_alive: bool) -> None:

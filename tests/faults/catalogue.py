@@ -5,7 +5,7 @@ from typing import Final
 from grab_service.servers.valkey import AppendFsync
 from tests.faults.district import Site
 from tests.faults.fault import Fault
-from tests.faults.kinds import disks, lives, networks, planted, processes
+from tests.faults.kinds import disks, lives, networks, overload, planted, processes
 
 WATCHED: Final = Site(watched=True)
 FORGETFUL: Final = Site(watched=True, appendfsync=AppendFsync.EVERYSEC)
@@ -13,6 +13,8 @@ PROXIED: Final = Site(proxied=True)
 SMALL: Final = Site(small_disk_mb=64)
 CAREFUL: Final = Site(proxied=True, replicated=True, replicas_min=1)
 CARELESS: Final = Site(proxied=True, replicated=True)
+SMALL_HOUSE: Final = Site(settings=(("GRAB_CONNECTIONS_MAX", "400"),))
+SMALL_BATCHES: Final = Site(proxied=True, settings=(("GRAB_BATCH_MAX", "8"),))
 
 FAULTS: Final = [
     Fault("kill_redis", "kill -9 of Redis", processes.kill_redis, closes=True, short=True),
@@ -86,4 +88,10 @@ FAULTS: Final = [
     Fault("poison_entry", "unreadable entry in the log", planted.poison_entry),
     Fault("gap_in_the_log", "gap in the log", planted.gap_in_the_log),
     Fault("entry_said_twice", "entry twice in the log", planted.entry_said_twice),
+    Fault("refresh_storm", "storm of refreshes", overload.refresh_storm, units_a_round=2_400),
+    Fault("flood_of_connections", "flood of connections", overload.flood_of_connections, SMALL_HOUSE, units_a_round=2_400),
+    Fault("slow_senders", "slow heads, bodies and chunks", overload.slow_senders, short=True, units_a_round=2_400),
+    Fault("deaf_and_silent", "deaf and silent clients", overload.deaf_and_silent_clients, units_a_round=2_400),
+    Fault("more_taps", "more taps than a slow Redis can take", overload.more_taps_than_it_can_take, SMALL_BATCHES),
+    Fault("rolling_restart", "rolling restart of the workers", overload.rolling_restart, units_a_round=3_000),
 ]

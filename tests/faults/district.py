@@ -55,6 +55,7 @@ class Site:
         small_disk_mb: Valkey's data on a disk of its own of this size, which takes root; 0 for none.
         replicated: whether a second Valkey follows the first from the beginning.
         replicas_min: how many replicas the service waits for before it tells of a claim.
+        settings: of the service, as variables of its environment.
     """
 
     appendfsync: AppendFsync = AppendFsync.ALWAYS
@@ -63,6 +64,7 @@ class Site:
     small_disk_mb: int = 0
     replicated: bool = False
     replicas_min: int = 0
+    settings: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(slots=True)
@@ -256,7 +258,7 @@ async def running_district(home: Path, site: Site, shim: Path | None, members: i
             )
             for program in (Login.API, Login.LEDGER)
         }
-        envs["api"]["GRAB_REPLICAS_MIN"] = str(site.replicas_min)
+        envs["api"] |= {"GRAB_REPLICAS_MIN": str(site.replicas_min), **dict(site.settings)}
         if site.proxied:
             for name, env in envs.items():
                 redis_ways[name] = await stack.enter_async_context(Proxy(valkeys[0].port))

@@ -38,6 +38,8 @@ class Crowd:
         sold_out: whether anybody has heard so.
         wins_log: of each 201, (answered, granted), Unix microseconds and milliseconds; cleared by whoever reads it.
         oddities: answers that are none of the contract's.
+        unanswered: requests that met with silence or a broken connection.
+        again: answers that say to come again, 503 and 429.
     """
 
     def __init__(
@@ -48,6 +50,9 @@ class Crowd:
         self.wins_log: list[tuple[int, int]] = []
         self.oddities: list[str] = []
         self.asked = 0
+        self.unanswered = 0
+        self.again = 0
+        self.campaign_id = campaign_id
         self._port = url_port
         target = Target("127.0.0.1", url_port, f"/v1/campaigns/{campaign_id}/claims")
         self._queue = self._line_up(members, target)
@@ -138,6 +143,7 @@ class Crowd:
             else:
                 answer = await self._ask(connection, request)
                 if isinstance(answer, str):
+                    self.unanswered += 1
                     self._book.append([b"L\t%d\t%d\t%b\n" % (number, _now_us(), answer.encode())])
                     await _drop(connection)
                     connection = None
@@ -187,6 +193,7 @@ class Crowd:
             self._heard.set()
         elif meaning is Meaning.BROKEN:
             self.oddities.append(f"{answer.status} {code} {answer.body[:200]!r}")
+        self.again += meaning is Meaning.AGAIN
         return meaning is not Meaning.AGAIN
 
 
