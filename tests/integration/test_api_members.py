@@ -4,7 +4,9 @@ import asyncio
 from typing import Any
 
 import httpx
+import pytest
 
+from grab_service.cell.store import CellClosedError
 from tests.integration.stack import Service, at
 from tests.integration.test_ops_campaigns import post, problem
 
@@ -285,6 +287,30 @@ async def test_of_returns_at_once_only_as_many_are_promised_as_there_are_spare_c
         )
     )
     assert sorted(answer.status_code for answer in answers) == [200, 409, 409]
+
+
+async def test_a_return_that_the_cell_was_not_told_of_yet_has_a_claim_on_its_code(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def closed(*_: object) -> None:
+        raise CellClosedError("of a test")
+
+    await service.enrol("m-1", "m-2")
+    campaign_id = await service.create(
+        releases=[{"opens_at": at(-1), "quantity": 2}], benefit={"kind": "code_pool", "name": "骑行券"}
+    )
+    headers = {**service.ops(), "Content-Type": "text/csv"}
+    await service.http.post(f"/v1/ops/campaigns/{campaign_id}/codes", content="code\nA1\nA2\nA3\n", headers=headers)
+    assert (await post(service, f"{campaign_id}/schedule")).status_code == 200
+    won = [(await service.grab(person, campaign_id)).json() for person in ("m-1", "m-2")]
+    await service.drained()
+    monkeypatch.setattr(service.worker.cell, "return_unit", closed)
+    answers = [
+        await service.http.post(f"/v1/claims/{claim['claim_id']}/return", headers=service.member(claim["member_id"]))
+        for claim in won
+    ]
+    assert [answer.status_code for answer in answers] == [200, 409]
+    assert problem(answers[1]) == (409, "no-spare-code")
 
 
 async def test_a_sign_up_without_a_code_has_no_voucher_anywhere(service: Service) -> None:

@@ -427,6 +427,8 @@ async def test_ordinary_calls_beyond_their_places_are_turned_away_and_grabs_are_
 
     page = b"GET /v1/campaigns HTTP/1.1\r\nHost: grab\r\n\r\n"
     async with serving(worker, waits) as port, AsyncExitStack() as wires:
+        # Whoever is not turned away is answered in the end.
+        asyncio.get_running_loop().call_later(5, going_on.set)
         opened = [await wires.enter_async_context(wire(port)) for _ in range(12)]
         for one in opened[:8]:
             one.writer.write(page)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
@@ -15,12 +16,16 @@ from redis.asyncio import Redis
 from grab_service.api.process import Worker
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import CampaignsReply, Cell
+from grab_service.grabpath import batcher
+from grab_service.grabpath.batcher import Decision
 from grab_service.grabpath.gate import Gate
 from grab_service.grabpath.view import CampaignView, View
 from grab_service.servers.valkey import ValkeyServer
 from grab_service.vocabulary.campaigns import BenefitKind, Release
-from grab_service.vocabulary.outcomes import Outcome
+from grab_service.vocabulary.outcomes import Outcome, Undecided
 from grab_service.vocabulary.passes import PassKeys, mint
+from tests.faults.district import through
+from tests.faults.tools.proxy import Proxy
 from tests.integration.workers import Crowd, grab_worker
 from tests.lua.cells import Published, arm, enrol, grab, now_ms, publish, word
 
@@ -228,6 +233,11 @@ async def test_without_scripts_nothing_is_decided_and_it_goes_on_by_itself(tmp_p
         await server.stop()
 
 
+async def some_connections(worker: Worker) -> None:
+    """So that a grab need not wait for a new one, which nobody answers, while the view waits on the only one there is."""
+    await asyncio.gather(*(worker.cell.tail(0, 1) for _ in range(4)))
+
+
 async def test_a_redis_that_hangs_is_an_unknown_outcome_within_the_deadline(tmp_path: Path, cell_name: str) -> None:
     server = ValkeyServer(tmp_path / "valkey")
     await server.start()
@@ -242,6 +252,7 @@ async def test_a_redis_that_hangs_is_an_unknown_outcome_within_the_deadline(tmp_
                 Crowd(worker) as crowd,
             ):
                 assert (await crowd.grab("m-0")).status_code == 201
+                await some_connections(worker)
                 server.send(signal.SIGSTOP)
                 started_s = time.monotonic()
                 first = asyncio.create_task(crowd.grab("m-1"))
@@ -385,7 +396,7 @@ async def test_what_was_read_in_the_life_before_is_not_taken_for_the_one_after(c
     await held.asked[("c",)].wait()
     # Another life, in which nobody has won anything yet.
     await redis_client.delete(cell.keys.of_campaign("c").claims, cell.keys.log)
-    nothing_yet = {"active": 0, "issued": 0, "unit_sum": 0, "seq_sum": 0}
+    nothing_yet: dict[Any, Any] = {"active": 0, "issued": 0, "unit_sum": 0, "seq_sum": 0}
     await redis_client.hset(cell.keys.of_campaign("c").campaign, mapping=nothing_yet)
     await arm(redis_client, cell.name, ScriptSources.read(), epoch=2, seq=2)
     view.wake()
@@ -421,3 +432,150 @@ async def test_a_campaign_is_known_though_the_view_begins_anew_while_it_is_read(
     monkeypatch.setattr(view, "_read_holders", meanwhile)
     assert (known := await view.know("c")) is not None
     assert known.campaign_id == "c"
+
+
+async def test_no_code_is_offered_again_once_it_is_won(
+    crowd: Crowd, worker: Worker, cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Candidates that nobody won are used again; here they all are within a few batches."""
+    monkeypatch.setattr(batcher, "CODES_KEPT", 16)
+    worker.batcher._codes._codes.clear()
+    await publish(cell, replace(RUSH, stock=40))
+    codes = []
+    for at in range(0, 60, 10):
+        answers = await crowd.all_grab(MEMBERS[at : at + 10])
+        codes += [answer.json()["voucher"]["code"] for answer in answers if answer.status_code == 201]
+    assert len(codes) == len(set(codes)) == 40
+
+
+async def test_who_may_not_wait_any_more_is_told_so_at_once(worker: Worker, cell: Cell, redis_client: Redis) -> None:
+    await publish(cell, replace(RUSH, stock=300))
+    await seen(worker, cell.seen_seq)
+    told: list[Decision | Undecided] = []
+    worker.batcher._waiting_max = 10
+    for name in MEMBERS[:31]:  # nothing is sent before this task waits for something
+        worker.batcher.submit("c", name, "", told.append)
+    assert told == [Undecided.OVERLOADED] * 21
+    async with asyncio.timeout(5):
+        while len(told) < 31:
+            await asyncio.sleep(0.01)
+    assert sum(isinstance(one, Decision) and one.answer.startswith(b"won") for one in told) == 10
+
+
+async def test_what_was_sent_too_late_to_be_heard_is_an_unknown_outcome(tmp_path: Path, cell_name: str) -> None:
+    """It waited behind a batch that was not answered, was sent, and then its time was over."""
+    server = ValkeyServer(tmp_path / "valkey")
+    await server.start()
+    try:
+        async with Redis.from_url(server.url) as client:
+            await arm(client, cell_name, ScriptSources.read())
+            cell = Cell(client, cell_name, ScriptSources.read())
+            await enrol(cell, MEMBERS)
+            await publish(cell, replace(RUSH, stock=300))
+            async with grab_worker(server.url, cell_name, grab_deadline_s=2.0) as worker, Crowd(worker) as crowd:
+                await some_connections(worker)
+                server.send(signal.SIGSTOP)
+                first = asyncio.create_task(crowd.grab("m-1"))
+                await asyncio.sleep(1.4)
+                asked_s = time.monotonic()
+                second = await crowd.grab("m-2")
+                took_s = time.monotonic() - asked_s
+                server.send(signal.SIGCONT)
+                assert (await first).json()["code"] == "outcome-unknown"
+                assert second.json()["code"] == "outcome-unknown"
+                assert 1.9 < took_s < 2.35, "the deadline is the grab's own, not that of the call it travels in"
+    finally:
+        server.send(signal.SIGCONT)
+        await server.stop()
+
+
+async def test_a_slow_network_makes_the_view_old_and_never_young(
+    cell: Cell, valkey_url: str, valkey_server: ValkeyServer
+) -> None:
+    async with Proxy(valkey_server.port) as proxy, grab_worker(through(valkey_url, proxy.port), cell.name) as worker:
+        await publish(cell, replace(RUSH, stock=1))
+        await grab(cell, ["m-0"])
+        await seen(worker, cell.seen_seq)
+        gate = Gate(worker.view, age_max_s=0.05, clock=worker.clock)
+        assert gate.refuse("c", "m-9") is not None
+        proxy.weather.delay_s = 0.04
+        await asyncio.sleep(0.2)
+        # Each answer is read at least 80 ms after its question was sent.
+        for _ in range(100):
+            assert gate.refuse("c", "m-9") is None
+            await asyncio.sleep(0.005)
+        proxy.fine()
+
+
+async def test_a_worker_that_starts_late_knows_all_who_hold_or_held(cell: Cell, valkey_url: str) -> None:
+    await publish(cell, replace(RUSH, stock=2))
+    await grab(cell, [("m-0", "key"), "m-1"])
+    record = (await cell.read_claims("m-0", ["c"]))[0]
+    await cell.return_unit("c", "m-0", int(record.split(b"\t")[0]), "returned")
+    await grab(cell, ["m-2"])
+    async with grab_worker(valkey_url, cell.name) as worker:
+        gate = Gate(worker.view, age_max_s=0.05, clock=worker.clock)
+        for name, is_refused in (("m-0", False), ("m-1", False), ("m-2", False), ("m-9", True)):
+            await seen(worker, cell.seen_seq)
+            assert (gate.refuse("c", name) is not None) is is_refused, name
+
+
+async def test_nobody_is_refused_before_all_who_hold_are_known(
+    worker: Worker, cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = View(worker.cell, poll_s=5, age_max_s=0.05, clock=worker.clock)
+    running = asyncio.create_task(view.run())
+    assert await view.wait_complete(5)
+    read_holders, go_on = view._read_holders, asyncio.Event()
+
+    async def late(campaign: CampaignView) -> None:
+        await go_on.wait()
+        await read_holders(campaign)
+
+    monkeypatch.setattr(view, "_read_holders", late)
+    await publish(cell, replace(RUSH, stock=1))
+    await grab(cell, ["m-0"])
+    knowing = asyncio.create_task(view.know("c"))
+    gate = Gate(view, age_max_s=0.05, clock=worker.clock)
+    async with asyncio.timeout(5):
+        while view.seq < cell.seen_seq:
+            await asyncio.sleep(0.02)
+            view.wake()
+    assert gate.refuse("c", "m-0") is None
+    go_on.set()
+    await knowing
+    async with asyncio.timeout(5):
+        while gate.refuse("c", "m-9") is None:
+            view.wake()
+            await asyncio.sleep(0.002)
+    assert gate.refuse("c", "m-0") is None
+    view.stop()
+    await running
+
+
+async def test_a_view_that_missed_an_entry_is_built_anew(worker: Worker, cell: Cell, redis_client: Redis) -> None:
+    view = View(worker.cell, poll_s=5, age_max_s=0.05, clock=worker.clock)
+    running = asyncio.create_task(view.run())
+    assert await view.wait_complete(5)
+    seq = await publish(cell, replace(RUSH, campaign_id="missed"))
+    await publish(cell, replace(RUSH, campaign_id="seen"))
+    await redis_client.xdel(cell.keys.log, f"{seq}-0")
+    async with asyncio.timeout(5):
+        while view.campaign("seen") is None:
+            view.wake()
+            await asyncio.sleep(0.01)
+    assert view.campaign("missed") is not None
+    view.stop()
+    await running
+
+
+async def test_the_gate_is_silent_around_a_closing(worker: Worker, cell: Cell) -> None:
+    await publish(cell, replace(RUSH, stock=5, closes_in_ms=400))
+    await seen(worker, cell.seen_seq)
+    campaign = worker.view.campaign("c")
+    assert campaign is not None
+    gate = Gate(worker.view, age_max_s=0.05, clock=worker.clock)
+    async with asyncio.timeout(5):
+        while gate.refuse("c", "m-9") is None:
+            await asyncio.sleep(0)
+    assert now_ms() >= campaign.closes_at_ms

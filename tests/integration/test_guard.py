@@ -20,6 +20,7 @@ from reconcile.alarms import AlarmKind
 from reconcile.epochs import begin_first
 from reconcile.guard import DoubtError
 from reconcile.life import Life
+from reconcile.recover import close_cell
 from reconcile.server_settings import UnfitServerError
 from reconcile.wire import Wire, WireBrokenError
 from tests.integration.ledgers import Town, now_ms, until
@@ -269,12 +270,16 @@ async def test_a_postgres_that_lies_behind_closes_the_cell_and_destroys_nothing(
         await town.win("c", names)
         await town.drained()
     await town.sql("UPDATE log_cursor SET epoch = 0")
+    await town.sql("UPDATE epochs SET epoch = 0")
     async with town.ledger():
         alarms = await until(town.open_alarms)
         assert alarms[AlarmKind.CELL_CLOSED.value]["why"] == "newer_epoch"
         with pytest.raises(CellError):
             await town.cell.read_campaigns(())
+        await asyncio.sleep(0.5)
         assert await town.redis.hlen(town.keys.of_campaign("c").claims) == 3
+        assert await town.redis.xlen(town.keys.log) > 1, "a cell that was rebuilt has a log of one entry"
+        assert await _epoch_is(town, 1)
 
 
 async def test_a_log_that_cannot_be_drained_keeps_the_cell_closed(mortal: Town, server: ValkeyServer) -> None:
@@ -402,6 +407,68 @@ async def test_scripts_cannot_land_in_a_life_that_was_not_audited(mortal: Town, 
         await asyncio.gather(leader, drain, return_exceptions=True)
     with pytest.raises(CellError):
         await mortal.cell.reload()
+
+
+class MortalWire(Wire):
+    """Breaks after so many calls."""
+
+    calls_left = 1000
+
+    async def calls(self, commands: Any) -> list[Any]:
+        self.calls_left -= 1
+        if self.calls_left < 0:
+            raise ConnectionResetError("cut short")
+        return await super().calls(commands)
+
+
+async def test_an_arming_that_is_cut_short_grants_nothing(town: Town) -> None:
+    """The table of scripts is there before they are; whoever calls one that is loaded already must not win."""
+    async with town.ledger():
+        await town.open_for_business()
+        (name,) = await town.enrol(1)
+        await town.schedule()
+        await town.drained()
+    async with town.parts() as parts:
+        leader = asyncio.create_task(parts.leader.run())
+        await parts.leader.wait()
+        cut_short = 0
+        while True:
+            async with town.wire() as wire:
+                await close_cell(wire, town.keys)
+            mortal = await MortalWire.open(town.settings.redis_url_of_guard, 2)
+            mortal.calls_left = cut_short
+            try:
+                await parts.guard.arm(mortal)
+                break
+            except ConnectionResetError:
+                cut_short += 1
+            finally:
+                await mortal.close()
+            with pytest.raises(CellError):
+                await Cell(town.redis, town.settings.cell, ScriptSources.read()).grab("c", b"b", (name, "", "CODE"))
+        leader.cancel()
+        await asyncio.gather(leader, return_exceptions=True)
+    assert cut_short > len(ScriptSources.read().by_name), "it was cut short before each script"
+    await town.win("c", [name])
+
+
+async def test_a_redis_with_a_weaker_log_begins_an_epoch_when_it_comes_back(mortal: Town) -> None:
+    """What it lost nobody can tell; workers that saw it must not wait for ever for the life before."""
+    await mortal.redis.config_set("appendfsync", "everysec")
+    async with mortal.ledger():
+        await mortal.open_for_business()
+        names = await mortal.enrol(2)
+        await mortal.schedule()
+        before = await mortal.win("c", names[:1])
+        await mortal.drained()
+        await mortal.redis.script_flush()
+        await until(lambda: _epoch_is(mortal, 2))
+        await mortal.open_for_business()
+        held = await mortal.grab("c", names[:1])
+        assert held[0].endswith(before[0].encode().encode()), "nothing was rebuilt"
+        await mortal.win("c", names[1:])
+        await mortal.drained()
+        assert [row.epoch for row in await mortal.claims()] == [1, 2]
 
 
 async def test_a_leader_whose_session_has_died_arms_nothing(town: Town) -> None:

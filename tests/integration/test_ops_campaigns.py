@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from grab_service.ops import control
 from grab_service.vocabulary.passes import Role
 from tests.integration.stack import Service, at, definition
 
@@ -341,6 +342,16 @@ async def test_an_unrecorded_change_is_not_answered_as_done(service: Service, mo
     service.drain.start()
     again = await post(service, f"{campaign_id}/pause")
     assert (again.status_code, again.json()["state"]) == (200, "paused")
+
+
+async def test_a_change_is_answered_when_no_view_can_be_older(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though it is on record at once."""
+    assert service.worker.settings.view_age_max_s <= control.SETTLE_S
+    monkeypatch.setattr(control, "SETTLE_S", 1.0)
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    await control.recorded(service.worker.engine, service.worker.settings.cell, 0)
+    assert loop.time() - began_s >= 1.0
 
 
 async def test_a_closed_cell_arms_nothing_and_a_repeat_does(service: Service) -> None:

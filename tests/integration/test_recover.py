@@ -100,6 +100,23 @@ async def test_the_rebuilt_cell_is_the_cell_that_was(town: Town) -> None:
     assert (entry[b"type"], entry[b"epoch"], entry[b"predecessor"]) == (b"epoch_began", b"2", b"1")
 
 
+async def test_units_that_were_cut_off_the_stock_are_not_offered_by_the_rebuilt_cell(town: Town) -> None:
+    async with town.ledger():
+        await town.open_for_business()
+        names = await town.enrol(5)
+        await town.schedule(stock=8)
+        claims = await town.win("c", names)
+        await town.drained()
+        await town.decide_return(claims[4], "c", names[4])
+        await until(lambda: _all_done(town))
+        await town.cell.set_stock("c", 8, 4)
+        await town.drained()
+        before = await town.everything_in_redis()
+    async with town.parts() as parts, town.wire() as wire:
+        await _recover(parts, wire)
+        assert comparable(await town.everything_in_redis()) == comparable(before)
+
+
 async def test_the_sale_goes_on_in_the_rebuilt_cell_as_if_nothing_had_been(town: Town) -> None:
     async with town.ledger():
         await town.open_for_business()

@@ -132,6 +132,10 @@ def undone_by_a_guess() -> History:
     return replace(SALE, decisions=(*SALE.decisions, Decision(7, B, "c2", 2, frees=True)))
 
 
+def given_back_at_the_request_of_somebody_else() -> History:
+    return operation(SALE, 5, caller=B, heard=Heard.MAYBE)
+
+
 def held_after_it_was_given_back() -> History:
     return operation(SALE, 4, sent_us=420 * S, answered_us=430 * S)
 
@@ -160,6 +164,7 @@ LIES: list[Callable[[], History]] = [
     a_lost_return,
     won_twice,
     undone_by_a_guess,
+    given_back_at_the_request_of_somebody_else,
     held_after_it_was_given_back,
     held_before_it_was_won,
     answered_before_it_was_asked,
