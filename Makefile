@@ -12,7 +12,7 @@ BOOTSTRAP = grab_service/servers/bootstrap.py
 # A program started this way ends when make does, even if make is killed.
 WITH_MAKE = .venv/bin/python -I grab_service/servers/launch.py with-parent
 
-.PHONY: help demo run test test-fast faults lint format lock clean set-up-run set-up-dev
+.PHONY: help demo run test test-fast faults mutants lint format lock clean set-up-run set-up-dev
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -35,6 +35,10 @@ faults: set-up-dev ## break everything under load, ROUNDS= of each fault; ARGS="
 	@.venv/bin/python -m tests.faults.prerequisites
 	@status=0; GRAB_FAULT_ROUNDS=$(ROUNDS) $(WITH_MAKE) .venv/bin/python -m pytest -s tests/faults $(ARGS) || status=$$?; \
 	  .venv/bin/python -m tests.faults.report; exit $$status
+
+mutants: set-up-dev ## take each guard away and see that a test misses it; ARGS="-k drain" picks; writes docs/GUARDS.md
+	@status=0; GRAB_MUTANTS=all $(WITH_MAKE) .venv/bin/python -m pytest -n $(WORKERS_OF_TESTS) tests/mutants tests/lua/test_mutants.py \
+	  $(ARGS) || status=$$?; .venv/bin/python -m tests.mutants.report; exit $$status
 
 lint: set-up-dev ## style, types, and who may import whom
 	.venv/bin/python -m ruff check

@@ -1,0 +1,23 @@
+"""Which guards are taken away, one at a time? Those outside the Lua; those of the Lua are in tests/lua/mutants.py.
+
+Whoever adds a guard adds, to the file of its family in `kinds`, the mutant that leaves it out, and names the tests that must
+notice.
+"""
+
+from typing import Final
+
+from tests.mutants.kinds import audit, cell, doors, drain, guard, postgres, recovery, rights, service, witness
+from tests.mutants.mutant import Mutant
+
+MUTANTS: Final[tuple[Mutant, ...]] = (
+    *drain.MUTANTS,
+    *postgres.MUTANTS,
+    *guard.MUTANTS,
+    *recovery.MUTANTS,
+    *audit.MUTANTS,
+    *cell.MUTANTS,
+    *service.MUTANTS,
+    *doors.MUTANTS,
+    *rights.MUTANTS,
+    *witness.MUTANTS,
+)

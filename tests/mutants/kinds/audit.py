@@ -1,0 +1,66 @@
+"""What the audit compares, left out one invariant at a time."""
+
+from typing import Final
+
+from tests.mutants.mutant import Mutant
+
+_JUDGE: Final = "grab_service/ops/audit/invariants.py"
+_CALLED: Final = "for judged in (_no_oversell, _no_lost_ack, _one_answer, _unique_unit, _conserved):"
+_RED: Final = "tests/integration/test_audit_corruption.py::test_what_is_corrupted_turns_its_invariant_red"
+
+
+def _leaves_out(invariant: str, function: str, corruption: str) -> Mutant:
+    return Mutant(
+        f"audit_{function.removeprefix('_')}",
+        f"the audit judges {invariant} by the counters",
+        "it does not",
+        _JUDGE,
+        _CALLED,
+        _CALLED.replace(f"{function}, ", "").replace(f", {function})", ")"),
+        (f"{_RED}[{corruption}-]",),
+    )
+
+
+MUTANTS: Final = (
+    _leaves_out("I1 NoOversell", "_no_oversell", "more_is_granted_than_released"),
+    _leaves_out("I3 NoLostAck", "_no_lost_ack", "a_sum_of_seqs_drifts"),
+    _leaves_out("I4 OneAnswer", "_one_answer", "a_claim_is_dropped_from_the_cell"),
+    _leaves_out("I5 UniqueUnit", "_unique_unit", "a_sum_of_units_drifts"),
+    _leaves_out("I6 Conserved", "_conserved", "units_are_issued_that_nobody_has"),
+    Mutant(
+        "audit_no_undersell",
+        "the audit judges I2 NoUndersell where the demand is known",
+        "it does not",
+        _JUDGE,
+        "        if wanted is not None and campaign.active < min(wanted, released):",
+        "        if False:",
+        ("tests/integration/test_audit.py::test_an_undersell_shows_where_the_demand_is_known",),
+    ),
+    Mutant(
+        "audit_counts_only",
+        "the claims of the cell are compared one by one",
+        "only counters are: two claims that swapped their units look alike",
+        "grab_service/ops/audit/__init__.py",
+        "            await comparison.of_campaign(campaign_id)\n",
+        "",
+        (f"{_RED}[two_claims_swap_their_units_in_the_cell-]",),
+    ),
+    Mutant(
+        "audit_leaves_pools",
+        "free units and free codes are compared with what is held",
+        "they are not",
+        "grab_service/ops/audit/__init__.py",
+        "            comparison.findings += await check_pools(client, engine, cell.name, campaign_id)\n",
+        "",
+        (f"{_RED}[a_held_unit_is_free-]",),
+    ),
+    Mutant(
+        "audit_now",
+        "the books are as of the cut's seq",
+        "they are as of now: a running sale looks wrong",
+        "grab_service/ops/audit/__init__.py",
+        "        books = await read_books(engine, cell.name, cut.seq)\n",
+        "        books = await read_books(engine, cell.name, 2**62)\n",
+        ("tests/integration/test_audit.py::test_it_is_green_in_the_middle_of_a_rush",),
+    ),
+)

@@ -1,0 +1,255 @@
+"""Guards of who may do what, and of what is bounded before anything is parsed."""
+
+from typing import Final
+
+from tests.mutants.mutant import Mutant
+
+_PASSES: Final = "grab_service/vocabulary/passes.py"
+_ASSERTIONS: Final = "grab_service/api/assertions.py"
+_LANE: Final = "grab_service/grabpath/lane.py"
+_EDGE: Final = "grab_service/api/edge.py"
+_PROTOCOL: Final = "grab_service/grabpath/protocol.py"
+_OF_PASSES: Final = "tests/unit/test_passes.py::test_"
+_SESSIONS: Final = "tests/integration/test_api_sessions.py::test_"
+_MEMBERS: Final = "tests/integration/test_api_members.py::test_"
+_EDGES: Final = "tests/integration/test_api_edges.py::test_"
+_FAST: Final = "tests/integration/test_fast_lane.py::test_"
+_SENT_ALONG: Final = "tests/integration/test_grab_path.py::test_what_is_sent_along_is_checked_before_anything_is_decided"
+
+MUTANTS: Final = (
+    Mutant(
+        "mac_not_compared",
+        "the signature of a pass is compared",
+        "any signature will do",
+        _PASSES,
+        "    seal = keys.pass_seals.get(fields[1])\n    if seal is None or not compare_digest(seal.mac(payload), mac):",
+        "    seal = keys.pass_seals.get(fields[1])\n    if seal is None:",
+        (
+            f"{_OF_PASSES}every_change_of_one_byte_is_refused",
+            f"{_OF_PASSES}a_pass_of_another_cell_is_invalid_under_the_same_secret",
+        ),
+        short=True,
+    ),
+    Mutant(
+        "mac_of_ops_not_compared",
+        "the signature of an ops token is compared",
+        "any signature will do",
+        _PASSES,
+        "    seal = keys.ops_seals.get(fields[1])\n    if seal is None or not compare_digest(seal.mac(payload), mac):",
+        "    seal = keys.ops_seals.get(fields[1])\n    if seal is None:",
+        (f"{_OF_PASSES}every_change_of_one_byte_is_refused",),
+    ),
+    Mutant(
+        "pass_never_ends",
+        "a pass ends at its second",
+        "it never does",
+        _PASSES,
+        "    # Authentic from here on: what `mint` wrote, so the number is a number and the name is ASCII.\n"
+        "    if int(fields[2]) <= now_s:",
+        "    if False:",
+        (f"{_OF_PASSES}a_pass_ends_at_its_second_and_not_before",),
+    ),
+    Mutant(
+        "pass_of_any_cell",
+        "a pass is bound to its cell",
+        "the same secret opens every district",
+        _PASSES,
+        '(b"grab-%b\\0%b\\0" % (kind, cell.encode()) for kind',
+        '(b"grab-%b\\0" % kind for kind',
+        (f"{_OF_PASSES}a_pass_of_another_cell_is_invalid_under_the_same_secret",),
+    ),
+    Mutant(
+        "pass_is_ops_token",
+        "a pass is signed in another domain than an ops token",
+        "one signature is good for both",
+        _PASSES,
+        'for kind in (b"pass", b"ops"))',
+        'for kind in (b"pass", b"pass"))',
+        (
+            f"{_OF_PASSES}swapping_the_version_does_not_turn_one_kind_into_the_other",
+            f"{_OF_PASSES}the_signature_is_hmac_sha256_over_domain_cell_and_everything_said",
+        ),
+    ),
+    Mutant(
+        "claims_of_others",
+        "a member sees only their own claims",
+        "whoever knows the id sees the claim",
+        "grab_service/api/claim_records.py",
+        "        claims.c.campaign_id == ref.campaign_id,\n        claims.c.member_id == member_id,\n",
+        "        claims.c.campaign_id == ref.campaign_id,\n",
+        (f"{_MEMBERS}nobody_sees_or_returns_the_claim_of_another",),
+    ),
+    Mutant(
+        "lists_of_others",
+        "the list of claims is the caller's own",
+        "it is everybody's",
+        "grab_service/api/claim_records.py",
+        "    query = select(claims).where(claims.c.member_id == member_id).order_by(",
+        "    query = select(claims).order_by(",
+        (f"{_MEMBERS}nobody_sees_or_returns_the_claim_of_another",),
+    ),
+    Mutant(
+        "spare_codes_promised_twice",
+        "a return that the cell was not told of yet has a claim on a spare code",
+        "those that are under way are not counted",
+        "grab_service/api/give_back.py",
+        "    if free_codes - pending <= ",
+        "    if free_codes <= ",
+        (f"{_MEMBERS}a_return_that_the_cell_was_not_told_of_yet_has_a_claim_on_its_code",),
+    ),
+    Mutant(
+        "algorithm_of_the_caller",
+        "the algorithm of an assertion follows from what was configured",
+        "from what the assertion says of itself",
+        _ASSERTIONS,
+        '        if header.get("alg") == "HS256" and self.secret:\n            return _Key("HS256", self.secret)\n',
+        '        if str(header.get("alg")).startswith("HS") and self.secret:\n'
+        '            return _Key(str(header["alg"]), self.secret)\n',
+        (f"{_SESSIONS}what_is_not_genuine_or_not_for_us_or_not_in_time_is_refused",),
+    ),
+    Mutant(
+        "returned_twice",
+        "a return is decided by compare-and-set on the row",
+        "each call decides it again",
+        "grab_service/api/give_back.py",
+        "            claims.c.state == ClaimState.FULFILLED.value,\n"
+        "            or_(claims.c.voucher_state == VoucherState.ACTIVE.value, claims.c.voucher_state.is_(None)),\n",
+        "            or_(claims.c.voucher_state.is_(None), claims.c.voucher_state.is_not(None)),\n",
+        (f"{_MEMBERS}of_many_returns_at_once_one_decides_and_all_say_the_same",),
+    ),
+    Mutant(
+        "viewers_write",
+        "whoever may only look changes nothing",
+        "viewers may write",
+        "grab_service/api/dependencies.py",
+        "_WRITERS = frozenset({Role.OPERATOR, Role.ADMIN})",
+        "_WRITERS = _READERS",
+        ("tests/integration/test_ops_campaigns.py::test_who_may_do_what",),
+    ),
+    Mutant(
+        "assertion_used_twice",
+        "an assertion is good once",
+        "it is good as often as it is sent",
+        "grab_service/ops/profiles.py",
+        "    if used.one_or_none() is None:",
+        "    if False:",
+        (f"{_SESSIONS}an_assertion_is_good_once_even_if_sent_many_times_at_once",),
+    ),
+    Mutant(
+        "audience_not_looked_at",
+        "an assertion must be for us",
+        "one for another service will do",
+        _ASSERTIONS,
+        '"verify_exp": False,',
+        '"verify_exp": False, "verify_aud": False,',
+        (f"{_SESSIONS}what_is_not_genuine_or_not_for_us_or_not_in_time_is_refused",),
+    ),
+    Mutant(
+        "assertion_lives_long",
+        "an assertion lives for five minutes at most",
+        "for as long as it says",
+        _ASSERTIONS,
+        "    if expires_at_s - issued_at_s > LIFETIME_MAX_S:",
+        "    if False:",
+        (f"{_SESSIONS}what_is_not_genuine_or_not_for_us_or_not_in_time_is_refused",),
+    ),
+    Mutant(
+        "assertion_expired",
+        "an assertion that has expired is refused",
+        "it is taken",
+        _ASSERTIONS,
+        "    if expires_at_s <= now_s:",
+        "    if False:",
+        (f"{_SESSIONS}what_is_not_genuine_or_not_for_us_or_not_in_time_is_refused",),
+    ),
+    Mutant(
+        "hammering",
+        "a member who asks too fast is slowed down",
+        "nobody is",
+        "grab_service/grabpath/rates.py",
+        "        if count >= self._burst:",
+        "        if False:",
+        ("tests/integration/test_grab_path.py::test_a_member_who_hammers_is_slowed_down_and_nobody_else",),
+    ),
+    Mutant(
+        "body_of_a_grab_unbounded",
+        "a grab has a body of 4 KiB at most",
+        "of any size",
+        _LANE,
+        "BODY_MAX_BYTES: Final = 4096",
+        "BODY_MAX_BYTES: Final = 2**40",
+        (f"{_SENT_ALONG}[headers5-xxx-413-too-large]", _SENT_ALONG),
+    ),
+    Mutant(
+        "body_without_end",
+        "a body that does not end is cut off where it becomes too large",
+        "it is read on",
+        _EDGE,
+        "            if self._bytes > self._max_bytes:",
+        "            if False:",
+        (f"{_EDGES}a_body_that_does_not_end_is_cut_off_where_it_becomes_too_large",),
+    ),
+    Mutant(
+        "body_never_comes",
+        "a body has a time to come in",
+        "it is waited for",
+        _EDGE,
+        "            async with asyncio.timeout_at(self._ends_at_s):",
+        "            async with asyncio.timeout(None):",
+        (f"{_EDGES}a_body_that_never_comes_is_not_waited_for_forever",),
+    ),
+    Mutant(
+        "connections_unbounded",
+        "a worker has so many connections, and more hear 503",
+        "it has any number",
+        "grab_service/grabpath/connections.py",
+        "        if len(self._open) >= self._connections_max:",
+        "        if False:",
+        (f"{_FAST}more_connections_than_allowed_are_turned_away_and_the_others_served",),
+    ),
+    Mutant(
+        "headers_without_end",
+        "headers have 32 KiB at most",
+        "any size",
+        _PROTOCOL,
+        "            if self._head_bytes > HEAD_MAX_BYTES:",
+        "            if False:",
+        (f"{_FAST}headers_without_end_or_number_are_refused",),
+    ),
+    Mutant(
+        "headers_without_number",
+        "headers have a hundred lines at most",
+        "any number",
+        _PROTOCOL,
+        "if len(self.headers) > HEADERS_MAX or (",
+        "if (",
+        (f"{_FAST}headers_without_end_or_number_are_refused",),
+    ),
+    Mutant(
+        "sent_ahead_unbounded",
+        "so many requests may be sent ahead of the answers, and who sends more is cut off",
+        "any number",
+        _PROTOCOL,
+        "        if len(self.pipeline) >= PIPELINE_MAX:",
+        "        if False:",
+        (f"{_FAST}who_sends_many_requests_ahead_of_the_answers_is_cut_off",),
+    ),
+    Mutant(
+        "pages_before_grabs",
+        "so many ordinary calls are at work in a worker, and more hear `overloaded`: grabs keep their share",
+        "any number",
+        "grab_service/grabpath/desk.py",
+        "        if self._free <= 0:",
+        "        if False:",
+        (f"{_FAST}ordinary_calls_beyond_their_places_are_turned_away_and_grabs_are_not",),
+    ),
+    Mutant(
+        "silence_in_the_headers",
+        "headers have a time to come in",
+        "they are waited for",
+        _PROTOCOL,
+        "(drained or silent_s > HEAD_TIMEOUT_S)",
+        "drained",
+        (f"{_FAST}who_is_silent_in_the_middle_of_the_headers_is_cut_off",),
+    ),
+)

@@ -1,0 +1,182 @@
+"""Guards of the way from the log to the rows."""
+
+from typing import Final
+
+from tests.mutants.mutant import Mutant
+
+_DRAIN: Final = "reconcile/drain.py"
+_HOUSE: Final = "reconcile/housekeeping.py"
+_TESTS: Final = "tests/integration/test_drain.py::test_"
+_STOPS: Final = "tests/integration/test_drain_faults.py::test_the_drain_stops_at_a_fault_and_goes_on_once_it_is_mended"
+_FAULTS: Final = "tests/integration/test_drain_faults.py::test_"
+_KEPT: Final = "tests/integration/test_housekeeping.py::test_"
+
+MUTANTS: Final = (
+    Mutant(
+        "cursor_not_compared",
+        "the cursor moves by compare-and-set: a ledger that slept through its replacement commits nothing",
+        "a zombie moves the cursor wherever it stands",
+        _DRAIN,
+        "                    .where(log_cursor.c.epoch == cursor.epoch, log_cursor.c.last_seq == cursor.last_seq)\n",
+        "",
+        (f"{_TESTS}a_ledger_that_slept_through_its_replacement_writes_nothing",),
+    ),
+    Mutant(
+        "cursor_of_any_epoch",
+        "the cursor moves only within its epoch: nothing of a life that is over is drained",
+        "the epoch of the cursor is not compared",
+        _DRAIN,
+        ".where(log_cursor.c.epoch == cursor.epoch, log_cursor.c.last_seq",
+        ".where(log_cursor.c.last_seq",
+        (f"{_TESTS}nothing_of_a_life_that_is_over_can_be_drained_any_more",),
+    ),
+    Mutant(
+        "entry_of_any_epoch",
+        "an entry of another epoch stops the drain",
+        "it is drained like any other",
+        _DRAIN,
+        "if event.epoch != cursor.epoch:",
+        "if False:",
+        (f"{_STOPS}[a_foreign_epoch]",),
+    ),
+    Mutant(
+        "gap_skipped",
+        "a gap in the log stops the drain",
+        "what comes after the gap is drained",
+        _DRAIN,
+        "if event.seq != expected:",
+        "if event.seq < expected:",
+        (f"{_STOPS}[a_gap]",),
+    ),
+    Mutant(
+        "no_dedupe",
+        "an entry that begins before the cursor is a duplicate, and stops the drain",
+        "it is applied once more",
+        _DRAIN,
+        "if event.seq != expected:",
+        "if event.seq > expected:",
+        (f"{_STOPS}[an_overlap]",),
+    ),
+    Mutant(
+        "poison_skipped",
+        "an entry that does not decode stops the drain",
+        "it is passed over",
+        _DRAIN,
+        "            except BadEntryError as error:\n"
+        "                return events, DrainFaultError(AlarmKind.LOG_BAD_ENTRY, str(error), name)",
+        "            except BadEntryError:\n                expected += 1\n                continue",
+        (f"{_STOPS}[an_unknown_type]",),
+    ),
+    Mutant(
+        "another_log",
+        "the entry at the cursor is compared with the one that was drained",
+        "another log under the same name is drained on",
+        _DRAIN,
+        "if (last.at_ms, last.last_seq) != (cursor.at_ms, cursor.last_seq):",
+        "if False:",
+        (f"{_FAULTS}another_log_under_the_same_name_is_noticed",),
+    ),
+    Mutant(
+        "lost_end",
+        "a log that lacks what was drained last must begin with an epoch",
+        "it is drained on",
+        _DRAIN,
+        "if not anchored and not events and not isinstance(event, EpochBegan):",
+        "if False:",
+        (f"{_FAULTS}a_log_that_lost_what_was_drained_last_is_noticed",),
+    ),
+    Mutant(
+        "on_conflict_do_nothing",
+        "no `ON CONFLICT`: a row that cannot be is seen",
+        "`ON CONFLICT DO NOTHING` without a target hides a unit or a code in two claims",
+        "reconcile/rows.py",
+        'idempotency_key, code, valid_from_ms, valid_until_ms)"\n)',
+        'idempotency_key, code, valid_from_ms, valid_until_ms) ON CONFLICT DO NOTHING"\n)',
+        (f"{_STOPS}[a_unit_twice]", f"{_STOPS}[a_code_twice]"),
+    ),
+    Mutant(
+        "acknowledged_before_commit",
+        "rows and cursor are committed together",
+        "the cursor is committed first, and the rows after it",
+        _DRAIN,
+        "                await self._rows.write(connection, events)\n",
+        "            async with self._engine.begin() as connection:\n"
+        "                await self._rows.write(connection, events)\n",
+        (f"{_TESTS}rows_and_cursor_are_written_together_or_not_at_all",),
+        short=True,
+    ),
+    Mutant(
+        "rows_before_the_cursor",
+        "rows and cursor are committed together",
+        "the rows are committed before it is known whether the cursor may move",
+        _DRAIN,
+        "            async with self._engine.begin() as connection:\n                taken",
+        "            async with self._engine.begin() as connection:\n"
+        "                await self._rows.write(connection, events)\n"
+        "            async with self._engine.begin() as connection:\n                taken",
+        (f"{_TESTS}a_won_claim_is_on_record_with_everything_that_was_said_of_it",),
+    ),
+    Mutant(
+        "violation_sells_on",
+        "an impossible claim pauses its campaign",
+        "the alarm is raised and the sale goes on",
+        _DRAIN,
+        "                await self._pause(fault.campaign_id)",
+        "                pass",
+        (f"{_FAULTS}a_violation_pauses_the_campaign_in_the_cell",),
+    ),
+    Mutant(
+        "no_such_epoch",
+        "an epoch begins in Postgres first, and the log's word for it is compared",
+        "any `epoch_began` is believed",
+        "reconcile/rows.py",
+        '"SELECT count(*) FROM epochs WHERE epoch = :epoch AND predecessor = :predecessor AND first_seq = :seq"',
+        '"SELECT 1"',
+        (f"{_STOPS}[an_epoch_nobody_began]",),
+    ),
+    Mutant(
+        "trim_undrained",
+        "only what is in Postgres is trimmed off the log",
+        "old entries are trimmed, drained or not",
+        _HOUSE,
+        'int(entry_id.split(b"-")[0]) < cursor.last_seq and int(',
+        "int(",
+        (f"{_KEPT}nothing_is_trimmed_that_nobody_has_drained",),
+    ),
+    Mutant(
+        "maxlen",
+        "the log is never trimmed by its length",
+        "`MAXLEN`: the newest hundred entries are kept",
+        _HOUSE,
+        "minid=page[keep][0], approximate=False",
+        "maxlen=100, approximate=False",
+        (f"{_KEPT}the_log_is_trimmed_below_what_is_drained_and_keeps_the_last_one", f"{_KEPT}a_long_log_is_trimmed_in_steps"),
+    ),
+    Mutant(
+        "trim_young",
+        "what is younger than the retention stays in the log",
+        "everything drained is trimmed",
+        _HOUSE,
+        ' and int(fields[b"at_ms"]) < horizon_ms',
+        "",
+        (f"{_KEPT}what_is_young_stays_though_it_is_drained",),
+    ),
+    Mutant(
+        "return_of_nothing",
+        "a return on the log must name a claim, its member and its unit",
+        "a return of nothing is drained",
+        "reconcile/rows.py",
+        '        await _one(connection, _RETURNED, place | about, event, "no such claim, or its unit came back before")',
+        "        await connection.execute(_RETURNED, place | about)",
+        (f"{_STOPS}[a_return_of_nothing]",),
+    ),
+    Mutant(
+        "outbox_forgets",
+        "a return that Postgres decided is sent to the cell until the log says that it was done",
+        "it is sent once",
+        "reconcile/sweep.py",
+        "select(commands).where(commands.c.done_seq.is_(None))",
+        "select(commands).where(commands.c.done_seq.is_(None), commands.c.last_outcome.is_(None))",
+        ("tests/integration/test_sweep.py::test_a_unit_without_a_spare_code_waits_for_codes",),
+    ),
+)

@@ -1,0 +1,175 @@
+"""Guards of when the cell may grant."""
+
+from typing import Final
+
+from tests.mutants.mutant import Mutant
+
+_GUARD: Final = "reconcile/guard.py"
+_STORE: Final = "grab_service/cell/store.py"
+_TESTS: Final = "tests/integration/test_guard.py::test_"
+
+MUTANTS: Final = (
+    Mutant(
+        "armed_without_audit",
+        "the cell is armed only after an audit against Postgres",
+        "whatever Redis came back with is armed",
+        _GUARD,
+        "            await self._make_sound(wire)\n            await self.arm(wire)",
+        "            if drained is None:\n                await self._make_sound(wire)\n            await self.arm(wire)",
+        (f"{_TESTS}a_red_audit_keeps_the_cell_closed_until_it_is_rebuilt",),
+    ),
+    Mutant(
+        "red_audit_arms",
+        "a red audit keeps the cell closed",
+        "the audit is made and not listened to",
+        _GUARD,
+        "            report = await self._audit(wire)\n            if not report.holds:\n                doubt",
+        "            report = await self._audit(wire)\n            if False:\n                doubt",
+        (f"{_TESTS}a_red_audit_keeps_the_cell_closed_until_it_is_rebuilt",),
+    ),
+    Mutant(
+        "armed_undrained",
+        "what the log still has is drained before the audit",
+        "a log that cannot be drained is armed over",
+        _GUARD,
+        "        if not await self._drain.reach(seq, CATCH_UP_S):",
+        "        if False:",
+        (f"{_TESTS}a_log_that_cannot_be_drained_keeps_the_cell_closed",),
+    ),
+    Mutant(
+        "numbers_not_looked_at",
+        "a cell that still knows its scripts is compared with Postgres by epoch and seq",
+        "scripts alone are enough: a primary that was demoted and promoted again sells",
+        _GUARD,
+        "is_behind = drained is not None and (life.epoch != drained.epoch or life.seq < drained.last_seq)",
+        "is_behind = False",
+        (f"{_TESTS}a_primary_that_comes_back_with_its_scripts_is_closed_by_its_numbers",),
+    ),
+    Mutant(
+        "api_loads_scripts",
+        "only the guard loads scripts: after NOSCRIPT a worker waits",
+        "a worker loads the scripts by itself",
+        _STORE,
+        '            raise CellClosedError("Redis does not know the scripts") from error',
+        '            nonce = await self._client.hget(self.keys.cell, "nonce")\n'
+        '            for source in self._sources.bake((nonce or b"").decode()).values():\n'
+        "                await self._client.script_load(source)\n"
+        '            raise CellClosedError("Redis does not know the scripts") from error',
+        (f"{_TESTS}nobody_wins_while_redis_is_back_and_no_ledger_has_looked",),
+    ),
+    Mutant(
+        "register_script",
+        "a script is called by its SHA and nothing else",
+        "EVALSHA falls back to EVAL, as `register_script` does",
+        _STORE,
+        '            packed = connection.pack_command("EVALSHA", self._shas[name], len(keys), *keys, self.epoch, *arguments)\n',
+        '            nonce = await self._client.hget(self.keys.cell, "nonce")\n'
+        '            source = self._sources.bake((nonce or b"").decode())[name]\n'
+        '            packed = connection.pack_command("EVAL", source, len(keys), *keys, self.epoch, *arguments)\n',
+        (f"{_TESTS}nobody_wins_while_redis_is_back_and_no_ledger_has_looked",),
+    ),
+    Mutant(
+        "wire_reconnects",
+        "audit and loading use one connection, which never reconnects by itself",
+        "the connection heals: scripts land in a life that nobody audited",
+        "reconcile/wire.py",
+        "        if self._broken or not self._connection.is_connected:",
+        "        if not self._connection.is_connected:\n"
+        "            self._broken = False\n"
+        "            await self._connection.connect()  # type: ignore[no-untyped-call]\n"
+        "        if self._broken:",
+        (f"{_TESTS}scripts_cannot_land_in_a_life_that_was_not_audited",),
+    ),
+    Mutant(
+        "same_nonce",
+        "every arming bakes a fresh nonce into the scripts",
+        "the same nonce every time: scripts of an older life answer",
+        "grab_service/cell/scripts.py",
+        "return secrets.token_hex(8)",
+        'return "0123456789abcdef"',
+        (f"{_TESTS}scripts_that_were_flushed_come_back_after_an_audit_with_another_nonce",),
+    ),
+    Mutant(
+        "grab_not_last",
+        "of the scripts the grab is loaded last",
+        "they are loaded in the order of the alphabet",
+        "grab_service/cell/scripts.py",
+        "key=lambda name: (name == GRAB, name))",
+        "key=lambda name: name)",
+        (f"{_TESTS}an_arming_that_is_cut_short_grants_nothing",),
+    ),
+    Mutant(
+        "no_leader_lock",
+        "one ledger leads, by a lock in Postgres",
+        "everybody leads",
+        "reconcile/leader.py",
+        '"SELECT pg_try_advisory_lock($1)"',
+        '"SELECT $1::bigint > 0"',
+        (f"{_TESTS}a_second_ledger_stands_by_and_takes_over",),
+    ),
+    Mutant(
+        "leader_not_asked",
+        "whether it leads is asked of Postgres right before it arms",
+        "it arms, though its session has died",
+        _GUARD,
+        "        if not await self._leader.confirm():\n            return\n",
+        "",
+        (f"{_TESTS}a_leader_whose_session_has_died_arms_nothing",),
+    ),
+    Mutant(
+        "leader_not_asked_to_rebuild",
+        "whether it leads is asked of Postgres right before it rebuilds",
+        "two ledgers may rebuild at once",
+        _GUARD,
+        "        if not await self._leader.confirm():\n"
+        '            raise DoubtError(AlarmKind.CELL_CLOSED, "another ledger leads")\n',
+        "",
+        (f"{_TESTS}whoever_does_not_lead_arms_nothing",),
+    ),
+    Mutant(
+        "newer_epoch_rebuilt",
+        "where Postgres lies behind, nothing is rebuilt",
+        "a cell of a newer epoch is thrown away",
+        "reconcile/life.py",
+        "frozenset({Verdict.EMPTIED, Verdict.WENT_BACK, Verdict.OLDER_EPOCH})",
+        "frozenset({Verdict.EMPTIED, Verdict.WENT_BACK, Verdict.OLDER_EPOCH, Verdict.NEWER_EPOCH})",
+        (f"{_TESTS}a_postgres_that_lies_behind_closes_the_cell_and_destroys_nothing",),
+    ),
+    Mutant(
+        "unknown_cell_rebuilt",
+        "a full cell that Postgres never heard of is left alone",
+        "it is taken for a first start",
+        "reconcile/life.py",
+        "return Verdict.FIRST_START if life.is_empty else Verdict.UNKNOWN_TO_POSTGRES",
+        "return Verdict.FIRST_START",
+        (f"{_TESTS}a_redis_that_postgres_never_saw_stays_closed",),
+    ),
+    Mutant(
+        "eviction_allowed",
+        "a Redis that may evict keys stays closed",
+        "it is armed",
+        "reconcile/server_settings.py",
+        '        return self.maxmemory_policy not in {"noeviction", ""}',
+        "        return False",
+        (f"{_TESTS}a_redis_that_may_evict_is_refused",),
+    ),
+    Mutant(
+        "no_new_epoch_after_doubt",
+        "a Redis that may have lost what nobody drained goes on in a new epoch",
+        "it goes on in the old one, and claim ids that members were told are made again",
+        _GUARD,
+        "            elif warning is not None or await was_replica(wire):",
+        "            elif False:",
+        (f"{_TESTS}a_redis_with_a_weaker_log_begins_an_epoch_when_it_comes_back",),
+    ),
+    Mutant(
+        "everysec",
+        "`appendfsync always`: an answer leaves after the disk has confirmed the entry",
+        "`everysec`",
+        "grab_service/servers/valkey.py",
+        '            "appendfsync": self._appendfsync.value,',
+        '            "appendfsync": "everysec",',
+        ("tests/faults/test_faults.py::test_a_series_of_one_fault[power_cut]",),
+        slow=True,
+    ),
+)

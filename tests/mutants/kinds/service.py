@@ -1,0 +1,190 @@
+"""Guards of the grab path: batcher, gate, view."""
+
+from typing import Final
+
+from tests.mutants.mutant import Mutant
+
+_BATCHER: Final = "grab_service/grabpath/batcher.py"
+_GATE: Final = "grab_service/grabpath/gate.py"
+_VIEW: Final = "grab_service/grabpath/view.py"
+_TESTS: Final = "tests/integration/test_grab_path.py::test_"
+_HISTORY: Final = "tests/integration/test_histories.py::test_what_members_hear_is_linearizable_by_both_checkers"
+
+MUTANTS: Final = (
+    Mutant(
+        "answered_before_the_reply",
+        "a grab is answered with what the script replied",
+        '"sold out" is said before the reply has come',
+        _BATCHER,
+        "        started_s = self._clock()\n        undecided = None\n",
+        "        started_s = self._clock()\n        undecided = None\n"
+        "        early = GrabReply(0, 0, 0, 0, None, [])\n"
+        "        for waiting in batch[16:]:\n"
+        '            waiting.decide(Decision(b"sold_out", early))\n',
+        (f"{_TESTS}a_crowd_takes_the_stock_and_not_one_more",),
+    ),
+    Mutant(
+        "silence_is_no",
+        "what was sent and not answered is an unknown outcome",
+        'silence is told as "nothing was decided"',
+        _BATCHER,
+        "            undecided = Undecided.OUTCOME_UNKNOWN\n",
+        "            undecided = Undecided.PAUSED_FOR_RECOVERY\n",
+        (_HISTORY,),
+    ),
+    Mutant(
+        "late_is_no",
+        "what was sent and not answered within the deadline is an unknown outcome",
+        'it is told as "nothing was decided"',
+        _BATCHER,
+        "Undecided.OUTCOME_UNKNOWN if waiting.sent else Undecided.OVERLOADED",
+        "Undecided.OVERLOADED",
+        (f"{_TESTS}what_was_sent_too_late_to_be_heard_is_an_unknown_outcome",),
+    ),
+    Mutant(
+        "no_deadline",
+        "every grab is answered within its deadline",
+        "nobody looks at the deadlines",
+        _BATCHER,
+        "(unanswered[0].decided or unanswered[0].deadline_s <= now_s)",
+        "unanswered[0].decided",
+        (f"{_TESTS}what_was_sent_too_late_to_be_heard_is_an_unknown_outcome",),
+    ),
+    Mutant(
+        "undone_by_guess",
+        "nothing is undone by a guess: who hears nothing asks again",
+        "after silence whatever was won is given back",
+        _BATCHER,
+        "            undecided = Undecided.OUTCOME_UNKNOWN\n",
+        "            undecided = Undecided.OUTCOME_UNKNOWN\n"
+        "            for waiting in batch:\n"
+        "                for _ in range(20):\n"
+        "                    try:\n"
+        "                        holding = (await self._cell.read_claims(waiting.member_id, [campaign_id]))[0]\n"
+        "                        if holding:\n"
+        '                            seq = int(holding.split(b"\\t")[0])\n'
+        '                            await self._cell.return_unit(campaign_id, waiting.member_id, seq, "returned")\n'
+        "                        break\n"
+        "                    except (CellClosedError, CellSilentError, CellUnreachableError):\n"
+        "                        await asyncio.sleep(0.02)\n",
+        (_HISTORY,),
+    ),
+    Mutant(
+        "waiting_unbounded",
+        "so many grabs may wait in a worker, and more hear `overloaded`",
+        "any number may wait",
+        _BATCHER,
+        "if self._queued >= self._waiting_max or (",
+        "if (",
+        (f"{_TESTS}who_may_not_wait_any_more_is_told_so_at_once",),
+    ),
+    Mutant(
+        "candidates_used_again",
+        "a candidate code that somebody won is not offered again",
+        "all candidates of a batch are",
+        _BATCHER,
+        '            if not answer.startswith(b"won"):\n',
+        "            if True:\n",
+        (f"{_TESTS}no_code_is_offered_again_once_it_is_won",),
+    ),
+    Mutant(
+        "stale_view",
+        "a view refuses for 50 ms after its question was sent",
+        "its age is not looked at",
+        _GATE,
+        "until_s = min(fresh_until_s, changes_at_s)",
+        "until_s = changes_at_s",
+        (f"{_TESTS}the_gate_says_nothing_once_its_view_is_old",),
+        short=True,
+    ),
+    Mutant(
+        "view_as_old_as_its_answer",
+        "a view is as old as the moment at which its question was sent",
+        "as the one at which its answer was read: a slow network makes it look young",
+        _VIEW,
+        "        self.complete_at_s = sent_at_s\n",
+        "        self.complete_at_s = read_at_s\n",
+        (f"{_TESTS}a_slow_network_makes_the_view_old_and_never_young",),
+    ),
+    Mutant(
+        "holder_refused",
+        "nobody is refused by a gate who holds a claim",
+        'a holder is told "sold out"',
+        _GATE,
+        " or member_id in campaign.holders:",
+        ":",
+        (f"{_TESTS}the_gate_never_refuses_a_holder_nor_whom_a_key_binds_to_a_claim_given_back",),
+    ),
+    Mutant(
+        "bound_refused",
+        "nobody is refused by a gate who ever bound a claim to a key",
+        "a worker that starts late does not know of them",
+        _VIEW,
+        "for key in (keys.claims, keys.bindings):",
+        "for key in (keys.claims,):",
+        (f"{_TESTS}a_worker_that_starts_late_knows_all_who_hold_or_held",),
+    ),
+    Mutant(
+        "half_known",
+        "a view refuses nobody before all its holders were read",
+        "it refuses at once, and a holder is told that it is sold out",
+        _GATE,
+        "campaign is None or not campaign.ready or ",
+        "campaign is None or ",
+        (f"{_TESTS}nobody_is_refused_before_all_who_hold_are_known",),
+    ),
+    Mutant(
+        "lost_while_read",
+        "a campaign that is read while the view begins anew is known all the same",
+        "the winner waits for ever to hear what the claim looks like",
+        _VIEW,
+        "        return self._campaigns.get(campaign_id) or loaded.get(campaign_id)\n",
+        "        return self._campaigns.get(campaign_id)\n",
+        (f"{_TESTS}a_campaign_is_known_though_the_view_begins_anew_while_it_is_read",),
+    ),
+    Mutant(
+        "ended_by_the_highest_time",
+        '"ended" is said only if even the lowest possible time lies at closing or after it',
+        "a little earlier",
+        _GATE,
+        "low_ms >= campaign.closes_at_ms:",
+        "low_ms + 20 >= campaign.closes_at_ms:",
+        (f"{_TESTS}the_gate_is_silent_around_a_closing",),
+    ),
+    Mutant(
+        "view_skips_a_gap",
+        "a view that missed an entry is built anew",
+        "it goes on behind the gap",
+        _VIEW,
+        "            if event.seq != self._seq + 1:",
+        "            if False:",
+        (f"{_TESTS}a_view_that_missed_an_entry_is_built_anew",),
+    ),
+    Mutant(
+        "verdict_outlives_the_opening",
+        "a verdict ends before the next opening",
+        "it lasts as long as its view is young",
+        _GATE,
+        "                return now_s + (time_ms - high_ms - CLOCK_STEP_MS) / 1000",
+        "                return now_s + 1000.0",
+        (f"{_TESTS}the_gate_is_silent_around_an_opening",),
+    ),
+    Mutant(
+        "answered_before_views_know",
+        "a change of ops is answered when no worker's view can be older than it",
+        "it is answered at once",
+        "grab_service/ops/control.py",
+        "    await asyncio.sleep(max(0.0, began_at_s + SETTLE_S - loop.time()))\n",
+        "",
+        ("tests/integration/test_ops_campaigns.py::test_a_change_is_answered_when_no_view_can_be_older",),
+    ),
+    Mutant(
+        "answered_before_recorded",
+        "a change of ops is answered when the ledger has it",
+        "when the cell has it",
+        "grab_service/ops/control.py",
+        "            while ((await connection.execute(last_seq)).scalar_one_or_none() or 0) < seq:",
+        "            while ((await connection.execute(last_seq)).scalar_one_or_none() or 0) < 0:",
+        ("tests/integration/test_ops_campaigns.py::test_an_unrecorded_change_is_not_answered_as_done",),
+    ),
+)

@@ -1,0 +1,79 @@
+"""`python -m tests.mutants.report`: which test misses which guard? Prints the tables, and writes them into docs/GUARDS.md.
+
+What was not tried this time keeps the line that it has.
+"""
+
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from tests.lua.mutants import MUTANTS as OF_THE_LUA
+from tests.mutants.catalogue import MUTANTS
+from tests.mutants.mutant import Mutant
+from tests.mutants.results import LUA_RESULTS, newest
+
+PAGE: Final = Path("docs/GUARDS.md")
+BEGIN: Final = "<!-- written by the mutants: begin -->"
+END: Final = "<!-- written by the mutants: end -->"
+SURVIVED: Final = "**SURVIVED**"
+NOT_TRIED: Final = "not tried yet"
+
+
+def tables(results: dict[str, dict[str, Any]], of_the_lua: dict[str, str], page: str) -> str:
+    """All guards, in the order of the catalogues; `of_the_lua` says by guard what found it."""
+    kept = set(page.splitlines())
+    rows = ["| guard | in | without it | found by |", "|---|---|---|---|"]
+    rows += [_row(mutant, results.get(mutant.name), kept) for mutant in MUTANTS]
+    lua = ["| guard | in | found by |", "|---|---|---|"]
+    for mutant in OF_THE_LUA:
+        beginning = f"| {mutant.guard} | `{mutant.script}` | "
+        lua.append(_kept_or_new(beginning, of_the_lua.get(str(mutant)), kept))
+    return (
+        f"## Outside the Lua: {len(MUTANTS)}\n\n"
+        + "\n".join(rows)
+        + f"\n\n## The rules in Lua: {len(OF_THE_LUA)}\n\n"
+        + "\n".join(lua)
+    )
+
+
+def _row(mutant: Mutant, result: dict[str, Any] | None, kept: set[str]) -> str:
+    place = f"[`{Path(mutant.path).name}`](../{mutant.path})"
+    beginning = f"| {mutant.guard} | {place} | {mutant.without} | "
+    return _kept_or_new(beginning, None if result is None else _words(result["test"]) or SURVIVED, kept)
+
+
+def _kept_or_new(beginning: str, found: str | None, kept: set[str]) -> str:
+    """The line with what was found now; else the one that the page has."""
+    if found is not None:
+        return f"{beginning}{found} |"
+    return next((line for line in kept if line.startswith(beginning)), f"{beginning}{NOT_TRIED} |")
+
+
+def _words(test: str) -> str:
+    """The test's module, and its claim."""
+    module, _, name = test.partition("::")
+    claim, _, parameter = name.removeprefix("test_").partition("[")
+    case = f" ({parameter.removesuffix(']').rstrip('-').replace('_', ' ')})" if parameter else ""
+    return f"`{module}`: {claim.replace('_', ' ')}{case}".replace("|", "/") if test else ""
+
+
+def write(page: Path = PAGE) -> str:
+    """Put the tables between their marks, and leave the rest of the page alone; the tables.
+
+    Raises:
+        ValueError: the page has no marks.
+    """
+    text = page.read_text(encoding="utf-8")
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{page} lacks {BEGIN} … {END}")
+    of_the_lua: dict[str, str] = orjson.loads(LUA_RESULTS.read_bytes()) if LUA_RESULTS.exists() else {}
+    written = tables(newest(), of_the_lua, text)
+    page.write_text(f"{before}{BEGIN}\n\n{written}\n\n{END}{after}", encoding="utf-8")
+    return written
+
+
+if __name__ == "__main__":
+    print(write())  # noqa: T201  # the tables are what this is for
