@@ -9,6 +9,8 @@ from typing import Annotated
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from grab_service.vocabulary.keys import DEFAULT_CELL
+
 SECRET_LENGTH_MIN = 16
 
 
@@ -20,7 +22,7 @@ class Settings(BaseSettings):
     redis_url: str = Field(default="", validation_alias=AliasChoices("REDIS_URL", "GRAB_REDIS_URL", "redis_url"))
     database_url: str = Field(default="", validation_alias=AliasChoices("DATABASE_URL", "GRAB_DATABASE_URL", "database_url"))
     guard_redis_url: str = Field(default="", description="for the ledger's guard, as a user of its own; REDIS_URL if empty")
-    cell: str = Field(default="district", pattern=r"^[A-Za-z0-9_-]{1,32}$")
+    cell: str = Field(default=DEFAULT_CELL, pattern=r"^[A-Za-z0-9_-]{1,32}$")
     var_dir: Path = Path("var")
     dev: bool = Field(default=False, description="development mode: sessions without an assertion; never in production")
     secrets: Annotated[dict[str, SecretStr], NoDecode] = Field(
@@ -68,6 +70,11 @@ class Settings(BaseSettings):
     log_retention_h: float = Field(default=24.0, gt=0, description="a drained entry stays in the log at least so long")
     deep_audit_interval_s: float = Field(default=300.0, gt=0, description="between two audits in the background")
     ledger_metrics_port: int | None = Field(default=None, ge=1, le=65535, description="none: the ledger shows no metrics")
+
+    api_password: SecretStr = Field(default=SecretStr(""), description="for `grab provision` alone, as the next three")
+    ledger_password: SecretStr = SecretStr("")
+    guard_password: SecretStr = SecretStr("")
+    owner_password: SecretStr = Field(default=SecretStr(""), description="if the tables are to belong to a role of their own")
 
     @property
     def redis_url_of_guard(self) -> str:

@@ -100,7 +100,7 @@ def migrate() -> None:
     settings = _settings(redis=False)
 
     async def upgrade() -> None:
-        await asyncio.to_thread(migrations.upgrade, settings.database_url)
+        await asyncio.to_thread(migrations.upgrade, settings.database_url, settings.cell)
 
     _do(upgrade())
 

@@ -12,6 +12,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from grab_service.sql.engine import asyncpg_url
+from grab_service.sql.grants import grant_all
+from grab_service.vocabulary.keys import DEFAULT_CELL
 
 LOCK: Final = 0x67726162
 """Postgres' advisory lock under which steps are taken, so that of two starters one waits for the other."""
@@ -20,8 +22,10 @@ CONNECT_TIMEOUT_S: Final = 5
 TIMEOUT_S: Final = 900.0
 
 
-def upgrade(database_url: str) -> None:
+def upgrade(database_url: str, cell: str = DEFAULT_CELL) -> None:
     """Bring the database to the newest step, all or nothing; does nothing if it is there already.
+
+    The roles of the cell, as far as there are any, get their rights anew.
 
     It may be called where an event loop runs, which it blocks until it is done.
 
@@ -30,15 +34,16 @@ def upgrade(database_url: str) -> None:
         TimeoutError: it took longer than `TIMEOUT_S`; nothing was changed.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="migrate") as elsewhere:
-        elsewhere.submit(lambda: asyncio.run(asyncio.wait_for(_upgrade(database_url), TIMEOUT_S))).result()
+        elsewhere.submit(lambda: asyncio.run(asyncio.wait_for(_upgrade(database_url, cell), TIMEOUT_S))).result()
 
 
-async def _upgrade(database_url: str) -> None:
+async def _upgrade(database_url: str, cell: str) -> None:
     engine = create_async_engine(asyncpg_url(database_url), poolclass=NullPool, connect_args={"timeout": CONNECT_TIMEOUT_S})
     try:
         async with engine.begin() as connection:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
             await connection.run_sync(_take_steps)
+            await connection.run_sync(grant_all, cell)
     finally:
         await engine.dispose()
 

@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 
 from grab_service.servers.postgres import PostgresServer
 from grab_service.servers.valkey import AppendFsync, ValkeyServer
+from grab_service.sql.grants import OWNER
 
 TEMPLATE = "grab_template"
 
@@ -63,7 +64,7 @@ def template_database(postgres_server: PostgresServer) -> str:
     # Only those who ask for a database need the migrations to be importable.
     from reconcile.migrate import upgrade
 
-    upgrade(postgres_server.url_of(TEMPLATE))
+    upgrade(postgres_server.url_as(OWNER, TEMPLATE))
     return TEMPLATE
 
 

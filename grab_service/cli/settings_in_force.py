@@ -21,6 +21,7 @@ EXAMPLES: Final = {
     "secrets": "GRAB_SECRETS=k1:$(openssl rand -hex 32)",
 }
 REMEMBERED_KID: Final = "k1"
+PASSWORD_LENGTH_MIN: Final = 16
 
 
 def settings_of_environment(*names: str) -> "Settings":
@@ -49,13 +50,17 @@ def remembered(settings: "Settings", *, aloud: bool = True) -> "Settings":
     """
     from pydantic import SecretStr
 
+    from grab_service.cell.rights import Login
     from grab_service.servers.remembered import remembered_database_url, remembered_redis_url
 
     found: dict[str, object] = {}
     if not settings.redis_url and not settings.database_url:
-        redis_url, database_url = remembered_redis_url(settings.var_dir), remembered_database_url(settings.var_dir)
+        database_url = remembered_database_url(settings.var_dir, settings.cell)
+        redis_url, guard_redis_url = (
+            remembered_redis_url(settings.var_dir, settings.cell, login) for login in (Login.LEDGER, Login.GUARD)
+        )
         if redis_url and database_url:
-            found = {"redis_url": redis_url, "database_url": database_url}
+            found = {"redis_url": redis_url, "guard_redis_url": guard_redis_url, "database_url": database_url}
             secret = settings.var_dir / "pass-secret"
             if not settings.secrets and secret.exists():
                 found["secrets"] = {REMEMBERED_KID: SecretStr(secret.read_text(encoding="ascii").strip())}
@@ -77,6 +82,23 @@ def pass_keys(settings: "Settings") -> "PassKeys":
         return PassKeys.build(settings.cell, secrets)
     except ValueError as error:
         raise CommandError(f"GRAB_SECRETS cannot be used: {error}.", f"Write it as {EXAMPLES['secrets']}.") from error
+
+
+def login_passwords(settings: "Settings") -> dict[str, str]:
+    """The passwords that the users of the cell are to have, by who they are; the owner's only if there is one.
+
+    Raises:
+        CommandError: one is missing, or too short to be good.
+    """
+    given = {who: getattr(settings, f"{who}_password").get_secret_value() for who in ("api", "ledger", "guard", "owner")}
+    for who, password in given.items():
+        if (who != "owner" or password) and not (len(password) >= PASSWORD_LENGTH_MIN and password.isascii()):
+            name = f"GRAB_{who.upper()}_PASSWORD"
+            raise CommandError(
+                f"{name} has less than {PASSWORD_LENGTH_MIN} characters, or some that are not ASCII.",
+                f"Set it, for instance to what `openssl rand -hex 24` says: {name}=…",
+            )
+    return {who: password for who, password in given.items() if password}
 
 
 def _with(settings: "Settings", names: tuple[str, ...], otherwise: str) -> "Settings":

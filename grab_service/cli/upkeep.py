@@ -1,4 +1,4 @@
-"""Which commands look after what runs? doctor, audit, migrate, recover."""
+"""Which commands look after what runs? doctor, audit, provision, migrate, recover."""
 
 import asyncio
 import logging
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from grab_service.cli.help import UPKEEP, examples
-from grab_service.cli.settings_in_force import remembered, settings_in_force
+from grab_service.cli.settings_in_force import login_passwords, remembered, settings_in_force, settings_of_environment
 from grab_service.cli.terminal import AsJson, Yes, confirm, output, print_json, say
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def add_to(app: typer.Typer) -> None:
         rich_help_panel=UPKEEP, epilog=examples("grab doctor", "grab doctor --json | jq '.checks[] | select(.state != \"ok\")'")
     )(doctor)
     add(rich_help_panel=UPKEEP, epilog=examples("grab audit", "grab audit --json | jq .holds"))(audit)
+    add(rich_help_panel=UPKEEP, epilog=examples("grab provision", "grab provision --print"))(provision)
     add(rich_help_panel=UPKEEP, epilog=examples("grab migrate"))(migrate)
     add(rich_help_panel=UPKEEP, epilog=examples("grab recover", "grab recover --yes"))(recover)
 
@@ -82,14 +83,51 @@ def audit(
         raise typer.Exit(1)
 
 
+def provision(
+    only_print: Annotated[bool, typer.Option("--print", help="Only print it, with hashes, to be brought in by hand.")] = False,
+) -> None:
+    """Set the users and roles that the programs log in as.
+
+    Those of the cell in Redis and in Postgres. REDIS_URL and DATABASE_URL are those of whoever may make users there;
+    passwords are GRAB_API_PASSWORD, GRAB_LEDGER_PASSWORD and GRAB_GUARD_PASSWORD, and GRAB_OWNER_PASSWORD if the tables are to
+    belong to a role of their own. Safe to repeat: after an upgrade, or with other passwords. `grab migrate` comes afterwards.
+    """
+    from grab_service.servers.external import check_postgres, check_redis
+    from grab_service.servers.provision import postgres_lines, provision_postgres, provision_redis, redis_lines
+
+    settings = settings_of_environment(*(() if only_print else ("redis_url", "database_url")))
+    passwords = login_passwords(settings)
+    if only_print:
+        typer.echo("\n".join(("# Lines for the ACL file of Redis:", *redis_lines(settings.cell, passwords))))
+        statements = postgres_lines(settings.cell, passwords, settings.database_url)
+        typer.echo("\n".join(("", "-- For a superuser of PostgreSQL, in the database of the cell:", *statements)))
+        return
+
+    async def work() -> tuple[bool, bool]:
+        await check_redis(settings.redis_url)
+        await check_postgres(settings.database_url)
+        keeps = await provision_redis(settings.redis_url, settings.cell, passwords)
+        return keeps, await provision_postgres(settings.database_url, settings.cell, passwords)
+
+    redis_keeps, tables_are_there = asyncio.run(work())
+    typer.echo(f"The users and roles of the cell {settings.cell} are set.")
+    if not redis_keeps:
+        say("Redis forgets them when it restarts: give it an `aclfile`, or repeat this after every restart.")
+    if not tables_are_there:
+        say("There are no tables yet: `grab migrate` brings them, and gives the roles their rights.")
+
+
 def migrate() -> None:
-    """Bring the database to this release's tables. Safe to repeat, and for several at once."""
+    """Bring the database to this release's tables. Safe to repeat, and for several at once.
+
+    The roles of the cell get their rights anew.
+    """
     from grab_service.servers.external import check_postgres
     from reconcile.migrate import upgrade
 
     settings = settings_in_force("database_url")
     asyncio.run(check_postgres(settings.database_url))
-    upgrade(settings.database_url)
+    upgrade(settings.database_url, settings.cell)
     typer.echo("The database has the tables of this release.")
 
 

@@ -101,7 +101,7 @@ class Demonstration:
         versions = await server_versions(settings)
         self._console.print(f"[green]✓[/green] {', '.join(f'{name} {version}' for name, version in versions.items())} running")
         async with self._steps.step("bringing the tables up to date"):
-            await asyncio.to_thread(upgrade, settings.database_url)
+            await asyncio.to_thread(upgrade, stack.migration_url, settings.cell)
         return settings
 
     async def _offer(self, rush: Rush, url: str) -> str:

@@ -24,6 +24,7 @@ from reconcile.wire import Wire, WireBrokenError
 
 STATEMENT_TIMEOUT_S: Final = 5
 LOOK_AGAIN_S: Final = 1.0
+_ASK_AS_LEDGER: Final = "Run this in the environment of the ledger (GRAB_GUARD_REDIS_URL), or look at Redis' log."
 START_IT: Final = "Start `grab reconcile`."
 
 _VERDICTS: Final = {
@@ -61,7 +62,7 @@ async def look_at_cell(settings: Settings) -> AsyncIterator[Finding]:
             await wire.close()
         yield await _alarms(engine)
     except (WireBrokenError, ResponseError) as error:
-        yield fail("cell", f"Redis does not answer the question: {error}", "Look at its log, and at the rights of its user.")
+        yield fail("cell", f"Redis does not answer the question: {error}", _ASK_AS_LEDGER)
     except (SQLAlchemyError, PostgresError, OSError, TimeoutError) as error:
         yield fail("ledger", f"Postgres does not answer the question: {str(error)[:300]}", "Look at its log.")
     finally:

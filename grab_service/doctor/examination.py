@@ -8,6 +8,7 @@ from grab_service.doctor.finding import Finding, State
 from grab_service.doctor.machine import look_at_machine
 from grab_service.doctor.postgres_server import look_at_postgres
 from grab_service.doctor.redis_server import look_at_redis
+from grab_service.doctor.rights import look_at_rights
 from grab_service.settings import Settings
 
 
@@ -24,6 +25,9 @@ async def examine(settings: Settings, unusable: frozenset[str] = frozenset()) ->
     if settings.redis_url:
         async for finding in look_at_redis(settings.redis_url_of_guard, settings.redis_timeout_s):
             sound[finding.name] = finding.state is not State.FAIL
+            yield finding
+    if sound["redis"]:
+        async for finding in look_at_rights(settings):
             yield finding
     if settings.database_url:
         async for finding in look_at_postgres(settings.database_url):

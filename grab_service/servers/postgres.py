@@ -1,7 +1,8 @@
 """How does an embedded PostgreSQL run?
 
 On the loopback interface only, with a password that is made with the data, no Unix socket (its path may not be longer than
-about a hundred characters, and nobody needs it), and with fsync unless the caller can do without the data.
+about a hundred characters, and nobody needs it), and with fsync unless the caller can do without the data. The superuser is for
+whoever starts it; programs log in as roles of their cell.
 """
 
 import asyncio
@@ -19,7 +20,11 @@ from grab_service.servers.binaries import Binary, dotted, find_postgres, parse_v
 from grab_service.servers.child import Child, until
 from grab_service.servers.embedded import EmbeddedServer, StartAgainError
 from grab_service.servers.errors import ForeignDataError, ServerError
+from grab_service.servers.passwords import as_user, derived_password
+from grab_service.servers.postgres_roles import POSTGRES_LOGINS, role_statements
 from grab_service.servers.run_as import give_to, who_may_run_postgres
+from grab_service.sql.grants import quoted, role_of
+from grab_service.vocabulary.keys import DEFAULT_CELL
 
 INITDB_TIMEOUT_S: Final = 120.0
 USER: Final = "grab"
@@ -43,6 +48,7 @@ class PostgresServer(EmbeddedServer):
         database: made if it is not there.
         durable: False trades the data's safety in a crash of the machine for speed.
         free_bytes_min: refuse to start with less free disk.
+        cell: whose roles it knows.
     """
 
     name = "PostgreSQL"
@@ -57,21 +63,33 @@ class PostgresServer(EmbeddedServer):
         database: str = "grab",
         durable: bool = True,
         free_bytes_min: int = 0,
+        cell: str = DEFAULT_CELL,
     ) -> None:
         super().__init__(home, port, free_bytes_min)
         self.database = database
+        self._cell = cell
         self._durable = durable
         self._binary: Binary | None = None
 
     @property
     def url(self) -> str:
-        """The address of its database, with its password."""
+        """The address of its database for its superuser, with the password."""
         return self.url_of(self.database)
 
     def url_of(self, database: str) -> str:
-        """The address of one of its databases, with its password."""
-        password = (self.data_dir / PASSWORD_FILE).read_text(encoding="ascii")
-        return f"postgresql://{USER}:{password}@{ports.LOOPBACK}:{self.port}/{database}"
+        """The address of one of its databases for its superuser, with the password."""
+        return f"postgresql://{USER}:{self._password}@{ports.LOOPBACK}:{self.port}/{database}"
+
+    def url_as(self, who: str, database: str = "") -> str:
+        """The address of a database, its own if none is named, for a role of its cell (see `grab_service.sql.grants`)."""
+        return as_user(self.url_of(database or self.database), role_of(self._cell, who), self._password_of(who))
+
+    @property
+    def _password(self) -> str:
+        return (self.data_dir / PASSWORD_FILE).read_text(encoding="ascii")
+
+    def _password_of(self, who: str) -> str:
+        return derived_password(self._password, self._cell, who)
 
     async def _prepare(self) -> None:
         binary = self._binary = await asyncio.to_thread(find_postgres)
@@ -108,10 +126,10 @@ class PostgresServer(EmbeddedServer):
             )
             try:
                 if not await session.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", self.database):
-                    name = self.database.replace('"', '""')
-                    await session.execute(f'CREATE DATABASE "{name}"')
+                    await session.execute(f"CREATE DATABASE {quoted(self.database)}")
             finally:
                 await session.close()
+            await self._set_roles()
         except _NOT_YET:
             return False
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
@@ -119,6 +137,16 @@ class PostgresServer(EmbeddedServer):
                 return False  # a stranger answered on its port, or it ended while we asked
             raise child.not_started(f"answers, but not as it should ({problem})") from problem
         return True
+
+    async def _set_roles(self) -> None:
+        session = await asyncpg.connect(self.url, timeout=_PROBE_TIMEOUT_S, command_timeout=_STATEMENT_TIMEOUT_S)
+        try:
+            passwords = {who: self._password_of(who) for who in POSTGRES_LOGINS}
+            async with session.transaction():
+                for statement in role_statements(self._cell, passwords, self.database):
+                    await session.execute(statement)
+        finally:
+            await session.close()
 
     def _diagnose(self, said: str) -> ServerError | None:
         if "is still in use" in said or 'lock file "postmaster.pid"' in said:

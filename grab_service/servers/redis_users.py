@@ -4,18 +4,17 @@ Only hashes of passwords are written down or sent.
 """
 
 import hashlib
-import hmac
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from typing import Final
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from grab_service.cell.rights import Login, acl_rules, user_of
 from grab_service.cell.scripts import ScriptSources
+from grab_service.servers.passwords import derived_password
 
 ADMIN: Final = "default"
 _ADMIN_RULES: Final = ("~*", "&*", "+@all")
@@ -59,8 +58,8 @@ def admin(password: str) -> RedisUser:
 
 
 def derived_passwords(secret: str, cell: str) -> dict[Login, str]:
-    """A password for each login, made from one secret that stays with whoever set up the server; none leads back to it."""
-    return {login: hmac.new(secret.encode(), f"{cell}:{login.value}".encode(), hashlib.sha256).hexdigest() for login in Login}
+    """The passwords of our own servers' users."""
+    return {login: derived_password(secret, cell, login.value) for login in Login}
 
 
 def write_acl_file(path: Path, users: Iterable[RedisUser]) -> None:
@@ -89,14 +88,6 @@ async def set_users(client: Redis, users: Iterable[RedisUser]) -> bool:
             continue
         return True
     return False
-
-
-def as_user(url: str, name: str, password: str) -> str:
-    """The same address, for another user."""
-    parts: Any = urlsplit(url)
-    _, _, host = parts.netloc.rpartition("@")
-    changed = parts._replace(netloc=f"{quote(name, safe='')}:{quote(password, safe='')}@{host}")
-    return str(changed.geturl())
 
 
 def _hash(password: str) -> str:

@@ -5,26 +5,34 @@ Read from what they wrote down beside their data. Nothing is started, locked or 
 
 from pathlib import Path
 
+from grab_service.cell.rights import Login, user_of
+from grab_service.servers.passwords import as_user, derived_password
 from grab_service.servers.ports import LOOPBACK, is_free
-from grab_service.servers.postgres import PASSWORD_FILE, USER
+from grab_service.servers.postgres import PASSWORD_FILE
+from grab_service.sql.grants import OWNER, role_of
 
 DATABASE = "grab"
 
 
-def remembered_redis_url(var_dir: Path) -> str | None:
-    """The address of the Valkey whose data are there, or None if nothing listens where it did."""
+def remembered_redis_url(var_dir: Path, cell: str, login: Login) -> str | None:
+    """The address of the Valkey whose data are there, for a user of the cell, or None if nothing listens where it did."""
     home = var_dir / "valkey"
     port = _listening_port(home)
     password = _read(home / "password")
-    return f"redis://:{password}@{LOOPBACK}:{port}/0" if port and password else None
+    if not port or not password:
+        return None
+    return as_user(f"redis://{LOOPBACK}:{port}/0", user_of(cell, login), derived_password(password, cell, login.value))
 
 
-def remembered_database_url(var_dir: Path) -> str | None:
-    """The address of the database whose data are there, or None if nothing listens where it did."""
+def remembered_database_url(var_dir: Path, cell: str) -> str | None:
+    """The address of the database whose data are there, for the owner of its tables; None if nothing listens where it did."""
     home = var_dir / "postgres"
     port = _listening_port(home)
     password = _read(home / "data" / PASSWORD_FILE)
-    return f"postgresql://{USER}:{password}@{LOOPBACK}:{port}/{DATABASE}" if port and password else None
+    if not port or not password:
+        return None
+    url = f"postgresql://{LOOPBACK}:{port}/{DATABASE}"
+    return as_user(url, role_of(cell, OWNER), derived_password(password, cell, OWNER))
 
 
 def _listening_port(home: Path) -> int | None:

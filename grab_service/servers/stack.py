@@ -15,7 +15,9 @@ from grab_service.cell.rights import Login
 from grab_service.servers.errors import NotEmbeddedError, VarDirInUseError
 from grab_service.servers.external import check_postgres, check_redis
 from grab_service.servers.postgres import PostgresServer
-from grab_service.servers.valkey import CELL, AppendFsync, ValkeyServer
+from grab_service.servers.valkey import AppendFsync, ValkeyServer
+from grab_service.sql.grants import OWNER
+from grab_service.vocabulary.keys import DEFAULT_CELL
 
 FREE_BYTES_MIN: Final = 512 * 1024**2
 
@@ -60,7 +62,7 @@ class Stack:
         durable: bool = True,
         database: str = "grab",
         free_bytes_min: int = FREE_BYTES_MIN,
-        cell: str = CELL,
+        cell: str = DEFAULT_CELL,
     ) -> None:
         self.var_dir = var_dir.absolute()
         self._redis_url = redis_url
@@ -85,6 +87,7 @@ class Stack:
                 database=database,
                 durable=durable,
                 free_bytes_min=free_bytes_min,
+                cell=cell,
             )
         )
         self._lock: IO[str] | None = None
@@ -96,16 +99,21 @@ class Stack:
 
     @property
     def database_url(self) -> str:
-        """The address of the database, with its password, as `postgresql://`."""
+        """The address of the database for its superuser, with the password, as `postgresql://`; as it was given if it was."""
         return self._database_url or self.postgres.url
 
     def addresses_of(self, program: Login) -> Addresses:
         """Where the service, or the ledger, finds the servers: as a user of its own on those that are embedded."""
         return Addresses(
             self._redis_url or self.redis.url_of(program),
-            self.database_url,
+            self._database_url or self.postgres.url_as(program.value),
             self.redis.url_of(Login.GUARD) if program is Login.LEDGER and not self._redis_url else "",
         )
+
+    @property
+    def migration_url(self) -> str:
+        """The address of the database for whom the tables belong to."""
+        return self._database_url or self.postgres.url_as(OWNER)
 
     @property
     def redis(self) -> ValkeyServer:

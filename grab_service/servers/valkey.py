@@ -25,12 +25,13 @@ from grab_service.servers.binaries import Binary, find_valkey
 from grab_service.servers.child import Child
 from grab_service.servers.embedded import EmbeddedServer
 from grab_service.servers.errors import BrokenLogError, ServerError
-from grab_service.servers.redis_users import admin, as_user, derived_passwords, users_of, write_acl_file
+from grab_service.servers.passwords import as_user
+from grab_service.servers.redis_users import admin, derived_passwords, users_of, write_acl_file
+from grab_service.vocabulary.keys import DEFAULT_CELL
 
 _PROBE_TIMEOUT_S: Final = 2.0
 _TCP_BACKLOG: Final = 4096
 _CLIENTS_MAX: Final = 4096
-CELL: Final = "district"
 
 
 class AppendFsync(StrEnum):
@@ -62,7 +63,7 @@ class ValkeyServer(EmbeddedServer):
         port: int | None = None,
         appendfsync: AppendFsync = AppendFsync.ALWAYS,
         free_bytes_min: int = 0,
-        cell: str = CELL,
+        cell: str = DEFAULT_CELL,
     ) -> None:
         super().__init__(home, port, free_bytes_min)
         self._appendfsync = appendfsync

@@ -5,6 +5,9 @@ The header of each Lua command says what its keys hold.
 """
 
 from dataclasses import dataclass
+from typing import Final
+
+DEFAULT_CELL: Final = "district"
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,7 @@ async def running_district(home: Path, *, workers: int = 1) -> AsyncIterator[Dis
             workers=workers,
             var_dir=home / "var",
         )
-        await asyncio.to_thread(upgrade, settings.database_url)
+        await asyncio.to_thread(upgrade, stack.migration_url)
         async with Programs(settings, stack, home / "var") as programs:
             yield District(stack, settings, programs, home)
 

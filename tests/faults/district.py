@@ -28,6 +28,7 @@ from grab_service.servers.postgres import PostgresServer
 from grab_service.servers.stack import Addresses
 from grab_service.servers.valkey import AppendFsync
 from grab_service.settings import Settings
+from grab_service.sql.grants import OWNER
 from grab_service.vocabulary.keys import CellKeys
 from grab_service.vocabulary.passes import PassKeys, mint
 from grab_service.vocabulary.times import rfc3339
@@ -236,7 +237,7 @@ async def running_district(home: Path, site: Site, shim: Path | None, members: i
         if site.replicated:
             way_of_replica = await stack.enter_async_context(Proxy(valkeys[0].port))
             await valkeys[1].follow(valkeys[0], way_of_replica.port)
-        await asyncio.to_thread(upgrade, postgres.url)
+        await asyncio.to_thread(upgrade, postgres.url_as(OWNER))
         settings = Settings(
             redis_url=valkeys[0].url,
             database_url=postgres.url,
@@ -252,7 +253,7 @@ async def running_district(home: Path, site: Site, shim: Path | None, members: i
                 settings,
                 Addresses(
                     valkeys[0].url_of(program),
-                    postgres.url,
+                    postgres.url_as(program.value),
                     valkeys[0].url_of(Login.GUARD) if program is Login.LEDGER else "",
                 ),
             )

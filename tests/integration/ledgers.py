@@ -30,7 +30,7 @@ from reconcile.drain import Drain, read_cursor
 from reconcile.epochs import begin_first, opening_commands
 from reconcile.process import Ledger, build, run
 from reconcile.wire import Wire
-from tests.integration.logins import redis_logins
+from tests.integration.logins import as_role, redis_logins
 
 PATIENCE_S: Final = 15.0
 HOUR_MS: Final = 3_600_000
@@ -53,15 +53,16 @@ async def until(what: Any, patience_s: float = PATIENCE_S) -> Any:
 class Town:
     """A cell, its database, and whoever lives there. `pauses` collects what a drain built here wanted paused.
 
-    `redis` is the admin's connection, for scenes; `service` is the API's, on which `cell` stands.
+    `redis` and `engine` are the admin's, for scenes; `service` is the API's, on which `cell` stands.
     """
 
-    def __init__(self, settings: Settings, redis: Redis, service: Redis) -> None:
+    def __init__(self, settings: Settings, redis: Redis, service: Redis, admin_url: str) -> None:
         self.settings = settings
         self.redis = redis
         self.service = service
         self.keys = CellKeys.of(settings.cell)
-        self.engine = connect_sql(settings.database_url, connections_max=8)
+        self.engine = connect_sql(admin_url, connections_max=8)
+        self.ledger_engine = connect_sql(settings.database_url, connections_max=4)
         self.cell = Cell(service, settings.cell, ScriptSources.read())
         self.counters = Counters()
         self.pauses: list[str] = []
@@ -104,7 +105,7 @@ class Town:
             self.pauses.append(campaign_id)
 
         return Drain(
-            self.engine,
+            self.ledger_engine,
             self.settings.cell,
             self.open_wire,
             self.counters,
@@ -314,13 +315,14 @@ async def town(redis_url: str, database_url: str, cell_name: str, **changes: Any
         settings = Settings(
             redis_url=urls[Login.LEDGER],
             guard_redis_url=urls[Login.GUARD],
-            database_url=database_url,
+            database_url=as_role(database_url, Login.LEDGER),
             cell=cell_name,
             **changes,
         )
         redis, service = (connect_redis(url, connections_max=20, timeout_s=2) for url in (redis_url, urls[Login.API]))
         stack.push_async_callback(redis.aclose)
         stack.push_async_callback(service.aclose)
-        built = Town(settings, redis, service)
-        stack.push_async_callback(built.engine.dispose)
+        built = Town(settings, redis, service, database_url)
+        for engine in (built.engine, built.ledger_engine):
+            stack.push_async_callback(engine.dispose)
         yield built

@@ -1,4 +1,4 @@
-"""As whom does the code under test log in? As the users that the project sets up, made anew for each cell.
+"""As whom does the code under test log in? As the users and roles that the project sets up; users are made for each cell.
 
 Tests set their scenes as the admin.
 """
@@ -6,11 +6,15 @@ Tests set their scenes as the admin.
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
+from urllib.parse import urlsplit
 
 from redis.asyncio import Redis
 
 from grab_service.cell.rights import Login, user_of
-from grab_service.servers.redis_users import as_user, derived_passwords, set_users, users_of
+from grab_service.servers.passwords import as_user, derived_password
+from grab_service.servers.redis_users import derived_passwords, set_users, users_of
+from grab_service.sql.grants import role_of
+from grab_service.vocabulary.keys import DEFAULT_CELL
 
 SECRET: Final = "a secret of tests, from which passwords are made"
 
@@ -22,3 +26,10 @@ async def redis_logins(admin_url: str, cell_name: str) -> AsyncIterator[Mapping[
     async with Redis.from_url(admin_url) as admin:
         assert await set_users(admin, users_of(cell_name, passwords)), "they would be gone after a restart"
     yield {login: as_user(admin_url, user_of(cell_name, login), password) for login, password in passwords.items()}
+
+
+def as_role(admin_url: str, who: str) -> str:
+    """The same database for a role, as which the embedded PostgreSQL knows it."""
+    password = urlsplit(admin_url).password
+    assert password is not None
+    return as_user(admin_url, role_of(DEFAULT_CELL, who), derived_password(password, DEFAULT_CELL, who))

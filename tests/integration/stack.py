@@ -35,7 +35,7 @@ from reconcile.epochs import begin_first, opening_commands
 from reconcile.server_settings import ServerSettings
 from reconcile.server_watch import write_note
 from reconcile.wire import Wire
-from tests.integration.logins import redis_logins
+from tests.integration.logins import as_role, redis_logins
 
 SECRET: Final = "a secret of tests, long enough"
 
@@ -63,11 +63,14 @@ async def _nobody(campaign_id: str) -> None:
 class Service:
     """One worker, its application behind the lane, and the drain. `http` is a client of it."""
 
-    def __init__(self, worker: Worker, http: httpx.AsyncClient, redis: Redis, drain: "DrainTask") -> None:
+    def __init__(
+        self, worker: Worker, http: httpx.AsyncClient, redis: Redis, drain: "DrainTask", ledger_engine: AsyncEngine
+    ) -> None:
         self.worker = worker
         self.http = http
         self.redis = redis
         self.drain = drain
+        self.ledger_engine = ledger_engine
 
     def ops(self, role: Role = Role.OPERATOR, actor: str = "alice") -> dict[str, str]:
         """The headers of somebody of ops."""
@@ -161,13 +164,13 @@ async def running_service(redis_url: str, database_url: str, cell_name: str, **s
         given = Settings(
             redis_url=urls[Login.API],
             guard_redis_url=urls[Login.GUARD],
-            database_url=database_url,
+            database_url=as_role(database_url, Login.API),
             cell=cell_name,
             secrets={"k1": SecretStr(SECRET)},
             **{"dev": True, "sql_connections_max": 3, **settings},
         )
         redis = await stack.enter_async_context(Redis.from_url(redis_url))
-        ledger = create_async_engine(asyncpg_url(database_url), pool_size=2)
+        ledger = create_async_engine(asyncpg_url(as_role(database_url, Login.LEDGER)), pool_size=2)
         stack.push_async_callback(ledger.dispose)
         await begin(redis, ledger, cell_name)
         wire = await Wire.open(redis_url, 5)
@@ -192,4 +195,4 @@ async def running_service(redis_url: str, database_url: str, cell_name: str, **s
         lane = GrabLane(build_app(worker), worker.path, worker.view.now_ms, worker.connections, worker.desk)
         transport = httpx.ASGITransport(lane, raise_app_exceptions=False)
         http = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://grab"))
-        yield Service(worker, http, redis, drain)
+        yield Service(worker, http, redis, drain, ledger)

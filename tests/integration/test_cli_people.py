@@ -11,7 +11,7 @@ import pytest
 from grab_service.cell.rights import Login
 from tests.integration.command_line import SECRET, CommandLine
 from tests.integration.ledgers import Town
-from tests.integration.logins import redis_logins
+from tests.integration.logins import as_role, redis_logins
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # a process for each command, on a machine that may be busy
 
@@ -25,7 +25,7 @@ async def grab(valkey_url: str, database_url: str, cell_name: str, tmp_path: Pat
             tmp_path,
             REDIS_URL=urls[Login.API],
             GRAB_GUARD_REDIS_URL=urls[Login.GUARD],
-            DATABASE_URL=database_url,
+            DATABASE_URL=as_role(database_url, Login.API),
             GRAB_CELL=cell_name,
         )
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from grab_service.cell.rights import Login
+from grab_service.cell.rights import Login, user_of
 from grab_service.servers.stack import Stack
 from tests.integration.command_line import SECRET, CommandLine, Said
 from tests.integration.ledgers import Town
-from tests.integration.logins import redis_logins
+from tests.integration.logins import as_role, redis_logins
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # a process for each command, on a machine that may be busy
 
@@ -26,7 +26,7 @@ async def grab(valkey_url: str, database_url: str, cell_name: str, tmp_path: Pat
             tmp_path,
             REDIS_URL=urls[Login.LEDGER],
             GRAB_GUARD_REDIS_URL=urls[Login.GUARD],
-            DATABASE_URL=database_url,
+            DATABASE_URL=as_role(database_url, Login.LEDGER),
             GRAB_CELL=cell_name,
             GRAB_SECRETS=SECRET,
         )
@@ -79,8 +79,21 @@ async def test_the_doctor_finds_nothing_to_mend_where_all_is_well(grab: CommandL
     assert "appendfsync always" in found["persistence"]["mend"]
     assert "fsync" in found["postgres"]["found"]
     assert said.json["ok"] is (said.status == 0)
-    assert found["secrets"]["state"] == "ok"
+    assert found["secrets"]["state"] == found["rights"]["state"] == found["guard-rights"]["state"] == "ok"
     assert SECRET.split(":")[1] not in said.out
+
+
+async def test_the_doctor_says_which_right_is_missing_or_too_much(
+    grab: CommandLine, town: Town, valkey_url: str, cell_name: str
+) -> None:
+    await town.redis.execute_command("ACL", "SETUSER", user_of(cell_name, Login.LEDGER), "-zrem")  # type: ignore[no-untyped-call]
+    found = checks(await grab.run("doctor", "--json"))
+    assert (found["rights"]["state"], found["guard-rights"]["state"]) == ("fail", "fail")
+    assert "ZREM" in found["rights"]["found"]
+    assert "grab provision" in found["rights"]["mend"]
+    as_admin = checks(await grab.run("doctor", "--json", env={"REDIS_URL": valkey_url, "GRAB_GUARD_REDIS_URL": ""}))
+    assert as_admin["rights"]["state"] == "warn"
+    assert "guard-rights" not in as_admin
 
 
 async def test_the_doctor_says_what_keeps_a_cell_closed(grab: CommandLine, town: Town) -> None:

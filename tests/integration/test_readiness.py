@@ -52,7 +52,7 @@ async def look(service: Service) -> None:
     settings = service.worker.settings
     counters = Counters()
     watch = ServerWatch(
-        service.worker.engine,
+        service.ledger_engine,
         settings.cell,
         lambda: Wire.open(settings.redis_url_of_guard, 5),
         Leader(settings.database_url, counters),
@@ -145,7 +145,7 @@ async def test_the_alarm_is_over_when_the_settings_are_right_again(sound: Servic
     settings = sound.worker.settings
     counters = Counters()
     watch = ServerWatch(
-        sound.worker.engine,
+        sound.ledger_engine,
         settings.cell,
         lambda: Wire.open(settings.redis_url_of_guard, 5),
         Leader(settings.database_url, counters),

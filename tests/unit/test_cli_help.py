@@ -57,7 +57,7 @@ def test_every_example_names_a_command_and_options_that_exist(path: tuple[str, .
 def test_the_commands_that_were_promised_are_there() -> None:
     named = {" ".join(path) for path in ALL}
     assert named == {
-        *("serve", "reconcile", "run", "demo", "doctor", "audit", "migrate", "recover"),
+        *("serve", "reconcile", "run", "demo", "doctor", "audit", "provision", "migrate", "recover"),
         *(f"campaign {name}" for name in ("create", "list", "show", "preflight", "codes", "claims")),
         *(f"campaign {name}" for name in ("schedule", "pause", "resume", "close", "cancel", "stock")),
         *("members import", "members generate", "orgs import", "passes mint", "passes ops"),

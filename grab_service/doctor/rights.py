@@ -1,0 +1,56 @@
+"""Do the users of Redis have the rights that they need, and no more than that?"""
+
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from redis.exceptions import RedisError
+
+from grab_service.cell.connect import connect
+from grab_service.cell.own_rights import own_rights
+from grab_service.cell.scripts import ScriptSources
+from grab_service.doctor.finding import Finding, fail, ok, warn
+from grab_service.settings import Settings
+from grab_service.vocabulary.keys import CellKeys
+from reconcile.rights import check_rights
+from reconcile.server_settings import UnfitServerError
+from reconcile.wire import Wire, WireBrokenError
+
+PROVISION: Final = "`grab provision` sets users that may do their work, and nothing else."
+
+
+async def look_at_rights(settings: Settings) -> AsyncIterator[Finding]:
+    """The users of the addresses that are set; that of the guard is looked at where it has one."""
+    sources = ScriptSources.read()
+    try:
+        yield await _of_caller(settings, sources)
+        if settings.guard_redis_url:
+            yield await _of_guard(settings, sources)
+    except (RedisError, WireBrokenError, OSError) as error:
+        yield fail(
+            "rights", f"Redis cannot be asked: {error}", "Look at its users (`ACL LIST`), and at the addresses. " + PROVISION
+        )
+
+
+async def _of_caller(settings: Settings, sources: ScriptSources) -> Finding:
+    async with connect(settings.redis_url, connections_max=1, timeout_s=settings.redis_timeout_s) as client:
+        rights = await own_rights(client, CellKeys.of(settings.cell), sources, waits=settings.replicas_min > 0)
+        if not rights.known:
+            mend = "See that its user may do all that `grab provision --print` names: what is missing breaks a grab in two."
+            return warn("rights", f"Redis does not say what its users may do ({rights.why_unknown})", mend)
+        if rights.lacks:
+            return fail("rights", f"{rights.user} lacks {'; '.join(rights.lacks)}", PROVISION)
+        loads: Any = await client.execute_command("ACL", "DRYRUN", rights.user, "SCRIPT", "LOAD", "return 0")  # type: ignore[no-untyped-call]  # of redis-py
+    if loads == b"OK":
+        return warn("rights", f"{rights.user} may do all that the scripts do, and may also load scripts", PROVISION)
+    return ok("rights", f"{rights.user} may do all that the scripts do, and may not load any")
+
+
+async def _of_guard(settings: Settings, sources: ScriptSources) -> Finding:
+    wire = await Wire.open(settings.guard_redis_url, settings.redis_timeout_s)
+    try:
+        await check_rights(wire, settings.cell, sources)
+    except UnfitServerError as error:
+        return fail("guard-rights", str(error), PROVISION)
+    finally:
+        await wire.close()
+    return ok("guard-rights", "the guard may do what it does; so may those that it opens the cell for, where it knows them")
