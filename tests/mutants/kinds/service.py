@@ -95,7 +95,6 @@ MUTANTS: Final = (
         "until_s = min(fresh_until_s, changes_at_s)",
         "until_s = changes_at_s",
         (f"{_TESTS}the_gate_says_nothing_once_its_view_is_old",),
-        short=True,
     ),
     Mutant(
         "view_as_old_as_its_answer",
