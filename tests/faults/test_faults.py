@@ -20,7 +20,7 @@ from tests.faults.tools.tmpfs import NO_MOUNT, may_mount
 
 ROUNDS = int(os.environ.get("GRAB_FAULT_ROUNDS", "0"))
 SEED = int(os.environ.get("GRAB_FAULT_SEED", "0")) or secrets.randbelow(1 << 30)
-SHORT = Scale(rounds=2, rounds_of_block=100, stock=3_000)
+SHORT = Scale(rounds=2, rounds_of_block=100, stock=6_500)
 BLOCK = 20
 
 
