@@ -6,7 +6,7 @@ notice.
 
 from typing import Final
 
-from tests.mutants.kinds import audit, cell, doors, drain, guard, postgres, recovery, rights, service, witness
+from tests.mutants.kinds import audit, cell, doors, drain, guard, overload, postgres, recovery, rights, service, witness
 from tests.mutants.mutant import Mutant
 
 MUTANTS: Final[tuple[Mutant, ...]] = (
@@ -18,6 +18,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *cell.MUTANTS,
     *service.MUTANTS,
     *doors.MUTANTS,
+    *overload.MUTANTS,
     *rights.MUTANTS,
     *witness.MUTANTS,
 )

@@ -1,0 +1,77 @@
+"""Guards against crowds, slow clients and restarts: the batcher's turns, the protocol's bounds, the drain of a worker."""
+
+from typing import Final
+
+from tests.mutants.mutant import Mutant
+
+_BATCHER: Final = "grab_service/grabpath/batcher.py"
+_CONNECTIONS: Final = "grab_service/grabpath/connections.py"
+_PROTOCOL: Final = "grab_service/grabpath/protocol.py"
+_LANE: Final = "tests/integration/test_fast_lane.py::test_"
+
+MUTANTS: Final = (
+    Mutant(
+        "too_late_is_sent",
+        "a grab that could not be answered in time is not begun",
+        "it waits, is decided, and nobody hears of it",
+        _BATCHER,
+        "self._call_s = min(took_s, self._call_s + SLOWER_WEIGHT * (took_s - self._call_s))",
+        "self._call_s = 0.0",
+        ("tests/integration/test_overload.py::test_a_redis_that_is_too_slow_for_the_crowd_serves_as_many_as_it_can",),
+    ),
+    Mutant(
+        "head_in_one_read",
+        "a head that comes in one read is bounded, too",
+        "only what comes in several is counted",
+        _PROTOCOL,
+        "            and sum(len(name) + len(value) for name, value in self.headers) + len(self.url) > HEAD_MAX_BYTES\n",
+        "            and len(self.url) > HEAD_MAX_BYTES\n",
+        (f"{_LANE}a_head_that_is_too_large_is_refused_in_however_many_reads_it_comes",),
+    ),
+    Mutant(
+        "slow_reader_cut_off",
+        "who reads slowly is not cut off",
+        "only who reads all at once is believed to read",
+        _PROTOCOL,
+        "        self._unread_since_s = None  # slow, but they read\n",
+        "",
+        (f"{_LANE}who_does_not_read_is_cut_off_and_who_reads_slowly_is_not",),
+    ),
+    Mutant(
+        "idle_closed_at_once",
+        "who is idle on a worker that ends may ask once more",
+        "they are closed at once, and reset if they ask that moment",
+        _PROTOCOL,
+        "        if self._is_answering():\n            self._end_with(self.cycle)\n",
+        "        if self._is_answering():\n            self._end_with(self.cycle)\n"
+        "        else:\n            self.transport.close()\n",
+        (f"{_LANE}a_worker_that_is_to_end_answers_each_connection_once_more",),
+    ),
+    Mutant(
+        "no_goodbye",
+        "a worker that ends says so in the next answer on each connection",
+        "it says nothing",
+        _PROTOCOL,
+        "            cycle.keep_alive = False\n",
+        "            pass\n",
+        (f"{_LANE}a_worker_that_is_to_end_answers_each_connection_once_more",),
+    ),
+    Mutant(
+        "sent_ahead_and_lost",
+        "requests sent ahead are all answered by a worker that ends",
+        "the connection ends behind the first",
+        _PROTOCOL,
+        "                before.keep_alive = True  # one more came behind it\n",
+        "                pass\n",
+        (f"{_LANE}requests_sent_ahead_are_all_answered_by_a_worker_that_is_to_end",),
+    ),
+    Mutant(
+        "drains_for_ever",
+        "a worker that ends waits for idle connections no longer than the drain time",
+        "it waits until they go",
+        _CONNECTIONS,
+        "return self._drains_since_s is not None and self._clock() - self._drains_since_s >= self._drain_s",
+        "return False",
+        (f"{_LANE}a_worker_that_is_to_end_waits_for_the_idle_no_longer_than_the_drain_time",),
+    ),
+)
