@@ -172,15 +172,15 @@ class Drain:
                 # Whoever waits for a seq has perhaps got it by the other's work, and nothing else may come for long.
                 await self._moved_to(await read_cursor(self._engine, self._cell_name))
                 return 0
-        if fault is not None and not await self._was_overtaken():
+        if fault is not None and not await self._was_overtaken(cursor):
             raise fault
         return len(events)
 
-    async def _was_overtaken(self) -> bool:
+    async def _was_overtaken(self, cursor: Cursor) -> bool:
         """Whether what looks like a fault is one of this ledger's knowledge: an epoch has begun, or somebody else drains."""
-        before = self.cursor
+        # Compared with the cursor that was judged by: the guard may have read a newer one since.
         await self._moved_to(await read_cursor(self._engine, self._cell_name))
-        return self.cursor != before
+        return self.cursor != cursor
 
     async def reach(self, seq: int, timeout_s: float) -> bool:
         """Wait until the cursor is at `seq` or beyond; False if that was not in time, or the drain has stopped."""
