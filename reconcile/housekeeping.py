@@ -25,6 +25,7 @@ from reconcile.leader import Leader
 TRIM_PAGE: Final = 1000
 TRIM_PAGES_MAX: Final = 100
 TRIM_INTERVAL_S: Final = 60.0
+RETRY_S: Final = 1.0
 ASSERTIONS_MAX: Final = 10_000
 ASSERTIONS_KEPT_S: Final = 600
 """An assertion that has expired cannot be used again; it is kept a while longer, against clocks that differ."""
@@ -59,17 +60,20 @@ class Housekeeping:
         }
 
     async def _every(self, interval_s: float, work: Callable[[], Awaitable[Any]], soon: asyncio.Event | None = None) -> None:
-        """Work at intervals, and at once when `soon` is set."""
+        """Work at intervals, and at once when `soon` is set; what could not be done is tried again before long."""
         soon = soon or asyncio.Event()
+        wait_s = interval_s
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(interval_s):
+                async with asyncio.timeout(wait_s):
                     await soon.wait()
             soon.clear()
+            wait_s = interval_s
             await self.leader.wait()
             try:
                 await work()
             except (RedisError, CellError, SQLAlchemyError, AuditImpossibleError, OSError, TimeoutError) as error:
+                wait_s = min(RETRY_S, interval_s)
                 log.warning("housekeeping_waits", work=getattr(work, "__name__", ""), why=str(error)[:300])
 
     async def trim(self) -> int:
