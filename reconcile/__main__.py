@@ -18,8 +18,10 @@ from grab_service.ops.audit import AuditImpossibleError
 from grab_service.settings import Settings
 from reconcile import by_hand
 from reconcile import migrate as migrations
-from reconcile.drain import DrainFaultError
+from reconcile.drain import CursorMovedError, DrainFaultError
 from reconcile.guard import DoubtError
+from reconcile.hold import FencedOffError
+from reconcile.leader import NotLeadingError
 from reconcile.process import run as run_ledger
 from reconcile.recover import NothingToRecoverError
 from reconcile.server_settings import UnfitServerError
@@ -35,12 +37,17 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
+OVERTAKEN: Final = "Another ledger has taken over meanwhile, nothing of its work was touched: {error}. See `grab doctor`."
+
 MENDS: Final[dict[type[Exception], str]] = {
     by_hand.AnotherLeadsError: "Another ledger is running and leads. Stop it first; or leave it to that one.",
     NothingToRecoverError: "Postgres knows of no such cell. Is DATABASE_URL the right one, and GRAB_CELL?",
     DrainFaultError: "The log cannot be drained any further: {error}",
     DoubtError: "The cell stays closed: {error}",
     UnfitServerError: "This Redis cannot be used as it is: {error}",
+    FencedOffError: OVERTAKEN,
+    NotLeadingError: OVERTAKEN,
+    CursorMovedError: OVERTAKEN,
     AuditImpossibleError: "Nothing can be said: {error}",
     CellError: "The cell does not answer: {error}",
     WireBrokenError: "Redis does not answer: {error}",

@@ -12,6 +12,7 @@ from grab_service.settings import Settings
 from reconcile.closed_audit import audit_closed
 from reconcile.drain import Cursor
 from reconcile.process import build, end
+from reconcile.progress import Hear
 from reconcile.wire import Wire
 
 LEAD_WAIT_S: Final = 5.0
@@ -60,17 +61,21 @@ async def audit_once(settings: Settings) -> AuditReport:
                 return await audit_closed(wire, ledger.engine, settings.cell)
 
 
-async def recover_once(settings: Settings) -> Cursor | None:
+async def recover_once(settings: Settings, hear: Hear | None = None) -> Cursor | None:
     """Close the cell, rebuild it from Postgres, audit it, open it; where the log stands then. Safe to repeat.
+
+    Safe to break off, too, at any moment: until it is whole the cell is closed, and a ledger that is started finishes it.
+    `hear` is told how far it has come; otherwise the log is.
 
     Raises:
         AnotherLeadsError: stop the running ledger first; or leave it to that one, which recovers by itself where it may.
         NothingToRecoverError: Postgres never knew of this cell.
         DoubtError: the rebuilt cell is not sound.
         UnfitServerError: the guard's user of Redis lacks a right; nothing was touched.
+        FencedOffError, NotLeadingError, CursorMovedError: another ledger has taken over meanwhile.
         WireBrokenError, SQLAlchemyError, OSError: not finished; the cell is closed.
     """
-    async with build(settings) as ledger, _running(ledger.leader.run()):
+    async with build(settings, hear) as ledger, _running(ledger.leader.run()):
         try:
             async with asyncio.timeout(LEAD_WAIT_S):
                 await ledger.leader.wait()

@@ -1,18 +1,32 @@
 """How does a new life of the cell begin? In Postgres first, so that nothing of the life before can be drained any more."""
 
 import time
-from typing import Final
+from typing import Any, Final, Protocol
 
-from sqlalchemy import insert, text
+from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from grab_service.sql.tables import epochs, log_cursor
 from grab_service.vocabulary.keys import CellKeys
-from reconcile.drain import Cursor
+from reconcile.drain import Cursor, CursorMovedError
 from reconcile.wire import Command
 
 FIRST: Final = Cursor(epoch=1, last_seq=0, last_id="0-0", at_ms=0)
 FIRST_REASON: Final = "first_start"
+
+_NEXT: Final = """
+    WITH moved AS (
+        UPDATE log_cursor SET epoch = epoch + 1 WHERE cell = $1 AND epoch = $2 AND last_seq = $3 RETURNING epoch, last_seq
+    )
+    INSERT INTO epochs (epoch, predecessor, first_seq, began_at_ms, reason)
+    SELECT epoch, epoch - 1, last_seq + 1, $4, $5 FROM moved RETURNING epoch"""
+
+
+class Session(Protocol):
+    """A session in Postgres that carries out one statement; see `Leader.fetchval`."""
+
+    async def fetchval(self, query: str, *values: Any) -> Any:
+        """The first value of the first row, or None."""
 
 
 async def begin_first(engine: AsyncEngine, cell_name: str) -> Cursor:
@@ -30,31 +44,20 @@ async def begin_first(engine: AsyncEngine, cell_name: str) -> Cursor:
     return FIRST
 
 
-async def begin_next(engine: AsyncEngine, cell_name: str, cursor: Cursor, reason: str) -> Cursor:
+async def begin_next(session: Session, cell_name: str, cursor: Cursor, reason: str) -> Cursor:
     """Write down that another life follows on what was drained so far; the cursor is of the new epoch from now on.
 
-    A ledger that still reads the life before cannot commit any more.
+    A ledger that still reads the life before cannot commit any more. It is one statement, on the session of the leader: a
+    ledger that slept through its replacement cannot end the life in which its successor sells.
 
     Raises:
-        RuntimeError: the cursor has moved meanwhile.
+        CursorMovedError: somebody has drained, or begun an epoch, meanwhile.
+        NotLeadingError: this ledger does not lead any more.
     """
-    async with engine.begin() as connection:
-        moved = await connection.execute(
-            text("UPDATE log_cursor SET epoch = :epoch + 1 WHERE cell = :cell AND epoch = :epoch AND last_seq = :last_seq"),
-            {"cell": cell_name, "epoch": cursor.epoch, "last_seq": cursor.last_seq},
-        )
-        if moved.rowcount != 1:
-            raise RuntimeError("the cursor has moved while an epoch was to begin")
-        await connection.execute(
-            insert(epochs).values(
-                epoch=cursor.epoch + 1,
-                predecessor=cursor.epoch,
-                first_seq=cursor.last_seq + 1,
-                began_at_ms=_now_ms(),
-                reason=reason,
-            )
-        )
-    return Cursor(cursor.epoch + 1, cursor.last_seq, cursor.last_id, cursor.at_ms)
+    epoch = await session.fetchval(_NEXT, cell_name, cursor.epoch, cursor.last_seq, _now_ms(), reason)
+    if epoch is None:
+        raise CursorMovedError("the cursor has moved while an epoch was to begin")
+    return Cursor(epoch, cursor.last_seq, cursor.last_id, cursor.at_ms)
 
 
 def opening_commands(keys: CellKeys, cursor: Cursor, predecessor: int, reason: str, at_ms: int, version: int) -> list[Command]:

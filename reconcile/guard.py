@@ -2,7 +2,8 @@
 
 Redis forgets its scripts when it restarts and when another replica takes over. The guard looks for them on one connection that
 never reconnects by itself; if they are not there, or the cell lies behind what is in Postgres, it audits, and only then loads
-them, on the same connection: scripts cannot land in a life that was not audited.
+them, on the same connection: scripts cannot land in a life that was not audited. Before it changes anything it takes hold of
+the cell, so that a guard that slept through its replacement changes nothing any more.
 """
 
 import asyncio
@@ -20,26 +21,31 @@ from grab_service.ops.audit import AuditReport
 from grab_service.vocabulary.keys import CellKeys
 from reconcile.alarms import AlarmKind, clear_alarms, raise_alarm
 from reconcile.counters import Counters
-from reconcile.drain import Cursor, Drain, OpenWire, read_cursor
+from reconcile.drain import Cursor, CursorMovedError, Drain, OpenWire, read_cursor
 from reconcile.epochs import FIRST_REASON, begin_first, begin_next, opening_commands
-from reconcile.leader import Leader
+from reconcile.hold import FencedOffError, Hold
+from reconcile.leader import Leader, NotLeadingError
 from reconcile.life import REBUILD, Life, Verdict, judge
 from reconcile.recover import close_cell
 from reconcile.rights import check_rights
 from reconcile.server_settings import UnfitServerError, check_server_settings, was_replica
-from reconcile.wire import Wire, WireBrokenError
+from reconcile.wire import Command, Wire, WireBrokenError
 
-CATCH_UP_S: Final = 30.0
+STUCK_S: Final = 30.0
+"""A drain that has not moved for so long does not catch up."""
+CATCH_UP_STEP_S: Final = 2.0
+STAND_BY_LOOK_S: Final = 1.0
 RETRY_FIRST_S: Final = 0.05
 RETRY_MAX_S: Final = 1.0
 MAY_HAVE_LOST: Final = "may_have_lost"
+NO_POSTGRES: Final = "Postgres cannot be asked, so nothing can be audited"
 
 log = structlog.get_logger()
 
 ClosedAudit = Callable[[Wire], Awaitable[AuditReport]]
 """Compares the closed cell with Postgres."""
 
-Recover = Callable[[Wire, str], Awaitable[Cursor]]
+Recover = Callable[[Hold, str], Awaitable[Cursor]]
 """Rebuilds the cell from Postgres, for a reason; the cursor from which it goes on."""
 
 
@@ -84,6 +90,7 @@ class Guard:
         self._recover = recover
         self._audit_soon = audit_soon
         self._interval_s = interval_s
+        self._hold: Hold | None = None
         self._rebuilt_in_vain: int | None = None
         self._alarmed: tuple[str, dict[str, Any]] | None = None
         self._alarms_may_be_open = True
@@ -93,7 +100,7 @@ class Guard:
         """Watch until cancelled."""
         retry_s = RETRY_FIRST_S
         while True:
-            await self._leader.wait()
+            await self._until_leading()
             try:
                 wire = await self._open_wire()
                 try:
@@ -113,31 +120,68 @@ class Guard:
                 await self._alarm(DoubtError(AlarmKind.CELL_CLOSED, str(error)))
             except DoubtError as doubt:
                 await self._alarm(doubt)
+            except (FencedOffError, NotLeadingError, CursorMovedError) as error:
+                self._close(str(error)[:300])
             except (SQLAlchemyError, OSError, TimeoutError) as error:
-                self._close("Postgres cannot be asked, so nothing can be audited", {"why": str(error)[:300]})
+                self._close(NO_POSTGRES, {"why": str(error)[:300]})
             await asyncio.sleep(retry_s)
             retry_s = min(2 * retry_s, RETRY_MAX_S)
+
+    async def _until_leading(self) -> None:
+        """Wait until this ledger leads; if it waits for Postgres, and Redis has restarted meanwhile, say what follows."""
+        while not self._leader.leads:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STAND_BY_LOOK_S):
+                    await self._leader.wait()
+            if self._leader.lacks_postgres and self.closed_because != NO_POSTGRES:
+                with contextlib.suppress(WireBrokenError, ResponseError):
+                    wire = await self._open_wire()
+                    try:
+                        life = await Life.read(wire, self._keys)
+                        if not await self._knows(wire, life, self._fields_of_this_release()):
+                            self._close(NO_POSTGRES)
+                    finally:
+                        await wire.close()
 
     async def look(self, wire: Wire) -> None:
         """See whether this life of Redis is armed and where it should be; make it so if that is sound.
 
         Raises:
             DoubtError, UnfitServerError: it is closed and must stay so.
+            FencedOffError, NotLeadingError, CursorMovedError: another ledger is at it.
             WireBrokenError, ResponseError, SQLAlchemyError, OSError, TimeoutError: it cannot be told, or was not finished.
         """
-        drained = self._drain.cursor or await read_cursor(self._engine, self._cell_name)
-        life = await Life.read(wire, self._keys)
-        is_behind = drained is not None and (life.epoch != drained.epoch or life.seq < drained.last_seq)
-        if not is_behind and await self._knows(wire, life, self._fields_of_this_release()):
+        if await self._is_well(wire, self._drain.cursor or await read_cursor(self._engine, self._cell_name)):
+            # Whoever led before and slept since changes nothing from now on. Without room for the mark there is none for grabs.
+            with contextlib.suppress(ResponseError):
+                await self._take(wire)
             await self._opened()
-        elif not is_behind and await self._other_release_lives(wire, life):
-            await self._load_beside(wire, life)
+            return
+        hold = self._hold = await Hold.take(wire, self._keys, self._leader.confirm)
+        # What was seen until now may have been another ledger's work half done, or what this one's drain believed.
+        drained = await read_cursor(self._engine, self._cell_name)
+        life = await Life.read(wire, self._keys)
+        if await self._is_well(wire, drained):
+            await self._drain.reload()
+            await self._opened()
+        elif not _is_behind(life, drained) and await self._other_release_lives(wire, life):
+            await self._load_beside(hold, life)
         else:
-            if life.nonce is not None and is_behind:
+            if life.nonce is not None and _is_behind(life, drained):
                 log.error("cell_is_another_life", cell=self._cell_name, epoch=life.epoch, seq=life.seq)
-                await close_cell(wire, self._keys)
+                await close_cell(hold)
             await self._make_sound(wire)
             await self.arm(wire)
+
+    async def _is_well(self, wire: Wire, drained: Cursor | None) -> bool:
+        life = await Life.read(wire, self._keys)
+        return not _is_behind(life, drained) and await self._knows(wire, life, self._fields_of_this_release())
+
+    async def _take(self, wire: Wire) -> Hold:
+        """Take hold of the cell, if that was not done on this connection."""
+        if self._hold is None or self._hold.wire is not wire:
+            self._hold = await Hold.take(wire, self._keys, self._leader.confirm)
+        return self._hold
 
     def _fields_of_this_release(self) -> list[bytes]:
         return [self._sources.table_field(name).encode() for name in self._sources.by_name]
@@ -155,14 +199,12 @@ class Guard:
         others = [field for field in life.table if b":" in field and not field.startswith(own)]
         return any(field.endswith(b":" + GRAB.encode()) for field in others) and await self._knows(wire, life, others)
 
-    async def _load_beside(self, wire: Wire, life: Life) -> None:
+    async def _load_beside(self, hold: Hold, life: Life) -> None:
         """Add the scripts of this release to an armed life; on the connection on which it was seen to be armed."""
         assert life.nonce is not None, "an armed cell has a nonce"
-        await check_rights(wire, self._cell_name, self._sources)
+        await check_rights(hold.wire, self._cell_name, self._sources)
         scripts = self._sources.bake(life.nonce)
-        for source in scripts.values():
-            await wire.call("SCRIPT", "LOAD", source)
-        await wire.call("HSET", self._keys.scripts, *self._table_of(scripts))
+        await hold.write([*_loading(scripts), ["HSET", self._keys.scripts, *self._table_of(scripts)]])
         log.info("release_loaded_beside", cell=self._cell_name, release=self._sources.digest)
 
     async def _make_sound(self, wire: Wire) -> None:
@@ -209,9 +251,7 @@ class Guard:
             UnfitServerError: Redis would refuse something on the way; nothing was touched.
         """
         await check_rights(wire, self._cell_name, self._sources)
-        if not await self._leader.confirm():
-            raise DoubtError(AlarmKind.CELL_CLOSED, "another ledger leads")
-        begun = await self._recover(wire, reason)
+        begun = await self._recover(await self._take(wire), reason)
         self._counters.recoveries += 1
         await self._catch_up(begun.last_seq + 1)
         report = await self._audit(wire)
@@ -223,7 +263,7 @@ class Guard:
     async def _begin(self, wire: Wire, life: Life) -> None:
         """The first start of all."""
         cursor = await begin_first(self._engine, self._cell_name)
-        await wire.transaction(opening_commands(self._keys, cursor, 0, FIRST_REASON, life.now_ms, 0))
+        await (await self._take(wire)).write(opening_commands(self._keys, cursor, 0, FIRST_REASON, life.now_ms, 0))
         await self._drain.reload()
         log.info("cell_began", cell=self._cell_name)
 
@@ -237,36 +277,46 @@ class Guard:
         assert cursor is not None, "an audited cell has a cursor"
         life = await Life.read(wire, self._keys)
         version = int(await wire.call("HGET", self._keys.cell, "members_version") or 0)
-        begun = await begin_next(self._engine, self._cell_name, cursor, MAY_HAVE_LOST)
-        await wire.transaction(opening_commands(self._keys, begun, cursor.epoch, MAY_HAVE_LOST, life.now_ms, version))
+        hold = await self._take(wire)
+        begun = await begin_next(self._leader, self._cell_name, cursor, MAY_HAVE_LOST)
+        await hold.write(opening_commands(self._keys, begun, cursor.epoch, MAY_HAVE_LOST, life.now_ms, version))
         log.warning("cell_began_anew", cell=self._cell_name, epoch=begun.epoch, from_seq=begun.last_seq)
         await self._catch_up(begun.last_seq + 1)
 
     async def _catch_up(self, seq: int) -> None:
-        """Wait until all that this life has logged is in Postgres."""
+        """Wait until all that this life has logged is in Postgres, for as long as the drain gets on."""
         await self._drain.reload()
-        if not await self._drain.reach(seq, CATCH_UP_S):
-            fault = self._drain.fault
-            why = "the log cannot be drained" if fault is not None else "the log is not drained in time"
-            detail = {} if fault is None else {"fault": fault.kind.value, "fault_detail": fault.detail}
-            raise DoubtError(AlarmKind.CELL_CLOSED, why, detail)
+        before = self._drain.cursor
+        moved_s = asyncio.get_running_loop().time()
+        while not await self._drain.reach(seq, CATCH_UP_STEP_S):
+            now_s, fault, cursor = asyncio.get_running_loop().time(), self._drain.fault, self._drain.cursor
+            if fault is not None:
+                detail = {"fault": fault.kind.value, "fault_detail": fault.detail}
+                raise DoubtError(AlarmKind.CELL_CLOSED, "the log cannot be drained", detail)
+            if cursor != before:
+                before, moved_s = cursor, now_s
+                log.info("cell_waits_for_the_drain", cell=self._cell_name, drained_seq=cursor and cursor.last_seq, seq=seq)
+            elif now_s - moved_s >= STUCK_S:
+                raise DoubtError(AlarmKind.CELL_CLOSED, "the log is not drained in time")
 
     async def arm(self, wire: Wire) -> None:
-        """Bake a new nonce into the scripts and load them, the grab last, on the connection of the audit."""
-        if not await self._leader.confirm():
-            return
+        """Bake a new nonce into the scripts and load them, the grab last, on the connection of the audit.
+
+        Raises:
+            FencedOffError, NotLeadingError: another ledger has taken over.
+        """
+        hold = await self._take(wire)
         nonce = new_nonce()
         scripts = self._sources.bake(nonce)
         epoch = (await Life.read(wire, self._keys)).epoch
-        await wire.transaction(
+        await hold.write(
             [
                 ["HSET", self._keys.cell, "nonce", nonce],
                 ["DEL", self._keys.scripts],
                 ["HSET", self._keys.scripts, "epoch", epoch, *self._table_of(scripts)],
+                *_loading(scripts),
             ]
         )
-        for source in scripts.values():
-            await wire.call("SCRIPT", "LOAD", source)
         self._counters.armings += 1
         # It was armed by its counters; the claims are looked at one by one while the sale goes on.
         self._audit_soon.set()
@@ -284,7 +334,8 @@ class Guard:
             self.closed_because, self._alarmed = None, None
         if self._alarms_may_be_open:
             with contextlib.suppress(SQLAlchemyError, OSError, TimeoutError):
-                await clear_alarms(self._engine, (AlarmKind.CELL_CLOSED, AlarmKind.AUDIT_RED))
+                # What an audit has found is over when the next one in the background is green, and that follows an arming.
+                await clear_alarms(self._engine, (AlarmKind.CELL_CLOSED,))
                 self._alarms_may_be_open = False
 
     def _close(self, because: str, detail: Mapping[str, Any] | None = None) -> None:
@@ -306,3 +357,12 @@ class Guard:
         else:
             self._counters.alarms += 1
             self._alarmed = (doubt.why, doubt.detail)
+
+
+def _is_behind(life: Life, drained: Cursor | None) -> bool:
+    """Whether the cell is another life than the one that was drained, or has less than that."""
+    return drained is not None and (life.epoch != drained.epoch or life.seq < drained.last_seq)
+
+
+def _loading(scripts: Mapping[str, str]) -> list[Command]:
+    return [["SCRIPT", "LOAD", source] for source in scripts.values()]

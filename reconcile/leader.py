@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 import structlog
@@ -25,8 +25,15 @@ TROUBLE: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.Interna
 log = structlog.get_logger()
 
 
+class NotLeadingError(Exception):
+    """This ledger does not lead, or cannot tell; what it wanted was not done, or it is not known."""
+
+
 class Leader:
-    """Whether this ledger leads. Only the leader arms and rebuilds the cell; the others wait for its session to end."""
+    """Whether this ledger leads. Only the leader arms and rebuilds the cell; the others wait for its session to end.
+
+    `lacks_postgres` says whether it does not for want of Postgres.
+    """
 
     def __init__(self, database_url: str, counters: Counters) -> None:
         self._url = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
@@ -34,6 +41,7 @@ class Leader:
         self._leads = asyncio.Event()
         self._session: asyncpg.Connection | None = None
         self._asking = asyncio.Lock()
+        self.lacks_postgres = False
 
     @property
     def leads(self) -> bool:
@@ -55,6 +63,21 @@ class Leader:
             return False
         return self.leads
 
+    async def fetchval(self, query: str, *values: Any) -> Any:
+        """One value, asked on the very session that holds the lock: what is done there, is done while leading.
+
+        Raises:
+            NotLeadingError: that session has ended, or Postgres did not answer, or refused.
+        """
+        session = self._session
+        if session is None:
+            raise NotLeadingError("another ledger leads, or Postgres is away")
+        try:
+            async with self._asking:
+                return await session.fetchval(query, *values)
+        except TROUBLE as error:
+            raise NotLeadingError(f"the leader's session in Postgres: {error}") from error
+
     async def run(self) -> None:
         """Try to lead, and notice when that ends, until cancelled."""
         said = False
@@ -65,9 +88,10 @@ class Leader:
                 if not said:
                     log.warning("leader_waits", waits_for="postgres", why=str(error)[:300])
                     said = True
+                self.lacks_postgres = True
                 await asyncio.sleep(TRY_INTERVAL_S)
                 continue
-            said = False
+            said, self.lacks_postgres = False, False
             try:
                 await self._lead_on(session)
             except TROUBLE as error:

@@ -21,6 +21,7 @@ from reconcile.drain import BLOCK_S, Drain
 from reconcile.guard import Guard
 from reconcile.housekeeping import Housekeeping
 from reconcile.leader import Leader
+from reconcile.progress import Hear, ProgressLog
 from reconcile.recover import recover
 from reconcile.server_watch import ServerWatch
 from reconcile.sweep import Sweep
@@ -52,8 +53,8 @@ class Ledger:
 
 
 @asynccontextmanager
-async def build(settings: Settings) -> AsyncIterator[Ledger]:
-    """Put the parts together; what they opened is closed in the end."""
+async def build(settings: Settings, hear: Hear | None = None) -> AsyncIterator[Ledger]:
+    """Put the parts together; what they opened is closed in the end. `hear` is told how far a rebuild has come."""
     engine = connect_sql(settings.database_url, connections_max=SQL_CONNECTIONS_MAX)
     redis = connect_redis(settings.redis_url, connections_max=REDIS_CONNECTIONS_MAX, timeout_s=settings.redis_timeout_s)
     sources = ScriptSources.read()
@@ -92,7 +93,7 @@ async def build(settings: Settings) -> AsyncIterator[Ledger]:
         leader,
         counters,
         audit=lambda wire: audit_closed(wire, engine, settings.cell),
-        recover=lambda wire, reason: recover(wire, engine, settings.cell, reason, new_drain),
+        recover=lambda hold, reason: recover(hold, engine, leader, settings.cell, reason, new_drain, hear or ProgressLog()),
         audit_soon=audit_soon,
         interval_s=settings.guard_interval_s,
     )

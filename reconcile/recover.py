@@ -12,8 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from grab_service.vocabulary.keys import CellKeys
 from reconcile.drain import Cursor, Drain, DrainFaultError, read_cursor
-from reconcile.epochs import begin_next, opening_commands
+from reconcile.epochs import Session, begin_next, opening_commands
+from reconcile.hold import Hold
 from reconcile.life import Life, Verdict, judge
+from reconcile.progress import Hear
 from reconcile.rebuild import empty_cell, fill_cell
 from reconcile.wire import Wire
 
@@ -24,30 +26,42 @@ class NothingToRecoverError(Exception):
     """Postgres never knew of this cell."""
 
 
-async def close_cell(wire: Wire, keys: CellKeys) -> None:
+async def close_cell(hold: Hold) -> None:
     """Close it, even if its scripts live: none of them answers to a nonce it was not baked with."""
-    await wire.transaction([["HDEL", keys.cell, "nonce"], ["DEL", keys.scripts]])
+    await hold.write([["HDEL", hold.keys.cell, "nonce"], ["DEL", hold.keys.scripts]])
 
 
-async def recover(wire: Wire, engine: AsyncEngine, cell_name: str, reason: str, new_drain: Callable[[], Drain]) -> Cursor:
+async def recover(
+    hold: Hold, engine: AsyncEngine, session: Session, cell_name: str, reason: str, new_drain: Callable[[], Drain], hear: Hear
+) -> Cursor:
     """Rebuild the cell from Postgres; afterwards it is closed, and its log begins with the new epoch. The cursor before that.
+
+    Args:
+        hold: on the cell.
+        engine: of Postgres; read only.
+        session: the leader's own, on which the epoch begins.
+        cell_name: of the cell.
+        reason: for the record.
+        new_drain: drains what the lost life still has.
+        hear: is told how far the rebuild has come.
 
     Raises:
         NothingToRecoverError: there is nothing to rebuild from.
+        FencedOffError, NotLeadingError, CursorMovedError: another ledger is at it; nothing of its work was touched.
         WireBrokenError, SQLAlchemyError, OSError, TimeoutError: not finished; the cell is closed. Take it again.
     """
-    keys = CellKeys.of(cell_name)
-    await close_cell(wire, keys)
+    wire, keys = hold.wire, hold.keys
+    await close_cell(hold)
     left = await _drain_what_goes(wire, engine, cell_name, keys, new_drain)
     cursor = await read_cursor(engine, cell_name)
     if cursor is None:
         raise NothingToRecoverError(cell_name)
-    begun = await begin_next(engine, cell_name, cursor, reason)
+    begun = await begin_next(session, cell_name, cursor, reason)
     log.warning("recovery_began", cell=cell_name, reason=reason, epoch=begun.epoch, from_seq=begun.last_seq, left_behind=left)
-    await empty_cell(wire, keys)
-    members_version = await fill_cell(wire, engine, keys)
+    await empty_cell(hold)
+    members_version = await fill_cell(hold, engine, hear)
     now_ms = (await Life.read(wire, keys)).now_ms
-    await wire.transaction(opening_commands(keys, begun, cursor.epoch, reason, now_ms, members_version))
+    await hold.write(opening_commands(keys, begun, cursor.epoch, reason, now_ms, members_version))
     log.info("recovery_done", cell=cell_name, epoch=begun.epoch, seq=begun.last_seq + 1)
     return begun
 

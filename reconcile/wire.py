@@ -72,8 +72,11 @@ class Wire:
         """
         return (await self.calls([command]))[0]
 
-    async def calls(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands at once and read their answers, in their order; an error is raised after all were read."""
+    async def calls(self, commands: Sequence[Command], timeout_s: float | None = None) -> list[Any]:
+        """Send commands at once and read their answers, in their order; an error is raised after all were read.
+
+        `timeout_s` is how long to wait for them, if not as long as this wire waits otherwise.
+        """
         # Nothing is awaited between this look and the one that redis-py takes before it would connect again.
         if self._broken or not self._connection.is_connected:
             self._broken = True
@@ -81,7 +84,7 @@ class Wire:
         answers: list[Any] = []
         refusal: ResponseError | None = None
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._timeout_s if timeout_s is None else timeout_s):
                 # Faster than redis-py's own; its stub means a tuple of one.
                 packed = [pack_command(tuple(command)) for command in commands]  # type: ignore[arg-type]
                 await self._connection.send_packed_command(packed, check_health=False)

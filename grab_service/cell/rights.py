@@ -39,7 +39,7 @@ DIRECT: Final[Mapping[Login, frozenset[str]]] = MappingProxyType(
         | {"CONFIG|GET", "EXEC", "EXISTS", "HGET", "HGETALL", "HLEN", "HMGET", "LLEN", "MULTI", "PING", "SCRIPT|EXISTS"}
         | {"SMEMBERS", "TIME", "XRANGE", "ZCARD"}
         # closes, rebuilds, arms
-        | {"DEL", "HDEL", "HSET", "RPUSH", "SADD", "SCAN", "SCRIPT|LOAD", "UNLINK", "XADD", "ZADD"},
+        | {"DEL", "HDEL", "HSET", "RPUSH", "SADD", "SCAN", "SCRIPT|LOAD", "UNLINK", "WATCH", "XADD", "ZADD"},
     }
 )
 """What each sends by itself, outside of any script. A test sees that each of these is used."""
@@ -82,6 +82,7 @@ _ARGUMENTS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "TIME": (),
         "UNLINK": (_KEY,),
         "WAIT": ("0", "1"),
+        "WATCH": (_KEY,),
         "XADD": (_KEY, "*", "f", "v"),
         "XRANGE": (_KEY, "-", "+"),
         "XREAD": ("STREAMS", _KEY, "0"),

@@ -198,8 +198,10 @@ def _of_the_ledger(error: Exception) -> Trouble | None:
     if "reconcile.by_hand" not in sys.modules:
         return None
     from reconcile.by_hand import AnotherLeadsError
-    from reconcile.drain import DrainFaultError
+    from reconcile.drain import CursorMovedError, DrainFaultError
     from reconcile.guard import DoubtError
+    from reconcile.hold import FencedOffError
+    from reconcile.leader import NotLeadingError
     from reconcile.recover import NothingToRecoverError
     from reconcile.wire import WireBrokenError
 
@@ -212,6 +214,10 @@ def _of_the_ledger(error: Exception) -> Trouble | None:
             return Trouble(f"The log cannot be drained any further: {_why(error)}.", "docs/OPERATIONS says what to do.")
         case DoubtError():
             return Trouble(f"The cell stays closed: {_why(error)}.", "`grab audit` shows what does not fit.")
+        case FencedOffError() | NotLeadingError() | CursorMovedError():
+            return Trouble(
+                f"Another ledger has taken over meanwhile: {_why(error)}.", "Look with `grab doctor`; repeat if need be."
+            )
         case WireBrokenError():
             return Trouble(f"Redis does not answer: {_why(error)}.", "What was begun is not finished: repeat it.")
         case _:

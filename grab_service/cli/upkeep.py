@@ -8,7 +8,7 @@ import typer
 
 from grab_service.cli.help import UPKEEP, examples
 from grab_service.cli.settings_in_force import login_passwords, remembered, settings_in_force, settings_of_environment
-from grab_service.cli.terminal import AsJson, Yes, confirm, output, print_json, say
+from grab_service.cli.terminal import AsJson, Yes, confirm, output, print_json, progress, say
 
 if TYPE_CHECKING:
     from grab_service.cli.desk import Desk
@@ -151,7 +151,9 @@ def recover(yes: Yes = False) -> None:
             yes=yes,
         )
         configure_logs(logging.WARNING)  # what is lost is said there
-        begun = await recover_once(desk.settings)
+        with progress() as bar:
+            task = bar.add_task("rebuilding the cell", total=None)
+            begun = await recover_once(desk.settings, lambda made: bar.update(task, completed=made.done, total=made.of))
         assert begun is not None, "a cell that was recovered has a cursor"
         typer.echo(f"The cell is open, in epoch {begun.epoch}, at seq {begun.last_seq:,}.")
 

@@ -32,6 +32,7 @@ class CellKeys:
     campaigns: str
     scripts: str
     server: str
+    hold: str
     prefix: str
 
     @classmethod
@@ -46,6 +47,7 @@ class CellKeys:
             campaigns=prefix + "campaigns",
             scripts=prefix + "scripts",
             server=prefix + "server",
+            hold=prefix + "hold",
             prefix=prefix,
         )
 

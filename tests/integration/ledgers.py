@@ -28,7 +28,8 @@ from reconcile.alarms import AlarmKind
 from reconcile.counters import Counters
 from reconcile.drain import Drain, read_cursor
 from reconcile.epochs import begin_first, opening_commands
-from reconcile.process import Ledger, build, run
+from reconcile.hold import Hold
+from reconcile.process import Ledger, build, end, run
 from reconcile.wire import Wire
 from tests.integration.logins import as_role, redis_logins
 
@@ -61,6 +62,7 @@ class Town:
         self.redis = redis
         self.service = service
         self.keys = CellKeys.of(settings.cell)
+        self.admin_url = admin_url
         self.engine = connect_sql(admin_url, connections_max=8)
         self.ledger_engine = connect_sql(settings.database_url, connections_max=4)
         self.cell = Cell(service, settings.cell, ScriptSources.read())
@@ -86,6 +88,31 @@ class Town:
         """The parts of a ledger, not running."""
         async with build(self.settings.model_copy(update=changes)) as ledger:
             yield ledger
+
+    @asynccontextmanager
+    async def leading(self, **changes: Any) -> AsyncIterator[Ledger]:
+        """The parts of a ledger that leads and does nothing else."""
+        async with self.parts(**changes) as ledger:
+            task = asyncio.create_task(ledger.leader.run())
+            try:
+                await asyncio.wait_for(ledger.leader.wait(), PATIENCE_S)
+                yield ledger
+            finally:
+                await end([task])
+
+    @asynccontextmanager
+    async def working(self, **changes: Any) -> AsyncIterator[Ledger]:
+        """The parts of a ledger that leads and drains; what its guard does, is up to the test."""
+        async with self.leading(**changes) as ledger:
+            task = asyncio.create_task(ledger.drain.run())
+            try:
+                yield ledger
+            finally:
+                await end([task])
+
+    async def hold(self, wire: Wire, ledger: Ledger) -> Hold:
+        """The cell in the hands of this ledger."""
+        return await Hold.take(wire, self.keys, ledger.leader.confirm)
 
     @asynccontextmanager
     async def wire(self) -> AsyncIterator[Wire]:
@@ -290,6 +317,8 @@ class Town:
                     found[key] = await self.redis.smembers(name)
                 case "list":
                     found[key] = await self.redis.lrange(name, 0, -1)
+                case "string":
+                    found[key] = await self.redis.get(name)
                 case "stream":
                     found[key] = await self.redis.xrange(name)
                 case other:

@@ -251,7 +251,8 @@ async def test_nothing_of_a_life_that_is_over_can_be_drained_any_more(town: Town
     await drain_all(town, zombie)
     cursor = await read_cursor(town.engine, town.settings.cell)
     assert cursor is not None
-    await begin_next(town.engine, town.settings.cell, cursor, "test")
+    async with town.leading() as ledger:
+        await begin_next(ledger.leader, town.settings.cell, cursor, "test")
     await town.log(3, "granted", grant(3, 1))
     async with town.wire() as wire:
         assert await zombie.step(wire) == 0

@@ -7,7 +7,10 @@ from tests.mutants.mutant import Mutant
 _RECOVER: Final = "reconcile/recover.py"
 _REBUILD: Final = "reconcile/rebuild.py"
 _TESTS: Final = "tests/integration/test_recover.py::test_"
-_CUT_SHORT: Final = f"{_TESTS}a_recovery_cut_short_anywhere_leaves_the_cell_closed_and_is_taken_again"
+_RECORDS: Final = "reconcile/records.py"
+_HOLD: Final = "tests/integration/test_hold.py::test_"
+_GUARD_TESTS: Final = "tests/integration/test_guard.py::test_"
+_CUT_SHORT: Final = f"{_TESTS}a_recovery_cut_short_anywhere_is_finished_by_the_guard"
 
 MUTANTS: Final = (
     Mutant(
@@ -24,7 +27,7 @@ MUTANTS: Final = (
         "every rebuilt cell has an epoch of its own",
         "the epoch of the lost life is used again",
         _RECOVER,
-        "    begun = await begin_next(engine, cell_name, cursor, reason)\n",
+        "    begun = await begin_next(session, cell_name, cursor, reason)\n",
         "    begun = cursor\n",
         (f"{_TESTS}the_rebuilt_cell_is_the_cell_that_was",),
     ),
@@ -33,27 +36,27 @@ MUTANTS: Final = (
         "a recovery begins with closing the cell",
         "it rebuilds under the feet of the sale",
         _RECOVER,
-        "    keys = CellKeys.of(cell_name)\n    await close_cell(wire, keys)\n",
-        "    keys = CellKeys.of(cell_name)\n",
-        (f"{_CUT_SHORT}[2]",),
+        "    await close_cell(hold)\n    left",
+        "    left",
+        (_CUT_SHORT,),
     ),
     Mutant(
         "hash_before_the_rest",
         "the cell's own hash is written last: a rebuild that was interrupted looks like an emptied cell",
         "it is written first",
         _RECOVER,
-        "    members_version = await fill_cell(wire, engine, keys)\n",
-        '    await wire.call("HSET", keys.cell, "epoch", begun.epoch, "seq", begun.last_seq + 1)\n'
-        "    members_version = await fill_cell(wire, engine, keys)\n",
-        tuple(f"{_CUT_SHORT}[{calls}]" for calls in (8, 10)),
+        "    members_version = await fill_cell(hold, engine, hear)\n",
+        '    await hold.write([["HSET", keys.cell, "epoch", begun.epoch, "seq", begun.last_seq + 1]])\n'
+        "    members_version = await fill_cell(hold, engine, hear)\n",
+        (_CUT_SHORT,),
     ),
     Mutant(
         "bindings_not_rebuilt",
         "who is bound to a claim by an idempotency key is in the rebuilt cell, too",
         "a repeat takes a second unit",
         _REBUILD,
-        '        await bulk.add("HSET", campaign.bindings, bindings, 2)\n',
-        "",
+        "((records.BINDINGS, campaign.bindings), (records.RETURNS, campaign.returns))",
+        "((records.RETURNS, campaign.returns),)",
         (f"{_TESTS}the_rebuilt_cell_is_the_cell_that_was",),
     ),
     Mutant(
@@ -61,8 +64,8 @@ MUTANTS: Final = (
         "what was given back is in the rebuilt cell, too",
         "a return that is sent once more frees a unit once more",
         _REBUILD,
-        '        await bulk.add("HSET", campaign.returns, returns, 2)\n',
-        "",
+        "((records.BINDINGS, campaign.bindings), (records.RETURNS, campaign.returns))",
+        "((records.BINDINGS, campaign.bindings),)",
         (f"{_TESTS}the_rebuilt_cell_is_the_cell_that_was",),
     ),
     Mutant(
@@ -70,15 +73,15 @@ MUTANTS: Final = (
         "units that came back are in the rebuilt cell, too",
         "they are never sold again",
         _REBUILD,
-        '    await bulk.add("ZADD", campaign.free, [part for unit in free for part in (unit, unit)], 2)\n',
-        "",
+        '        await bulk.add("ZADD", campaign.free, _flat(page), 2, 0)\n',
+        "        continue\n",
         (f"{_TESTS}the_rebuilt_cell_is_the_cell_that_was",),
     ),
     Mutant(
         "codes_issued_again",
         "a code that somebody has is not in the rebuilt pool",
         "all codes that were imported are",
-        _REBUILD,
+        _RECORDS,
         '    " AND NOT EXISTS (SELECT FROM claims WHERE claims.code = pool_codes.code) ORDER BY position"',
         '    " ORDER BY position"',
         (f"{_TESTS}the_rebuilt_cell_is_the_cell_that_was",),
@@ -88,8 +91,8 @@ MUTANTS: Final = (
         "units that were cut off the stock are not issued again",
         "the rebuilt cell takes them for issued, and offers them as free",
         _REBUILD,
-        '    issued = min(counted.unit_max, row["total"])\n',
-        "    issued = counted.unit_max\n",
+        '    issued = min(counted["unit_max"], row["total"])\n',
+        '    issued = counted["unit_max"]\n',
         (f"{_TESTS}units_that_were_cut_off_the_stock_are_not_offered_by_the_rebuilt_cell",),
     ),
     Mutant(
@@ -97,8 +100,36 @@ MUTANTS: Final = (
         "only the keys of the cell are deleted",
         "`FLUSHALL`",
         _REBUILD,
-        '    await wire.call("DEL", keys.cell, keys.scripts)\n    cursor',
-        '    await wire.call("FLUSHALL")\n    cursor',
+        '    await hold.write([["DEL", keys.cell, keys.scripts]])\n',
+        '    await hold.write([["FLUSHALL"]])\n',
         (f"{_TESTS}only_the_keys_of_the_cell_are_deleted",),
+    ),
+    Mutant(
+        "mark_not_compared",
+        "a write of the guard is made only while the mark of its hold stands",
+        "a ledger that wakes up behind its successor writes into the cell in which that one sells",
+        "reconcile/hold.py",
+        "        if mark != self._mark:",
+        "        if False:",
+        (f"{_HOLD}whoever_takes_hold_ends_the_hold_of_whoever_had_it",),
+        short=True,
+    ),
+    Mutant(
+        "mark_not_watched",
+        "Redis itself compares the mark in the moment of the write",
+        "who falls asleep between the look at the mark and the write, writes",
+        "reconcile/hold.py",
+        '[["WATCH", self.keys.hold], ',
+        '[["EXISTS", self.keys.hold], ',
+        (f"{_HOLD}a_hold_that_is_lost_between_the_look_and_the_write_writes_nothing",),
+    ),
+    Mutant(
+        "hold_without_the_lead",
+        "the hold is taken only by whoever Postgres says leads, asked after the mark is watched",
+        "anybody takes it",
+        "reconcile/hold.py",
+        "            if not await confirm():",
+        "            if False:",
+        (f"{_HOLD}whoever_does_not_lead_takes_no_hold", f"{_GUARD_TESTS}whoever_does_not_lead_arms_nothing"),
     ),
 )

@@ -1,0 +1,219 @@
+"""Can a ledger that slept through its replacement still change the cell? Put to sleep before every single call, it cannot."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import pytest
+
+from grab_service.cell.scripts import sha_of
+from grab_service.ops.audit import audit_cell
+from reconcile.drain import CursorMovedError
+from reconcile.guard import DoubtError
+from reconcile.hold import FencedOffError, Hold
+from reconcile.leader import NotLeadingError
+from reconcile.process import Ledger, end
+from reconcile.wire import Wire, WireBrokenError
+from tests.integration.ledgers import Town
+from tests.integration.test_recover import comparable
+
+STOCK: Final = 80
+END_LEADERS: Final = (
+    "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+NOTHING: Final = "changed nothing"
+NEVER: Final = "never slept"
+STANDS_BACK: Final = (FencedOffError, NotLeadingError, CursorMovedError, WireBrokenError, DoubtError)
+
+
+@pytest.fixture(autouse=True)
+def leaders_in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reconcile.leader.TRY_INTERVAL_S", 0.02)
+
+
+Work = Callable[[Ledger, Wire], Awaitable[None]]
+
+
+class Sleeper(Wire):
+    """A wire on which the ledger falls asleep right before one of its calls, until it is woken."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.sleeps_before = -1
+        self.asleep = asyncio.Event()
+        self.woken = asyncio.Event()
+
+    async def calls(self, commands: Any, timeout_s: float | None = None) -> list[Any]:
+        if self.sleeps_before == 0:
+            self.asleep.set()
+            await self.woken.wait()
+        self.sleeps_before -= 1
+        return await super().calls(commands, timeout_s)
+
+
+async def recover_and_arm(ledger: Ledger, wire: Wire) -> None:
+    await ledger.guard.recover(wire, "by_hand")
+    await ledger.guard.arm(wire)
+
+
+async def look(ledger: Ledger, wire: Wire) -> None:
+    await ledger.guard.look(wire)
+
+
+@asynccontextmanager
+async def begun(town: Town) -> AsyncIterator[list[str]]:
+    """A sale that has begun."""
+    async with town.ledger():
+        await town.open_for_business()
+        names = await town.enrol(200)
+        await town.schedule(stock=STOCK, limit=3)
+        await town.win("c", names[:10], key="a")
+        await town.drained()
+    yield names
+
+
+async def sleep_through_a_succession(town: Town, names: list[str], before_call: int, damage: str, work: Work) -> str:
+    """What a ledger did that fell asleep before so many calls, and woke up behind its successor; or that it never slept."""
+    came_of_it = NEVER
+    async with town.parts() as zombie:
+        leads = asyncio.create_task(zombie.leader.run())
+        drains = asyncio.create_task(zombie.drain.run())
+        await zombie.leader.wait()
+        wire = await Sleeper.open(town.settings.redis_url_of_guard, 30)
+        wire.sleeps_before = before_call
+        if damage == "flushed":
+            await town.redis.delete(*[key async for key in town.redis.scan_iter(match=town.keys.prefix + "*")])
+        elif damage == "scripts lost":
+            await town.redis.delete(town.keys.scripts)
+        works = asyncio.create_task(_work(work, zombie, wire))
+        falls_asleep = asyncio.create_task(wire.asleep.wait())
+        await asyncio.wait([works, falls_asleep], return_when=asyncio.FIRST_COMPLETED)
+        slept = wire.asleep.is_set()
+        # Who sleeps notices nothing: it goes on to believe that it leads, and its session in Postgres has ended.
+        zombie.leader._resign = lambda: None  # type: ignore[method-assign]
+        leads.cancel()
+        await asyncio.wait([leads])
+        await end([falls_asleep, drains])
+        if slept:
+            await _succeed(town)
+            await town.win("c", [names[20 + before_call]], key="b")  # and nobody has drained it when the other wakes up
+            before = await town.everything_in_redis()
+            wire.woken.set()
+        drains = asyncio.create_task(zombie.drain.run())
+        await works
+        await end([drains])
+        await wire.close()
+        if slept:
+            after = await town.everything_in_redis()
+            changed = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
+            came_of_it = f"changed {changed}" if changed else NOTHING
+    await _succeed(town)
+    await town.drained()
+    return came_of_it
+
+
+async def _succeed(town: Town) -> None:
+    """Another ledger leads, looks after the cell, and drains what there is."""
+    async with town.working() as successor, town.wire() as wire:
+        await successor.guard.look(wire)
+        await town.open_for_business()
+        await town.drained()
+
+
+async def _work(work: Work, ledger: Ledger, wire: Wire) -> None:
+    try:
+        await work(ledger, wire)
+    except STANDS_BACK:
+        return
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("damage", "work"),
+    [
+        pytest.param("flushed", look, id="rebuilding"),
+        pytest.param("scripts lost", look, id="arming"),
+        pytest.param("", recover_and_arm, id="by hand"),
+    ],
+)
+async def test_a_ledger_that_wakes_up_behind_its_successor_changes_nothing(town: Town, damage: str, work: Work) -> None:
+    async with begun(town) as names:
+        before_call, won = 0, 10
+        while (came := await sleep_through_a_succession(town, names, before_call, damage, work)) != NEVER:
+            assert came == NOTHING, f"asleep before call {before_call}"
+            won += 1
+            before_call += 1
+            cell = comparable(await town.everything_in_redis())
+            report = await audit_cell(town.cell, town.engine, town.redis)
+            assert report.holds, (before_call, report.faults)
+            assert report.redis_equals_postgres
+            assert len(await town.claims()) == won, f"asleep before call {before_call}: a claim was lost"
+        assert before_call > 8, "there were calls to sleep before"
+        # The same cell as is made from Postgres by somebody wide awake.
+        async with town.working() as parts, town.wire() as wire:
+            await recover_and_arm(parts, wire)
+        await town.drained()
+        assert comparable(await town.everything_in_redis()) == cell
+        await town.open_for_business()
+        rest = await town.grab("c", names[100:190], key="c")
+        assert sum(answer.startswith(b"won\t") for answer in rest) == STOCK - won
+
+
+@pytest.mark.slow
+async def test_without_the_hold_it_would(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tested above can go wrong: without the condition, somebody's claim is lost, or the cell is closed again."""
+
+    async def write(self: Hold, commands: Any, timeout_s: float | None = None) -> list[Any]:
+        return (await self.wire.calls([["MULTI"], *commands, ["EXEC"]], timeout_s))[-1]  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(Hold, "write", write)
+    async with begun(town) as names:
+        came = {await sleep_through_a_succession(town, names, at, "flushed", look) for at in range(4, 14, 3)}
+    assert came - {NOTHING, NEVER}
+
+
+async def test_whoever_takes_hold_ends_the_hold_of_whoever_had_it(town: Town) -> None:
+    async with town.leading() as ledger, town.wire() as one, town.wire() as other:
+        first = await town.hold(one, ledger)
+        await first.write([["HSET", town.keys.cell, "epoch", 1]])
+        second = await town.hold(other, ledger)
+        with pytest.raises(FencedOffError, match="another ledger"):
+            await first.write([["HSET", town.keys.cell, "epoch", 2]])
+        await second.write([["HSET", town.keys.cell, "epoch", 3]])
+        await town.redis.delete(town.keys.hold)
+        with pytest.raises(FencedOffError, match="emptied"):
+            await second.write([["HSET", town.keys.cell, "epoch", 4]])
+    assert await town.redis.hget(town.keys.cell, "epoch") == b"3"
+
+
+async def test_a_hold_that_is_lost_between_the_look_and_the_write_writes_nothing(town: Town) -> None:
+    class Slow(Wire):
+        taken: Hold | None = None
+
+        async def calls(self, commands: Any, timeout_s: float | None = None) -> list[Any]:
+            answers = await super().calls(commands, timeout_s)
+            if commands[-1][0] == "HGET":
+                async with town.wire() as wire:
+                    await town.hold(wire, ledger)
+            return answers
+
+    async with town.leading() as ledger:
+        wire = await Slow.open(town.settings.redis_url_of_guard, 2)
+        try:
+            hold = await town.hold(wire, ledger)
+            with pytest.raises(FencedOffError, match="this moment"):
+                await hold.write([["HSET", town.keys.cell, "epoch", 1], ["SCRIPT", "LOAD", "return 'late'"]])
+        finally:
+            await wire.close()
+    assert await town.redis.exists(town.keys.cell) == 0
+    assert await town.redis.script_exists(sha_of("return 'late'")) == [False]
+
+
+async def test_whoever_does_not_lead_takes_no_hold(town: Town) -> None:
+    async with town.leading() as ledger, town.wire() as wire:
+        await town.sql(END_LEADERS)
+        with pytest.raises(NotLeadingError):
+            await town.hold(wire, ledger)
+    assert await town.redis.exists(town.keys.hold) == 0
