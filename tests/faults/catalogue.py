@@ -10,6 +10,7 @@ from tests.faults.kinds import disks, lives, networks, overload, planted, proces
 WATCHED: Final = Site(watched=True)
 FORGETFUL: Final = Site(watched=True, appendfsync=AppendFsync.EVERYSEC)
 PROXIED: Final = Site(proxied=True)
+MILLION: Final = Site(claims=990_000)
 SMALL: Final = Site(small_disk_mb=64)
 CAREFUL: Final = Site(proxied=True, replicated=True, replicas_min=1)
 CARELESS: Final = Site(proxied=True, replicated=True)
@@ -17,8 +18,8 @@ SMALL_HOUSE: Final = Site(settings=(("GRAB_CONNECTIONS_MAX", "400"),))
 SMALL_BATCHES: Final = Site(proxied=True, settings=(("GRAB_BATCH_MAX", "8"),))
 
 FAULTS: Final = [
-    Fault("kill_redis", "kill -9 of Redis", processes.kill_redis, closes=True, short=True),
-    Fault("power_cut", "power cut at Redis, `appendfsync always`", disks.power_cut, WATCHED, closes=True),
+    Fault("kill_redis", "kill -9 of Redis", processes.kill_redis, closes=True, short=True, resumes_s=2),
+    Fault("power_cut", "power cut at Redis, `appendfsync always`", disks.power_cut, WATCHED, closes=True, resumes_s=2),
     Fault("power_cut_everysec", "power cut at Redis, `appendfsync everysec`", disks.power_cut, FORGETFUL, must_lose=True),
     Fault(
         "storm",
@@ -41,8 +42,36 @@ FAULTS: Final = [
     Fault(
         "postgres_away", "PostgreSQL away for the sale", processes.postgres_away_for_the_sale, rounds_max=5, units_a_round=4_000
     ),
+    Fault(
+        "suspended_recovery",
+        "a ledger is suspended in the midst of a recovery and wakes up behind its successor",
+        processes.suspended_recovery,
+        closes=True,
+        may_lose=True,
+        units_a_round=900,
+    ),
     Fault("redis_first", "Redis back, PostgreSQL not yet", processes.redis_back_before_postgres, closes=True),
-    Fault("script_flush", "SCRIPT FLUSH", lives.script_flush, closes=True, short=True),
+    Fault("script_flush", "SCRIPT FLUSH", lives.script_flush, closes=True, short=True, resumes_s=2),
+    Fault(
+        "million_restarted",
+        "kill -9 of Redis with 1,000,000 claims; from when it answers again",
+        processes.kill_redis_until_it_answers,
+        MILLION,
+        closes=True,
+        rounds_max=5,
+        resumes_s=2,
+    ),
+    Fault(
+        "million_flushed",
+        "time travel: FLUSHALL with 1,000,000 claims",
+        lives.flushed,
+        MILLION,
+        closes=True,
+        may_lose=True,
+        rounds_max=5,
+        resumes_s=30,
+        patience_s=90,
+    ),
     Fault("flushed", "time travel: FLUSHALL", lives.flushed, closes=True, may_lose=True, short=True),
     Fault("wiped", "time travel: an empty Redis", lives.wiped, closes=True, may_lose=True, units_a_round=900),
     Fault("older_copy", "time travel: an older copy", lives.older_copy, closes=True, may_lose=True, short=True),
@@ -83,7 +112,7 @@ FAULTS: Final = [
     Fault("slow_fsync", "slow fsync", disks.slow_fsync, WATCHED),
     Fault("failing_fsync", "failing fsync", disks.failing_fsync, WATCHED, closes=True),
     Fault("full_disk", "full disk under Redis", disks.full_disk, SMALL, closes=True),
-    Fault("torn_tail", "torn end of Redis' log", disks.torn_tail, closes=True),
+    Fault("torn_tail", "torn end of Redis' log", disks.torn_tail, closes=True, resumes_s=2),
     Fault("out_of_memory", "Redis' memory full", disks.out_of_memory, short=True),
     Fault("poison_entry", "unreadable entry in the log", planted.poison_entry),
     Fault("gap_in_the_log", "gap in the log", planted.gap_in_the_log),

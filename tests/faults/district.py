@@ -39,10 +39,12 @@ from tests.faults.tools.crowd import Crowd
 from tests.faults.tools.proxy import Proxy
 from tests.faults.tools.tmpfs import small_disk
 from tests.faults.tools.valkeys import FaultyValkey
+from tests.integration.long_sale import Sale, write_long_sale
 
 SECRET: Final = "a secret of the fault suite"
 READY_TIMEOUT_S: Final = 60.0
 PATIENCE_S: Final = 60.0
+MEMBERS_BEFORE: Final = 110_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Site:
         replicated: whether a second Valkey follows the first from the beginning.
         replicas_min: how many replicas the service waits for before it tells of a claim.
         settings: of the service, as variables of its environment.
+        claims: how many are on record when it starts, of campaigns before.
     """
 
     appendfsync: AppendFsync = AppendFsync.ALWAYS
@@ -66,6 +69,7 @@ class Site:
     replicated: bool = False
     replicas_min: int = 0
     settings: tuple[tuple[str, str], ...] = ()
+    claims: int = 0
 
 
 @dataclass(slots=True)
@@ -238,6 +242,10 @@ async def running_district(home: Path, site: Site, shim: Path | None, members: i
             way_of_replica = await stack.enter_async_context(Proxy(valkeys[0].port))
             await valkeys[1].follow(valkeys[0], way_of_replica.port)
         await asyncio.to_thread(upgrade, postgres.url_as(OWNER))
+        if site.claims:
+            # Redis is empty: the first thing that the ledger does is to rebuild it.
+            before = [Sale("before", site.claims, MEMBERS_BEFORE), Sale("codes", 10_000, MEMBERS_BEFORE, kind="code_pool")]
+            await write_long_sale(postgres.url_as(OWNER), Settings().cell, MEMBERS_BEFORE, before)
         settings = Settings(
             redis_url=valkeys[0].url,
             database_url=postgres.url,

@@ -25,6 +25,7 @@ class Fault:
         rounds_max: no more than these, however many are asked for.
         short: whether `make test` runs it, too.
         patience_s: how long the sale may take to resume.
+        resumes_s: how soon it resumes as a rule, if that is promised: the median of a series on a quiet machine.
         units_a_round: about how many units are sold in a round.
     """
 
@@ -38,4 +39,5 @@ class Fault:
     rounds_max: int = 1000
     short: bool = False
     patience_s: float = 30.0
+    resumes_s: float | None = None
     units_a_round: int = 600

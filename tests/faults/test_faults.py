@@ -65,3 +65,10 @@ async def test_a_series_of_one_fault(fault: Fault, tmp_path: Path) -> None:
     assert (result.oversold, result.undersold, result.broken) == (0, 0, []), result
     assert not result.before_audit, result
     assert fault.may_lose or result.lost == 0, result
+    if fault.resumes_s is not None and result.resume_median_s is not None:
+        assert result.resume_median_s <= fault.resumes_s * _slowness(), result
+
+
+def _slowness() -> float:
+    """How much longer than on a quiet machine things may take here: a suite beside other work is not held to seconds."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))

@@ -34,6 +34,14 @@ async def kill_redis(district: District, dice: random.Random) -> AsyncIterator[N
     await district.valkey.start()
 
 
+async def kill_redis_until_it_answers(district: District, dice: random.Random) -> AsyncIterator[None]:
+    """How long Redis takes to read its log is its own affair; what comes then is not."""
+    await district.valkey.kill()
+    await pause(dice, 0.0, 0.3)
+    await district.valkey.start()
+    yield
+
+
 async def kill_postgres(district: District, dice: random.Random) -> AsyncIterator[None]:
     await district.postgres.kill()
     await pause(dice, 0.1, 1.0)
@@ -142,6 +150,31 @@ async def zombie_ledger(district: District, dice: random.Random) -> AsyncIterato
     yield
     signal_all([district.ledger.pid], signal.SIGCONT)
     await pause(dice, 0.5, 1.0)
+    await district.other_ledger.kill()
+    await _until_drained(district)
+
+
+async def suspended_recovery(district: District, dice: random.Random) -> AsyncIterator[None]:
+    hold, cell = district.keys.hold, district.keys.cell
+    await district.valkey.ask("FLUSHALL")
+    async with asyncio.timeout(10):
+        while not await district.valkey.ask("EXISTS", hold):
+            await asyncio.sleep(0.002)
+    await pause(dice, 0.0, 0.15)
+    signal_all([district.ledger.pid], signal.SIGSTOP)
+    district.add("stopped before the cell was armed", await district.valkey.ask("HGET", cell, "nonce") is None)
+    await district.other_ledger.start()
+    await district.ask_postgres(END_LEADER, LOCK)
+    yield
+    before = district.wins
+
+    async def sells() -> bool:
+        return district.wins > before + 50 or (district.crowd is not None and district.crowd.sold_out)
+
+    await district.until(sells)
+    signal_all([district.ledger.pid], signal.SIGCONT)
+    await pause(dice, 0.5, 1.0)
+    await _until_drained(district)
     await district.other_ledger.kill()
     await _until_drained(district)
 
