@@ -76,6 +76,42 @@ async def test_recover_leaves_a_running_ledger_alone(sold: Town) -> None:
 
 
 @pytest.mark.slow
+async def test_recover_from_two_terminals_at_once_is_done_by_one_after_the_other_or_said(sold: Town) -> None:
+    both = await asyncio.gather(reconcile(sold, "recover"), reconcile(sold, "recover"))
+    assert any(status == 0 for status, _, _ in both)
+    for status, said, trouble in both:
+        assert "The cell is open" in said if status == 0 else "Another ledger" in trouble, trouble
+        assert "Traceback" not in trouble
+    answers = await sold.grab("c", [f"m{at:05d}" for at in range(1, 9)])
+    assert [answer.split(b"\t")[0] for answer in answers] == [b"held"] * 5 + [b"won"] * 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
+async def test_recover_that_is_broken_off_is_finished_by_the_next_ledger(sold: Town, sign: signal.Signals) -> None:
+    child = await asyncio.create_subprocess_exec(
+        *COMMAND, "recover", cwd=ROOT, env=environment(sold), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+    async def has_begun() -> bool:
+        return bool(await sold.redis.exists(sold.keys.hold)) and await sold.redis.hget(sold.keys.cell, "nonce") is None
+
+    await sold.redis.delete(sold.keys.hold)
+    try:
+        await until(has_begun)
+    finally:
+        if child.returncode is None:
+            child.send_signal(sign)
+        await child.wait()
+    async with sold.ledger():
+        await sold.open_for_business()
+        answers = await sold.grab("c", [f"m{at:05d}" for at in range(1, 9)])
+        await sold.drained()
+    assert [answer.split(b"\t")[0] for answer in answers] == [b"held"] * 5 + [b"won"] * 3
+    assert len(await sold.claims()) == 8
+
+
+@pytest.mark.slow
 async def test_drain_once_drains_what_is_there(sold: Town) -> None:
     await sold.win("c", ["m00006", "m00007"])
     status, said, _ = await reconcile(sold, "drain-once")
