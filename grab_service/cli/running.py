@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -25,6 +26,10 @@ STOCK_MAX: Final = 1_000_000
 CONNECTIONS: Final = 2_000
 SPREAD_S: Final = 4.0
 WORKERS_MAX: Final = 64
+PORT_WAIT_S: Final = 3.0
+"""The workers of a service that was killed hear of it and let go of the port a moment later."""
+
+PORT_POLL_S: Final = 0.1
 
 Members = Annotated[int, typer.Option(metavar="N", min=1, max=MEMBERS_MAX, help="How many members there are.")]
 Orgs = Annotated[int, typer.Option(metavar="N", min=1, max=ORGS_MAX, help="In how many unions.")]
@@ -152,8 +157,11 @@ def _see_that_assertions_can_be_checked(settings: "Settings") -> None:
 
 def _see_that_the_port_is_free(settings: "Settings") -> None:
     """Before anything is started: workers that cannot listen would die one by one."""
+    from grab_service.servers.errors import PortTakenError
     from grab_service.servers.ports import refusal_to_listen
 
-    refusal = refusal_to_listen("The service", settings.host, settings.port)
-    if refusal is not None:
-        raise refusal
+    until_s = time.monotonic() + PORT_WAIT_S
+    while (refusal := refusal_to_listen("The service", settings.host, settings.port)) is not None:
+        if not isinstance(refusal, PortTakenError) or time.monotonic() > until_s:
+            raise refusal
+        time.sleep(PORT_POLL_S)
