@@ -15,6 +15,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
 TREE: Final = ("grab_service", "reconcile", "lua", "loadtest", "tests", "pyproject.toml")
+WITH_PARENT: Final = ROOT / "grab_service/servers/launch.py"
 TEST_TIMEOUT_S: Final = 90
 NOT_AN_ANSWER: Final = (
     "ImportError",
@@ -67,7 +68,9 @@ def run_tests(tree: Path, tests: Sequence[str], *, timeout_s: float, stop_at_fir
         subprocess.TimeoutExpired: not done by then; everything it started is ended.
     """
     report = tree / "junit.xml"
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider"]
+    # Ends when this process does, even if it is killed.
+    command = [sys.executable, "-I", str(WITH_PARENT), "with-parent"]
+    command += [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider"]
     command += [f"--timeout={TEST_TIMEOUT_S}", f"--junitxml={report}", *(["-x"] if stop_at_first else []), *tests]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("GRAB_", "PYTEST_"))}
     environment = kept | {"PYTHONPATH": str(tree), "GRAB_FAULT_ROUNDS": "1", "GRAB_FAULT_SEED": "1"}
