@@ -33,6 +33,7 @@ ENTRIES_MAX: Final = 500
 HOLDERS_PAGE: Final = 1000
 CAMPAIGNS_PAGE: Final = 50
 RETRY_S: Final = 0.05
+UNREADABLE_S: Final = 1.0
 
 log = structlog.get_logger()
 
@@ -212,10 +213,11 @@ class View:
                 self._lose(str(error))
                 await asyncio.sleep(RETRY_S)
                 continue
-            except BadEntryError:
-                log.exception("view_bad_entry")
-                self._lose("bad entry")
-                await asyncio.sleep(1)
+            except (BadEntryError, LookupError, ValueError, TypeError):
+                # Somebody wrote what no release of ours writes. The gate refuses nobody, Lua decides on, `/readyz` says so.
+                log.exception("view_unreadable")
+                self._lose("unreadable")
+                await asyncio.sleep(UNREADABLE_S)
                 continue
             if not complete:
                 continue

@@ -579,3 +579,19 @@ async def test_the_gate_is_silent_around_a_closing(worker: Worker, cell: Cell) -
         while gate.refuse("c", "m-9") is None:
             await asyncio.sleep(0)
     assert now_ms() >= campaign.closes_at_ms
+
+
+async def test_a_campaign_that_cannot_be_read_stops_no_worker(
+    crowd: Crowd, worker: Worker, cell: Cell, redis_client: Redis
+) -> None:
+    await publish(cell, replace(RUSH, stock=1))
+    await publish(cell, replace(RUSH, campaign_id="odd", display="{}"))
+    async with asyncio.timeout(5):
+        while worker.view.is_fresh:
+            await asyncio.sleep(0.01)
+    assert (await crowd.grab("m-1")).status_code == 201, "Lua decides on"
+    await redis_client.hset(cell.keys.of_campaign("odd").campaign, "display", DISPLAY)
+    async with asyncio.timeout(10):
+        while not worker.view.is_fresh:
+            await asyncio.sleep(0.01)
+    assert (await crowd.grab("m-2")).json()["code"] == "sold-out"
