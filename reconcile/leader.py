@@ -17,6 +17,8 @@ CONNECT_TIMEOUT_S: Final = 2.0
 ANSWER_TIMEOUT_S: Final = 2.0
 LOOK_INTERVAL_S: Final = 0.5
 TRY_INTERVAL_S: Final = 0.25
+SILENT_MAX_S: Final = 10
+"""Postgres ends the session of a leader that stands still for so long, or whose machine is gone; then another one leads."""
 
 # asyncpg calls it a mistake of its own (`InternalClientError`) when a connection is used between the server's last words, by
 # which it says that it goes down, and its hanging up.
@@ -83,7 +85,12 @@ class Leader:
         said = False
         while True:
             try:
-                session = await asyncpg.connect(self._url, timeout=CONNECT_TIMEOUT_S, command_timeout=ANSWER_TIMEOUT_S)
+                session = await asyncpg.connect(
+                    self._url,
+                    timeout=CONNECT_TIMEOUT_S,
+                    command_timeout=ANSWER_TIMEOUT_S,
+                    server_settings={"idle_session_timeout": str(SILENT_MAX_S * 1000)},
+                )
             except TROUBLE as error:
                 if not said:
                     log.warning("leader_waits", waits_for="postgres", why=str(error)[:300])

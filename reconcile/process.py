@@ -28,7 +28,9 @@ from reconcile.sweep import Sweep
 from reconcile.wire import Wire
 
 REDIS_CONNECTIONS_MAX: Final = 4
-SQL_CONNECTIONS_MAX: Final = 6
+SQL_CONNECTIONS_MAX: Final = 5
+DRAIN_CONNECTIONS_MAX: Final = 2
+DRAIN_STANDS_STILL_MAX_S: Final = 5
 CANCEL_AGAIN_S: Final = 0.5
 
 log = structlog.get_logger()
@@ -56,6 +58,12 @@ class Ledger:
 async def build(settings: Settings, hear: Hear | None = None) -> AsyncIterator[Ledger]:
     """Put the parts together; what they opened is closed in the end. `hear` is told how far a rebuild has come."""
     engine = connect_sql(settings.database_url, connections_max=SQL_CONNECTIONS_MAX)
+    # Of its own, because a ledger that stands still in the midst of a batch must not keep its successor from draining.
+    draining = connect_sql(
+        settings.database_url,
+        connections_max=DRAIN_CONNECTIONS_MAX,
+        idle_in_transaction_timeout_s=DRAIN_STANDS_STILL_MAX_S,
+    )
     redis = connect_redis(settings.redis_url, connections_max=REDIS_CONNECTIONS_MAX, timeout_s=settings.redis_timeout_s)
     sources = ScriptSources.read()
     counters = Counters()
@@ -73,7 +81,7 @@ async def build(settings: Settings, hear: Hear | None = None) -> AsyncIterator[L
 
     def new_drain() -> Drain:
         return Drain(
-            engine,
+            draining,
             settings.cell,
             open_wire,
             counters,
@@ -108,6 +116,7 @@ async def build(settings: Settings, hear: Hear | None = None) -> AsyncIterator[L
         )
     finally:
         await redis.aclose()
+        await draining.dispose()
         await engine.dispose()
 
 

@@ -34,8 +34,22 @@ def asyncpg_url(database_url: str) -> str:
     return make_url(database_url).set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
 
 
-def connect(database_url: str, *, connections_max: int, statement_timeout_s: int = STATEMENT_TIMEOUT_S) -> AsyncEngine:
-    """An engine with a bounded pool; opens nothing yet. Close it with `await engine.dispose()`."""
+def connect(
+    database_url: str,
+    *,
+    connections_max: int,
+    statement_timeout_s: int = STATEMENT_TIMEOUT_S,
+    idle_in_transaction_timeout_s: int = STATEMENT_TIMEOUT_S,
+) -> AsyncEngine:
+    """An engine with a bounded pool; opens nothing yet. Close it with `await engine.dispose()`.
+
+    Args:
+        database_url: of Postgres, with user and password.
+        connections_max: at once.
+        statement_timeout_s: Postgres ends a statement that takes longer.
+        idle_in_transaction_timeout_s: Postgres ends the session of whoever stands still in a transaction for so long, and
+            keeps others waiting for its locks.
+    """
     return create_async_engine(
         asyncpg_url(database_url),
         poolclass=ShortQueuePool,
@@ -50,7 +64,7 @@ def connect(database_url: str, *, connections_max: int, statement_timeout_s: int
             "server_settings": {
                 "application_name": "grab-service",
                 "statement_timeout": str(statement_timeout_s * 1000),
-                "idle_in_transaction_session_timeout": str(statement_timeout_s * 1000),
+                "idle_in_transaction_session_timeout": str(idle_in_transaction_timeout_s * 1000),
             },
         },
     )

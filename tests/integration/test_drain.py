@@ -4,6 +4,8 @@ import asyncio
 import time
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from grab_service.vocabulary.claims import DAY_MS
 from reconcile.drain import Drain, read_cursor
@@ -257,3 +259,19 @@ async def test_nothing_of_a_life_that_is_over_can_be_drained_any_more(town: Town
     async with town.wire() as wire:
         assert await zombie.step(wire) == 0
     assert await town.claims() == []
+
+
+async def test_a_ledger_that_stands_still_in_the_midst_of_a_batch_keeps_nobody_from_draining(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reconcile.process.DRAIN_STANDS_STILL_MAX_S", 1)
+    await town.begin()
+    async with town.parts() as suspended, suspended.drain._engine.connect() as in_the_midst:
+        await in_the_midst.execute(text("UPDATE log_cursor SET last_seq = last_seq + 10"))
+        async with town.wire() as wire:
+            async with asyncio.timeout(10):
+                while await town.new_drain().step(wire) == 0:
+                    pass
+        with pytest.raises(DBAPIError):
+            await in_the_midst.commit()
+    assert (await town.cursor()).last_seq == 1

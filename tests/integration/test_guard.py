@@ -449,6 +449,7 @@ async def test_an_arming_that_is_cut_short_grants_nothing(town: Town) -> None:
         leader.cancel()
         await asyncio.gather(leader, return_exceptions=True)
     assert cut_short >= 4, "it was cut short before each call"
+    await town.open_for_business()
     await town.win("c", [name])
 
 

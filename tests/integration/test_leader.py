@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+import pytest
 from sqlalchemy.engine import make_url
 
 from reconcile.counters import Counters
@@ -77,3 +78,22 @@ async def test_a_leader_outlives_a_postgres_that_says_farewell_before_it_hangs_u
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_leader_that_stands_still_loses_the_lead(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its machine may be gone for good, and nobody would tell Postgres for hours."""
+    monkeypatch.setattr("reconcile.leader.SILENT_MAX_S", 1)
+    still, next_one = Leader(database_url, Counters()), Leader(database_url, Counters())
+    monkeypatch.setattr("reconcile.leader.LOOK_INTERVAL_S", 600)
+    tasks = [asyncio.create_task(still.run())]
+    await asyncio.wait_for(still.wait(), 5)
+    monkeypatch.setattr("reconcile.leader.LOOK_INTERVAL_S", 0.2)
+    tasks.append(asyncio.create_task(next_one.run()))
+    await asyncio.wait_for(next_one.wait(), 10)
+    assert not await still.confirm(), "it may believe that it leads, and is told otherwise when it asks"
+    await asyncio.sleep(1.5)
+    assert next_one.leads, "who looks often enough keeps the lead"
+    assert await next_one.confirm()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -179,4 +179,13 @@ MUTANTS: Final = (
         "select(commands).where(commands.c.done_seq.is_(None), commands.c.last_outcome.is_(None))",
         ("tests/integration/test_sweep.py::test_a_unit_without_a_spare_code_waits_for_codes",),
     ),
+    Mutant(
+        "stands_still_in_a_batch",
+        "a ledger that stands still in the midst of a batch keeps its successor waiting for 5 s at most",
+        "Postgres leaves it the row of the cursor for a minute",
+        "reconcile/process.py",
+        "        idle_in_transaction_timeout_s=DRAIN_STANDS_STILL_MAX_S,\n",
+        "",
+        (f"{_TESTS}a_ledger_that_stands_still_in_the_midst_of_a_batch_keeps_nobody_from_draining",),
+    ),
 )

@@ -144,4 +144,13 @@ MUTANTS: Final = (
         ("tests/faults/test_faults.py::test_a_series_of_one_fault[power_cut]",),
         slow=True,
     ),
+    Mutant(
+        "leader_stands_still",
+        "a leader that stands still, or whose machine is gone, loses the lead within 10 s",
+        "its session holds the lock for as long as nobody ends it",
+        "reconcile/leader.py",
+        'server_settings={"idle_session_timeout": str(SILENT_MAX_S * 1000)},',
+        "server_settings={},",
+        ("tests/integration/test_leader.py::test_a_leader_that_stands_still_loses_the_lead",),
+    ),
 )
