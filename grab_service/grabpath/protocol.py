@@ -84,6 +84,8 @@ class GrabProtocol(HttpToolsProtocol):
         self._read_bytes = 0
         self._turned_away = False
         self._last: Any = None
+        self._running: Any = None
+        self._shed_in_read = False
 
     # What the transport calls
 
@@ -98,6 +100,7 @@ class GrabProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lane.connections.discard(self)
+        self._give_up_answers()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -106,13 +109,21 @@ class GrabProtocol(HttpToolsProtocol):
         if self._turned_away:
             self.refuse("overloaded")
             return
-        self._read_bytes = len(data)
+        self._read_bytes, self._shed_in_read = len(data), False
         if self._in_head:
             self._head_bytes += self._read_bytes
             if self._head_bytes > HEAD_MAX_BYTES:
                 self.refuse("headers-too-large")
                 return
         super().data_received(data)
+
+    def _give_up_answers(self) -> None:
+        """Nobody hears them: neither what is being answered nor what waits behind it. uvicorn knows of the last one only."""
+        for cycle in (self._running, *(waiting for waiting, _ in self.pipeline)):
+            if cycle is not None and not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
+        self.pipeline.clear()
 
     def resume_writing(self) -> None:
         self._unread_since_s = None  # slow, but they read
@@ -141,6 +152,7 @@ class GrabProtocol(HttpToolsProtocol):
             self.refuse("headers-too-large")
             return
         if len(self.pipeline) >= PIPELINE_MAX:
+            self._give_up_answers()
             self.transport.abort()
             return
         if (self._is_plain_grab() and self._begin_grab()) or self._turn_away_at_once():
@@ -157,11 +169,19 @@ class GrabProtocol(HttpToolsProtocol):
             self._end_with(self.cycle)
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._running = cycle
         if not needs_place(cycle.scope["path"]):
             super()._start_asgi_task(cycle, app)
         elif self.lane.desk.enter():
             start, placed = super()._start_asgi_task, cast("Any", self.lane.at_desk)
-            self.lane.desk.line_up(lambda: start(cycle, placed), self.loop.call_soon)
+
+            def begin() -> None:
+                if cycle.disconnected:  # while it stood in line
+                    self.lane.desk.leave()
+                else:
+                    start(cycle, placed)
+
+            self.lane.desk.line_up(begin, self.loop.call_soon)
         else:
             super()._start_asgi_task(cycle, cast("Any", self.lane.turn_away))
 
@@ -234,7 +254,9 @@ class GrabProtocol(HttpToolsProtocol):
         headers = dict(self.headers)
         if not headers.keys().isdisjoint(_NOT_PLAIN) or headers.get(b"content-length", b"0") != b"0":
             return False
-        cycle = FastCycle(self, keep_alive=self.parser.should_keep_alive())
+        # Who has sent more behind it, ahead of the answers, hears no more than that.
+        cycle = FastCycle(self, keep_alive=self.parser.should_keep_alive() and not self._shed_in_read)
+        self._shed_in_read = True
         self.cycle = cycle  # type: ignore[assignment]  # it has all that the protocol asks of one
         if self.lane.connections.draining:
             self._end_with(cycle)

@@ -44,6 +44,9 @@ async def cell(cell_name: str, redis_client: Redis) -> Cell:
     return cell
 
 
+PAGE = b"GET /v1/campaigns HTTP/1.1\r\nHost: grab\r\n\r\n"
+
+
 @pytest.fixture
 async def worker(valkey_url: str, cell: Cell) -> AsyncIterator[Worker]:
     async with grab_worker(valkey_url, cell.name, connections_max=40, drain_s=1.5, ordinary_max=8) as worker:
@@ -393,6 +396,30 @@ async def test_who_sends_many_requests_ahead_of_the_answers_is_cut_off(worker: W
         assert await one.is_closed()
 
 
+async def test_who_is_turned_away_and_has_sent_more_ahead_hears_that_once_more_and_no_longer(worker: Worker) -> None:
+    going_on = asyncio.Event()
+
+    async def waits(scope: Scope, receive: Receive, send: Send) -> None:
+        await going_on.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async with AsyncExitStack() as stack:
+        port = await stack.enter_async_context(serving(worker, waits))
+        for _ in range(worker.settings.ordinary_max):
+            (await stack.enter_async_context(wire(port))).writer.write(PAGE)
+        await asyncio.sleep(0.2)
+        assert worker.desk.free == 0
+        asyncio.get_running_loop().call_later(5, going_on.set)
+        one = await stack.enter_async_context(wire(port))
+        one.writer.write(PAGE * 30)
+        heard = [await one.answer(), await one.answer()]
+        assert [answer[:12] for answer in heard] == [b"HTTP/1.1 503"] * 2
+        assert b"connection: close" in heard[1]
+        assert await one.is_closed()
+        going_on.set()
+
+
 async def test_who_does_not_read_is_cut_off_and_who_reads_slowly_is_not(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -425,16 +452,15 @@ async def test_ordinary_calls_beyond_their_places_are_turned_away_and_grabs_are_
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body", "body": b""})
 
-    page = b"GET /v1/campaigns HTTP/1.1\r\nHost: grab\r\n\r\n"
     async with serving(worker, waits) as port, AsyncExitStack() as wires:
         # Whoever is not turned away is answered in the end.
         asyncio.get_running_loop().call_later(5, going_on.set)
         opened = [await wires.enter_async_context(wire(port)) for _ in range(12)]
         for one in opened[:8]:
-            one.writer.write(page)
+            one.writer.write(PAGE)
         await asyncio.sleep(0.1)
         for one in opened[8:]:
-            answer = await one.ask(page)
+            answer = await one.ask(PAGE)
             assert answer.startswith(b"HTTP/1.1 503"), answer
             assert b'"code":"overloaded"' in answer
             assert b"retry-after: 1\r\n" in answer
@@ -442,7 +468,7 @@ async def test_ordinary_calls_beyond_their_places_are_turned_away_and_grabs_are_
         going_on.set()
         for one in opened[:8]:
             assert (await one.answer()).startswith(b"HTTP/1.1 200")
-        assert (await opened[9].ask(page)).startswith(b"HTTP/1.1 200")
+        assert (await opened[9].ask(PAGE)).startswith(b"HTTP/1.1 200")
         assert worker.desk.free == 8
 
 
