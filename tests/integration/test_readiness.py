@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from grab_service.ops import readiness
 from grab_service.ops.server_checks import NOTE_AGE_MAX_MS, SKEW_MAX_MS, ServerFacts, aof_of, eviction_of, skew_of
 from grab_service.servers.valkey import AppendFsync, ValkeyServer
+from grab_service.sql.tables import alarms
 from grab_service.vocabulary.keys import CellKeys
 from reconcile.alarms import AlarmKind
 from reconcile.counters import Counters
@@ -47,20 +49,27 @@ async def asked(service: Service, query: str = "") -> tuple[int, set[str]]:
     return answer.status_code, {name for name, check in checks.items() if not check["ok"]}
 
 
-async def look(service: Service) -> None:
-    """What the ledger does every few seconds."""
+def watch_of(service: Service, counters: Counters) -> ServerWatch:
     settings = service.worker.settings
-    counters = Counters()
-    watch = ServerWatch(
+    return ServerWatch(
         service.ledger_engine,
         settings.cell,
         lambda: Wire.open(settings.redis_url_of_guard, 5),
         Leader(settings.database_url, counters),
         counters,
     )
-    wire = await Wire.open(settings.redis_url_of_guard, 5)
-    await watch.look(wire)
+
+
+async def look(service: Service, watch: ServerWatch | None = None) -> None:
+    """What the ledger does every few seconds."""
+    wire = await Wire.open(service.worker.settings.redis_url_of_guard, 5)
+    await (watch or watch_of(service, Counters())).look(wire)
     await wire.close()
+
+
+async def open_alarms(service: Service) -> list[str]:
+    async with service.ledger_engine.connect() as connection:
+        return list((await connection.execute(select(alarms.c.kind).where(alarms.c.cleared_at_ms.is_(None)))).scalars())
 
 
 async def test_a_service_that_lacks_nothing_is_ready(sound: Service) -> None:
@@ -141,22 +150,24 @@ async def test_the_ledger_notes_what_redis_is_set_to_and_alarms(town: Town) -> N
                 await asyncio.sleep(0.05)
 
 
-async def test_the_alarm_is_over_when_the_settings_are_right_again(sound: Service) -> None:
-    settings = sound.worker.settings
+async def test_the_alarm_is_raised_once_and_over_when_the_settings_are_right_again(sound: Service) -> None:
     counters = Counters()
-    watch = ServerWatch(
-        sound.ledger_engine,
-        settings.cell,
-        lambda: Wire.open(settings.redis_url_of_guard, 5),
-        Leader(settings.database_url, counters),
-        counters,
-    )
-    wire = await Wire.open(settings.redis_url_of_guard, 5)
-    for policy, raised in (("noeviction", 0), ("allkeys-lru", 1), ("allkeys-lru", 1), ("noeviction", 1), ("allkeys-lru", 2)):
+    watch = watch_of(sound, counters)
+    raised = [AlarmKind.SERVER_SETTINGS.value]
+    for policy, times, still_open in (
+        ("noeviction", 0, []),
+        ("allkeys-lru", 1, raised),
+        ("allkeys-lru", 1, raised),
+        ("noeviction", 1, []),
+        ("allkeys-lru", 2, raised),
+    ):
         await sound.redis.config_set("maxmemory-policy", policy)
-        await watch.look(wire)
-        assert counters.alarms == raised
-    await wire.close()
+        await look(sound, watch)
+        assert (counters.alarms, await open_alarms(sound)) == (times, still_open)
+    # A ledger that starts anew does not know of it, and ends it all the same.
+    await sound.redis.config_set("maxmemory-policy", "noeviction")
+    await look(sound)
+    assert await open_alarms(sound) == []
 
 
 def facts(*, skew_ms: int = 0, info: dict[str, Any] | None = None, **note: object) -> ServerFacts:
