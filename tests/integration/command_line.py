@@ -6,12 +6,15 @@ import os
 import pty
 import sys
 import termios
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import grab_service
+from grab_service.cell.rights import Login
+from tests.integration.logins import as_role, redis_logins
 
 CHECKOUT: Final = Path(grab_service.__file__).parents[1]
 PATIENCE_S: Final = 120.0
@@ -116,3 +119,19 @@ def _read_all(terminal: int) -> str:
         if not more:
             return shown.decode()
         shown += more
+
+
+@asynccontextmanager
+async def command_line_as(
+    login: Login, valkey_url: str, database_url: str, cell_name: str, home: Path, **env: str
+) -> AsyncIterator[CommandLine]:
+    """`grab` in the environment of that program: as its users and roles, and no others."""
+    async with redis_logins(valkey_url, cell_name) as urls:
+        yield CommandLine(
+            home,
+            REDIS_URL=urls[login],
+            GRAB_GUARD_REDIS_URL=urls[Login.GUARD],
+            DATABASE_URL=as_role(database_url, login),
+            GRAB_CELL=cell_name,
+            **env,
+        )

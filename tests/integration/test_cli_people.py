@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from grab_service.cell.rights import Login
-from tests.integration.command_line import SECRET, CommandLine
+from tests.integration.command_line import SECRET, CommandLine, command_line_as
 from tests.integration.ledgers import Town
-from tests.integration.logins import as_role, redis_logins
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # a process for each command, on a machine that may be busy
 
@@ -20,14 +19,8 @@ HEADER = "member_id,org_id,person_id,name,tags,birthday_month,joined_on,status\n
 
 @pytest.fixture
 async def grab(valkey_url: str, database_url: str, cell_name: str, tmp_path: Path) -> AsyncIterator[CommandLine]:
-    async with redis_logins(valkey_url, cell_name) as urls:
-        yield CommandLine(
-            tmp_path,
-            REDIS_URL=urls[Login.API],
-            GRAB_GUARD_REDIS_URL=urls[Login.GUARD],
-            DATABASE_URL=as_role(database_url, Login.API),
-            GRAB_CELL=cell_name,
-        )
+    async with command_line_as(Login.API, valkey_url, database_url, cell_name, tmp_path) as typed:
+        yield typed
 
 
 async def test_made_up_members_come_in_and_can_grab(grab: CommandLine, town: Town) -> None:

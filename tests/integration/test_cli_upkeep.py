@@ -12,24 +12,16 @@ from redis.asyncio import Redis
 
 from grab_service.cell.rights import Login, user_of
 from grab_service.servers.stack import Stack
-from tests.integration.command_line import SECRET, CommandLine, Said
+from tests.integration.command_line import SECRET, CommandLine, Said, command_line_as
 from tests.integration.ledgers import Town
-from tests.integration.logins import as_role, redis_logins
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # a process for each command, on a machine that may be busy
 
 
 @pytest.fixture
 async def grab(valkey_url: str, database_url: str, cell_name: str, tmp_path: Path) -> AsyncIterator[CommandLine]:
-    async with redis_logins(valkey_url, cell_name) as urls:
-        yield CommandLine(
-            tmp_path,
-            REDIS_URL=urls[Login.LEDGER],
-            GRAB_GUARD_REDIS_URL=urls[Login.GUARD],
-            DATABASE_URL=as_role(database_url, Login.LEDGER),
-            GRAB_CELL=cell_name,
-            GRAB_SECRETS=SECRET,
-        )
+    async with command_line_as(Login.LEDGER, valkey_url, database_url, cell_name, tmp_path, GRAB_SECRETS=SECRET) as typed:
+        yield typed
 
 
 def checks(said: Said) -> dict[str, dict[str, Any]]:
