@@ -9,7 +9,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from grab_service.cell.connect import connect
 from grab_service.doctor.finding import Finding, fail, ok, warn
-from grab_service.ops.server_checks import SKEW_MAX_MS
+from grab_service.ops.server_checks import SKEW_MAX_MS, Skew
 from grab_service.servers.errors import ServerError
 from grab_service.servers.external import check_redis, without_password
 
@@ -77,14 +77,11 @@ async def _clock(client: Redis) -> Finding:
     before_ns = time.time_ns()
     seconds, micros = await client.time()
     after_ns = time.time_ns()
-    # Redis looked at its clock somewhere between: the middle is the best guess, and wrong by half the way at most.
-    skew_ms = (seconds * 1_000_000 + micros) / 1000 - (before_ns + after_ns) / 2_000_000
-    half_way_ms = (after_ns - before_ns) / 2_000_000
-    found = f"Redis is {abs(skew_ms):,.0f} ms {'ahead of' if skew_ms > 0 else 'behind'} this machine (±{half_way_ms:.0f} ms)"
+    skew = Skew.between(before_ns / 1_000_000, (seconds * 1_000_000 + micros) / 1000, after_ns / 1_000_000)
     mend = "Let both machines follow the same time server (chrony, systemd-timesyncd)."
-    if abs(skew_ms) > SKEW_MAX_MS + half_way_ms:
-        return fail("clock", found, mend)
-    return warn("clock", found, mend) if abs(skew_ms) > SKEW_OK_MS + half_way_ms else ok("clock", found)
+    if skew.exceeds(SKEW_MAX_MS):
+        return fail("clock", str(skew), mend)
+    return warn("clock", str(skew), mend) if skew.exceeds(SKEW_OK_MS) else ok("clock", str(skew))
 
 
 async def _settings_of(client: Redis, *names: str) -> dict[str, str] | None:

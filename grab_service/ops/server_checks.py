@@ -5,7 +5,7 @@ A worker may not ask Redis for its settings (`CONFIG` tells passwords, too): the
 
 import time
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -18,6 +18,28 @@ SKEW_MAX_MS: Final = 5_000
 SERVER_CHECKS: Final = ("redis", "eviction_policy", "aof_policy", "skew")
 NOTE_AGE_MAX_MS: Final = 60_000
 """The ledger looks every few seconds; what it said so long ago may not be so any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skew:
+    """How far Redis' clock is ahead of this machine's, and by how much that may be wrong."""
+
+    ahead_ms: float
+    margin_ms: float
+
+    @classmethod
+    def between(cls, before_ms: float, redis_ms: float, after_ms: float) -> Self:
+        """From this machine's clock before and after Redis was asked for its own."""
+        # Redis looked at its clock somewhere between: the middle is the best guess, and wrong by half the way at most.
+        return cls(redis_ms - (before_ms + after_ms) / 2, (after_ms - before_ms) / 2)
+
+    def exceeds(self, limit_ms: float) -> bool:
+        """Whether it is surely more than that, either way."""
+        return abs(self.ahead_ms) > limit_ms + self.margin_ms
+
+    def __str__(self) -> str:
+        where = "ahead of" if self.ahead_ms > 0 else "behind"
+        return f"Redis is {abs(self.ahead_ms):,.0f} ms {where} this machine (±{self.margin_ms:.0f} ms)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +124,5 @@ def aof_of(facts: ServerFacts) -> Check:
 
 def skew_of(facts: ServerFacts) -> Check:
     """Redis' clock and this machine's tell about the same time."""
-    # Redis looked at its clock somewhere between: the middle is the best guess, and wrong by half the way at most.
-    skew_ms = facts.redis_ms - (facts.before_ms + facts.after_ms) / 2
-    half_way_ms = (facts.after_ms - facts.before_ms) / 2
-    ahead = "ahead of" if skew_ms > 0 else "behind"
-    detail = f"Redis is {abs(skew_ms):.0f} ms {ahead} this machine (±{half_way_ms:.0f} ms)"
-    return Check(ok=abs(skew_ms) <= SKEW_MAX_MS + half_way_ms, detail=detail)
+    skew = Skew.between(facts.before_ms, facts.redis_ms, facts.after_ms)
+    return Check(ok=not skew.exceeds(SKEW_MAX_MS), detail=str(skew))
