@@ -56,7 +56,7 @@ lock: ## bring requirements/*.lock up to pyproject.toml; ARGS=--upgrade takes ne
 	  $(or $(PYTHON),python3) -m venv "$$place"; "$$place/bin/python" -m pip install -q uv; uv="$$place/bin/uv"; }; \
 	compile() { "$$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	  --extra embedded --extra load "$$@" $(ARGS) pyproject.toml; }; \
-	compile --extra dev -o requirements/dev.lock; \
+	compile --extra dev --extra bench -o requirements/dev.lock; \
 	compile -c requirements/dev.lock -o requirements/run.lock
 
 clean: ## take away the environment, the caches and the servers' data
