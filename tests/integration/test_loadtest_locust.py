@@ -24,13 +24,13 @@ def locust(tmp_path: Path) -> Iterator[Locust]:
     stages: list[subprocess.Popen[str]] = []
 
     def start(*words: str, stage: tuple[str, ...] = ()) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "loadtest.rehearsal", "--stock", str(STOCK), "--opens-in-s", "4", *stage]
+        command = [sys.executable, "-m", "loadtest.stand_in", "--stock", str(STOCK), "--opens-in-s", "4", *stage]
         process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         stages.append(process)
         assert process.stdout is not None
         port = json.loads(process.stdout.readline())["port"]
         base = [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--headless", "--only-summary"]
-        where = ["--host", f"http://127.0.0.1:{port}", "--campaign", "rehearsal"]
+        where = ["--host", f"http://127.0.0.1:{port}", "--campaign", "stand-in"]
         many = ["--users", str(MEMBERS), "--spawn-rate", str(MEMBERS), "--run-time", "30s", "--reaction-ms", "50"]
         return subprocess.run(
             [*base, *where, *many, *words],
@@ -98,7 +98,7 @@ def test_a_run_without_members_says_what_is_missing(locust: Locust) -> None:
     assert "either --passes or --member-ids is needed" in done.stdout
 
 
-@pytest.mark.parametrize("tool", ["stampede", "verify", "shard", "rehearsal"])
+@pytest.mark.parametrize("tool", ["stampede", "verify", "shard", "stand_in"])
 def test_no_other_tool_imports_locust(tool: str) -> None:
     code = f"import sys, loadtest.{tool}; sys.exit(any(name.split('.')[0] in ('locust', 'gevent') for name in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

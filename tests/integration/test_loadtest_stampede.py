@@ -1,6 +1,6 @@
 """Does the stampede live through what an honest service may do, and does the verifier catch what none may do?
 
-The other side is the rehearsal's stand-in, in a process of its own, as the tools' own processes are.
+The other side is the stand-in, in a process of its own, as the tools' own processes are.
 """
 
 import json
@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from loadtest.receipts import find_receipts, read_receipts
-from loadtest.rehearsal import Lie, Trouble
 from loadtest.stampede import StampedeConfig, StampedeError, run
+from loadtest.stand_in import Lie, Trouble
 from loadtest.verify import CHECKS
 from loadtest.verify import main as verify_main
 
@@ -27,16 +27,16 @@ MEMBERS = 300
 OPENS_IN_S = 2.5
 ROOT = Path(__file__).resolve().parents[2]
 
-Rehearse = Callable[..., str]
+StandIn = Callable[..., str]
 
 
 @pytest.fixture
-def rehearse() -> Iterator[Rehearse]:
-    """Start the stand-in and say where it listens."""
+def stand_in() -> Iterator[StandIn]:
+    """Start it and say where it listens."""
     started: list[subprocess.Popen[str]] = []
 
     def start(*words: str, opens_in_s: float = 0.0) -> str:
-        command = [sys.executable, "-m", "loadtest.rehearsal", "--stock", str(STOCK), "--opens-in-s", str(opens_in_s), *words]
+        command = [sys.executable, "-m", "loadtest.stand_in", "--stock", str(STOCK), "--opens-in-s", str(opens_in_s), *words]
         process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         started.append(process)
         assert process.stdout is not None
@@ -56,7 +56,7 @@ def passes(tmp_path: Path) -> Path:
 
 
 def command(tool: str, url: str, folder: Path, *words: str) -> list[str]:
-    base = [sys.executable, "-m", f"loadtest.{tool}", "--url", url, "--campaign", "rehearsal"]
+    base = [sys.executable, "-m", f"loadtest.{tool}", "--url", url, "--campaign", "stand-in"]
     return [*base, "--receipts", str(folder / "receipts"), "--json", str(folder / f"{tool}.json"), *words]
 
 
@@ -82,8 +82,8 @@ def broken(verdict: dict[str, Any]) -> set[str]:
     return {name.split()[0] for name, finding in verdict.items() if not finding["holds"]}
 
 
-def test_a_crowd_is_answered_to_the_last_member_and_its_receipts_hold(rehearse: Rehearse, passes: Path) -> None:
-    url = rehearse(opens_in_s=OPENS_IN_S)
+def test_a_crowd_is_answered_to_the_last_member_and_its_receipts_hold(stand_in: StandIn, passes: Path) -> None:
+    url = stand_in(opens_in_s=OPENS_IN_S)
     status, figures = stampede(url, passes, "--processes", "2")
     assert status == 0
     assert (figures["members"], figures["won"], figures["errors"]) == (MEMBERS, STOCK, 0)
@@ -112,9 +112,9 @@ def test_a_crowd_is_answered_to_the_last_member_and_its_receipts_hold(rehearse: 
     ],
 )
 def test_what_an_honest_service_may_do_costs_repeats_and_no_answers(
-    rehearse: Rehearse, passes: Path, trouble: Trouble, reason: str | None
+    stand_in: StandIn, passes: Path, trouble: Trouble, reason: str | None
 ) -> None:
-    url = rehearse("--trouble", trouble)
+    url = stand_in("--trouble", trouble)
     status, figures = stampede(url, passes, "--answer-timeout-s", "0.25")
     assert (status, figures["errors"]) == (0, 0)
     assert figures["won"] + figures["held"] == STOCK
@@ -123,15 +123,15 @@ def test_what_an_honest_service_may_do_costs_repeats_and_no_answers(
     assert (status, broken(verdict)) == (0, set())
 
 
-def test_an_answer_that_was_lost_is_heard_by_asking_again(rehearse: Rehearse, passes: Path) -> None:
-    url = rehearse("--trouble", Trouble.DROP_DECIDED)
+def test_an_answer_that_was_lost_is_heard_by_asking_again(stand_in: StandIn, passes: Path) -> None:
+    url = stand_in("--trouble", Trouble.DROP_DECIDED)
     _, figures = stampede(url, passes)
     assert figures["held"] > 0
 
 
 @pytest.mark.slow
-def test_whoever_is_too_early_comes_back_at_the_opening(rehearse: Rehearse, passes: Path) -> None:
-    url = rehearse(opens_in_s=OPENS_IN_S)
+def test_whoever_is_too_early_comes_back_at_the_opening(stand_in: StandIn, passes: Path) -> None:
+    url = stand_in(opens_in_s=OPENS_IN_S)
     status, figures = stampede(url, passes, "--lead-ms", "200", "--spread-s", "0.4")
     assert status == 0
     assert figures["retries"]["not-open-yet"] > 50
@@ -139,17 +139,17 @@ def test_whoever_is_too_early_comes_back_at_the_opening(rehearse: Rehearse, pass
     assert verify(url, passes.parent)[0] == 0
 
 
-def test_tapping_many_times_wins_once_and_holds_ever_after(rehearse: Rehearse, passes: Path) -> None:
+def test_tapping_many_times_wins_once_and_holds_ever_after(stand_in: StandIn, passes: Path) -> None:
     passes.write_text("m1\tpass.m1\nm2\tpass.m2\n")
-    url = rehearse()
+    url = stand_in()
     status, figures = stampede(url, passes, "--taps", "50", "--schedule", "instant")
     assert (status, figures["won"], figures["held"]) == (0, 2, 98)
     assert verify(url, passes.parent)[0] == 0
 
 
 @pytest.mark.slow
-def test_two_runs_against_the_same_campaign_are_verified_together(rehearse: Rehearse, passes: Path) -> None:
-    url = rehearse()
+def test_two_runs_against_the_same_campaign_are_verified_together(stand_in: StandIn, passes: Path) -> None:
+    url = stand_in()
     stampede(url, passes)
     status, figures = stampede(url, passes, "--schedule", "instant")
     assert (status, figures["won"], figures["held"]) == (0, 0, STOCK)
@@ -176,28 +176,28 @@ def test_two_runs_against_the_same_campaign_are_verified_together(rehearse: Rehe
         (Lie.SEQ_BACKWARDS, "Witness"),
     ],
 )
-def test_every_lie_is_caught(rehearse: Rehearse, passes: Path, lie: Lie, invariant: str) -> None:
+def test_every_lie_is_caught(stand_in: StandIn, passes: Path, lie: Lie, invariant: str) -> None:
     # Two taps each, so that holders ask again; slow enough for "sold out" to be placed in time.
     if lie is Lie.EARLY:
-        url = rehearse("--lie", lie, opens_in_s=OPENS_IN_S)
+        url = stand_in("--lie", lie, opens_in_s=OPENS_IN_S)
         stampede(url, passes, "--lead-ms", "100")
     else:
         # Falsely "sold out" takes a sale that goes on for a while to be provable.
-        url = rehearse("--lie", lie, *(("--stock", "200") if lie is Lie.FALSE_SOLD_OUT else ()))
+        url = stand_in("--lie", lie, *(("--stock", "200") if lie is Lie.FALSE_SOLD_OUT else ()))
         stampede(url, passes, "--taps", "2", "--spread-s", "0.9")
     status, verdict = verify(url, passes.parent)
     assert status == 1
     assert invariant in broken(verdict)
 
 
-def test_an_answer_nobody_asked_for_is_believed_by_nobody(rehearse: Rehearse, passes: Path) -> None:
-    url = rehearse("--lie", Lie.STRAY_BYTES)
+def test_an_answer_nobody_asked_for_is_believed_by_nobody(stand_in: StandIn, passes: Path) -> None:
+    url = stand_in("--lie", Lie.STRAY_BYTES)
     _, figures = stampede(url, passes)
     assert figures["retries"]["stray-bytes"] > 0
 
 
-def test_an_answer_outside_the_contract_is_an_error(rehearse: Rehearse, passes: Path) -> None:
-    url = rehearse("--lie", Lie.SERVER_ERROR)
+def test_an_answer_outside_the_contract_is_an_error(stand_in: StandIn, passes: Path) -> None:
+    url = stand_in("--lie", Lie.SERVER_ERROR)
     status, figures = stampede(url, passes)
     assert status == 1
     assert figures["errors_by_reason"] == {"500 internal": figures["errors"]}
@@ -207,7 +207,7 @@ def test_an_answer_outside_the_contract_is_an_error(rehearse: Rehearse, passes: 
 @pytest.mark.slow
 def test_a_service_that_dies_leaves_errors_in_bounded_time_and_readable_receipts(passes: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "loadtest.rehearsal", "--stock", "40", "--opens-in-s", "1"],
+        [sys.executable, "-m", "loadtest.stand_in", "--stock", "40", "--opens-in-s", "1"],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -230,8 +230,8 @@ def test_a_service_that_dies_leaves_errors_in_bounded_time_and_readable_receipts
 
 
 @pytest.mark.slow
-def test_a_killed_crowd_leaves_receipts_and_no_process_behind(rehearse: Rehearse, passes: Path) -> None:
-    url = rehearse()
+def test_a_killed_crowd_leaves_receipts_and_no_process_behind(stand_in: StandIn, passes: Path) -> None:
+    url = stand_in()
     words = ["--passes", str(passes), "--connections", "8", "--schedule", "ramp", "--spread-s", "20"]
     crowd = subprocess.Popen(command("stampede", url, passes.parent, *words), cwd=ROOT, stderr=subprocess.DEVNULL)
     wait_for_answers(passes.parent / "receipts", 10)
@@ -246,8 +246,8 @@ def test_a_killed_crowd_leaves_receipts_and_no_process_behind(rehearse: Rehearse
 
 
 @pytest.mark.slow
-def test_a_crowd_that_is_interrupted_still_reports(rehearse: Rehearse, passes: Path) -> None:
-    url = rehearse()
+def test_a_crowd_that_is_interrupted_still_reports(stand_in: StandIn, passes: Path) -> None:
+    url = stand_in()
     words = ["--passes", str(passes), "--connections", "8", "--schedule", "ramp", "--spread-s", "20"]
     crowd = subprocess.Popen(command("stampede", url, passes.parent, *words), cwd=ROOT, stderr=subprocess.DEVNULL)
     wait_for_answers(passes.parent / "receipts", 10)
@@ -258,18 +258,18 @@ def test_a_crowd_that_is_interrupted_still_reports(rehearse: Rehearse, passes: P
     assert figures["errors_by_reason"] == {"interrupted": MEMBERS - figures["won"] - sum(figures["refused"].values())}
 
 
-def test_a_crowd_can_be_called_from_python(rehearse: Rehearse, passes: Path) -> None:
-    url = rehearse()
+def test_a_crowd_can_be_called_from_python(stand_in: StandIn, passes: Path) -> None:
+    url = stand_in()
     seen: list[dict[str, int]] = []
-    config = StampedeConfig(url, "rehearsal", passes, passes.parent / "receipts", connections=8)
+    config = StampedeConfig(url, "stand-in", passes, passes.parent / "receipts", connections=8)
     result = run(config, seen.append)
     assert (result.won, result.errors, result.requests) == (STOCK, 0, MEMBERS)
     assert result.circumstances.start_ms > result.circumstances.opens_at_ms
 
 
-def test_an_opening_too_far_off_is_an_error_and_not_a_wait(rehearse: Rehearse, passes: Path) -> None:
-    url = rehearse(opens_in_s=500)
-    config = StampedeConfig(url, "rehearsal", passes, passes.parent / "receipts", connections=8, wait_s=10)
+def test_an_opening_too_far_off_is_an_error_and_not_a_wait(stand_in: StandIn, passes: Path) -> None:
+    url = stand_in(opens_in_s=500)
+    config = StampedeConfig(url, "stand-in", passes, passes.parent / "receipts", connections=8, wait_s=10)
     with pytest.raises(StampedeError, match=r"the start is \d+ s away"):
         run(config)
 
@@ -290,7 +290,7 @@ def test_a_tool_that_cannot_work_says_why_in_one_line(tool: str, passes: Path) -
     assert "127.0.0.1:9" in done.stderr
 
 
-@pytest.mark.parametrize("tool", ["stampede", "verify", "rehearsal"])
+@pytest.mark.parametrize("tool", ["stampede", "verify", "stand_in"])
 def test_every_tool_explains_itself(tool: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", f"loadtest.{tool}", "--help"], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True

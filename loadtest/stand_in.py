@@ -1,9 +1,9 @@
 """How would a service answer that keeps the contract, or that breaks it in one chosen way?
 
-A small stand-in to rehearse the tools on: the generator must live through its troubles, and the verifier must catch
+A small stand-in to try the tools on: the generator must live through its troubles, and the verifier must catch
 each of its lies. It decides nothing for anyone and stores nothing.
 
-    python -m loadtest.rehearsal --stock 100 --opens-in-s 2 --trouble busy --lie oversell
+    python -m loadtest.stand_in --stock 100 --opens-in-s 2 --trouble busy --lie oversell
 
 It prints one line of JSON with its port and its campaign's id, and serves until its standard input ends.
 """
@@ -23,7 +23,7 @@ from typing import Any, cast
 import orjson
 import uvloop
 
-CAMPAIGN = "rehearsal"
+CAMPAIGN = "stand-in"
 OPEN_FOR_MS = 600_000
 REQUEST_MAX_BYTES = 64 * 1024
 # Every so many grabs something goes wrong, where something is to go wrong.
@@ -268,7 +268,7 @@ class StageConnection(asyncio.Protocol):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until standard input ends."""
-    parser = argparse.ArgumentParser(prog="python -m loadtest.rehearsal", description="A stand-in to rehearse on.")
+    parser = argparse.ArgumentParser(prog="python -m loadtest.stand_in", description="A service to try the tools on.")
     parser.add_argument("--port", type=int, default=0, help="on 127.0.0.1; 0 takes a free one")
     parser.add_argument("--stock", type=int, default=100)
     parser.add_argument("--opens-in-s", type=float, default=2.0)
