@@ -225,11 +225,11 @@ def _of_the_ledger(error: Exception) -> Trouble | None:
 
 
 def _of_the_demo(error: Exception) -> Trouble | None:
-    if "grab_service.demo.rush" not in sys.modules:
+    if "grab_service.demo.steps" not in sys.modules:
         return None
     import httpx
 
-    from grab_service.demo.rush import DemoError
+    from grab_service.demo.steps import DemoError
 
     logs = "The logs are in var/logs."
     match error:

@@ -1,9 +1,7 @@
 """What do `grab demo` and `grab run` do? Servers, service, ledger, a crowd or none, and a clean end."""
 
 import asyncio
-import signal
-from collections.abc import Coroutine
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import asyncpg
 import httpx
@@ -13,12 +11,12 @@ from rich.console import Console
 
 from grab_service.demo import report as reports
 from grab_service.demo.programs import Programs, remembered_secret
-from grab_service.demo.rush import Rush, RushPlan, Steps, ask
+from grab_service.demo.rush import Rush, RushPlan
+from grab_service.demo.steps import Steps, ask
+from grab_service.demo.stopping import Stopping
 from grab_service.servers.stack import Stack
 from grab_service.settings import Settings
 from reconcile.migrate import upgrade
-
-T = TypeVar("T")
 
 KID: Final = "k1"
 SALE_OPENS_IN_S: Final = 60.0
@@ -45,18 +43,18 @@ class Demonstration:
         self._plan = plan
         self._console = console
         self._steps = Steps(console)
-        self._stop = asyncio.Event()
+        self._stopping = Stopping()
 
     async def demo(self, *, once: bool) -> int:
         """The whole rush; the exit status. Unless `once`, the service goes on afterwards until it is asked to stop."""
         home = self._given.var_dir / "demo"
-        self._obey_signals()
+        self._stopping.obey_signals()
         async with self._stack() as stack:
             settings = await self._prepare(stack)
             async with Programs(settings, stack, self._given.var_dir) as programs:
                 self._console.print(f"[green]✓[/green] serving at {programs.url} with {settings.workers} worker(s)")
                 rush = Rush(settings, programs, self._plan, home, self._steps)
-                outcome = await self._unless_stopped(rush.run())
+                outcome = await self._stopping.unless_stopped(rush.run())
                 if outcome is None:
                     return 130
                 report = reports.build_report(self._plan, outcome, await server_versions(settings), settings.workers)
@@ -68,20 +66,20 @@ class Demonstration:
                     self._console.print(f"[bold red]✗ {failure}[/bold red]")
                 if not once:
                     self._say_addresses(programs.url, outcome.campaign_id)
-                    await self._stop.wait()
+                    await self._stopping.wait()
         return 1 if failures else 0
 
     async def run(self) -> int:
         """Serve with the members and a campaign that opens in a minute, until asked to stop."""
-        self._obey_signals()
+        self._stopping.obey_signals()
         async with self._stack() as stack:
             settings = await self._prepare(stack)
             async with Programs(settings, stack, self._given.var_dir) as programs:
                 rush = Rush(settings, programs, self._plan, self._given.var_dir / "demo", self._steps)
-                campaign_id = await self._unless_stopped(self._offer(rush, programs.url))
+                campaign_id = await self._stopping.unless_stopped(self._offer(rush, programs.url))
                 if campaign_id is not None:
                     self._say_addresses(programs.url, campaign_id)
-                    await self._stop.wait()
+                    await self._stopping.wait()
         return 0
 
     def _stack(self) -> Stack:
@@ -110,23 +108,6 @@ class Demonstration:
             client.headers["Authorization"] = f"Bearer {token}"
             await rush.import_members(client)
             return await rush.publish(client, opens_in_s=SALE_OPENS_IN_S)
-
-    async def _unless_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
-        """What the work gives, or None if we were asked to stop before; the work is called off then."""
-        task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(self._stop.wait())
-        try:
-            await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            return task.result() if task.done() else None
-        finally:
-            for future in (task, stopped):
-                future.cancel()
-            await asyncio.gather(task, stopped, return_exceptions=True)
-
-    def _obey_signals(self) -> None:
-        loop = asyncio.get_running_loop()
-        # SIGHUP: the terminal is gone, and with it whoever looked on.
-        for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(sign, self._stop.set)
 
     def _say_addresses(self, url: str, campaign_id: str) -> None:
         self._console.print(

@@ -11,8 +11,9 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
+from grab_service.demo.crowd import RushOutcome
 from grab_service.demo.picture import Moment, bars, svg
-from grab_service.demo.rush import RushOutcome, RushPlan
+from grab_service.demo.rush import RushPlan
 
 LIBRARIES: Final = ("grab-service", "fastapi", "uvicorn", "redis", "sqlalchemy", "asyncpg", "orjson")
 

@@ -20,7 +20,8 @@ from rich.console import Console
 
 from grab_service.demo import report as reports
 from grab_service.demo.programs import Programs
-from grab_service.demo.rush import Rush, RushPlan, Steps
+from grab_service.demo.rush import Rush, RushPlan
+from grab_service.demo.steps import Steps
 from grab_service.servers.ports import free_port
 from grab_service.servers.stack import Stack
 from grab_service.settings import Settings

@@ -6,9 +6,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from grab_service.demo.crowd import RushOutcome
 from grab_service.demo.picture import Moment, bars, svg
 from grab_service.demo.report import build_report, failures, moments_of
-from grab_service.demo.rush import RushOutcome, RushPlan
+from grab_service.demo.rush import RushPlan
 
 PLAN = RushPlan(members=100, stock=10)
 CHECK = {"holds": True, "checked": True, "detail": "", "counterexamples": []}
