@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from loadtest.answer_checks import no_lost_ack, no_stranger, one_answer
+from loadtest.barred import BarredError, read_barred, turned_away
 from loadtest.evidence import Evidence, Finding, gather
 from loadtest.receipts import ReceiptsError
 from loadtest.service import CampaignFacts, Service, ServiceError, parse_facts
@@ -35,6 +36,9 @@ CHECKS: dict[str, Callable[[Evidence], Finding]] = {
     "I10 HonestRefusal": honest_refusal,
     "Witness": witness_order,
 }
+
+# Made only when somebody says who must not win: receipts and ledger alone cannot know.
+BARRED = "I7 TurnedAway"
 
 
 def verify(evidence: Evidence) -> dict[str, Finding]:
@@ -75,7 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         facts, truth = _ask(options)
         evidence = gather(options.receipts, truth, facts, round(options.clock_slack_ms * 1000))
         findings = verify(evidence)
-    except (ServiceError, TruthError, ReceiptsError, OSError, ValueError) as error:
+        if options.barred is not None:
+            findings[BARRED] = turned_away(evidence, read_barred(options.barred))
+    except (ServiceError, TruthError, BarredError, ReceiptsError, OSError, ValueError) as error:
         print(f"verify: {error}", file=sys.stderr)
         return 2
     if options.json is not None:
@@ -98,6 +104,7 @@ def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--ops-token", default=os.environ.get("GRAB_OPS_TOKEN"), help="to download claims.csv (GRAB_OPS_TOKEN)")
     parser.add_argument("--truth", type=Path, help="a claims.csv already downloaded")
     parser.add_argument("--facts", type=Path, help="the campaign's page already downloaded, JSON")
+    parser.add_argument("--barred", type=Path, help="who must not win: lines member_id<TAB>what they are to be told")
     parser.add_argument("--json", type=Path, help="where to write the verdict")
     parser.add_argument(
         "--clock-slack-ms",

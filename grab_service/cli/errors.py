@@ -89,6 +89,7 @@ def explain(error: Exception) -> Trouble | None:
     for explainer in (
         _of_servers,
         _of_settings,
+        _of_the_rehearsal,
         _of_the_demo,
         _of_refusals,
         _of_postgres,
@@ -220,6 +221,21 @@ def _of_the_ledger(error: Exception) -> Trouble | None:
             )
         case WireBrokenError():
             return Trouble(f"Redis does not answer: {_why(error)}.", "What was begun is not finished: repeat it.")
+        case _:
+            return None
+
+
+def _of_the_rehearsal(error: Exception) -> Trouble | None:
+    if "grab_service.rehearsal.original" not in sys.modules:
+        return None
+    from grab_service.demo.steps import DemoError
+    from grab_service.rehearsal.original import RehearsalError
+
+    match error:
+        case RehearsalError():
+            return Trouble(str(error), error.mend)
+        case DemoError() | TimeoutError():
+            return Trouble(f"The rehearsal did not come to its end: {_why(error)}.", "`--evidence DIR` keeps its logs.")
         case _:
             return None
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from grab_service import __version__
-from grab_service.cli import campaigns, passes, people, running, upkeep
+from grab_service.cli import campaigns, passes, people, rehearsing, running, upkeep
 from grab_service.cli.errors import explain, show
 from grab_service.cli.help import OPS, examples, new_app
 
@@ -17,6 +17,7 @@ app = new_app(
 )
 running.add_to(app)
 app.add_typer(campaigns.app, name="campaign", rich_help_panel=OPS)
+rehearsing.add_to(app)
 app.add_typer(people.members, name="members", rich_help_panel=OPS)
 app.add_typer(people.orgs, name="orgs", rich_help_panel=OPS)
 app.add_typer(passes.app, name="passes", rich_help_panel=OPS)

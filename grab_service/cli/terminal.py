@@ -53,6 +53,13 @@ def output() -> "Console":
     return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_A_PIPE)
 
 
+def aside() -> "Console":
+    """Where is said what is being done meanwhile."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else WIDTH_OF_A_PIPE)
+
+
 def print_json(content: Any) -> None:
     """The content on standard output, for programs; as ASCII only where the terminal knows no more."""
     plain = "utf" not in (sys.stdout.encoding or "").lower()

@@ -64,13 +64,22 @@ class RushOutcome:
 
 
 class Crowd:
-    """A crowd with its passes, at the door of a running service. What it leaves behind lies in `home`."""
+    """A crowd with its passes, at the door of a running service.
 
-    def __init__(self, settings: Settings, url: str, home: Path, steps: Steps) -> None:
+    Args:
+        settings: of the service.
+        url: of the service.
+        home: where what it leaves behind goes.
+        steps: is told what is being done.
+        tables: the file for what the load testers' tools say; None: where our own output goes.
+    """
+
+    def __init__(self, settings: Settings, url: str, home: Path, steps: Steps, tables: Path | None = None) -> None:
         self._settings = settings
         self._url = url
         self._home = home
         self._steps = steps
+        self._tables = tables
         home.mkdir(parents=True, exist_ok=True)
 
     async def mint(self, member_ids: Sequence[str]) -> Path:
@@ -128,7 +137,7 @@ class Crowd:
         async with self._steps.step(f"{plan.members:,} members tap within {plan.spread_s:g} s of opening") as notes:
             out = self._home / "stampede.json"
             out.unlink(missing_ok=True)
-            status = await call(
+            status = await self._call(
                 "loadtest.stampede",
                 *("--url", self._url, "--campaign", campaign_id, "--passes", str(passes)),
                 *("--connections", str(plan.connections), "--schedule", "ramp", "--spread-s", str(plan.spread_s)),
@@ -174,7 +183,7 @@ class Crowd:
         async with self._steps.step("comparing every receipt with the server's truth"):
             out = self._home / "verified.json"
             out.unlink(missing_ok=True)
-            status = await call(
+            status = await self._call(
                 "loadtest.verify",
                 *("--url", self._url, "--campaign", campaign_id, "--truth", str(truth)),
                 *("--receipts", str(self._home / "receipts" / campaign_id), "--json", str(out), *verifying),
@@ -183,6 +192,18 @@ class Crowd:
                 raise DemoError(f"the verifier ended with status {status} and no figures")
             verified: dict[str, Any] = orjson.loads(out.read_bytes())
         return verified
+
+    async def _call(self, module: str, *arguments: str) -> int:
+        """Run one of the load testers' tools as a load tester would; its progress goes where ours goes."""
+        with contextlib.ExitStack() as files:
+            tables = None if self._tables is None else files.enter_context(self._tables.open("ab"))
+            process = await asyncio.create_subprocess_exec(sys.executable, "-m", module, *arguments, stdout=tables)
+            try:
+                return await process.wait()
+            finally:
+                if process.returncode is None:
+                    process.terminate()
+                    await process.wait()
 
 
 def pass_keys_of(settings: Settings) -> PassKeys:
@@ -195,14 +216,3 @@ def pass_keys_of(settings: Settings) -> PassKeys:
 def tools_are_here() -> bool:
     """Whether the load testers' tools can be started: they lie in the checkout and come with no package."""
     return importlib.util.find_spec("loadtest") is not None
-
-
-async def call(module: str, *arguments: str) -> int:
-    """Run one of the load testers' tools as a load tester would; its progress goes where ours goes."""
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", module, *arguments)
-    try:
-        return await process.wait()
-    finally:
-        if process.returncode is None:
-            process.terminate()
-            await process.wait()

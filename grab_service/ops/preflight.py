@@ -4,16 +4,16 @@ Errors keep it from being scheduled; warnings are advice.
 """
 
 from dataclasses import dataclass
-from datetime import date
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import ARRAY, Text, cast, func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from grab_service.cell.store import Cell
 from grab_service.ops.campaigns import Campaign
 from grab_service.ops.definition import Definition
+from grab_service.ops.eligible import conditions_of
 from grab_service.sql.tables import members, orgs, pool_codes
 from grab_service.vocabulary.campaigns import BenefitKind, Eligibility
 from grab_service.vocabulary.problems import Text as Words
@@ -142,15 +142,5 @@ def _of_members(definition: Definition, eligible: int, unknown_orgs: int) -> lis
     return findings
 
 
-def _count_eligible(rules: Eligibility) -> Any:
-    """Members that the rules of `lua/grab.lua` let in."""
-    query = select(func.count()).select_from(members).where(members.c.status == "active")
-    if rules.orgs:
-        query = query.where(members.c.org_id.in_(rules.orgs))
-    if rules.tags_any:
-        query = query.where(members.c.tags.overlap(cast(list(rules.tags_any), ARRAY(Text))))
-    if rules.birthday_months:
-        query = query.where(members.c.birthday_month.in_(rules.birthday_months))
-    if rules.joined_before is not None:
-        query = query.where(members.c.joined_on < date.fromisoformat(rules.joined_before))
-    return query
+def _count_eligible(rules: Eligibility) -> Select[int]:
+    return select(func.count()).select_from(members).where(members.c.status == "active", *conditions_of(rules))

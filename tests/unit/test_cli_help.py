@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import typer.main
 
-from grab_service.cli import running, steering
+from grab_service.cli import rehearsing, running, steering
 from grab_service.cli.main import app
 from grab_service.demo.rush import RushPlan
 from grab_service.ops.definition import TOTAL_MAX
 from grab_service.people.synthetic import MEMBERS, ORGS
+from grab_service.rehearsal import goals, load
 from grab_service.settings import Settings
 
 ROOT: Any = typer.main.get_command(app)
@@ -57,7 +58,7 @@ def test_every_example_names_a_command_and_options_that_exist(path: tuple[str, .
 def test_the_commands_that_were_promised_are_there() -> None:
     named = {" ".join(path) for path in ALL}
     assert named == {
-        *("serve", "reconcile", "run", "demo", "doctor", "audit", "provision", "migrate", "recover"),
+        *("serve", "reconcile", "run", "demo", "rehearse", "doctor", "audit", "provision", "migrate", "recover"),
         *(f"campaign {name}" for name in ("create", "list", "show", "preflight", "codes", "claims")),
         *(f"campaign {name}" for name in ("schedule", "pause", "resume", "close", "cancel", "stock")),
         *("members import", "members generate", "orgs import", "passes mint", "passes ops"),
@@ -86,6 +87,10 @@ def test_defaults_and_bounds_that_help_shows_are_those_in_force() -> None:
     assert (plan.members, plan.orgs, plan.stock) == (MEMBERS, ORGS, running.STOCK)
     assert (plan.connections, plan.spread_s) == (running.CONNECTIONS, running.SPREAD_S)
     assert steering.TOTAL_MAX == TOTAL_MAX
+    shown = {parameter.name: parameter for parameter in ALL["rehearse",].params}
+    assert (shown["p99_ms"].default, shown["lag_s"].default) == (goals.P99_MS, goals.LAG_S)
+    assert rehearsing.TAPS_MAX == load.TAPS_MAX
+    assert rehearsing.SPREAD_MAX_S == load.SPREAD_MAX_S
     assert max(bound.le for bound in Settings.model_fields["workers"].metadata if hasattr(bound, "le")) == running.WORKERS_MAX
 
 

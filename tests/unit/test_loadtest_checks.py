@@ -7,6 +7,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from loadtest.barred import BarredError, read_barred, turned_away
 from loadtest.clock import ServerClock
 from loadtest.evidence import Evidence, Finding
 from loadtest.receipts import Attempt, ReceiptFile
@@ -447,3 +448,32 @@ def test_every_check_has_a_test_that_shows_it_failing() -> None:
     for name in CHECKS:
         short = name.split()[0].lower()
         assert any(test.__name__.startswith(f"test_{short}_") for test in tests), name
+
+
+def test_whoever_must_not_win_is_turned_away_and_nobody_else_is(tmp_path: Path) -> None:
+    file = tmp_path / "barred.tsv"
+    file.write_text("m8\tnot-eligible\nm9\tmember-blocked\n")
+    barred = read_barred(file)
+    sale = Sale()
+    sale.win(1)
+    sale.ask("m8", 30, 403, "not-eligible")
+    sale.lose("m9", 40)
+    honest = turned_away(sale.evidence(), barred)
+    assert (honest.holds, honest.checked) == (True, 2)
+    for falsify in (
+        lambda one: one.win(2, "m8"),
+        lambda one: one.ask("m7", 50, 403, "not-eligible"),
+        lambda one: one.ask("m9", 60, 403, "not-eligible"),
+        lambda one: one.truth.append(one.claim(3, "m9")),
+    ):
+        sale = Sale()
+        falsify(sale)
+        assert not turned_away(sale.evidence(), barred).holds
+
+
+@pytest.mark.parametrize("line", ["m1", "\tnot-eligible", "m1\tsold-out"])
+def test_a_line_of_the_barred_that_cannot_be_read_is_named(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "barred.tsv"
+    file.write_text(f"m0\tnot-eligible\n{line}\n")
+    with pytest.raises(BarredError, match="line 2"):
+        read_barred(file)

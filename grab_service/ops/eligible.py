@@ -1,0 +1,24 @@
+"""Which members do the rules of a campaign let in, as Postgres can say it?
+
+The rules themselves are in `lua/grab.lua`; this looks ahead, for advice and for trials.
+"""
+
+from collections.abc import Iterator
+from datetime import date
+
+from sqlalchemy import ARRAY, ColumnElement, Text, cast
+
+from grab_service.sql.tables import members
+from grab_service.vocabulary.campaigns import Eligibility
+
+
+def conditions_of(rules: Eligibility) -> Iterator[ColumnElement[bool]]:
+    """What a row of members must meet, all of it; of what is not known of a member, Postgres says null."""
+    if rules.orgs:
+        yield members.c.org_id.in_(rules.orgs)
+    if rules.tags_any:
+        yield members.c.tags.overlap(cast(list(rules.tags_any), ARRAY(Text)))
+    if rules.birthday_months:
+        yield members.c.birthday_month.in_(rules.birthday_months)
+    if rules.joined_before is not None:
+        yield members.c.joined_on < date.fromisoformat(rules.joined_before)

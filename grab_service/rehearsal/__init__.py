@@ -1,0 +1,1 @@
+"""A campaign tried out before it opens, on servers of its own."""
