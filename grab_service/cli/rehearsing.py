@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from grab_service.settings import Settings
 
 TAPS_MAX: Final = 500_000
+SPREAD_MAX_S: Final = 60.0
 RELEASES_MAX: Final = 50
 WORKERS_MAX: Final = 64
 INTERRUPTED: Final = 130
@@ -53,7 +54,7 @@ def rehearse(
         typer.Option(
             metavar="SECONDS",
             min=0,
-            max=60,
+            max=SPREAD_MAX_S,
             show_default=False,
             help="They tap within so long of the opening; default 4 or more.",
         ),

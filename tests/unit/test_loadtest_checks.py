@@ -460,12 +460,13 @@ def test_whoever_must_not_win_is_turned_away_and_nobody_else_is(tmp_path: Path) 
     sale.lose("m9", 40)
     honest = turned_away(sale.evidence(), barred)
     assert (honest.holds, honest.checked) == (True, 2)
-    for falsify in (
+    falsified: tuple[Callable[[Sale], object], ...] = (
         lambda one: one.win(2, "m8"),
         lambda one: one.ask("m7", 50, 403, "not-eligible"),
         lambda one: one.ask("m9", 60, 403, "not-eligible"),
         lambda one: one.truth.append(one.claim(3, "m9")),
-    ):
+    )
+    for falsify in falsified:
         sale = Sale()
         falsify(sale)
         assert not turned_away(sale.evidence(), barred).holds
