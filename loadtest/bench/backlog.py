@@ -1,0 +1,88 @@
+"""How does a log get long while nobody drains it, and is all of it on record afterwards?
+
+The ledger is suspended, and the grab script is called as workers call it, batch after batch. Every grab wins.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import psutil
+from sqlalchemy import func, select
+
+from grab_service.cell.scripts import ScriptSources
+from grab_service.cell.store import Cell
+from grab_service.sql.tables import claims, log_cursor
+from grab_service.vocabulary.keys import CellKeys
+from grab_service.vocabulary.voucher_codes import generate
+from loadtest.bench.stand import Stand
+from loadtest.crowd import Member
+
+BATCH: Final = 64
+"""Members in one call of the grab script, as a busy worker gathers them."""
+
+
+class BacklogError(Exception):
+    """The log or the rows are not what was to be measured: the figures are worth nothing."""
+
+
+async def grow(stand: Stand, campaign_id: str, members: Sequence[Member]) -> None:
+    """Let each of these members win a unit.
+
+    Raises:
+        BacklogError: one of them did not.
+    """
+    cell = Cell(stand.redis, stand.settings.cell, ScriptSources.read())
+    codes = generate(len(members))
+    for start in range(0, len(members), BATCH):
+        batch = slice(start, start + BATCH)
+        triples: list[bytes | str] = []
+        for member, code in zip(members[batch], codes[batch], strict=True):
+            triples += (member.member_id, "", code)
+        reply = await cell.grab(campaign_id, b"%d" % start, triples)
+        if not all(answer.startswith(b"won\t") for answer in reply.answers):
+            raise BacklogError(f"not everybody won: {set(reply.answers)!r:.300}")
+
+
+async def drained_seq(stand: Stand) -> int:
+    """Up to where the log is on record."""
+    query = select(log_cursor.c.last_seq).where(log_cursor.c.cell == stand.settings.cell)
+    async with stand.engine.connect() as connection:
+        return int((await connection.execute(query)).scalar_one())
+
+
+async def logged_seq(stand: Stand) -> int:
+    """Up to where the log goes."""
+    return int(await stand.redis.hget(CellKeys.of(stand.settings.cell).cell, "seq") or 0)
+
+
+async def check(stand: Stand, campaign_id: str, wins: int) -> None:
+    """See that exactly these claims are on record: members, units and codes each once, and the cursor at the end of the log.
+
+    Raises:
+        BacklogError: they are not.
+    """
+    query = select(
+        func.count(),
+        func.count(claims.c.member_id.distinct()),
+        func.count(claims.c.unit_no.distinct()),
+        func.count(claims.c.code.distinct()),
+        func.max(claims.c.unit_no),
+    ).where(claims.c.campaign_id == campaign_id)
+    async with stand.engine.connect() as connection:
+        found = tuple((await connection.execute(query)).one())
+    if found != (wins,) * 5:
+        raise BacklogError(f"of {wins} claims, there are these rows, members, units, codes, and highest unit: {found}")
+    if await drained_seq(stand) != await logged_seq(stand):
+        raise BacklogError(f"the cursor is at {await drained_seq(stand)}, the log at {await logged_seq(stand)}")
+
+
+def cpu_s(pids: Sequence[int]) -> float:
+    """The processor time that these processes have used so far, as far as they still live."""
+    total_s = 0.0
+    for pid in pids:
+        try:
+            times = psutil.Process(pid).cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        total_s += times.user + times.system
+    return total_s
