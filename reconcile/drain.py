@@ -327,7 +327,9 @@ def _waited_ms(event: Event) -> int:
 
 def _is_impossible(error: DBAPIError) -> bool:
     """Whether Postgres, or the driver before it, says that such rows cannot be, and not that it cannot now."""
-    cause = error.orig.__cause__ if error.orig is not None else None
+    cause: BaseException | None = error.orig
+    if not isinstance(cause, asyncpg.PostgresError | asyncpg.InterfaceError):
+        cause = cause.__cause__ if cause is not None else None  # SQLAlchemy has put an exception of its own before it
     if isinstance(cause, asyncpg.InterfaceError):
         return isinstance(cause, ValueError)
     return isinstance(cause, asyncpg.PostgresError) and (cause.sqlstate or "").startswith(IMPOSSIBLE)

@@ -4,11 +4,14 @@ In the order of the log, within the transaction that moves the cursor. No `ON CO
 means that the log or the ledger is wrong, and that must be seen.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
+import asyncpg
 from sqlalchemy import CursorResult, bindparam, select, text
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from grab_service.sql.tables import HELD, campaigns
@@ -25,6 +28,7 @@ from grab_service.vocabulary.events import (
     StateSet,
     StockSet,
 )
+from reconcile import claim_rows
 
 
 class WrongEntryError(Exception):
@@ -35,16 +39,6 @@ class WrongEntryError(Exception):
         self.event = event
 
 
-_INSERT: Final = text(
-    "INSERT INTO claims (seq, epoch, campaign_id, member_id, unit_no, slot, state, granted_at_ms, idempotency_key, code,"
-    " voucher_state, valid_from_ms, valid_until_ms) "
-    "SELECT seq, :epoch, campaign_id, member_id, unit_no, slot, 'fulfilled', granted_at_ms, idempotency_key, code,"
-    " CASE WHEN valid_from_ms IS NOT NULL THEN 'active' END, valid_from_ms, valid_until_ms "
-    "FROM unnest(CAST(:seq AS bigint[]), CAST(:campaign_id AS text[]), CAST(:member_id AS text[]), CAST(:unit_no AS integer[]),"
-    " CAST(:slot AS smallint[]), CAST(:granted_at_ms AS bigint[]), CAST(:idempotency_key AS text[]), CAST(:code AS text[]),"
-    " CAST(:valid_from_ms AS bigint[]), CAST(:valid_until_ms AS bigint[])) "
-    "AS given (seq, campaign_id, member_id, unit_no, slot, granted_at_ms, idempotency_key, code, valid_from_ms, valid_until_ms)"
-)
 _PUBLISHED: Final = text(
     "UPDATE campaigns SET published_seq = :seq, state = :state, releases = :releases, total = :total "
     "WHERE campaign_id = :campaign_id AND version = :version AND published_seq IS NULL"
@@ -66,11 +60,18 @@ _DONE: Final = text("UPDATE commands SET done_seq = :seq WHERE claim_seq = :clai
 _EPOCH: Final = text("SELECT count(*) FROM epochs WHERE epoch = :epoch AND predecessor = :predecessor AND first_seq = :seq")
 
 
+@dataclass(frozen=True, slots=True)
+class _Benefit:
+    """When the vouchers of a campaign are valid; None: it has none."""
+
+    validity: Validity | None
+
+
 class Rows:
     """Writes events; remembers, of each campaign, what its vouchers are, which never changes after publication."""
 
     def __init__(self) -> None:
-        self._benefits: dict[str, tuple[bool, Validity]] = {}
+        self._benefits: dict[str, _Benefit] = {}
 
     async def write(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
         """Write the events of one batch, in their order.
@@ -94,42 +95,17 @@ class Rows:
         if not batches:
             return
         await self._learn_benefits(connection, {batch.campaign_id for batch in batches})
-        columns: dict[str, list[Any]] = {
-            name: []
-            for name in (
-                "seq",
-                "campaign_id",
-                "member_id",
-                "unit_no",
-                "slot",
-                "granted_at_ms",
-                "idempotency_key",
-                "code",
-                "valid_from_ms",
-                "valid_until_ms",
-            )
-        }
+        pieces = [claim_rows.HEAD]
         for batch in batches:
             benefit = self._benefits.get(batch.campaign_id)
             if benefit is None:
                 raise WrongEntryError("the campaign is not published", batch)
-            has_voucher, validity = benefit
-            valid_from_ms, valid_until_ms = validity.of_grant(batch.at_ms) if has_voucher else (None, None)
-            wins = len(batch.claims)
-            member_ids, unit_nos, slots, codes, keys = zip(*batch.claims, strict=True)
-            if has_voucher and not all(codes):
-                raise WrongEntryError("a claim lacks its code", batch)
-            columns["seq"] += range(batch.seq, batch.last_seq + 1)
-            columns["campaign_id"] += [batch.campaign_id] * wins
-            columns["member_id"] += member_ids
-            columns["unit_no"] += unit_nos
-            columns["slot"] += slots
-            columns["granted_at_ms"] += [batch.at_ms] * wins
-            columns["idempotency_key"] += [key or None for key in keys]
-            columns["code"] += [code or None for code in codes]
-            columns["valid_from_ms"] += [valid_from_ms] * wins
-            columns["valid_until_ms"] += [valid_until_ms] * wins
-        await connection.execute(_INSERT, {"epoch": batches[0].epoch, **columns})
+            try:
+                pieces += claim_rows.rows_of(batch, benefit.validity)
+            except claim_rows.BadClaimError as error:
+                raise WrongEntryError(str(error), batch) from error
+        pieces.append(claim_rows.END)
+        await _copy(connection, b"".join(pieces))
 
     async def _learn_benefits(self, connection: AsyncConnection, campaign_ids: set[str]) -> None:
         unknown = campaign_ids - self._benefits.keys()
@@ -141,7 +117,22 @@ class Rows:
         for campaign_id, definition in await connection.execute(query):
             benefit = definition["benefit"]
             has_voucher = BenefitKind(benefit["kind"]) is not BenefitKind.NONE
-            self._benefits[campaign_id] = (has_voucher, Validity.of_benefit(benefit))
+            self._benefits[campaign_id] = _Benefit(Validity.of_benefit(benefit) if has_voucher else None)
+
+
+async def _copy(connection: AsyncConnection, rows: bytes) -> None:
+    """Have Postgres copy in rows of claims, in the transaction that moved the cursor. All of them, or an error."""
+    driver = (await connection.get_raw_connection()).driver_connection
+    assert isinstance(driver, asyncpg.Connection), "the engine speaks through asyncpg"
+    assert driver.is_in_transaction(), "the cursor moves first, and begins it"
+    try:
+        await driver.copy_to_table("claims", source=_at_once(rows), columns=claim_rows.COLUMNS, format="binary")
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise DBAPIError("COPY claims", None, error, hide_parameters=True) from error
+
+
+async def _at_once(rows: bytes) -> AsyncIterator[bytes]:
+    yield rows
 
 
 async def _apply(connection: AsyncConnection, event: Published | StateSet | StockSet | Returned | EpochBegan) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+import orjson
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -57,6 +58,28 @@ async def test_a_claim_without_benefit_has_no_voucher(town: Town) -> None:
         await town.drained()
         (row,) = await town.claims()
     assert (row.state, row.voucher_state, row.valid_from_ms) == ("fulfilled", None, None)
+
+
+async def test_a_claim_is_on_record_to_the_letter(town: Town) -> None:
+    """Whatever PostgreSQL's formats take for the end of a field, of a row or of everything, and as long as it may be."""
+    texts = ["\\N", "\\.", "a\tb\nc\r\\", "\"',;{}", "会员", "\u00e9\U0001f96e", "x" * 300, "\x01\x7f", " ", "NULL"]
+    await town.begin()
+    await town.schedule(stock=100, publish=False, valid_days=30)
+    await town.schedule("free", stock=100, publish=False, kind="none")
+    await town.log(2, "published", {"campaign_id": "c", "version": 1, "releases": "1:100"})
+    await town.log(3, "published", {"campaign_id": "free", "version": 1, "releases": "1:100"})
+    claims = [[f"m{text}", unit, 1, f"c{text}", text] for unit, text in enumerate(texts, 1)]
+    entry = {"campaign_id": "c", "claims": orjson.dumps(claims)}
+    await town.log(4, "granted", entry, last_seq=3 + len(claims))
+    # In the same batch a claim that has no code, no key and no voucher.
+    await town.log(4 + len(claims), "granted", {"campaign_id": "free", "claims": '[["m",7,1,"",""]]'})
+    await drain_all(town, town.new_drain())
+    *rows, free = await town.claims()
+    assert [[row.member_id, row.unit_no, row.slot, row.code, row.idempotency_key] for row in rows] == claims
+    assert {(row.voucher_state, row.valid_until_ms - row.valid_from_ms) for row in rows} == {("active", 30 * DAY_MS)}
+    assert (free.campaign_id, free.unit_no, free.code, free.idempotency_key) == ("free", 7, None, None)
+    assert (free.voucher_state, free.valid_from_ms, free.valid_until_ms) == (None, None, None)
+    assert {row.state for row in (*rows, free)} == {"fulfilled"}
 
 
 async def test_a_grant_is_a_row_within_milliseconds(town: Town) -> None:

@@ -86,12 +86,12 @@ MUTANTS: Final = (
         (f"{_FAULTS}a_log_that_lost_what_was_drained_last_is_noticed",),
     ),
     Mutant(
-        "on_conflict_do_nothing",
+        "violation_not_heard",
         "no `ON CONFLICT`: a row that cannot be is seen",
-        "`ON CONFLICT DO NOTHING` without a target hides a unit or a code in two claims",
+        "what Postgres says to a unit or a code in two claims is not heard",
         "reconcile/rows.py",
-        'idempotency_key, code, valid_from_ms, valid_until_ms)"\n)',
-        'idempotency_key, code, valid_from_ms, valid_until_ms) ON CONFLICT DO NOTHING"\n)',
+        '        raise DBAPIError("COPY claims", None, error, hide_parameters=True) from error\n',
+        "        return\n",
         (f"{_STOPS}[a_unit_twice]", f"{_STOPS}[a_code_twice]"),
     ),
     Mutant(
