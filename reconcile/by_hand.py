@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+from grab_service.cell.nodes import Nodes
 from grab_service.cell.store import CellClosedError
 from grab_service.ops.audit import AuditReport, audit_cell
 from grab_service.settings import Settings
@@ -89,7 +90,7 @@ async def recover_once(settings: Settings, hear: Hear | None = None) -> Cursor |
 
 @asynccontextmanager
 async def _wire(redis_url: str, settings: Settings) -> AsyncIterator[Wire]:
-    wire = await Wire.open(redis_url, settings.redis_timeout_s)
+    wire = await Wire.open(redis_url, settings.redis_timeout_s, Nodes(settings.cell))
     try:
         yield wire
     finally:

@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from grab_service.cell.connect import connect as connect_redis
+from grab_service.cell.nodes import Nodes
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell
 from grab_service.settings import Settings
@@ -64,17 +65,21 @@ async def build(settings: Settings, hear: Hear | None = None) -> AsyncIterator[L
         connections_max=DRAIN_CONNECTIONS_MAX,
         idle_in_transaction_timeout_s=DRAIN_STANDS_STILL_MAX_S,
     )
-    redis = connect_redis(settings.redis_url, connections_max=REDIS_CONNECTIONS_MAX, timeout_s=settings.redis_timeout_s)
+    nodes, nodes_of_guard = Nodes(settings.cell), Nodes(settings.cell)
+    redis = connect_redis(
+        settings.redis_url, connections_max=REDIS_CONNECTIONS_MAX, timeout_s=settings.redis_timeout_s, nodes=nodes
+    )
     sources = ScriptSources.read()
     counters = Counters()
     audit_soon = asyncio.Event()
     cell = Cell(redis, settings.cell, sources)
 
     async def open_wire() -> Wire:
-        return await Wire.open(settings.redis_url, max(settings.redis_timeout_s, 2 * BLOCK_S))
+        return await Wire.open(settings.redis_url, max(settings.redis_timeout_s, 2 * BLOCK_S), nodes)
 
     async def open_wire_of_guard() -> Wire:
-        return await Wire.open(settings.redis_url_of_guard, max(settings.redis_timeout_s, 2 * BLOCK_S))
+        timeout_s = max(settings.redis_timeout_s, 2 * BLOCK_S)
+        return await Wire.open(settings.redis_url_of_guard, timeout_s, nodes_of_guard)
 
     async def pause(campaign_id: str) -> None:
         await cell.set_state(campaign_id, "pause")

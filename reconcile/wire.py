@@ -15,6 +15,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
+from grab_service.cell.nodes import NOT_HERE, Nodes, follow
+
 CONNECT_TIMEOUT_S: Final = 1.0
 
 Command = Sequence[str | bytes | int | float]
@@ -33,8 +35,8 @@ class Wire:
         self._broken = False
 
     @classmethod
-    async def open(cls, redis_url: str, timeout_s: float) -> Self:
-        """Connect; no call on it waits longer than `timeout_s` for its answers.
+    async def open(cls, redis_url: str, timeout_s: float, nodes: Nodes | None = None) -> Self:
+        """Connect; no call on it waits longer than `timeout_s` for its answers. With `nodes`, to the node that has the cell.
 
         Raises:
             WireBrokenError: Redis cannot be reached, or does not answer questions yet.
@@ -50,6 +52,8 @@ class Wire:
             protocol=2,
             driver_info=None,
         )
+        if nodes is not None:
+            follow(pool, nodes)
         wire = cls(pool.make_connection(), timeout_s)  # type: ignore[no-untyped-call]
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S + timeout_s):
@@ -99,6 +103,10 @@ class Wire:
         except BaseException:
             await self.close()
             raise
+        if isinstance(refusal, NOT_HERE):
+            # This is no life of the cell any more: whoever used the wire starts over, on a new one.
+            await self.close()
+            raise WireBrokenError(f"the cell is not on this node: {type(refusal).__name__} {refusal}") from refusal
         if refusal is not None:
             raise refusal
         return answers

@@ -7,7 +7,8 @@ wants to be alone has its own cell, or its own database.
 import asyncio
 import secrets
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import asyncpg
@@ -19,6 +20,9 @@ from grab_service.servers.valkey import AppendFsync, ValkeyServer
 from grab_service.sql.grants import OWNER
 
 TEMPLATE = "grab_template"
+
+NewDatabase = Callable[[], Awaitable[str]]
+"""Makes a database with the tables in it, for as long as the test lasts; its address for the superuser."""
 
 
 @pytest.fixture(scope="session")
@@ -69,11 +73,21 @@ def template_database(postgres_server: PostgresServer) -> str:
 
 
 @pytest.fixture
-async def database_url(postgres_server: PostgresServer, template_database: str) -> AsyncIterator[str]:
-    name = f"t_{secrets.token_hex(6)}"
-    await _in_postgres(postgres_server, f"CREATE DATABASE {name} TEMPLATE {template_database}")
-    yield postgres_server.url_of(name)
-    await _in_postgres(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+async def new_database(postgres_server: PostgresServer, template_database: str) -> AsyncIterator[NewDatabase]:
+    async with AsyncExitStack() as stack:
+
+        async def make() -> str:
+            name = f"t_{secrets.token_hex(6)}"
+            await _in_postgres(postgres_server, f"CREATE DATABASE {name} TEMPLATE {template_database}")
+            stack.push_async_callback(_in_postgres, postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+            return postgres_server.url_of(name)
+
+        yield make
+
+
+@pytest.fixture
+async def database_url(new_database: NewDatabase) -> str:
+    return await new_database()
 
 
 async def _in_postgres(server: PostgresServer, statement: str) -> None:

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from grab_service.cell.connect import connect as connect_redis
+from grab_service.cell.nodes import Nodes
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell, Replicas
 from grab_service.grabpath.batcher import Batcher
@@ -58,6 +59,7 @@ class Worker:
             settings.redis_url,
             connections_max=settings.batches_in_flight_max + 8,
             timeout_s=min(settings.redis_timeout_s, settings.grab_deadline_s),
+            nodes=Nodes(settings.cell),
         )
         replicas = Replicas(settings.replicas_min, settings.replica_wait_s)
         cell = Cell(redis, settings.cell, ScriptSources.read(), replicas)

@@ -10,12 +10,17 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from grab_service.cell.nodes import Nodes, follow
+
 CONNECT_TIMEOUT_S: Final = 1.0
 POOL_WAIT_S: Final = 1.0
 
 
-def connect(redis_url: str, *, connections_max: int, timeout_s: float) -> Redis:
-    """A client with a bounded pool, no retries, and bytes in its replies; opens nothing yet. Close it with `aclose`."""
+def connect(redis_url: str, *, connections_max: int, timeout_s: float, nodes: Nodes | None = None) -> Redis:
+    """A client with a bounded pool, no retries, and bytes in its replies; opens nothing yet. Close it with `aclose`.
+
+    With `nodes`, the address may be that of any node of a cluster, and the connections lead to the one that has the cell.
+    """
     pool: BlockingConnectionPool = BlockingConnectionPool.from_url(
         redis_url,
         max_connections=connections_max,
@@ -27,4 +32,6 @@ def connect(redis_url: str, *, connections_max: int, timeout_s: float) -> Redis:
         protocol=2,
         driver_info=None,  # the user of the cell need not be allowed to describe itself
     )
+    if nodes is not None:
+        follow(pool, nodes)
     return Redis.from_pool(pool)

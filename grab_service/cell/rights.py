@@ -27,7 +27,7 @@ class Login(StrEnum):
 WAIT: Final = "WAIT"
 """Sent behind a grab where replicas must have confirmed it: refused, it would hide what was decided."""
 
-_ASKS_OF_ITSELF: Final = frozenset({"ACL|DRYRUN", "ACL|WHOAMI", "INFO"})
+_ASKS_OF_ITSELF: Final = frozenset({"ACL|DRYRUN", "ACL|WHOAMI", "CLUSTER|SLOTS", "HGET", "INFO"})
 _AUDITS: Final = frozenset({"EXEC", "HGET", "HLEN", "HMGET", "HSCAN", "LRANGE", "MULTI", "ZRANGE"})
 
 DIRECT: Final[Mapping[Login, frozenset[str]]] = MappingProxyType(
@@ -53,6 +53,7 @@ _ARGUMENTS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         "ACL|DRYRUN": ("default", "TIME"),
         "ACL|WHOAMI": (),
+        "CLUSTER|SLOTS": (),
         "CONFIG|GET": ("appendfsync",),
         "DEL": (_KEY,),
         "EVALSHA": ("0" * 40, "1", _KEY),

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from grab_service.cell.connect import connect as connect_redis
+from grab_service.cell.nodes import Nodes
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell
 from grab_service.cli.errors import CommandError
@@ -67,7 +68,10 @@ async def opened(settings: Settings) -> AsyncIterator[Desk]:
     """The same within an event loop, and without looking at the servers first."""
     engine = connect_sql(settings.database_url, connections_max=CONNECTIONS_MAX)
     try:
-        redis = connect_redis(settings.redis_url, connections_max=CONNECTIONS_MAX, timeout_s=settings.redis_timeout_s)
+        nodes = Nodes(settings.cell)
+        redis = connect_redis(
+            settings.redis_url, connections_max=CONNECTIONS_MAX, timeout_s=settings.redis_timeout_s, nodes=nodes
+        )
     except ValueError as error:
         raise CommandError(
             f"REDIS_URL is no address of a Redis: {error}.", "Write it as redis://:password@host:6379/0."

@@ -161,11 +161,13 @@ def recover(yes: Yes = False) -> None:
 
 
 async def _audit_closed(desk: "Desk") -> "AuditReport":
+    from grab_service.cell.nodes import Nodes
     from reconcile.closed_audit import audit_closed
     from reconcile.wire import Wire
 
     say("The cell is closed: its counters are compared, and no claims one by one.")
-    wire = await Wire.open(desk.settings.redis_url_of_guard, desk.settings.redis_timeout_s)
+    settings = desk.settings
+    wire = await Wire.open(settings.redis_url_of_guard, settings.redis_timeout_s, Nodes(settings.cell))
     try:
         return await audit_closed(wire, desk.engine, desk.settings.cell)
     finally:

@@ -11,6 +11,7 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from grab_service.cell.nodes import Nodes
 from grab_service.cell.scripts import ScriptSources
 from grab_service.doctor.finding import Finding, fail, ok
 from grab_service.settings import Settings
@@ -52,7 +53,7 @@ async def look_at_cell(settings: Settings) -> AsyncIterator[Finding]:
     """The cell, the ledger and its alarms; Redis and Postgres must be there."""
     engine = connect(settings.database_url, connections_max=1, statement_timeout_s=STATEMENT_TIMEOUT_S)
     try:
-        wire = await Wire.open(settings.redis_url_of_guard, settings.redis_timeout_s)
+        wire = await Wire.open(settings.redis_url_of_guard, settings.redis_timeout_s, Nodes(settings.cell))
         try:
             keys = CellKeys.of(settings.cell)
             cursor, life = await read_cursor(engine, settings.cell), await Life.read(wire, keys)

@@ -23,7 +23,7 @@ async def examine(settings: Settings, unusable: frozenset[str] = frozenset()) ->
         yield finding
     sound = {"redis": False, "postgres": False, "tables": False}
     if settings.redis_url:
-        async for finding in look_at_redis(settings.redis_url_of_guard, settings.redis_timeout_s):
+        async for finding in look_at_redis(settings.redis_url_of_guard, settings.redis_timeout_s, settings.cell):
             sound[finding.name] = finding.state is not State.FAIL
             yield finding
     if sound["redis"]:

@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from grab_service.cell.connect import connect
+from grab_service.cell.nodes import Nodes
 from grab_service.doctor.finding import Finding, fail, ok, warn
 from grab_service.ops.server_checks import SKEW_MAX_MS, Skew
 from grab_service.servers.errors import ServerError
@@ -17,7 +18,7 @@ SKEW_OK_MS: Final = 250
 MEMORY_SHARE_MAX: Final = 0.8
 
 
-async def look_at_redis(redis_url: str, timeout_s: float) -> AsyncIterator[Finding]:
+async def look_at_redis(redis_url: str, timeout_s: float, cell: str) -> AsyncIterator[Finding]:
     """Everything about the server itself; the first finding says whether it is there, and is the last if not."""
     try:
         await check_redis(redis_url)
@@ -25,7 +26,7 @@ async def look_at_redis(redis_url: str, timeout_s: float) -> AsyncIterator[Findi
         yield fail("redis", error.message, error.mend)
         return
     try:
-        async with connect(redis_url, connections_max=1, timeout_s=timeout_s) as client:
+        async with connect(redis_url, connections_max=1, timeout_s=timeout_s, nodes=Nodes(cell)) as client:
             info: dict[str, Any] = await client.info("everything")
             yield _server(info, redis_url)
             yield await _persistence(client, info)

@@ -6,6 +6,7 @@ from typing import Any, Final
 from redis.exceptions import RedisError
 
 from grab_service.cell.connect import connect
+from grab_service.cell.nodes import Nodes
 from grab_service.cell.own_rights import own_rights
 from grab_service.cell.scripts import ScriptSources
 from grab_service.doctor.finding import Finding, fail, ok, warn
@@ -32,7 +33,8 @@ async def look_at_rights(settings: Settings) -> AsyncIterator[Finding]:
 
 
 async def _of_caller(settings: Settings, sources: ScriptSources) -> Finding:
-    async with connect(settings.redis_url, connections_max=1, timeout_s=settings.redis_timeout_s) as client:
+    nodes = Nodes(settings.cell)
+    async with connect(settings.redis_url, connections_max=1, timeout_s=settings.redis_timeout_s, nodes=nodes) as client:
         rights = await own_rights(client, CellKeys.of(settings.cell), sources, waits=settings.replicas_min > 0)
         if not rights.known:
             mend = "See that its user may do all that `grab provision --print` names: what is missing breaks a grab in two."
@@ -46,7 +48,7 @@ async def _of_caller(settings: Settings, sources: ScriptSources) -> Finding:
 
 
 async def _of_guard(settings: Settings, sources: ScriptSources) -> Finding:
-    wire = await Wire.open(settings.guard_redis_url, settings.redis_timeout_s)
+    wire = await Wire.open(settings.guard_redis_url, settings.redis_timeout_s, Nodes(settings.cell))
     try:
         await check_rights(wire, settings.cell, sources)
     except UnfitServerError as error:

@@ -4,14 +4,16 @@ By whoever may make them there, once, and again after an upgrade and to change p
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import asyncpg
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ResponseError
 
+from grab_service.cell.nodes import addresses
 from grab_service.cell.rights import Login
 from grab_service.servers.external import driver_url
 from grab_service.servers.postgres_roles import POSTGRES_LOGINS, role_statements
@@ -22,16 +24,32 @@ TIMEOUT_S: Final = 10.0
 
 
 async def provision_redis(admin_url: str, cell: str, passwords: Mapping[str, str]) -> bool:
-    """Set the cell's users on a Redis that runs; whether they will be there after its next start.
+    """Set the cell's users on a Redis that runs, on all nodes of a cluster; whether they will be there after the next start.
 
     Raises:
         redis.exceptions.RedisError, OSError: it does not answer, or refuses; the users may be set in part. Repeat it.
     """
-    client = Redis.from_url(
-        admin_url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S, retry=Retry(NoBackoff(), 0), protocol=2
+    users = users_of(cell, _of_redis(passwords))
+    async with _admin(admin_url) as client:
+        kept = await set_users(client, users)
+        try:
+            slots: Any = await client.execute_command("CLUSTER", "SLOTS")  # type: ignore[no-untyped-call]  # of redis-py
+        except ResponseError:
+            slots = ()  # a single server
+    parts = urlsplit(admin_url)
+    for host, port in addresses(slots, parts.hostname or ""):
+        login, at, _ = parts.netloc.rpartition("@")
+        async with _admin(
+            parts._replace(netloc=f"{login}{at}{f'[{host}]' if ':' in host else host}:{port}").geturl()
+        ) as client:
+            kept = await set_users(client, users) and kept
+    return kept
+
+
+def _admin(url: str) -> Redis:
+    return Redis.from_url(
+        url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S, retry=Retry(NoBackoff(), 0), protocol=2
     )
-    async with client:
-        return await set_users(client, users_of(cell, _of_redis(passwords)))
 
 
 async def provision_postgres(admin_url: str, cell: str, passwords: Mapping[str, str]) -> bool:

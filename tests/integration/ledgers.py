@@ -15,6 +15,7 @@ from sqlalchemy import Row, insert, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from grab_service.cell.connect import connect as connect_redis
+from grab_service.cell.nodes import Nodes
 from grab_service.cell.rights import Login
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell, CellError
@@ -348,7 +349,9 @@ async def town(redis_url: str, database_url: str, cell_name: str, **changes: Any
             cell=cell_name,
             **changes,
         )
-        redis, service = (connect_redis(url, connections_max=20, timeout_s=2) for url in (redis_url, urls[Login.API]))
+        redis, service = (
+            connect_redis(url, connections_max=20, timeout_s=2, nodes=Nodes(cell_name)) for url in (redis_url, urls[Login.API])
+        )
         stack.push_async_callback(redis.aclose)
         stack.push_async_callback(service.aclose)
         built = Town(settings, redis, service, database_url)

@@ -197,7 +197,7 @@ class Sent:
         while at < len(data):
             words, at = _command(data, at)
             name = words[0].decode().upper()
-            if name in {"ACL", "SCRIPT", "CONFIG"}:
+            if name in {"ACL", "CLUSTER", "CONFIG", "SCRIPT"}:
                 name += "|" + words[1].decode().upper()
             self.by_user[user or "default"].add(name)
 
@@ -252,7 +252,7 @@ async def test_no_right_is_given_that_nothing_uses(town: Town, cell_name: str, s
     await recover_once(town.settings)
     for url in (town.settings.redis_url, town.settings.guard_redis_url):
         await check_redis(url)
-    async for _ in look_at_redis(town.settings.guard_redis_url, 2):
+    async for _ in look_at_redis(town.settings.guard_redis_url, 2, town.settings.cell):
         pass
     await check_redis(_address_of(town.service))
     await check_readiness(town.cell, town.service, town.engine, view_age_s=0.0, draining=False)
@@ -349,4 +349,4 @@ def test_writing_the_acl_file_again_changes_our_users_and_keeps_the_others(tmp_p
 def test_the_api_may_do_nothing_by_itself_that_the_scripts_do_not() -> None:
     """But for asking: what it could write is what the rules write."""
     beyond = commands_of(Login.API, SOURCES) - commands_inside(SOURCES)
-    assert beyond == {"ACL|DRYRUN", "ACL|WHOAMI", "EVALSHA", "EXEC", "INFO", "MULTI", "WAIT"}
+    assert beyond == {"ACL|DRYRUN", "ACL|WHOAMI", "CLUSTER|SLOTS", "EVALSHA", "EXEC", "INFO", "MULTI", "WAIT"}
