@@ -1,0 +1,1 @@
+"""How do speed and memory go with the number of members, units, workers, connections and campaigns?"""

@@ -1,0 +1,109 @@
+"""What do many campaigns that are rushed at the same time cost? A batch is one script call for one campaign.
+
+All campaigns are published from the beginning; what changes is over how many of them a crowd of the same size spreads.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Final
+
+from loadtest.bench.figures import Figure, Results, ratios
+from loadtest.bench.growth.command import alone, run
+from loadtest.bench.growth.crowds import settle, with_passes
+from loadtest.bench.growth.laps import CONNECTIONS, InexactError, Picture, Run, Say, arranged, rush
+from loadtest.bench.machine import describe
+from loadtest.bench.stand import Stand
+from loadtest.crowd import Member
+
+NUMBERS: Final = (1, 3, 10, 30, 100)
+QUICK_NUMBERS: Final = (1, 10)
+ROUNDS: Final = 5
+CROWD: Final = 12_000
+QUICK_CROWD: Final = 500
+PUBLISH_AT_ONCE: Final = 20
+_RATE: Final = Picture(
+    "growth_campaigns", "Grabs a second by campaigns at once", "campaigns that are rushed at once", "grabs/s"
+)
+_COST: Final = Picture("growth_campaigns_cost", "Processor time for each grab won", _AT_ONCE, "µs")
+
+
+async def measure(*, quick: bool = False, say: Say = print) -> Results:
+    """One campaign to a hundred; about two minutes, a few seconds if `quick`.
+
+    Raises:
+        InexactError, StandError: something is not as it should be; there are no figures.
+    """
+    return await alone(on, quick=quick, say=say)
+
+
+async def on(stand: Stand, *, quick: bool = False, say: Say = print) -> Results:
+    """The same on a stand that is there."""
+    numbers, rounds, size = (QUICK_NUMBERS, 1, QUICK_CROWD) if quick else (NUMBERS, ROUNDS, CROWD)
+    turns = (rounds + 1) * len(numbers)
+    machine = describe()
+    await settle(stand, size * turns, say)
+    open_ids = await _publish(stand, numbers[-1], size * turns)
+    gone_ids = await _publish(stand, numbers[-1], 1)
+    say(f"{len(open_ids) + len(gone_ids)} campaigns are published")
+    await rush(stand, gone_ids, with_passes(stand, [0] * len(gone_ids)), 1)
+    won, refused = defaultdict[float, list[float]](list), defaultdict[float, list[float]](list)
+    service_us, redis_us = defaultdict[float, list[float]](list), defaultdict[float, list[float]](list)
+    async with arranged(stand):
+        for turn in range(turns):
+            number, round_ = numbers[turn % len(numbers)], turn // len(numbers)
+            # Each time others: who holds a unit would be told of that one.
+            crowd = with_passes(stand, range(turn * size, (turn + 1) * size))
+            one = await _lap(stand, open_ids[:number], crowd, 201)
+            other = await _lap(stand, gone_ids[:number], [member for member in crowd if member.member_id != b"p-0000000"], 409)
+            if not round_:
+                continue  # to warm up
+            won[number].append(one.per_second)
+            refused[number].append(other.per_second)
+            service_us[number].append(one.service_us)
+            redis_us[number].append(one.redis_us)
+            say(f"{number} campaigns: {one.per_second:,.0f} won/s, {other.per_second:,.0f} refused/s")
+    few, many = numbers[0], numbers[-1]
+    over = ratios(won[many], won[few])
+    return Results(
+        "growth_campaigns",
+        machine,
+        (
+            Figure(
+                "won_by_campaigns", f"Grabs won a second over {many} campaigns ÷ over {few}", "", ratios(won[many], won[few])
+            ),
+        ),
+        (
+            _RATE.curve("won", won, note=f"{2 * many} campaigns are published throughout"),
+            _RATE.curve("refused", refused),
+            _COST.curve("service", service_us),
+            _COST.curve("Redis", redis_us),
+        ),
+    )
+
+
+async def _publish(stand: Stand, number: int, stock: int) -> list[str]:
+    found: list[str] = []
+    for start in range(0, number, PUBLISH_AT_ONCE):
+        some = range(start, min(start + PUBLISH_AT_ONCE, number))
+        found += await asyncio.gather(*(stand.campaign(stock) for _ in some))
+    return found
+
+
+async def _lap(stand: Stand, campaign_ids: Sequence[str], crowd: Sequence[Member], status: int) -> Run:
+    """Everybody asks once, and hears that; a win is one claim more.
+
+    Raises:
+        InexactError: somebody heard otherwise, or the claims are not as many.
+    """
+    await stand.drained()
+    before = sum([await stand.claims(one) for one in campaign_ids])
+    done = await rush(stand, campaign_ids, crowd, CONNECTIONS)
+    more = sum([await stand.claims(one) for one in campaign_ids]) - before
+    if done.lap.by_status != {status: len(crowd)} or more != (len(crowd) if status == 201 else 0):
+        raise InexactError(f"answers {done.lap.by_status} and {more} claims more, where all were to hear {status}")
+    return done
+
+
+if __name__ == "__main__":
+    run(measure, __doc__)

@@ -1,0 +1,94 @@
+"""How long until a stock is gone, from ten units to a million, and what do all those claims take in memory?
+
+Afterwards those who hold nothing ask for what is gone: each worker knows the holders of every unit, and refuses nobody of them.
+"""
+
+from collections import defaultdict
+from typing import Final
+
+from loadtest.bench.figures import Figure, Results
+from loadtest.bench.growth.command import alone, run
+from loadtest.bench.growth.crowds import settle, with_passes
+from loadtest.bench.growth.laps import CONNECTIONS, Picture, Say, arranged, check, redis_bytes, resident_bytes, rush
+from loadtest.bench.machine import describe
+from loadtest.bench.stand import Stand
+
+SIZES: Final = (10, 100, 1_000, 10_000, 100_000, 1_000_000)
+QUICK_SIZES: Final = (10, 500)
+CROWD: Final = 20_000
+QUICK_CROWD: Final = 1_000
+GRABS_MAX: Final = 250_000
+"""What is tried several times over makes no more than so many grabs together; what is larger is tried once."""
+ROUNDS: Final = 5
+_SOLD_OUT: Final = Picture(
+    "growth_stock_sold_out", "From the first request to the last unit", "units", "seconds", y_is_log=True
+)
+_REFUSED: Final = Picture("growth_stock_refused", "Refusals a second when so many claims are held", "claims", "refusals/s")
+_MEMORY: Final = Picture("growth_stock_memory", "Memory for the claims of one campaign", "claims", "MB", y_is_log=True)
+
+
+async def measure(*, quick: bool = False, say: Say = print) -> Results:
+    """Ten units to a million; about three minutes, a few seconds if `quick`.
+
+    Raises:
+        InexactError, StandError: something is not as it should be; there are no figures.
+    """
+    return await alone(on, quick=quick, say=say)
+
+
+async def on(stand: Stand, *, quick: bool = False, say: Say = print) -> Results:
+    """The same on a stand that is there."""
+    sizes, crowd_min = (QUICK_SIZES, QUICK_CROWD) if quick else (SIZES, CROWD)
+    sold_out, refused = defaultdict[float, list[float]](list), defaultdict[float, list[float]](list)
+    redis_mb: dict[float, list[float]] = {}
+    worker_mb: dict[float, list[float]] = {}
+    machine = describe()
+    await settle(stand, sizes[-1] + crowd_min, say)
+    late = with_passes(stand, range(sizes[-1], sizes[-1] + crowd_min))
+    async with arranged(stand):
+        for size in sizes:
+            crowd = with_passes(stand, range(max(size, crowd_min)))
+            for _ in range(max(1, min(1 if quick else ROUNDS, GRABS_MAX // len(crowd)))):
+                await stand.drained()
+                campaign_id = await stand.campaign(size)
+                before = await redis_bytes(stand), resident_bytes(stand)
+                run_ = await rush(stand, [campaign_id], crowd, CONNECTIONS)
+                expected = {201: size, 409: len(crowd) - size}
+                await check(stand, campaign_id, run_, {status: number for status, number in expected.items() if number}, size)
+                sold_out[size].append(run_.lap.last_win_s)
+                redis_mb[size] = [(await redis_bytes(stand) - before[0]) / 1e6]
+                after = resident_bytes(stand)
+                worker_mb[size] = [max(after - before[1], 0) / 1e6]
+                other = await rush(stand, [campaign_id], late, CONNECTIONS)
+                await check(stand, campaign_id, other, {409: len(late)}, size)
+                refused[size].append(other.per_second)
+                say(f"{size:,} units: gone after {run_.lap.last_win_s:.3f} s, then {other.per_second:,.0f} refused/s")
+    largest = sizes[-1]
+    return Results(
+        "growth_stock",
+        machine,
+        (
+            Figure(
+                "redis_bytes_per_claim",
+                "Memory of Redis for each claim, its entry in the log included",
+                "bytes",
+                (redis_mb[largest][0] * 1e6 / largest,),
+            ),
+            Figure(
+                "worker_bytes_per_claim",
+                f"Memory of a worker for each claim of {largest:,}, whose holders it knows",
+                "bytes",
+                (worker_mb[largest][0] * 1e6 / largest,),
+            ),
+        ),
+        (
+            _SOLD_OUT.curve("sold out", sold_out, note=f"{crowd_min:,} members ask, or as many as there are units"),
+            _REFUSED.curve("refused", refused),
+            _MEMORY.curve("Redis", redis_mb),
+            _MEMORY.curve("one worker", {size: [max(value, 0.01) for value in found] for size, found in worker_mb.items()}),
+        ),
+    )
+
+
+if __name__ == "__main__":
+    run(measure, __doc__)
