@@ -22,9 +22,8 @@ ROUNDS: Final = 5
 CROWD: Final = 12_000
 QUICK_CROWD: Final = 500
 PUBLISH_AT_ONCE: Final = 20
-_RATE: Final = Picture(
-    "growth_campaigns", "Grabs a second by campaigns at once", "campaigns that are rushed at once", "grabs/s"
-)
+_AT_ONCE: Final = "campaigns that are rushed at once"
+_RATE: Final = Picture("growth_campaigns", "Grabs a second by campaigns at once", _AT_ONCE, "grabs/s")
 _COST: Final = Picture("growth_campaigns_cost", "Processor time for each grab won", _AT_ONCE, "µs")
 
 
@@ -64,7 +63,6 @@ async def on(stand: Stand, *, quick: bool = False, say: Say = print) -> Results:
             redis_us[number].append(one.redis_us)
             say(f"{number} campaigns: {one.per_second:,.0f} won/s, {other.per_second:,.0f} refused/s")
     few, many = numbers[0], numbers[-1]
-    over = ratios(won[many], won[few])
     return Results(
         "growth_campaigns",
         machine,
