@@ -14,7 +14,6 @@ from grab_service.api.examples import CLAIM
 from grab_service.api.shapes import Claim
 from grab_service.grabpath.answers import Answer
 from grab_service.grabpath.lane import refusal_of_body
-from grab_service.grabpath.path import GrabRequest
 from grab_service.vocabulary.identifiers import IDEMPOTENCY_KEY_MAX
 
 router = APIRouter(tags=["members"])
@@ -96,7 +95,7 @@ async def grab(campaign_id: str, request: Request, worker: TheWorker, language: 
         if refused is not None:
             return _response(refused)
     key = request.headers.get("idempotency-key", "").encode("latin-1")
-    answer = await worker.path.answer(GrabRequest(campaign_id, bearer_token(request.headers), key, language))
+    answer = await worker.path.answer(campaign_id, bearer_token(request.headers), key, language)
     return _response(answer)
 
 

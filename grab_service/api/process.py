@@ -21,6 +21,7 @@ from grab_service.grabpath.desk import Desk
 from grab_service.grabpath.gate import Gate
 from grab_service.grabpath.path import GrabPath
 from grab_service.grabpath.rates import RateLimit
+from grab_service.grabpath.teller import Teller
 from grab_service.grabpath.view import View
 from grab_service.metrics import FLUSH_INTERVAL_S, GrabMetrics
 from grab_service.settings import Settings
@@ -66,9 +67,11 @@ class Worker:
         clock = time.monotonic
         metrics = GrabMetrics()
         view = View(cell, poll_s=settings.view_poll_s, age_max_s=settings.view_age_max_s, clock=clock)
+        teller = Teller(view, metrics)
         batcher = Batcher(
             cell,
             metrics,
+            teller,
             batch_max=settings.batch_max,
             batches_in_flight_max=settings.batches_in_flight_max,
             waiting_max=settings.waiting_max,
@@ -78,10 +81,11 @@ class Worker:
         )
         path = GrabPath(
             view=view,
-            gate=Gate(view, age_max_s=settings.view_age_max_s, clock=clock),
+            gate=Gate(view, age_max_s=settings.view_age_max_s),
             batcher=batcher,
             rate=RateLimit(settings.rate_burst, settings.rate_window_s),
             keys=keys,
+            teller=teller,
             metrics=metrics,
             clock=clock,
         )

@@ -3,14 +3,16 @@
 Refusals that everybody gets are made once and kept; only a winner's answer differs from all others.
 """
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import itemgetter
 from typing import Final
 
 import orjson
 
 from grab_service.cell.store import GrabReply
-from grab_service.grabpath.gate import Verdict
 from grab_service.grabpath.view import CampaignView
 from grab_service.vocabulary import problems
 from grab_service.vocabulary.claim_body import claim_body
@@ -18,39 +20,54 @@ from grab_service.vocabulary.claims import ClaimRecord, ClaimState, VoucherState
 from grab_service.vocabulary.outcomes import Outcome, slug
 from grab_service.vocabulary.times import MOMENT_MAX_MS, rfc3339
 
-JSON: Final = (b"content-type", b"application/json")
-PROBLEM: Final = (b"content-type", b"application/problem+json")
-NO_STORE: Final = (b"cache-control", b"no-store")
+JSON: Final = b"content-type: application/json\r\ncache-control: no-store\r\n"
+PROBLEM: Final = b"content-type: application/problem+json\r\ncache-control: no-store\r\n"
 
 
-@dataclass(slots=True)
+# What stands in a form where something is to be filled in. No id of a campaign has such letters, and none such numbers behind a
+# point or a colon.
+_SEQ: Final = 8_111_111_111_111_117
+_UNIT_NO: Final = 8_222_222_222_222_227
+_MEMBER_ID: Final = "<MEMBER>"
+_CODE: Final = "<CODE>"
+_ORDER: Final = {_MEMBER_ID.encode(): 0, b"%d" % _SEQ: 1, b"%d" % _UNIT_NO: 2, _CODE.encode(): 3}
+_BLANKS: Final = re.compile(b"(<MEMBER>|<CODE>|(?<=[.:])%d|(?<=[.:])%d)" % (_SEQ, _UNIT_NO))
+_WRITTEN_AS_IT_IS: Final = re.compile(rb"[ !#-\[\]-~]*")
+
+
+@dataclass(slots=True, eq=False)
 class Answer:
-    """A whole answer but for the time of the server, which is set when it is sent. Header names are in lower case."""
+    """A whole answer but for the time of the server, which is set when it is sent.
+
+    `head` has the headers as they are sent, each line with its end, names in lower case.
+    """
 
     status: int
-    headers: tuple[tuple[bytes, bytes], ...]
+    head: bytes
     body: bytes
     ends: bool = False
     """Whether the connection ends with it; one of the headers says so."""
 
-    _head: bytes | None = None
+    sealed: bytes = b""
+    """As it was sent last, when, and with which of the server's own headers: a crowd hears the same within a millisecond."""
+    sealed_at_ms: int = -1
+    sealed_with: Sequence[tuple[bytes, bytes]] | None = None
 
     @property
-    def head(self) -> bytes:
-        """The headers as they are sent, each line with its end."""
-        if self._head is None:
-            self._head = b"".join(b"%b: %b\r\n" % header for header in self.headers)
-        return self._head
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """The headers as ASGI wants them."""
+        pairs = (line.partition(b": ") for line in self.head.split(b"\r\n")[:-1])
+        return [(name, value) for name, _, value in pairs]
 
 
 def _problem(name: str, language: str, retry_after_s: int | None, extra: tuple[tuple[str, object], ...]) -> Answer:
     problem = problems.body(name, language, **dict(extra))
     body = orjson.dumps(problem)
     wait_s = retry_after_s if retry_after_s is not None else problems.CATALOGUE[name].retry_after_s
-    waits = ((b"retry-after", b"%d" % wait_s),) if wait_s is not None else ()
-    asks = ((b"www-authenticate", b"Bearer"),) if problem["status"] == 401 else ()
-    about = ((b"content-length", b"%d" % len(body)), (b"content-language", language.encode()))
-    return Answer(problem["status"], (PROBLEM, NO_STORE, *about, *waits, *asks), body)
+    waits = b"retry-after: %d\r\n" % wait_s if wait_s is not None else b""
+    asks = b"www-authenticate: Bearer\r\n" if problem["status"] == 401 else b""
+    about = b"content-length: %d\r\ncontent-language: %b\r\n" % (len(body), language.encode())
+    return Answer(problem["status"], b"".join((PROBLEM, about, waits, asks)), body)
 
 
 _kept_problem = lru_cache(maxsize=1024)(_problem)
@@ -72,24 +89,19 @@ def _not_open_yet(language: str, opens_at_ms: int, now_ms: int) -> Answer:
     return of_problem("not-open-yet", language, opens_at_ms=opens_at_ms, opens_in_ms=opens_in_ms)
 
 
-def of_verdict(verdict: Verdict, now_ms: int, language: str) -> Answer:
-    """A refusal of the gate."""
-    assert verdict.outcome is not None, "the gate refuses with an outcome"
-    if verdict.outcome is Outcome.SOLD_OUT:
-        return of_problem("sold-out", language, next_release_at_ms=verdict.next_release_at_ms, waitlist=False)
-    if verdict.outcome is Outcome.NOT_OPEN_YET:
-        return _not_open_yet(language, verdict.opens_at_ms, now_ms)
-    return of_problem(slug(verdict.outcome), language)
+def of_phase(outcome: Outcome, opens_at_ms: int, next_release_at_ms: int | None, now_ms: int, language: str) -> Answer:
+    """What a campaign says to everybody who holds nothing."""
+    if outcome is Outcome.SOLD_OUT:
+        return of_problem("sold-out", language, next_release_at_ms=next_release_at_ms, waitlist=False)
+    if outcome is Outcome.NOT_OPEN_YET:
+        return _not_open_yet(language, opens_at_ms, now_ms)
+    return of_problem(slug(outcome), language)
 
 
 def of_refusal(outcome: Outcome, rest: bytes, reply: GrabReply, language: str) -> Answer:
     """A refusal of Lua; `rest` is what follows the outcome's word, as the header of `lua/grab.lua` says."""
     name = slug(outcome)
     match outcome:
-        case Outcome.SOLD_OUT:
-            return of_problem(name, language, next_release_at_ms=reply.next_release_at_ms, waitlist=False)
-        case Outcome.NOT_OPEN_YET:
-            return _not_open_yet(language, reply.opens_at_ms, reply.now_ms)
         case Outcome.MEMBER_BLOCKED:
             lasts = not rest or int(rest) >= MOMENT_MAX_MS  # until somebody lifts it
             return of_problem(name, language, until=None if lasts else rfc3339(int(rest)))
@@ -99,7 +111,7 @@ def of_refusal(outcome: Outcome, rest: bytes, reply: GrabReply, language: str) -
             limit, used = rest.split(b"\t")
             return of_problem(name, language, limit=int(limit), used=int(used))
         case _:
-            return of_problem(name, language)
+            return of_phase(outcome, reply.opens_at_ms, reply.next_release_at_ms, reply.now_ms, language)
 
 
 def of_claim(
@@ -108,10 +120,41 @@ def of_claim(
     member_id: str,
     record: ClaimRecord,
     state: ClaimState,
-    voucher_state: VoucherState,
 ) -> Answer:
     """A claim, new (201) or held already (200)."""
+    voucher_state = VoucherState.ACTIVE if state is ClaimState.FULFILLED else VoucherState.RETURNED
     claim = claim_body(campaign.campaign_id, member_id, record, state, voucher_state, campaign.validity, campaign.has_voucher)
     body = orjson.dumps(claim)
-    location = (b"location", b"/v1/claims/" + claim["claim_id"].encode())
-    return Answer(status, (JSON, NO_STORE, (b"content-length", b"%d" % len(body)), location), body)
+    return Answer(status, _head_of_claim(len(body), claim["claim_id"].encode()), body)
+
+
+def _head_of_claim(length_bytes: int, claim_id: bytes) -> bytes:
+    return b"%bcontent-length: %d\r\nlocation: /v1/claims/%b\r\n" % (JSON, length_bytes, claim_id)
+
+
+class WinForm:
+    """The answers to all who win in one call: only what differs between them is filled in.
+
+    Made from what `of_claim` would say to somebody, so that it says the same to the byte.
+    """
+
+    __slots__ = ("_body", "_claim_id", "_picks")
+
+    def __init__(self, campaign: CampaignView, epoch: int, granted_at_ms: int) -> None:
+        record = ClaimRecord(_SEQ, epoch, _UNIT_NO, 1, granted_at_ms, _CODE, "")
+        body = of_claim(201, campaign, _MEMBER_ID, record, ClaimState.FULFILLED).body
+        parts = _BLANKS.split(body.replace(b"%", b"%%"))
+        # Text and blanks alternate.
+        self._body = b"%b".join(parts[::2])
+        self._picks = itemgetter(*(_ORDER[blank] for blank in parts[1::2]))
+        self._claim_id = b"%b.%d.%%b" % (campaign.campaign_id.encode(), epoch)
+
+    def fill(self, member_id: str, seq: bytes, unit_no: bytes, code: bytes) -> Answer:
+        """The answer to one of them; the code must be one that `is_written_as_it_is`."""
+        body = self._body % self._picks((member_id.encode(), seq, unit_no, code))
+        return Answer(201, _head_of_claim(len(body), self._claim_id % seq), body)
+
+
+def is_written_as_it_is(code: bytes) -> bool:
+    """Whether JSON has no other way to write this code: third parties may put quotation marks, or Chinese, in theirs."""
+    return _WRITTEN_AS_IT_IS.fullmatch(code) is not None

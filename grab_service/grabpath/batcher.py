@@ -10,50 +10,51 @@ time is nearly over, units would be taken, and nobody would hear of it in time.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
 from grab_service.cell.store import Cell, CellClosedError, CellSilentError, CellUnreachableError, GrabReply
+from grab_service.grabpath.answers import Answer
 from grab_service.metrics import GrabMetrics
 from grab_service.vocabulary import voucher_codes
 from grab_service.vocabulary.outcomes import Undecided
 
 SWEEP_INTERVAL_S: Final = 0.05
 CODES_KEPT: Final = 4096
+BATCH_WORTH: Final = 32
+"""So many are worth a call of their own while another of their campaign is under way."""
+
 SLOWER_WEIGHT: Final = 0.3
 """Of one call that took longer than those before. A quicker one is believed at once."""
 
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What Lua said to one grab, and the facts of its batch that the answer may name."""
-
-    answer: bytes
-    reply: GrabReply
-
-
 @dataclass(slots=True, eq=False)
-class Waiting:
-    """One grab on its way; it is decided exactly once, and whoever asked is told at that moment."""
+class Grab:
+    """One grab on its way, and who is to be told; that happens exactly once."""
 
     member_id: str
     idempotency_key: str
-    deadline_s: float
-    tell: Callable[[Decision | Undecided], None]
+    language: str
+    tell: Callable[[Answer], None]
+    deadline_s: float = 0.0
     sent: bool = False
     decided: bool = False
 
-    def decide(self, decision: Decision | Undecided) -> None:
-        """Tell whoever asked, unless they were told before."""
-        if not self.decided:
-            self.decided = True
-            self.tell(decision)
+
+class Listener(Protocol):
+    """Who tells the members."""
+
+    def decided(self, campaign_id: str, grabs: Sequence[Grab], reply: GrabReply) -> None:
+        """The cell has decided these, in this order."""
+
+    def undecided(self, grab: Grab, why: Undecided) -> None:
+        """It has not, or nobody knows."""
 
 
 class CodeStock:
@@ -74,12 +75,16 @@ class CodeStock:
 
 
 class Batcher:
-    """The grabs of one worker. At most `batches_in_flight_max` script calls at once, one per campaign."""
+    """The grabs of one worker. At most `batches_in_flight_max` script calls at once.
+
+    A campaign has one call under way, and more only for batches worth it: a call half empty costs as much as a full one.
+    """
 
     def __init__(
         self,
         cell: Cell,
         metrics: GrabMetrics,
+        listener: Listener,
         *,
         batch_max: int,
         batches_in_flight_max: int,
@@ -90,17 +95,20 @@ class Batcher:
     ) -> None:
         self._cell = cell
         self._metrics = metrics
+        self._listener = listener
         self._batch_max = batch_max
+        self._batch_worth = min(batch_max, BATCH_WORTH)
         self._batches_in_flight_max = batches_in_flight_max
         self._waiting_max = waiting_max
         self._deadline_s = deadline_s
         self._clock = clock
         self._on_sold_out = on_sold_out
-        self._queues: dict[str, deque[Waiting]] = {}
-        self._busy: dict[str, float] = {}  # campaign -> when its call began, or was about to
+        self._queues: dict[str, deque[Grab]] = {}
+        self._busy: dict[str, int] = {}  # campaign -> its calls under way
+        self._began_s: dict[str, float] = {}  # campaign -> when the last of them began, or was about to
         self._call_s = 0.0
         self._called_at_s = 0.0
-        self._unanswered: deque[Waiting] = deque()
+        self._unanswered: deque[Grab] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._batch_ids = count(1)
         self._codes = CodeStock()
@@ -113,25 +121,22 @@ class Batcher:
         """Grabs that have not been sent yet."""
         return self._queued
 
-    def submit(
-        self, campaign_id: str, member_id: str, idempotency_key: str, tell: Callable[[Decision | Undecided], None]
-    ) -> None:
-        """Have a grab decided; `tell` is called once, within the deadline, and perhaps before this returns."""
-        now_s = self._clock()
+    def submit(self, campaign_id: str, grab: Grab, now_s: float) -> None:
+        """Have a grab decided; it is told of once, within the deadline, and perhaps before this returns."""
         queue = self._queues.get(campaign_id)
         if self._queued >= self._waiting_max or (queue and self._ready_in_s(campaign_id, len(queue), now_s) > self._deadline_s):
-            tell(Undecided.OVERLOADED)
+            self._listener.undecided(grab, Undecided.OVERLOADED)
             return
-        waiting = Waiting(member_id, idempotency_key, now_s + self._deadline_s, tell)
+        grab.deadline_s = now_s + self._deadline_s
         if not self._unanswered:
             asyncio.get_running_loop().call_later(SWEEP_INTERVAL_S, self._sweep)
-        self._unanswered.append(waiting)
+        self._unanswered.append(grab)
         if queue is None:
             queue = self._queues[campaign_id] = deque()
-        queue.append(waiting)
+        queue.append(grab)
         self._queued += 1
-        if campaign_id not in self._busy and len(self._busy) < self._batches_in_flight_max:
-            self._start(campaign_id)
+        if campaign_id not in self._busy or len(queue) == self._batch_worth:
+            self._start_if_worth(campaign_id, queue)
 
     async def close(self) -> None:
         """Wait for what is on its way; nothing new is taken by then."""
@@ -140,57 +145,64 @@ class Batcher:
 
     def _ready_in_s(self, campaign_id: str, ahead: int, now_s: float) -> float:
         """How long a grab that arrives now would take, behind so many of its campaign."""
-        began_s = self._busy.get(campaign_id)
+        began_s = self._began_s.get(campaign_id)
         rest_s = 0.0 if began_s is None else max(0.0, began_s + self._call_s - now_s)
-        turns = -(-len(self._queues) // self._batches_in_flight_max)
-        return rest_s + (ahead // self._batch_max * turns + 1) * self._call_s
+        turns = -(-(ahead // self._batch_max) * len(self._queues) // self._batches_in_flight_max)
+        return rest_s + (turns + 1) * self._call_s
 
-    def _start(self, campaign_id: str) -> None:
-        now_s = self._busy[campaign_id] = self._clock()
+    def _start_if_worth(self, campaign_id: str, queue: deque[Grab]) -> None:
+        busy = self._busy
+        in_flight = sum(busy.values())
+        if in_flight >= self._batches_in_flight_max or (campaign_id in busy and len(queue) < self._batch_worth):
+            return
+        busy[campaign_id] = busy.get(campaign_id, 0) + 1
+        now_s = self._began_s[campaign_id] = self._clock()
         if now_s - self._called_at_s > self._deadline_s:
             self._call_s = 0.0  # how long calls took so long ago says nothing
-        task = asyncio.get_running_loop().create_task(self._run(campaign_id))
+        task = asyncio.get_running_loop().create_task(self._run(campaign_id, queue))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _run(self, campaign_id: str) -> None:
+    async def _run(self, campaign_id: str, queue: deque[Grab]) -> None:
         """Send batches of one campaign until none of its grabs waits, or another campaign's turn has come."""
         try:
-            queue = self._queues[campaign_id]
             while queue:
-                batch: list[Waiting] = []
-                now_s = self._busy[campaign_id] = self._clock()
+                batch: list[Grab] = []
+                now_s = self._began_s[campaign_id] = self._clock()
                 too_late_s = now_s + min(self._call_s, self._deadline_s / 2)
                 while queue and len(batch) < self._batch_max:
-                    waiting = queue.popleft()
+                    grab = queue.popleft()
                     self._queued -= 1
-                    if waiting.deadline_s < too_late_s:
-                        waiting.decide(Undecided.OVERLOADED)
-                    elif not waiting.decided:
-                        batch.append(waiting)
+                    if grab.deadline_s < too_late_s:
+                        self._listener.undecided(grab, Undecided.OVERLOADED)
+                    elif not grab.decided:
+                        batch.append(grab)
+                if len(queue) >= self._batch_worth:
+                    self._start_if_worth(campaign_id, queue)
                 if batch:
                     await self._send(campaign_id, batch)
-                if len(self._queues) > self._batches_in_flight_max:
+                if any(other not in self._busy for other in self._queues):
                     break
         finally:
-            del self._busy[campaign_id]
-            if not self._queues[campaign_id]:
-                del self._queues[campaign_id]
+            self._busy[campaign_id] -= 1
+            if not self._busy[campaign_id]:
+                del self._busy[campaign_id], self._began_s[campaign_id]
+            if not queue:
+                if self._queues.get(campaign_id) is queue:
+                    del self._queues[campaign_id]
             else:  # to the end of the line
                 self._queues[campaign_id] = self._queues.pop(campaign_id)
-            for other in self._queues:
-                if len(self._busy) >= self._batches_in_flight_max:
-                    break
+            for other, waiting in list(self._queues.items()):
                 if other not in self._busy:
-                    self._start(other)
+                    self._start_if_worth(other, waiting)
 
-    async def _send(self, campaign_id: str, batch: list[Waiting]) -> None:
+    async def _send(self, campaign_id: str, batch: list[Grab]) -> None:
         batch_id = b"%d" % next(self._batch_ids)
         codes = self._codes.take(len(batch))
         triples: list[str] = []
-        for waiting, code in zip(batch, codes, strict=True):
-            waiting.sent = True
-            triples += (waiting.member_id, waiting.idempotency_key, code)
+        for grab, code in zip(batch, codes, strict=True):
+            grab.sent = True
+            triples += (grab.member_id, grab.idempotency_key, code)
         started_s = self._clock()
         undecided = None
         try:
@@ -208,18 +220,14 @@ class Batcher:
         took_s = self._called_at_s - started_s
         self._call_s = min(took_s, self._call_s + SLOWER_WEIGHT * (took_s - self._call_s))
         if undecided is not None:
-            for waiting in batch:
-                waiting.decide(undecided)
+            for grab in batch:
+                self._listener.undecided(grab, undecided)
             return
         if self._was_closed:
             log.info("cell_open", after=self._was_closed)
             self._was_closed = ""
-        unused = []
-        for waiting, code, answer in zip(batch, codes, reply.answers, strict=True):
-            waiting.decide(Decision(answer, reply))
-            if not answer.startswith(b"won"):
-                unused.append(code)
-        self._codes.put_back(unused)
+        self._listener.decided(campaign_id, batch, reply)
+        self._codes.put_back([code for code, said in zip(codes, reply.answers, strict=True) if not said.startswith(b"won")])
         self._metrics.batch(len(batch), took_s)
         if reply.available < 1:
             # The gate can refuse from now on, as soon as the view has seen it too.
@@ -235,7 +243,7 @@ class Batcher:
         now_s = self._clock()
         unanswered = self._unanswered
         while unanswered and (unanswered[0].decided or unanswered[0].deadline_s <= now_s):
-            waiting = unanswered.popleft()
-            waiting.decide(Undecided.OUTCOME_UNKNOWN if waiting.sent else Undecided.OVERLOADED)
+            grab = unanswered.popleft()
+            self._listener.undecided(grab, Undecided.OUTCOME_UNKNOWN if grab.sent else Undecided.OVERLOADED)
         if unanswered:
             asyncio.get_running_loop().call_later(SWEEP_INTERVAL_S, self._sweep)

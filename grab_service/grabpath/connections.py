@@ -23,7 +23,7 @@ class Connections:
 
     def __init__(self, connections_max: int, clock: Callable[[], float], *, drain_s: float = 0.0) -> None:
         self._connections_max = connections_max
-        self._clock = clock
+        self.clock = clock
         self._drain_s = drain_s
         self._drains_since_s: float | None = None
         self._open: set[Connection] = set()
@@ -40,12 +40,12 @@ class Connections:
     @property
     def drained(self) -> bool:
         """Whether idle connections have been waited for long enough."""
-        return self._drains_since_s is not None and self._clock() - self._drains_since_s >= self._drain_s
+        return self._drains_since_s is not None and self.clock() - self._drains_since_s >= self._drain_s
 
     def drain(self) -> None:
         """This worker is to end."""
         if self._drains_since_s is None:
-            self._drains_since_s = self._clock()
+            self._drains_since_s = self.clock()
 
     def add(self, connection: Connection) -> bool:
         """Note a new connection; False if there are too many and it has to be turned away."""
@@ -70,6 +70,6 @@ class Connections:
         """Look at all of them once a second, until cancelled."""
         while True:
             await asyncio.sleep(SWEEP_INTERVAL_S)
-            now_s = self._clock()
+            now_s = self.clock()
             for connection in [*self._open, *self._turned_away]:
                 connection.look_at_the_clock(now_s)

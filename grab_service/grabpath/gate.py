@@ -5,9 +5,10 @@ opening nor a closing can lie between it and now. Whatever is not proven goes to
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+from grab_service.grabpath.answers import Answer
 from grab_service.grabpath.view import CampaignView, View
 from grab_service.vocabulary.campaigns import CampaignState, next_release_at_ms, released_by
 from grab_service.vocabulary.outcomes import Outcome
@@ -27,37 +28,36 @@ class Verdict:
     outcome: Outcome | None
     opens_at_ms: int
     next_release_at_ms: int | None
+    answers: dict[tuple[int, str], Answer] = field(default_factory=dict)
+    """What was said so far, by the millisecond if it counts down, and by language."""
 
 
 class Gate:
     """The refusals of one worker."""
 
-    def __init__(self, view: View, *, age_max_s: float, clock: Callable[[], float]) -> None:
+    def __init__(self, view: View, *, age_max_s: float) -> None:
         self._view = view
         self._age_max_s = age_max_s
-        self._clock = clock
         self._verdicts: dict[str, Verdict] = {}
 
-    def refuse(self, campaign_id: str, member_id: str) -> Verdict | None:
-        """The refusal that holds now for this member, or None: ask Lua."""
-        campaign = self._view.campaign(campaign_id)
+    def refuse(self, campaign: CampaignView | None, member_id: str, now_s: float) -> Verdict | None:
+        """The refusal that holds for this member at that moment, which is now; or None: ask Lua."""
         if campaign is None or not campaign.ready or member_id in campaign.holders:
             return None
-        verdict = self._verdicts.get(campaign_id)
+        verdict = self._verdicts.get(campaign.campaign_id)
         if verdict is None or verdict.complete_at_s != self._view.complete_at_s:
-            verdict = self._verdicts[campaign_id] = self._judge(campaign)
-        if verdict.outcome is None or self._clock() > verdict.until_s:
+            verdict = self._verdicts[campaign.campaign_id] = self._judge(campaign, now_s)
+        if verdict.outcome is None or now_s > verdict.until_s:
             return None
         return verdict
 
-    def _judge(self, campaign: CampaignView) -> Verdict:
+    def _judge(self, campaign: CampaignView, now_s: float) -> Verdict:
         complete_at_s = self._view.complete_at_s
         fresh_until_s = complete_at_s + self._age_max_s
         outcome, until_s, next_at_ms = None, fresh_until_s, None
-        bounds = self._view.now_bounds_ms()
+        bounds = self._view.now_bounds_ms(now_s)
         if bounds is not None:
             low_ms, high_ms = bounds
-            now_s = self._clock()
 
             def reached_at_s(time_ms: int) -> float:
                 """The last moment at which Redis' clock certainly has not reached the time."""

@@ -5,16 +5,19 @@ route declared in FastAPI for the sake of OpenAPI leads to the same `GrabPath`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Final
 
 import orjson
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from grab_service.grabpath.answers import Answer, of_problem, of_validation
 from grab_service.grabpath.bodies import discard_body
 from grab_service.grabpath.connections import Connections
 from grab_service.grabpath.desk import Desk
-from grab_service.grabpath.path import GrabPath, GrabRequest
+from grab_service.grabpath.path import GrabPath
+from grab_service.grabpath.reader import GrabReader, bearer_token
+from grab_service.grabpath.turnstile import Turnstile
 from grab_service.vocabulary.problems import Text, choose_language
 
 Scope = MutableMapping[str, Any]
@@ -41,7 +44,21 @@ class GrabLane:
         self.now_ms = now_ms
         self.connections = connections
         self.desk = desk
+        self.reader = GrabReader()
+        self.turnstile = Turnstile(connections.clock)
         self._app = app
+        self._starts: dict[int, bytes] = {}
+        self._starts_with: Sequence[tuple[bytes, bytes]] | None = None
+
+    def sealed(self, answer: Answer, now_ms: int, defaults: Sequence[tuple[bytes, bytes]], ends: bytes = b"") -> bytes:
+        """The bytes of an answer, as the ordinary way sends them; `defaults` are the headers that uvicorn adds."""
+        if defaults is not self._starts_with:
+            self._starts_with, self._starts = defaults, {}
+        start = self._starts.get(answer.status)
+        if start is None:
+            lines = (b"%b: %b\r\n" % header for header in defaults)
+            start = self._starts[answer.status] = b"".join((STATUS_LINE[answer.status], *lines))
+        return b"%b%bx-server-time-ms: %d\r\n%b\r\n%b" % (start, answer.head, now_ms, ends, answer.body)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "POST":
@@ -92,19 +109,12 @@ class GrabLane:
         if refused is not None:
             await self._send(refused, send)
             return
-        request = GrabRequest(campaign_id, bearer_token(authorization), idempotency_key, language)
-        await self._send(await self.path.answer(request), send)
+        await self._send(await self.path.answer(campaign_id, bearer_token(authorization), idempotency_key, language), send)
 
     async def _send(self, answer: Answer, send: Send) -> None:
         headers = [*answer.headers, (b"x-server-time-ms", b"%d" % self.now_ms())]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
-
-
-def bearer_token(authorization: bytes) -> bytes | None:
-    """The token of an `Authorization` header; None if it is none, or of another scheme."""
-    scheme, _, token = authorization.partition(b" ")
-    return token.strip() if scheme.lower() == b"bearer" else None
 
 
 async def refusal_of_body(receive: Receive, length: bytes | None, content_type: bytes, language: str) -> Answer | None:
@@ -150,4 +160,4 @@ async def _too_large(receive: Receive, language: str) -> Answer:
 
 def _closing(answer: Answer) -> Answer:
     """The same answer, after which the connection ends: the rest of the body is not waited for."""
-    return Answer(answer.status, (*answer.headers, (b"connection", b"close")), answer.body, ends=True)
+    return Answer(answer.status, answer.head + b"connection: close\r\n", answer.body, ends=True)

@@ -1,26 +1,24 @@
 """How is a grab answered below ASGI, and how long may a connection keep a worker waiting?
 
-A subclass of uvicorn's protocol. A plain grab (`POST …/claims`, HTTP/1.1, no body, nothing else under way on the connection) is
-answered right where its headers were parsed, in one write. Everything else takes the ordinary way, through the same `GrabPath`;
+A subclass of uvicorn's protocol. A plain grab (`POST …/claims`, whole in one read, nothing else under way on the connection) is
+answered without a scope, a task or a future, in one write. Everything else takes the ordinary way, through the same `GrabPath`;
 a test sends both ways the same requests and compares the bytes.
 
 uvicorn itself waits for ever for the end of the headers, takes any number of them, and any number of requests sent ahead: here
 all have bounds, as have idle connections, readers who do not read, the number of connections, and ordinary calls at work.
 """
 
-import re
 from typing import Any, Final, cast
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from grab_service.grabpath.answers import Answer, of_problem
 from grab_service.grabpath.desk import needs_place
-from grab_service.grabpath.lane import AFTER, BEFORE, GrabLane, bearer_token
-from grab_service.grabpath.path import GrabRequest
+from grab_service.grabpath.lane import GrabLane
+from grab_service.grabpath.reader import HEADERS_MAX, START
 from grab_service.vocabulary.problems import choose_language
 
 HEAD_MAX_BYTES: Final = 32 * 1024
-HEADERS_MAX: Final = 100
 HEAD_TIMEOUT_S: Final = 10.0
 WRITE_TIMEOUT_S: Final = 30.0
 PIPELINE_MAX: Final = 64
@@ -30,11 +28,6 @@ TURNED_AWAY_MAX: Final = 128
 """Connections beyond the limit whose first request is waited for, so that they can be told."""
 
 TURNED_AWAY_S: Final = 2.0
-
-_BEFORE: Final = BEFORE.encode()
-_AFTER: Final = AFTER.encode()
-_ODD: Final = re.compile(rb"[/%?#]")
-"""What in a campaign's id leaves it to the ordinary way to say what the URL means."""
 
 _NOT_PLAIN: Final = frozenset({b"transfer-encoding", b"expect", b"upgrade"})
 
@@ -50,15 +43,15 @@ _NOBODY_WAITS: Final = _NobodyWaits()
 
 
 class FastCycle:
-    """A grab under way on the fast lane; uvicorn's protocol sees in it the request that the connection is busy with."""
+    """A request that is answered in one write; uvicorn's protocol sees in it the one that the connection is busy with."""
 
     __slots__ = ("_protocol", "body", "disconnected", "keep_alive", "message_event", "more_body", "response_complete")
 
-    def __init__(self, protocol: "GrabProtocol", *, keep_alive: bool) -> None:
+    def __init__(self, protocol: "GrabProtocol") -> None:
         self._protocol = protocol
-        self.keep_alive = keep_alive
+        self.keep_alive = True
         self.disconnected = False
-        self.response_complete = False
+        self.response_complete = True
         self.more_body = True
         self.body = bytearray()
         self.message_event = _NOBODY_WAITS
@@ -83,6 +76,10 @@ class GrabProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._read_bytes = 0
         self._turned_away = False
+        self._between = True
+        self._held: bytes | None = None
+        self._unsent = b""
+        self._grab = FastCycle(self)
         self._last: Any = None
         self._running: Any = None
         self._shed_in_read = False
@@ -99,11 +96,29 @@ class GrabProtocol(HttpToolsProtocol):
                 transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._held = None
         self.lane.connections.discard(self)
         self._give_up_answers()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._held is not None:
+            # Sent ahead of an answer: not plain any more.
+            data, self._held = self._held + data, None
+        elif self._between and not self._is_answering() and data.startswith(START):
+            self._held = data
+            self.lane.turnstile.line_up(self, self.loop.call_soon)
+            return
+        self._read(data)
+
+    def eof_received(self) -> None:
+        if self._held is not None:  # they hear what they asked before the connection ends
+            self.pass_through()
+
+    def _read(self, data: bytes) -> None:
+        """The ordinary way, which says what is wrong with whatever is."""
+        if self._unsent:
+            self.leave()
         if self.transport.is_closing():
             return
         if self._turned_away:
@@ -136,7 +151,7 @@ class GrabProtocol(HttpToolsProtocol):
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
-        self._in_head, self._head_bytes = True, 0
+        self._between, self._in_head, self._head_bytes = False, True, 0
         self._silent_since_s = self.loop.time()
 
     def on_headers_complete(self) -> None:
@@ -155,7 +170,7 @@ class GrabProtocol(HttpToolsProtocol):
             self._give_up_answers()
             self.transport.abort()
             return
-        if (self._is_plain_grab() and self._begin_grab()) or self._turn_away_at_once():
+        if self._turn_away_at_once():
             return
         url, headers, expects = self.url, self.headers, self.expect_100_continue
         before: Any = self.cycle
@@ -190,6 +205,7 @@ class GrabProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
+        self._between = True
         if self.cycle is not None:
             super().on_message_complete()
 
@@ -203,43 +219,33 @@ class GrabProtocol(HttpToolsProtocol):
         cycle: Any = self.cycle  # None before the first request
         return cycle is not None and not cycle.response_complete
 
-    def _is_plain_grab(self) -> bool:
-        return (
-            not self._is_answering()
-            and self.url.startswith(_BEFORE)
-            and self.url.endswith(_AFTER)
-            and self.parser.get_method() == b"POST"
-            and self.parser.get_http_version() == "1.1"
-            and not self.flow.write_paused
-        )
-
-    def _begin_grab(self) -> bool:
-        """Answer the grab, or see to it that it will be; False if it is not that plain after all."""
-        authorization = idempotency_key = b""
-        accept_language = None
-        for name, value in self.headers:
-            if name == b"authorization":
-                authorization = value
-            elif name == b"idempotency-key":
-                idempotency_key = value
-            elif name == b"accept-language":
-                accept_language = value
-            elif name in _NOT_PLAIN or (name == b"content-length" and value != b"0"):
-                return False
-        campaign_id = self.url[len(_BEFORE) : -len(_AFTER)]
-        if not campaign_id or not campaign_id.isascii() or _ODD.search(campaign_id):
-            return False
-        request = GrabRequest(
-            campaign_id.decode(), bearer_token(authorization), idempotency_key, choose_language(accept_language)
-        )
-        cycle = FastCycle(self, keep_alive=self.parser.should_keep_alive())
-        self.cycle = cycle  # type: ignore[assignment]  # it has all that the protocol asks of one
-        if self.lane.connections.draining:
-            self._end_with(cycle)
-        answer = self.lane.path.begin(request, cycle.tell)
+    def pass_through(self) -> None:
+        """Answer the grab that waits here, or see to it that it will be."""
+        data, self._held = self._held, None
+        if data is None:
+            return
+        lane = self.lane
+        path = lane.path
+        if self.flow.write_paused or self._turned_away or lane.connections.draining or self.transport.is_closing():
+            self._read(data)
+            return
+        plain = lane.reader.read(data)
+        if plain is None or not path.knows(plain[0]):
+            self._read(data)
+            return
+        campaign_id, token, idempotency_key, language = plain
+        grab = self._grab
+        grab.response_complete = False
+        self.cycle = grab  # type: ignore[assignment]  # it has all that the protocol asks of one
+        self._silent_since_s = None
+        answer = path.begin(campaign_id, token, idempotency_key, language, grab.tell)
         if answer is not None:
-            cycle.tell(answer)
-        return True
+            grab.response_complete = True
+            self.write_answer(answer, keep_alive=True)
+
+    def give_up(self) -> None:
+        """Nothing can be said any more."""
+        self.transport.abort()
 
     def _turn_away_at_once(self) -> bool:
         """Answer an ordinary call for which there is no place, here and now: what is shed must cost next to nothing."""
@@ -255,7 +261,9 @@ class GrabProtocol(HttpToolsProtocol):
         if not headers.keys().isdisjoint(_NOT_PLAIN) or headers.get(b"content-length", b"0") != b"0":
             return False
         # Who has sent more behind it, ahead of the answers, hears no more than that.
-        cycle = FastCycle(self, keep_alive=self.parser.should_keep_alive() and not self._shed_in_read)
+        cycle = FastCycle(self)
+        cycle.response_complete = False
+        cycle.keep_alive = self.parser.should_keep_alive() and not self._shed_in_read
         self._shed_in_read = True
         self.cycle = cycle  # type: ignore[assignment]  # it has all that the protocol asks of one
         if self.lane.connections.draining:
@@ -267,20 +275,35 @@ class GrabProtocol(HttpToolsProtocol):
         """Send a whole answer in one write, byte for byte what the ordinary way would send."""
         if self.transport.is_closing():
             return
-        defaults = [b"%b: %b\r\n" % header for header in self.server_state.default_headers]
-        ends = b"" if keep_alive or answer.ends else b"connection: close\r\n"
-        time_line = b"x-server-time-ms: %d\r\n" % self.lane.now_ms()
-        self.transport.write(
-            b"".join((STATUS_LINE[answer.status], *defaults, answer.head, time_line, ends, b"\r\n", answer.body))
-        )
+        now_ms = self.lane.now_ms()
+        defaults = self.server_state.default_headers
         if not keep_alive or answer.ends:
+            ends = b"" if answer.ends else b"connection: close\r\n"
+            self._unsent += self.lane.sealed(answer, now_ms, defaults, ends)
+            self.leave()
             self.server_state.total_requests += 1
             self.transport.close()
-        elif self.pipeline:
+            return
+        if answer.sealed_at_ms != now_ms or answer.sealed_with is not defaults:
+            answer.sealed = self.lane.sealed(answer, now_ms, defaults)
+            answer.sealed_at_ms, answer.sealed_with = now_ms, defaults
+        if self._unsent:
+            self._unsent += answer.sealed
+        else:
+            self._unsent = answer.sealed
+            self.lane.turnstile.let_out(self, self.loop.call_soon)
+        if self.pipeline:
+            self.leave()
             self.on_response_complete()
         else:
             self.server_state.total_requests += 1
             self._silent_since_s = self.loop.time()
+
+    def leave(self) -> None:
+        """Send what was answered below ASGI; whatever else is written on this connection comes behind it."""
+        unsent, self._unsent = self._unsent, b""
+        if unsent:
+            self.transport.write(unsent)
 
     # The end of a worker
 

@@ -133,6 +133,7 @@ class View:
         self._lacks_some = False
         self._wake = asyncio.Event()
         self._sample: tuple[int, float, float] | None = None
+        self._ahead_ms: float | None = None
         self._first = asyncio.Event()
         self._stopping = False
 
@@ -159,18 +160,18 @@ class View:
         """All published campaigns known."""
         return list(self._campaigns.values())
 
-    def now_bounds_ms(self) -> tuple[int, int] | None:
-        """(lowest, highest) that Redis' clock can show now; None before the first poll."""
+    def now_bounds_ms(self, now_s: float) -> tuple[int, int] | None:
+        """(lowest, highest) that Redis' clock can show at a moment of ours, which is now; None before the first poll."""
         if self._sample is None:
             return None
         time_ms, sent_at_s, read_at_s = self._sample
-        now_s = self._clock()
         return time_ms + int((now_s - read_at_s) * 1000), time_ms + 2 + int((now_s - sent_at_s) * 1000)
 
-    def now_ms(self) -> int:
-        """Redis' clock in the middle of its bounds; before the first poll, this machine's."""
-        bounds = self.now_bounds_ms()
-        return (bounds[0] + bounds[1]) // 2 if bounds else time.time_ns() // 1_000_000
+    def now_ms(self, now_s: float | None = None) -> int:
+        """Redis' clock in the middle of its bounds, now or at a moment a little ago; before the first poll, this machine's."""
+        if self._ahead_ms is None:
+            return time.time_ns() // 1_000_000
+        return int((self._clock() if now_s is None else now_s) * 1000 + self._ahead_ms)
 
     def wake(self) -> None:
         """Poll at once: somebody has reason to think that the log went on."""
@@ -252,6 +253,7 @@ class View:
                 self._lacks_some = True  # the log will not tell of them again
                 raise
         self._sample = (reply.now_ms, sent_at_s, read_at_s)
+        self._ahead_ms = reply.now_ms + 1 - (sent_at_s + read_at_s) * 500
         if self._seq < reply.seq:
             return False
         self.complete_at_s = sent_at_s

@@ -20,6 +20,7 @@ from grab_service.cell.store import Cell
 from grab_service.grabpath import protocol
 from grab_service.grabpath.lane import ASGIApp, GrabLane, Receive, Scope, Send
 from grab_service.grabpath.protocol import GrabProtocol
+from grab_service.grabpath.reader import GrabReader, PlainGrab
 from grab_service.vocabulary.campaigns import BenefitKind, Release
 from tests.integration.workers import Crowd, grab_worker, nothing_else
 from tests.lua.cells import Member, Published, arm, enrol, now_ms, publish
@@ -211,13 +212,14 @@ async def test_both_ways_give_the_same_bytes(worker: Worker, cell: Cell) -> None
 async def test_the_ordinary_way_is_taken_when_it_should_be(worker: Worker, cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison above compares two ways: counting shows that there are two."""
     taken: list[bool] = []
-    begin = GrabProtocol._begin_grab
+    read = GrabReader.read
 
-    def counted(self: GrabProtocol) -> bool:
-        taken.append(begin(self))
-        return taken[-1]
+    def counted(self: GrabReader, data: bytes) -> PlainGrab | None:
+        plain = read(self, data)
+        taken.append(plain is not None)
+        return plain
 
-    monkeypatch.setattr(GrabProtocol, "_begin_grab", counted)
+    monkeypatch.setattr(GrabReader, "read", counted)
     await publish(cell, RUSH)
     async with Crowd(worker) as crowd, serving(worker) as port, wire(port) as connection:
         mine = f"Authorization: Bearer {crowd.pass_of('m-1')}"

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from prometheus_client import REGISTRY
 from redis.asyncio import Redis
@@ -17,12 +18,13 @@ from grab_service.api.process import Worker
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import CampaignsReply, Cell
 from grab_service.grabpath import batcher
-from grab_service.grabpath.batcher import Decision
-from grab_service.grabpath.gate import Gate
+from grab_service.grabpath.answers import Answer
+from grab_service.grabpath.batcher import Grab
+from grab_service.grabpath.gate import Gate, Verdict
 from grab_service.grabpath.view import CampaignView, View
 from grab_service.servers.valkey import ValkeyServer
 from grab_service.vocabulary.campaigns import BenefitKind, Release
-from grab_service.vocabulary.outcomes import Outcome, Undecided
+from grab_service.vocabulary.outcomes import Outcome
 from grab_service.vocabulary.passes import PassKeys, mint
 from tests.faults.district import through
 from tests.faults.tools.proxy import Proxy
@@ -32,6 +34,10 @@ from tests.lua.cells import Published, arm, enrol, grab, now_ms, publish, word
 DISPLAY = '{"title": "中秋", "benefit": {"kind": "generated_code", "name": "月饼", "valid_days": 30}}'
 RUSH = Published(display=DISPLAY, benefit_kind=BenefitKind.GENERATED_CODE)
 MEMBERS = [f"m-{number}" for number in range(300)]
+
+
+def refusal(gate: Gate, view: View, campaign_id: str, member_id: str, *, now_s: float | None = None) -> Verdict | None:
+    return gate.refuse(view.campaign(campaign_id), member_id, time.monotonic() if now_s is None else now_s)
 
 
 @pytest.fixture(autouse=True)
@@ -123,14 +129,14 @@ async def test_the_gate_refuses_as_lua_would(worker: Worker, cell: Cell) -> None
     for name, action in (("halted", "pause"), ("over", "close"), ("off", "cancel")):
         await cell.set_state(name, action)
     await seen(worker, cell.seen_seq)
-    gate = Gate(worker.view, age_max_s=0.05, clock=worker.clock)
+    gate = Gate(worker.view, age_max_s=0.05)
     for name, (_, expected) in situations.items():
         await seen(worker, cell.seen_seq)
-        verdict = gate.refuse(name, "m-9")
+        verdict = refusal(gate, worker.view, name, "m-9")
         assert (verdict and verdict.outcome) == expected, name
         if expected is not None:
             assert word((await grab(cell, ["m-9"], name)).answers[0]) == expected
-    verdict = gate.refuse("between", "m-9")
+    verdict = refusal(gate, worker.view, "between", "m-9")
     assert verdict is not None
     assert verdict.next_release_at_ms == now + 60_000
 
@@ -161,10 +167,10 @@ async def test_the_gate_never_refuses_a_holder_nor_whom_a_key_binds_to_a_claim_g
     assert outcome == "returned"
     await grab(cell, ["m-2"])
     await seen(worker, cell.seen_seq)
-    gate = Gate(worker.view, age_max_s=0.05, clock=worker.clock)
-    assert gate.refuse("c", "m-0") is None
-    assert gate.refuse("c", "m-1") is None
-    verdict = gate.refuse("c", "m-9")
+    gate = Gate(worker.view, age_max_s=0.05)
+    assert refusal(gate, worker.view, "c", "m-0") is None
+    assert refusal(gate, worker.view, "c", "m-1") is None
+    verdict = refusal(gate, worker.view, "c", "m-9")
     assert verdict is not None
     assert verdict.outcome is Outcome.SOLD_OUT
 
@@ -173,22 +179,20 @@ async def test_the_gate_says_nothing_once_its_view_is_old(worker: Worker, cell: 
     await publish(cell, replace(RUSH, stock=1))
     await grab(cell, ["m-0"])
     await seen(worker, cell.seen_seq)
-    clock_s = worker.clock()
-    gate = Gate(worker.view, age_max_s=0.05, clock=lambda: clock_s)
-    assert gate.refuse("c", "m-9") is not None
-    clock_s = worker.view.complete_at_s + 0.051
-    assert gate.refuse("c", "m-9") is None
+    gate = Gate(worker.view, age_max_s=0.05)
+    assert refusal(gate, worker.view, "c", "m-9") is not None
+    assert refusal(gate, worker.view, "c", "m-9", now_s=worker.view.complete_at_s + 0.051) is None
 
 
 async def test_the_gate_is_silent_around_an_opening(worker: Worker, cell: Cell) -> None:
     opens_at_ms = now_ms() + 400
     await publish(cell, replace(RUSH, releases=(Release(opens_at_ms, 1000),)))
-    gate = Gate(worker.view, age_max_s=0.05, clock=worker.clock)
+    gate = Gate(worker.view, age_max_s=0.05)
     await seen(worker, cell.seen_seq)
     refused_at_ms = 0
     while now_ms() < opens_at_ms + 20:
         asked_at_ms = now_ms()
-        if gate.refuse("c", "m-9") is not None:
+        if refusal(gate, worker.view, "c", "m-9") is not None:
             refused_at_ms = asked_at_ms
         await asyncio.sleep(0)
     assert opens_at_ms - 100 < refused_at_ms < opens_at_ms
@@ -451,15 +455,16 @@ async def test_no_code_is_offered_again_once_it_is_won(
 async def test_who_may_not_wait_any_more_is_told_so_at_once(worker: Worker, cell: Cell, redis_client: Redis) -> None:
     await publish(cell, replace(RUSH, stock=300))
     await seen(worker, cell.seen_seq)
-    told: list[Decision | Undecided] = []
+    told: list[Answer] = []
     worker.batcher._waiting_max = 10
     for name in MEMBERS[:31]:  # nothing is sent before this task waits for something
-        worker.batcher.submit("c", name, "", told.append)
-    assert told == [Undecided.OVERLOADED] * 21
+        worker.batcher.submit("c", Grab(name, "", "zh", told.append), worker.clock())
+    assert [one.status for one in told] == [503] * 21
+    assert {orjson.loads(one.body)["code"] for one in told} == {"overloaded"}
     async with asyncio.timeout(5):
         while len(told) < 31:
             await asyncio.sleep(0.01)
-    assert sum(isinstance(one, Decision) and one.answer.startswith(b"won") for one in told) == 10
+    assert sum(one.status == 201 for one in told) == 10
 
 
 async def test_what_was_sent_too_late_to_be_heard_is_an_unknown_outcome(tmp_path: Path, cell_name: str) -> None:
@@ -496,13 +501,13 @@ async def test_a_slow_network_makes_the_view_old_and_never_young(
         await publish(cell, replace(RUSH, stock=1))
         await grab(cell, ["m-0"])
         await seen(worker, cell.seen_seq)
-        gate = Gate(worker.view, age_max_s=0.05, clock=worker.clock)
-        assert gate.refuse("c", "m-9") is not None
+        gate = Gate(worker.view, age_max_s=0.05)
+        assert refusal(gate, worker.view, "c", "m-9") is not None
         proxy.weather.delay_s = 0.04
         await asyncio.sleep(0.2)
         # Each answer is read at least 80 ms after its question was sent.
         for _ in range(100):
-            assert gate.refuse("c", "m-9") is None
+            assert refusal(gate, worker.view, "c", "m-9") is None
             await asyncio.sleep(0.005)
         proxy.fine()
 
@@ -514,10 +519,10 @@ async def test_a_worker_that_starts_late_knows_all_who_hold_or_held(cell: Cell, 
     await cell.return_unit("c", "m-0", int(record.split(b"\t")[0]), "returned")
     await grab(cell, ["m-2"])
     async with grab_worker(valkey_url, cell.name) as worker:
-        gate = Gate(worker.view, age_max_s=0.05, clock=worker.clock)
+        gate = Gate(worker.view, age_max_s=0.05)
         for name, is_refused in (("m-0", False), ("m-1", False), ("m-2", False), ("m-9", True)):
             await seen(worker, cell.seen_seq)
-            assert (gate.refuse("c", name) is not None) is is_refused, name
+            assert (refusal(gate, worker.view, "c", name) is not None) is is_refused, name
 
 
 async def test_nobody_is_refused_before_all_who_hold_are_known(
@@ -536,19 +541,19 @@ async def test_nobody_is_refused_before_all_who_hold_are_known(
     await publish(cell, replace(RUSH, stock=1))
     await grab(cell, ["m-0"])
     knowing = asyncio.create_task(view.know("c"))
-    gate = Gate(view, age_max_s=0.05, clock=worker.clock)
+    gate = Gate(view, age_max_s=0.05)
     async with asyncio.timeout(5):
         while view.seq < cell.seen_seq:
             await asyncio.sleep(0.02)
             view.wake()
-    assert gate.refuse("c", "m-0") is None
+    assert refusal(gate, view, "c", "m-0") is None
     go_on.set()
     await knowing
     async with asyncio.timeout(5):
-        while gate.refuse("c", "m-9") is None:
+        while refusal(gate, view, "c", "m-9") is None:
             view.wake()
             await asyncio.sleep(0.002)
-    assert gate.refuse("c", "m-0") is None
+    assert refusal(gate, view, "c", "m-0") is None
     view.stop()
     await running
 
@@ -574,9 +579,9 @@ async def test_the_gate_is_silent_around_a_closing(worker: Worker, cell: Cell) -
     await seen(worker, cell.seen_seq)
     campaign = worker.view.campaign("c")
     assert campaign is not None
-    gate = Gate(worker.view, age_max_s=0.05, clock=worker.clock)
+    gate = Gate(worker.view, age_max_s=0.05)
     async with asyncio.timeout(5):
-        while gate.refuse("c", "m-9") is None:
+        while refusal(gate, worker.view, "c", "m-9") is None:
             await asyncio.sleep(0)
     assert now_ms() >= campaign.closes_at_ms
 

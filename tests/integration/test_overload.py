@@ -50,7 +50,8 @@ async def way(valkey_url: str) -> AsyncIterator[Proxy]:
 async def worker(valkey_url: str, cell: Cell, way: Proxy) -> AsyncIterator[Worker]:
     forget_metrics()
     url = valkey_url.replace(f":{urlsplit(valkey_url).port}", f":{way.port}")
-    async with grab_worker(url, cell.name, batch_max=BATCH_MAX, grab_deadline_s=DEADLINE_S) as worker:
+    bounds = {"batch_max": BATCH_MAX, "batches_in_flight_max": 1, "grab_deadline_s": DEADLINE_S}
+    async with grab_worker(url, cell.name, **bounds) as worker:
         yield worker
 
 

@@ -70,7 +70,7 @@ MUTANTS: Final = (
         "a worker that ends waits for idle connections no longer than the drain time",
         "it waits until they go",
         _CONNECTIONS,
-        "return self._drains_since_s is not None and self._clock() - self._drains_since_s >= self._drain_s",
+        "return self._drains_since_s is not None and self.clock() - self._drains_since_s >= self._drain_s",
         "return False",
         (f"{_LANE}a_worker_that_is_to_end_waits_for_the_idle_no_longer_than_the_drain_time",),
     ),

@@ -18,9 +18,8 @@ MUTANTS: Final = (
         _BATCHER,
         "        started_s = self._clock()\n        undecided = None\n",
         "        started_s = self._clock()\n        undecided = None\n"
-        "        early = GrabReply(0, 0, 0, 0, None, [])\n"
-        "        for waiting in batch[16:]:\n"
-        '            waiting.decide(Decision(b"sold_out", early))\n',
+        '        early = GrabReply(0, 0, 0, 0, None, [b"sold_out"] * len(batch[16:]))\n'
+        "        self._listener.decided(campaign_id, batch[16:], early)\n",
         (f"{_TESTS}a_crowd_takes_the_stock_and_not_one_more",),
     ),
     Mutant(
@@ -37,7 +36,7 @@ MUTANTS: Final = (
         "what was sent and not answered within the deadline is an unknown outcome",
         'it is told as "nothing was decided"',
         _BATCHER,
-        "Undecided.OUTCOME_UNKNOWN if waiting.sent else Undecided.OVERLOADED",
+        "Undecided.OUTCOME_UNKNOWN if grab.sent else Undecided.OVERLOADED",
         "Undecided.OVERLOADED",
         (f"{_TESTS}what_was_sent_too_late_to_be_heard_is_an_unknown_outcome",),
     ),
@@ -57,13 +56,13 @@ MUTANTS: Final = (
         _BATCHER,
         "            undecided = Undecided.OUTCOME_UNKNOWN\n",
         "            undecided = Undecided.OUTCOME_UNKNOWN\n"
-        "            for waiting in batch:\n"
+        "            for grab in batch:\n"
         "                for _ in range(20):\n"
         "                    try:\n"
-        "                        holding = (await self._cell.read_claims(waiting.member_id, [campaign_id]))[0]\n"
+        "                        holding = (await self._cell.read_claims(grab.member_id, [campaign_id]))[0]\n"
         "                        if holding:\n"
         '                            seq = int(holding.split(b"\\t")[0])\n'
-        '                            await self._cell.return_unit(campaign_id, waiting.member_id, seq, "returned")\n'
+        '                            await self._cell.return_unit(campaign_id, grab.member_id, seq, "returned")\n'
         "                        break\n"
         "                    except (CellClosedError, CellSilentError, CellUnreachableError):\n"
         "                        await asyncio.sleep(0.02)\n",
@@ -83,8 +82,8 @@ MUTANTS: Final = (
         "a candidate code that somebody won is not offered again",
         "all candidates of a batch are",
         _BATCHER,
-        '            if not answer.startswith(b"won"):\n',
-        "            if True:\n",
+        ' if not said.startswith(b"won")])',
+        "])",
         (f"{_TESTS}no_code_is_offered_again_once_it_is_won",),
     ),
     Mutant(

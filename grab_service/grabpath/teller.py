@@ -1,0 +1,92 @@
+"""How is everybody told what the cell decided, or that nothing was?
+
+All grabs of one call share its facts, so what their answers have in common is worked out once for all of them.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Final
+
+from grab_service.cell.store import CellError, GrabReply
+from grab_service.grabpath.answers import Answer, WinForm, is_written_as_it_is, of_claim, of_problem, of_refusal
+from grab_service.grabpath.batcher import Grab
+from grab_service.grabpath.view import CampaignView, View
+from grab_service.metrics import GrabMetrics
+from grab_service.vocabulary.campaigns import BenefitKind
+from grab_service.vocabulary.claims import ClaimRecord, ClaimState
+from grab_service.vocabulary.outcomes import Outcome, Undecided, slug
+
+KNOW_TIMEOUT_S: Final = 1.0
+"""For reading what a campaign looks like that was won a moment after it was published."""
+
+_OUTCOMES: Final = {outcome.value.encode(): outcome for outcome in Outcome}
+
+
+class Teller:
+    """Tells the members of one worker; each grab is told of once."""
+
+    def __init__(self, view: View, metrics: GrabMetrics) -> None:
+        self._view = view
+        self._metrics = metrics
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def problem(self, name: str, language: str, retry_after_s: int | None = None, **extra: object) -> Answer:
+        """A refusal of the service itself, counted."""
+        self._metrics.answers[name.replace("-", "_")] += 1
+        return of_problem(name, language, retry_after_s=retry_after_s, **extra)
+
+    def undecided(self, grab: Grab, why: Undecided) -> None:
+        """Tell whoever asked that nothing was decided, or that nobody knows; unless they were told before."""
+        if not grab.decided:
+            grab.decided = True
+            grab.tell(self.problem(slug(why), grab.language))
+
+    def decided(self, campaign_id: str, grabs: Sequence[Grab], reply: GrabReply) -> None:
+        """Tell all who asked in one call what the cell decided."""
+        campaign = self._view.campaign(campaign_id)
+        form: WinForm | None = None
+        answers = self._metrics.answers
+        for grab, said in zip(grabs, reply.answers, strict=True):
+            if grab.decided:  # they were told that nobody knows
+                continue
+            grab.decided = True
+            word, _, rest = said.partition(b"\t")
+            outcome = _OUTCOMES[word]
+            answers[outcome.value] += 1
+            if outcome is Outcome.WON and campaign is not None:
+                seq, epoch, unit_no, _, granted_at_ms, code, _ = rest.split(b"\t")
+                if campaign.benefit_kind is not BenefitKind.CODE_POOL or is_written_as_it_is(code):
+                    if form is None:  # they share epoch and moment
+                        form = WinForm(campaign, int(epoch), int(granted_at_ms))
+                    grab.tell(form.fill(grab.member_id, seq, unit_no, code))
+                    continue
+            if outcome is Outcome.WON:
+                self._tell_claim(201, campaign, campaign_id, grab, rest, ClaimState.FULFILLED)
+            elif outcome is Outcome.HELD:
+                state, _, record = rest.partition(b"\t")
+                self._tell_claim(200, campaign, campaign_id, grab, record, ClaimState(state.decode()))
+            else:
+                grab.tell(of_refusal(outcome, rest, reply, grab.language))
+
+    def _tell_claim(
+        self, status: int, campaign: CampaignView | None, campaign_id: str, grab: Grab, record: bytes, state: ClaimState
+    ) -> None:
+        if campaign is not None:
+            grab.tell(of_claim(status, campaign, grab.member_id, ClaimRecord.parse(record), state))
+            return
+        # Published a moment ago: the view has not come to it yet.
+        task = asyncio.get_running_loop().create_task(self._claim_when_known(status, campaign_id, grab, record, state))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _claim_when_known(self, status: int, campaign_id: str, grab: Grab, record: bytes, state: ClaimState) -> None:
+        campaign = None
+        with contextlib.suppress(CellError, TimeoutError):
+            async with asyncio.timeout(KNOW_TIMEOUT_S):
+                campaign = await self._view.know(campaign_id)
+        if campaign is None:
+            # It is won and logged; only what it looks like cannot be read now. A repeat shows it.
+            grab.tell(self.problem("outcome-unknown", grab.language))
+        else:
+            grab.tell(of_claim(status, campaign, grab.member_id, ClaimRecord.parse(record), state))
