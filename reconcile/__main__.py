@@ -18,10 +18,11 @@ from grab_service.ops.audit import AuditImpossibleError
 from grab_service.settings import Settings
 from reconcile import by_hand
 from reconcile import migrate as migrations
-from reconcile.drain import CursorMovedError, DrainFaultError
+from reconcile.cursor import CursorMovedError
 from reconcile.guard import DoubtError
 from reconcile.hold import FencedOffError
 from reconcile.leader import NotLeadingError
+from reconcile.pages import DrainFaultError
 from reconcile.process import run as run_ledger
 from reconcile.recover import NothingToRecoverError
 from reconcile.server_settings import UnfitServerError

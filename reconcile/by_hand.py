@@ -11,7 +11,7 @@ from grab_service.cell.store import CellClosedError
 from grab_service.ops.audit import AuditReport, audit_cell
 from grab_service.settings import Settings
 from reconcile.closed_audit import audit_closed
-from reconcile.drain import Cursor
+from reconcile.cursor import Cursor
 from reconcile.process import build, end
 from reconcile.progress import Hear
 from reconcile.wire import Wire

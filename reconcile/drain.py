@@ -8,21 +8,22 @@ where it is; nothing is ever skipped. Postgres or Redis being away is no such fa
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 import asyncpg
 import structlog
-from sqlalchemy import select, update
+from sqlalchemy import update
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from grab_service.cell.store import CellError
 from grab_service.sql.tables import log_cursor
-from grab_service.vocabulary.events import BadEntryError, EpochBegan, Event, Granted, Returned, decode
+from grab_service.vocabulary.events import Event, Granted, Returned
 from grab_service.vocabulary.keys import CellKeys
 from reconcile.alarms import LOG_KINDS, AlarmKind, clear_alarms, raise_alarm
 from reconcile.counters import Counters
+from reconcile.cursor import Cursor, CursorMovedError, read_cursor
+from reconcile.pages import DrainFaultError, Page, Pages
 from reconcile.rows import Rows, WrongEntryError
 from reconcile.wire import Wire, WireBrokenError
 
@@ -37,39 +38,6 @@ log = structlog.get_logger()
 
 OpenWire = Callable[[], Awaitable[Wire]]
 Pause = Callable[[str], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """Up to where the log is in Postgres; `at_ms` is the time of that entry."""
-
-    epoch: int
-    last_seq: int
-    last_id: str
-    at_ms: int
-
-
-class DrainFaultError(Exception):
-    """The log cannot be drained any further until somebody has looked."""
-
-    def __init__(self, kind: AlarmKind, why: str, entry_id: str, campaign_id: str | None = None) -> None:
-        super().__init__(f"{kind.value} at {entry_id}: {why}")
-        self.kind = kind
-        self.campaign_id = campaign_id
-        self.detail: dict[str, Any] = {"why": why, "entry_id": entry_id}
-        if campaign_id is not None:
-            self.detail["campaign_id"] = campaign_id
-
-
-class CursorMovedError(Exception):
-    """Somebody else has drained meanwhile; nothing was written."""
-
-
-async def read_cursor(engine: AsyncEngine, cell_name: str) -> Cursor | None:
-    """The cursor as Postgres has it; None if the cell never began."""
-    async with engine.connect() as connection:
-        row = (await connection.execute(select(log_cursor).where(log_cursor.c.cell == cell_name))).one_or_none()
-    return None if row is None else Cursor(row.epoch, row.last_seq, row.last_id, row.at_ms)
 
 
 class Drain:
@@ -94,8 +62,8 @@ class Drain:
         self._open_wire = open_wire
         self._counters = counters
         self._pause = pause
-        self._entries_max = entries_max
-        self._rows_max = rows_max
+        self._pages = Pages(self._keys, entries_max, rows_max)
+        self._ahead: tuple[Wire, Page] | None = None
         self._rows = Rows()
         self._one_by_one = 0
         self._trouble: str | None = None
@@ -152,29 +120,22 @@ class Drain:
         cursor = self.cursor
         if cursor is None:
             return 0
-        count = 1 if self._one_by_one else self._entries_max
-        page, cell_seq = await wire.calls(
-            [
-                ["XRANGE", self._keys.log, cursor.last_id, "+", "COUNT", count + 1],
-                ["HGET", self._keys.cell, "seq"],
-            ]
-        )
-        events, fault = self._read(cursor, page, count)
-        self._counters.lag_seq = max(0, int(cell_seq or 0) - cursor.last_seq)
-        if events:
+        page = self._take_ahead(wire, cursor) or await self._pages.read(wire, cursor, single=self._one_by_one > 0)
+        self._counters.lag_seq = max(0, page.cell_seq - cursor.last_seq)
+        if page.events:
             # Also told while Postgres is away, when nothing is drained and only this grows.
-            self._counters.lag_ms = _waited_ms(events[0])
+            self._counters.lag_ms = _waited_ms(page.events[0])
             try:
-                await self._commit(cursor, events)
+                await self._commit_and_read_ahead(wire, page)
             except CursorMovedError:
                 self._counters.conflicts += 1
                 log.info("drain_overtaken", epoch=cursor.epoch, last_seq=cursor.last_seq)
                 # Whoever waits for a seq has perhaps got it by the other's work, and nothing else may come for long.
                 await self._moved_to(await read_cursor(self._engine, self._cell_name))
                 return 0
-        if fault is not None and not await self._was_overtaken(cursor):
-            raise fault
-        return len(events)
+        if page.fault is not None and not await self._was_overtaken(cursor):
+            raise page.fault
+        return len(page.events)
 
     async def _was_overtaken(self, cursor: Cursor) -> bool:
         """Whether what looks like a fault is one of this ledger's knowledge: an epoch has begun, or somebody else drains."""
@@ -201,47 +162,33 @@ class Drain:
     def _is_at(self, seq: int) -> bool:
         return self.cursor is not None and self.cursor.last_seq >= seq
 
-    def _read(self, cursor: Cursor, page: list[list[Any]], count: int) -> tuple[list[Event], DrainFaultError | None]:
-        """The events that come next, and the fault that ends them, if there is one."""
-        entries = page
-        anchored = bool(page) and page[0][0] == cursor.last_id.encode()
-        if anchored:
-            # The last entry drained is still there; it says whether this is the same log.
-            try:
-                last = decode(*page[0])
-            except BadEntryError as error:
-                return [], DrainFaultError(AlarmKind.LOG_LOST, str(error), cursor.last_id)
-            if (last.at_ms, last.last_seq) != (cursor.at_ms, cursor.last_seq):
-                why = f"the entry drained last is another one now: of {last.at_ms}, not of {cursor.at_ms}"
-                return [], DrainFaultError(AlarmKind.LOG_LOST, why, cursor.last_id)
-            entries = page[1:]
-        events: list[Event] = []
-        expected, rows = cursor.last_seq + 1, 0
-        for entry_id, pairs in entries[:count]:
-            if rows >= self._rows_max:
-                break
-            name = entry_id.decode(errors="replace")
-            try:
-                event = decode(entry_id, pairs)
-            except BadEntryError as error:
-                return events, DrainFaultError(AlarmKind.LOG_BAD_ENTRY, str(error), name)
-            if event.epoch != cursor.epoch:
-                why = f"of epoch {event.epoch}, expected is {cursor.epoch}"
-                return events, DrainFaultError(AlarmKind.LOG_FOREIGN_EPOCH, why, name)
-            if event.seq != expected:
-                kind = AlarmKind.LOG_GAP if event.seq > expected else AlarmKind.LOG_DUPLICATE
-                return events, DrainFaultError(kind, f"begins with seq {event.seq}, expected is {expected}", name)
-            if not anchored and not events and not isinstance(event, EpochBegan):
-                why = "the entry drained last is not in the log any more, and no epoch begins here"
-                return events, DrainFaultError(AlarmKind.LOG_LOST, why, name)
-            events.append(event)
-            expected = event.last_seq + 1
-            rows += event.last_seq - event.seq + 1
-        return events, None
+    def _take_ahead(self, wire: Wire, cursor: Cursor) -> Page | None:
+        """The page that was read ahead, if it is what comes next, and from the life of Redis that is spoken to now."""
+        ahead, self._ahead = self._ahead, None
+        return ahead[1] if ahead is not None and ahead[0] is wire and ahead[1].after == cursor else None
 
-    async def _commit(self, cursor: Cursor, events: list[Event]) -> None:
+    async def _commit_and_read_ahead(self, wire: Wire, page: Page) -> None:
+        """While Postgres is busy with a page, read the next one."""
+        if not page.has_next or self._one_by_one:
+            await self._commit(page.after, page.until, page.events)
+            return
+        reading = asyncio.create_task(self._pages.read(wire, page.until))
+        try:
+            await self._commit(page.after, page.until, page.events)
+        finally:
+            # The wire takes one call at a time.
+            try:
+                await asyncio.wait([reading])
+            except asyncio.CancelledError:
+                reading.cancel()
+                raise
+            # What went wrong, or looks like a fault, shows again when the page is read in its turn.
+            if not reading.cancelled() and reading.exception() is None:
+                ahead = reading.result()
+                self._ahead = (wire, ahead) if ahead.events and ahead.fault is None else None
+
+    async def _commit(self, cursor: Cursor, moved: Cursor, events: list[Event]) -> None:
         last = events[-1]
-        moved = Cursor(cursor.epoch, last.last_seq, f"{last.last_seq}-0", last.at_ms)
         try:
             async with self._engine.begin() as connection:
                 taken = await connection.execute(

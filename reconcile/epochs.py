@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from grab_service.sql.tables import epochs, log_cursor
 from grab_service.vocabulary.keys import CellKeys
-from reconcile.drain import Cursor, CursorMovedError
+from reconcile.cursor import Cursor, CursorMovedError
 from reconcile.wire import Command
 
 FIRST: Final = Cursor(epoch=1, last_seq=0, last_id="0-0", at_ms=0)

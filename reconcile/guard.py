@@ -21,7 +21,8 @@ from grab_service.ops.audit import AuditReport
 from grab_service.vocabulary.keys import CellKeys
 from reconcile.alarms import AlarmKind, clear_alarms, raise_alarm
 from reconcile.counters import Counters
-from reconcile.drain import Cursor, CursorMovedError, Drain, OpenWire, read_cursor
+from reconcile.cursor import Cursor, CursorMovedError, read_cursor
+from reconcile.drain import Drain, OpenWire
 from reconcile.epochs import FIRST_REASON, begin_first, begin_next, opening_commands
 from reconcile.hold import FencedOffError, Hold
 from reconcile.leader import Leader, NotLeadingError

@@ -19,7 +19,7 @@ from grab_service.ops.audit import AuditImpossibleError, audit_cell
 from grab_service.vocabulary.keys import CellKeys
 from reconcile.alarms import AlarmKind, clear_alarms, raise_alarm
 from reconcile.counters import Counters
-from reconcile.drain import read_cursor
+from reconcile.cursor import read_cursor
 from reconcile.leader import Leader
 
 TRIM_PAGE: Final = 1000

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Final, Self
 
 from grab_service.vocabulary.keys import CellKeys
-from reconcile.drain import Cursor
+from reconcile.cursor import Cursor
 from reconcile.wire import Wire
 
 

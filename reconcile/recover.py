@@ -11,10 +11,12 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from grab_service.vocabulary.keys import CellKeys
-from reconcile.drain import Cursor, Drain, DrainFaultError, read_cursor
+from reconcile.cursor import Cursor, read_cursor
+from reconcile.drain import Drain
 from reconcile.epochs import Session, begin_next, opening_commands
 from reconcile.hold import Hold
 from reconcile.life import Life, Verdict, judge
+from reconcile.pages import DrainFaultError
 from reconcile.progress import Hear
 from reconcile.rebuild import empty_cell, fill_cell
 from reconcile.wire import Wire

@@ -199,10 +199,11 @@ def _of_the_ledger(error: Exception) -> Trouble | None:
     if "reconcile.by_hand" not in sys.modules:
         return None
     from reconcile.by_hand import AnotherLeadsError
-    from reconcile.drain import CursorMovedError, DrainFaultError
+    from reconcile.cursor import CursorMovedError
     from reconcile.guard import DoubtError
     from reconcile.hold import FencedOffError
     from reconcile.leader import NotLeadingError
+    from reconcile.pages import DrainFaultError
     from reconcile.recover import NothingToRecoverError
     from reconcile.wire import WireBrokenError
 

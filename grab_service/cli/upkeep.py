@@ -140,7 +140,7 @@ def recover(yes: Yes = False) -> None:
     from grab_service.cli.desk import at_desk
     from grab_service.logs import configure_logs
     from reconcile.by_hand import recover_once
-    from reconcile.drain import read_cursor
+    from reconcile.cursor import read_cursor
 
     async def work(desk: "Desk") -> None:
         cursor = await read_cursor(desk.engine, desk.settings.cell)

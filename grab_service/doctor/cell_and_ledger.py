@@ -18,7 +18,7 @@ from grab_service.settings import Settings
 from grab_service.sql.engine import connect
 from grab_service.sql.tables import alarms
 from grab_service.vocabulary.keys import CellKeys
-from reconcile.drain import Cursor, read_cursor
+from reconcile.cursor import Cursor, read_cursor
 from reconcile.leader import LOCK
 from reconcile.life import Life, Verdict, judge
 from reconcile.wire import Wire, WireBrokenError

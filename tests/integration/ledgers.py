@@ -27,7 +27,8 @@ from grab_service.vocabulary.claims import ClaimRecord
 from grab_service.vocabulary.keys import CellKeys
 from reconcile.alarms import AlarmKind
 from reconcile.counters import Counters
-from reconcile.drain import Drain, read_cursor
+from reconcile.cursor import read_cursor
+from reconcile.drain import Drain
 from reconcile.epochs import begin_first, opening_commands
 from reconcile.hold import Hold
 from reconcile.process import Ledger, build, end, run

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from typing import Any
 
 import orjson
 import pytest
@@ -9,7 +10,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from grab_service.vocabulary.claims import DAY_MS
-from reconcile.drain import Drain, read_cursor
+from reconcile.cursor import read_cursor
+from reconcile.drain import Drain
 from tests.integration.ledgers import Town, now_ms, until
 
 GRANT = '[["{0}",{1},1,"CODE-{1}",""]]'
@@ -194,6 +196,47 @@ async def test_batches_are_bounded_by_entries_and_by_rows(town: Town) -> None:
     assert seen == [22, 42, 62]  # rows first: two entries of ten, begun with two short ones
     assert town.counters.claims == 60
     assert len(await town.claims()) == 60
+
+
+async def test_the_next_page_is_read_while_postgres_takes_the_last(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    await town.begin()
+    await town.schedule(stock=100, publish=False)
+    await town.log(2, "published", {"campaign_id": "c", "version": 1, "releases": "1:100"})
+    for seq in range(3, 11):
+        await town.log(seq, "granted", grant(seq, seq))
+    drain = town.new_drain(entries_max=2)
+    read_at: list[int | None] = []
+    async with town.wire() as wire:
+        calls = wire.calls
+
+        async def heard(*given: Any) -> list[Any]:
+            read_at.append(drain.cursor.last_seq if drain.cursor else None)
+            return await calls(*given)
+
+        monkeypatch.setattr(wire, "calls", heard)
+        while await drain.step(wire):
+            pass
+    # Read at 0 and, while these are written, what follows them; so on to the last page, and once more to see that it was.
+    assert read_at == [0, 0, 2, 4, 6, 10]
+    assert [row.seq for row in await town.claims()] == list(range(3, 11))
+
+
+async def test_what_was_read_ahead_is_forgotten_when_somebody_else_was_faster(town: Town) -> None:
+    await town.begin()
+    await town.schedule(stock=100, publish=False)
+    await town.log(2, "published", {"campaign_id": "c", "version": 1, "releases": "1:100"})
+    for seq in range(3, 13):
+        await town.log(seq, "granted", grant(seq, seq))
+    overtaken, other = town.new_drain(entries_max=3), town.new_drain(entries_max=5)
+    async with town.wire() as wire, town.wire() as another:
+        assert await overtaken.step(wire) == 3
+        assert await other.step(another) == 5
+        assert await overtaken.step(wire) == 0, "it holds a page that begins where the cursor is no more"
+        assert town.counters.conflicts == 1
+        assert await overtaken.step(wire) == 3
+        assert overtaken.cursor is not None
+        assert overtaken.cursor.last_seq == 5 + 3 + 3
+    assert [row.seq for row in await town.claims()] == list(range(3, 12))
 
 
 async def test_rows_and_cursor_are_written_together_or_not_at_all(town: Town) -> None:

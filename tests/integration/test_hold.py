@@ -9,7 +9,7 @@ import pytest
 
 from grab_service.cell.scripts import sha_of
 from grab_service.ops.audit import audit_cell
-from reconcile.drain import CursorMovedError
+from reconcile.cursor import CursorMovedError
 from reconcile.guard import DoubtError
 from reconcile.hold import FencedOffError, Hold
 from reconcile.leader import NotLeadingError

@@ -5,6 +5,7 @@ from typing import Final
 from tests.mutants.mutant import Mutant
 
 _DRAIN: Final = "reconcile/drain.py"
+_PAGES: Final = "reconcile/pages.py"
 _HOUSE: Final = "reconcile/housekeeping.py"
 _TESTS: Final = "tests/integration/test_drain.py::test_"
 _STOPS: Final = "tests/integration/test_drain_faults.py::test_the_drain_stops_at_a_fault_and_goes_on_once_it_is_mended"
@@ -34,7 +35,7 @@ MUTANTS: Final = (
         "entry_of_any_epoch",
         "an entry of another epoch stops the drain",
         "it is drained like any other",
-        _DRAIN,
+        _PAGES,
         "if event.epoch != cursor.epoch:",
         "if False:",
         (f"{_STOPS}[a_foreign_epoch]",),
@@ -43,7 +44,7 @@ MUTANTS: Final = (
         "gap_skipped",
         "a gap in the log stops the drain",
         "what comes after the gap is drained",
-        _DRAIN,
+        _PAGES,
         "if event.seq != expected:",
         "if event.seq < expected:",
         (f"{_STOPS}[a_gap]",),
@@ -52,7 +53,7 @@ MUTANTS: Final = (
         "no_dedupe",
         "an entry that begins before the cursor is a duplicate, and stops the drain",
         "it is applied once more",
-        _DRAIN,
+        _PAGES,
         "if event.seq != expected:",
         "if event.seq > expected:",
         (f"{_STOPS}[an_overlap]",),
@@ -61,7 +62,7 @@ MUTANTS: Final = (
         "poison_skipped",
         "an entry that does not decode stops the drain",
         "it is passed over",
-        _DRAIN,
+        _PAGES,
         "            except BadEntryError as error:\n"
         "                return events, DrainFaultError(AlarmKind.LOG_BAD_ENTRY, str(error), name)",
         "            except BadEntryError:\n                expected += 1\n                continue",
@@ -71,7 +72,7 @@ MUTANTS: Final = (
         "another_log",
         "the entry at the cursor is compared with the one that was drained",
         "another log under the same name is drained on",
-        _DRAIN,
+        _PAGES,
         "if (last.at_ms, last.last_seq) != (cursor.at_ms, cursor.last_seq):",
         "if False:",
         (f"{_FAULTS}another_log_under_the_same_name_is_noticed",),
@@ -80,7 +81,7 @@ MUTANTS: Final = (
         "lost_end",
         "a log that lacks what was drained last must begin with an epoch",
         "it is drained on",
-        _DRAIN,
+        _PAGES,
         "if not anchored and not events and not isinstance(event, EpochBegan):",
         "if False:",
         (f"{_FAULTS}a_log_that_lost_what_was_drained_last_is_noticed",),

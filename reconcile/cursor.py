@@ -1,0 +1,29 @@
+"""Up to where is the log in Postgres?"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from grab_service.sql.tables import log_cursor
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Up to where the log is in Postgres; `at_ms` is the time of that entry."""
+
+    epoch: int
+    last_seq: int
+    last_id: str
+    at_ms: int
+
+
+class CursorMovedError(Exception):
+    """Somebody else has drained meanwhile; nothing was written."""
+
+
+async def read_cursor(engine: AsyncEngine, cell_name: str) -> Cursor | None:
+    """The cursor as Postgres has it; None if the cell never began."""
+    async with engine.connect() as connection:
+        row = (await connection.execute(select(log_cursor).where(log_cursor.c.cell == cell_name))).one_or_none()
+    return None if row is None else Cursor(row.epoch, row.last_seq, row.last_id, row.at_ms)
