@@ -5,7 +5,8 @@ without a line in a receipt was never sent. Fields are separated by tabs:
 
     H <json>                                       the run: format, campaign, processes' common clock anchor
     C <json>                                       the server's clock: offset_us, error_us, rtt_us
-    S <no> <member> <attempt> <at_us>              about to be sent; `no` is unique in the file
+    S <no> <member> <attempt> <at_us> [<key>]      about to be sent; `no` is unique in the file; with which Idempotency-Key,
+                                                   if not with that of the header's prefix
     A <no> <at_us> <status> <code> <body>          answered; `code` for problems, `body` for 200, 201 and 202
     L <no> <at_us> <reason>                        lost without an answer: it is not known what became of it
 
@@ -191,10 +192,14 @@ def _numbered(data: bytes) -> Iterator[tuple[int, bytes]]:
 def _read_line(receipts: ReceiptFile, line: bytes) -> None:
     kind = line[:1]
     if kind == b"S":
-        _, no, member, attempt, at_us = line.split(b"\t")
+        _, no, member, attempt, at_us, *keys = line.split(b"\t")
+        if len(keys) > 1:
+            raise ValueError("a request with more fields than it has")
         name = member.decode("ascii")
         prefix = receipts.facts.get("idempotency_prefix")
         key = None if prefix is None else f"{prefix}-{name}"
+        if keys:
+            key = keys[0].decode("ascii")
         receipts.attempts[int(no)] = Attempt(receipts, name, int(attempt), int(at_us), key)
     elif kind == b"A":
         _, no, at_us, status, code, body = line.split(b"\t", 5)

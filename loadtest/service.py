@@ -118,6 +118,21 @@ class Service:
         path = f"/v1/ops/campaigns/{quote(campaign_id, safe='')}/claims.csv"
         return self.get(path, {"Authorization": f"Bearer {ops_token}"}).decode("utf-8-sig")
 
+    def post(self, path: str, document: Mapping[str, Any]) -> bytes:
+        """Send an object and insist on 200; sent once.
+
+        Raises:
+            ServiceError: another answer, or none.
+        """
+        try:
+            status, body = self._once("POST", path, {"Content-Type": "application/json"}, orjson.dumps(document))
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise ServiceError(f"POST {path}: {type(error).__name__}: {error}") from error
+        if status != 200:
+            raise ServiceError(f"POST {path}: status {status}")
+        return body
+
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> bytes:
         """Ask and insist on 200; lost connections and 503 are repeated a few times.
 
@@ -129,7 +144,7 @@ class Service:
             if attempt:
                 time.sleep(_PAUSE_S * attempt)
             try:
-                status, body = self._get_once(path, headers or {})
+                status, body = self._once("GET", path, headers or {})
             except (OSError, http.client.HTTPException) as error:
                 self.close()
                 trouble = f"{type(error).__name__}: {error}"
@@ -141,10 +156,10 @@ class Service:
                 break
         raise ServiceError(f"GET {self._address.prefix}{path} at {self._address.host}:{self._address.port}: {trouble}")
 
-    def _get_once(self, path: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
+    def _once(self, method: str, path: str, headers: Mapping[str, str], content: bytes | None = None) -> tuple[int, bytes]:
         if self._connection is None:
             self._connection = http.client.HTTPConnection(self._address.host, self._address.port, timeout=self._timeout_s)
-        self._connection.request("GET", self._address.prefix + path, headers=dict(headers))
+        self._connection.request(method, self._address.prefix + path, body=content, headers=dict(headers))
         response = self._connection.getresponse()
         body = response.read(REPLY_MAX_BYTES + 1)
         if len(body) > REPLY_MAX_BYTES:

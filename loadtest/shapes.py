@@ -1,0 +1,126 @@
+"""In which order and how fast do those arrive who take part in a locust run, and when is it over?
+
+Importing this imports locust: see `loadtest.callers`.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from locust import LoadTestShape, User
+from locust.env import Environment
+
+from loadtest.cheaters import Hammerer, Replayer, Sharer
+from loadtest.outcomes import Outcomes
+from loadtest.service import Service
+from loadtest.users import Member, Refresher
+
+USERS_DEFAULT = 100
+RATE_DEFAULT = 200.0
+
+
+class ShapeName(StrEnum):
+    """What a run tries out."""
+
+    SPIKE = "spike"
+    WAVES = "waves"
+    REFRESH_STORM = "refresh-storm"
+    SLOW_ARRIVALS = "slow-arrivals"
+    CHEATERS = "cheaters"
+
+
+CAST: dict[ShapeName, list[type[User]]] = {
+    ShapeName.SPIKE: [Member],
+    ShapeName.WAVES: [Member],
+    ShapeName.REFRESH_STORM: [Refresher],
+    ShapeName.SLOW_ARRIVALS: [Member],
+    ShapeName.CHEATERS: [Member, Hammerer, Sharer, Replayer],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How a run goes.
+
+    Attributes:
+        name: which shape.
+        users: how many come in all.
+        rate: how many a second, where the shape leaves that open.
+        run_time_s: after so long it is over; None: when all have gone.
+        waves: how many waves.
+        wave_every_s: from one wave to the next, counted from the opening.
+        ramp_s: over how long those come who arrive slowly.
+        opens_in_s: how long until the opening.
+    """
+
+    name: ShapeName
+    users: int
+    rate: float
+    run_time_s: float | None
+    waves: int
+    wave_every_s: float
+    ramp_s: float
+    opens_in_s: Callable[[], float]
+
+    def arrived(self, run_s: float) -> int:
+        """How many shall have come after so many seconds of the run."""
+        if self.name is ShapeName.SLOW_ARRIVALS and self.ramp_s > 0:
+            return min(self.users, max(1, int(self.users * (run_s + 1) / self.ramp_s)))
+        if self.name is ShapeName.WAVES:
+            # The first waits for the opening; each next one comes when it is its time, and taps at once.
+            begun = 1 + int(max(0.0, -self.opens_in_s()) / self.wave_every_s) if self.wave_every_s > 0 else self.waves
+            return self.users * min(self.waves, begun) // self.waves
+        return self.users
+
+
+class Shape(LoadTestShape):
+    """Follows the course that the options name; ends when all who were to come have gone, or when the time is over."""
+
+    use_common_options = True
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # of locust
+        self._course: Course | None = None
+        self.outcomes = Outcomes()  # of the run, where there is one
+
+    def reset_time(self) -> None:
+        """Begin anew, by the options as they are now."""
+        super().reset_time()  # type: ignore[no-untyped-call]  # of locust
+        self._course = None
+
+    def tick(self) -> tuple[int, float, list[type[User]] | None] | None:
+        """How many shall be there, how fast they come, and who; None at the end."""
+        assert self.runner is not None
+        if self._course is None:
+            self._course = course_of(self.runner.environment)
+        course = self._course
+        run_s: float = self.get_run_time()  # type: ignore[no-untyped-call]  # of locust
+        if course.run_time_s is not None and run_s > course.run_time_s:
+            return None
+        if self.outcomes.gone.total() >= course.users:
+            return None
+        return course.arrived(run_s), course.rate, CAST[course.name]
+
+
+def course_of(environment: Environment) -> Course:
+    """The course that the options name; asks the service how long it is until the opening.
+
+    Raises:
+        ServiceError: the service does not say.
+    """
+    options = environment.parsed_options
+    assert options is not None
+    with Service(environment.host or "") as service:
+        away_s = (service.campaign(options.campaign).opens_at_ms - service.now_ms()) / 1000
+    opens_at_s = time.monotonic() + away_s
+    return Course(
+        name=ShapeName(options.shape),
+        users=options.num_users or USERS_DEFAULT,
+        rate=options.spawn_rate or RATE_DEFAULT,
+        run_time_s=options.run_time,
+        waves=max(1, options.waves),
+        wave_every_s=options.wave_every_s,
+        ramp_s=options.ramp_s,
+        opens_in_s=lambda: opens_at_s - time.monotonic(),
+    )
