@@ -39,7 +39,8 @@ async def measure(*, quick: bool = False, say: Say = print) -> Results:
 async def on(stand: Stand, *, quick: bool = False, say: Say = print) -> Results:
     """The same on a stand that is there."""
     numbers, rounds, size = (QUICK_NUMBERS, 1, QUICK_CROWD) if quick else (NUMBERS, ROUNDS, CROWD)
-    turns = (rounds + 1) * len(numbers)
+    warm_up = 0 if quick else len(numbers)
+    turns = warm_up + rounds * len(numbers)
     machine = describe()
     await settle(stand, size * turns, say)
     open_ids = await _publish(stand, numbers[-1], size * turns)
@@ -50,13 +51,13 @@ async def on(stand: Stand, *, quick: bool = False, say: Say = print) -> Results:
     service_us, redis_us = defaultdict[float, list[float]](list), defaultdict[float, list[float]](list)
     async with arranged(stand):
         for turn in range(turns):
-            number, round_ = numbers[turn % len(numbers)], turn // len(numbers)
+            number = numbers[turn % len(numbers)]
             # Each time others: who holds a unit would be told of that one.
             crowd = with_passes(stand, range(turn * size, (turn + 1) * size))
             one = await _lap(stand, open_ids[:number], crowd, 201)
             other = await _lap(stand, gone_ids[:number], [member for member in crowd if member.member_id != b"p-0000000"], 409)
-            if not round_:
-                continue  # to warm up
+            if turn < warm_up:
+                continue
             won[number].append(one.per_second)
             refused[number].append(other.per_second)
             service_us[number].append(one.service_us)

@@ -42,7 +42,7 @@ async def measure(*, quick: bool = False, say: Say = print) -> Results:
             stands[number] = await stack.enter_async_context(standing(Path(home), workers=number))
             await stands[number].persist(None)
             await settle(stands[number], size, say)
-        for turn in range(-1, rounds):
+        for turn in range(0 if quick else -1, rounds):
             for number, stand in stands.items():
                 crowd = some(stand, size, size, seed=turn)
                 one, other = await wins(stand, crowd, CONNECTIONS), await refusals(stand, crowd, CONNECTIONS)

@@ -1,0 +1,152 @@
+"""What does one grab cost in processor time, and one claim, one connection and one waiting member in memory?"""
+
+import asyncio
+import signal
+import socket
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Final
+
+from loadtest.bench.closed_loop import RECEIVE_MAX_BYTES, close, connect
+from loadtest.bench.figures import Figure, Results
+from loadtest.bench.growth.command import alone, run
+from loadtest.bench.growth.crowds import settle, with_passes
+from loadtest.bench.growth.laps import InexactError, Say, arranged, redis_bytes, refusals, resident_bytes, rush, wins
+from loadtest.bench.machine import describe
+from loadtest.bench.stand import Stand
+from loadtest.crowd import Member, Target, build_requests
+
+ROUNDS: Final = 7
+CROWD: Final = 20_000
+CLAIMS: Final = 100_000
+IDLE: Final = 4_000
+QUICK_CROWD: Final = 600
+QUICK_CLAIMS: Final = 1_000
+QUICK_IDLE: Final = 200
+CONNECTIONS: Final = 256
+GATHER_S: Final = 0.7
+ANSWER_S: Final = 10.0
+
+
+async def measure(*, quick: bool = False, say: Say = print) -> Results:
+    """About a minute, a few seconds if `quick`.
+
+    Raises:
+        InexactError, StandError: something is not as it should be; there are no figures.
+    """
+    return await alone(on, quick=quick, say=say)
+
+
+async def on(stand: Stand, *, quick: bool = False, say: Say = print) -> Results:
+    """The same on a stand that is there; memory is told best by one whose worker has not had a crowd yet."""
+    rounds, size, claims, idle = (1, QUICK_CROWD, QUICK_CLAIMS, QUICK_IDLE) if quick else (ROUNDS, CROWD, CLAIMS, IDLE)
+    machine = describe()
+    await settle(stand, max(size, claims) + 1, say)
+    async with arranged(stand):
+        connection_bytes, waiting_bytes = await _memory_of_the_present(stand, idle)
+        say(f"{connection_bytes:,.0f} bytes for a connection, {waiting_bytes:,.0f} more for a waiting member")
+        redis_claim, worker_claim = await _memory_of_claims(stand, with_passes(stand, range(claims)))
+        say(f"{redis_claim:,.0f} bytes of Redis and {worker_claim:,.0f} of a worker for a claim")
+        cpu = defaultdict[str, list[float]](list)
+        crowd = with_passes(stand, range(size))
+        for number in range(0 if quick else -1, rounds):
+            won, refused = await wins(stand, crowd, CONNECTIONS), await refusals(stand, crowd, CONNECTIONS)
+            if number < 0:
+                continue  # to warm up
+            cpu["won_service"].append(won.service_us)
+            cpu["won_redis"].append(won.redis_us)
+            cpu["refused_service"].append(refused.service_us)
+            cpu["refused_redis"].append(refused.redis_us)
+            say(f"{won.service_us:.1f} µs of service and {won.redis_us:.1f} of Redis a win, {refused.service_us:.1f} a refusal")
+    note = f"{CONNECTIONS} connections; a processor's clock ticks 100 times a second"
+    return Results(
+        "costs",
+        machine,
+        (
+            Figure(
+                "cpu_won_service", "Processor time of the service for a grab won", "µs", tuple(cpu["won_service"]), note=note
+            ),
+            Figure("cpu_won_redis", "Processor time of Redis for a grab won", "µs", tuple(cpu["won_redis"]), note=note),
+            Figure("cpu_refused_service", "Processor time of the service for a refusal", "µs", tuple(cpu["refused_service"])),
+            Figure(
+                "cpu_refused_redis",
+                "Processor time of Redis for a refusal",
+                "µs",
+                tuple(cpu["refused_redis"]),
+                note="nothing but the polls of the view: the gate refuses by itself",
+            ),
+            Figure("memory_claim_redis", "Memory of Redis for a claim, the log included", "bytes", (redis_claim,)),
+            Figure("memory_claim_worker", "Memory of a worker for a claim", "bytes", (worker_claim,)),
+            Figure("memory_connection", "Memory of a worker for a connection", "bytes", (connection_bytes,)),
+            Figure(
+                "memory_waiting", "Memory of a worker for a waiting member, beside the connection", "bytes", (waiting_bytes,)
+            ),
+        ),
+    )
+
+
+async def _memory_of_the_present(stand: Stand, number: int) -> tuple[float, float]:
+    """What a worker needs for each connection that has asked once, and for each whose grab waits for Redis.
+
+    Raises:
+        InexactError: not everyone was answered.
+    """
+    gone, open_ = await stand.campaign(1), await stand.campaign(number)
+    first, *others = with_passes(stand, range(number + 1))
+    await rush(stand, [gone], [first], 1)
+    before = resident_bytes(stand)
+    connections = connect(stand.settings.port, number)
+    try:
+        await asyncio.to_thread(_exchange, connections, _requests(stand, gone, others))
+        connected = resident_bytes(stand)
+        # Nothing comes back from a Redis that stands still: who asks waits in the worker.
+        stand.stack.redis.send(signal.SIGSTOP)
+        try:
+            for one, request in zip(connections, _requests(stand, open_, others), strict=True):
+                one.send(request)
+            await asyncio.sleep(GATHER_S)
+            waiting = resident_bytes(stand)
+        finally:
+            stand.stack.redis.send(signal.SIGCONT)
+        await asyncio.to_thread(_exchange, connections, [])
+    finally:
+        close(connections)
+    await stand.drained()
+    return (connected - before) / number, (waiting - connected) / number
+
+
+async def _memory_of_claims(stand: Stand, members: Sequence[Member]) -> tuple[float, float]:
+    """What Redis and a worker need for each claim of a large campaign."""
+    await stand.drained()
+    before = await redis_bytes(stand), resident_bytes(stand)
+    await wins(stand, members, CONNECTIONS)
+    await stand.drained()
+    after = await redis_bytes(stand), resident_bytes(stand)
+    return (after[0] - before[0]) / len(members), (after[1] - before[1]) / len(members)
+
+
+def _requests(stand: Stand, campaign_id: str, members: Sequence[Member]) -> list[bytes]:
+    return build_requests(members, Target("127.0.0.1", stand.settings.port, f"/v1/campaigns/{campaign_id}/claims"))
+
+
+def _exchange(connections: Sequence[socket.socket], requests: Sequence[bytes]) -> None:
+    """Send a request on each, if there are any, and hear an answer on each.
+
+    Raises:
+        InexactError: one did not come.
+    """
+    for one, request in zip(connections, requests, strict=False):
+        one.send(request)
+    for one in connections:
+        one.settimeout(ANSWER_S)
+        try:
+            answer = one.recv(RECEIVE_MAX_BYTES)
+        except TimeoutError:
+            answer = b""
+        if not answer.startswith(b"HTTP/1.1 "):
+            raise InexactError("a connection got no answer")
+        one.setblocking(False)
+
+
+if __name__ == "__main__":
+    run(measure, __doc__)
