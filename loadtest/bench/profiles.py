@@ -1,0 +1,111 @@
+"""Where do the service and the ledger spend their time under the rush?
+
+Three flame graphs: the service when nearly everybody comes too late, the service when everybody wins, and the ledger that
+drains these wins. Beside them, in numbers, what share each module has.
+"""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Final
+
+from loadtest.bench.closed_loop import Lap, closed_loop
+from loadtest.bench.figures import Results
+from loadtest.bench.flames import Flames, FlamesError
+from loadtest.bench.machine import describe
+from loadtest.bench.sampler import SamplerError, flame_graph
+from loadtest.bench.stand import Stand, pin, standing
+from loadtest.crowd import Member, Target, build_requests
+
+MEMBERS: Final = 110_000
+STOCK: Final = 3_000
+SECONDS: Final = 8.0
+CONNECTIONS: Final = 256
+PICTURES: Final = Path("var/profile")
+RESULTS: Final = Path("var/bench")
+
+
+async def measure(members: int, seconds: float, pictures: Path) -> dict[str, Any]:
+    """Draw the three pictures, and return what they say in numbers; each takes at least so many seconds.
+
+    Raises:
+        SamplerError: processes cannot be looked into here.
+        StandError: the service cannot be brought up.
+    """
+    await asyncio.to_thread(pictures.mkdir, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="grab-bench-", ignore_cleanup_errors=True) as home:
+        async with standing(Path(home)) as stand:
+            print(f"profile: {members:,} members are enrolled")
+            crowd = await stand.enrol(members)
+            service, ledger = stand.service_pids()[0], stand.programs.ledger.pid
+            pin([service], [0])
+            await _rush(stand, crowd, STOCK)  # warm
+            rush = {"service-rush": service}
+            wins = {"service-wins": service, "ledger-wins": ledger}
+            return {
+                **await _scene(stand, crowd, STOCK, rush, seconds, pictures),
+                **await _scene(stand, crowd, members, wins, seconds, pictures),
+            }
+
+
+async def _scene(
+    stand: Stand, crowd: Sequence[Member], stock: int, sampled: dict[str, int], seconds: float, pictures: Path
+) -> dict[str, Any]:
+    """Rush after rush, sampled."""
+    await stand.drained()
+    laps: list[Lap] = []
+    async with AsyncExitStack() as samplers:
+        for name, pid in sampled.items():
+            await samplers.enter_async_context(flame_graph(pid, pictures / f"{name}.svg"))
+        until_s = time.monotonic() + seconds
+        while not laps or time.monotonic() < until_s:
+            laps.append(await _rush(stand, crowd, stock))
+            lap = laps[-1]
+            print(f"profile: {lap.by_status.get(201, 0):,} of {lap.answers:,} won, {lap.per_second:,.0f} answers/s")
+        await stand.drained()
+    return {
+        name: {
+            "won": sum(lap.by_status.get(201, 0) for lap in laps),
+            "answers": sum(lap.answers for lap in laps),
+            **(await asyncio.to_thread(Flames.read, pictures / f"{name}.svg")).summary(),
+        }
+        for name in sampled
+    }
+
+
+async def _rush(stand: Stand, crowd: Sequence[Member], stock: int) -> Lap:
+    campaign_id = await stand.campaign(stock)
+    target = Target("127.0.0.1", stand.settings.port, f"/v1/campaigns/{campaign_id}/claims")
+    requests = build_requests(crowd, target)
+    return await asyncio.to_thread(closed_loop, stand.settings.port, requests, CONNECTIONS)
+
+
+def main() -> int:
+    """Draw, and say where; exit status 1 if it cannot be done here."""
+    parser = argparse.ArgumentParser(prog="python -m loadtest.bench.profiles", description=__doc__)
+    parser.add_argument("--members", type=int, default=MEMBERS, help="in the crowd (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of each scene, at least (%(default)s)")
+    parser.add_argument("--pictures", type=Path, default=PICTURES, help="where the SVGs go (%(default)s)")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where the numbers go (%(default)s)")
+    asked = parser.parse_args()
+    machine = describe()
+    try:
+        found = asyncio.run(measure(asked.members, asked.seconds, asked.pictures))
+    except (SamplerError, FlamesError) as error:
+        print(f"profile: {error}", file=sys.stderr)
+        return 1
+    path = Results("profile", machine, details=found).write(asked.results)
+    for name, picture in found.items():
+        shares = ", ".join(f"{owner} {share:.0%}" for owner, share in picture["modules"][:6])
+        print(f"{asked.pictures / name}.svg: {shares}")
+    print(f"in numbers: {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
