@@ -6,6 +6,7 @@ beyond is counted as a gain, and one gain fails the run. Importing this imports 
 
 import itertools
 import random
+import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -34,12 +35,14 @@ class Cheater(Caller):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._claims: set[str] = set()
+        self._began_s = 0.0
 
     def going_on(self) -> bool:
-        """Whether it is worth while; waits until shortly before the opening."""
+        """Whether it is worth while: for a while after the opening, or after one came; waits until shortly before it."""
         if self.opens_in_s() > EARLY_S:
             gevent.sleep(self.opens_in_s() - EARLY_S)
-        return self.opens_in_s() > -self.scene.linger_s
+        self._began_s = self._began_s or time.monotonic()
+        return self.opens_in_s() > -self.scene.linger_s or time.monotonic() - self._began_s < self.scene.linger_s
 
     def tried(self, kind: str) -> None:
         """Count an attempt."""
@@ -130,7 +133,7 @@ class Replayer(Cheater):
         forged = forgeries(self.bearer, others[1], chance)
         while self.going_on():
             kind, bearer = next(forged)
-            self._with_pass(f"a pass with {kind}" if kind.startswith("one") else f"a pass {kind}", bearer)
+            self._with_pass(f"a pass {kind}", bearer)
             if self.scene.old_passes:
                 self._with_pass("an old pass", chance.choice(self.scene.old_passes))
             self._with_key_of(self._somebody_else(chance)[0])

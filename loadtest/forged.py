@@ -19,16 +19,16 @@ def forgeries(own: str, others: str, chance: random.Random) -> Iterator[tuple[st
     """
     while True:
         at = chance.randrange(len(own))
-        yield "one letter changed", own[:at] + _other_letter(own[at], chance) + own[at + 1 :]
+        yield "with a letter changed", own[:at] + _other_letter(own[at], chance) + own[at + 1 :]
         yield "cut short", own[: chance.randrange(1, len(own))]
         yield "lengthened", own + chance.choice(_LETTERS)
         mixed = _mixed(own, others, chance)
         if mixed is not None:
-            yield "of two halves", mixed
+            yield "of two parts", mixed
         raised = _raised(own)
         if raised is not None:
             yield "made to last", raised
-        yield "nothing", "-"
+        yield "that is none", "-"
 
 
 def _other_letter(letter: str, chance: random.Random) -> str:

@@ -26,11 +26,12 @@ from locust.runners import MasterRunner, WorkerRunner
 from loadtest import truth_page
 from loadtest.callers import Caller, Scene
 from loadtest.cheaters import Hammerer, Replayer, Sharer
+from loadtest.course import ShapeName
 from loadtest.crowd import read_passes
 from loadtest.outcomes import Outcomes
 from loadtest.recorder import Recorder
 from loadtest.server_side import Counters, ServerSide
-from loadtest.shapes import Shape, ShapeName
+from loadtest.shapes import Shape
 from loadtest.users import Member, Refresher
 from loadtest.verdict import Verdict, as_csv, conclude
 

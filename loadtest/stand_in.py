@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, cast
+from zlib import crc32
 
 import orjson
 import uvloop
@@ -60,6 +61,8 @@ class Lie(StrEnum):
     SEQ_BACKWARDS = "seq-backwards"
     STRAY_BYTES = "stray-bytes"
     SERVER_ERROR = "server-error"
+    ANYBODY = "anybody"
+    RED_AUDIT = "red-audit"
 
 
 @dataclass(slots=True)
@@ -74,6 +77,8 @@ class Stage:
         claims: by member.
         grabs: by member, how often each asked.
         extra: claims that only the ledger has, or that replaced others.
+        signed: passes are `pass.<member>.<checksum>`, and others are refused.
+        answers: to grabs, by outcome.
     """
 
     stock: int
@@ -84,6 +89,27 @@ class Stage:
     grabs: Counter[str] = field(default_factory=Counter)
     extra: list[dict[str, Any]] = field(default_factory=list)
     count: int = 0
+    signed: bool = False
+    answers: Counter[str] = field(default_factory=Counter)
+
+    def member_of(self, bearer: str) -> str | None:
+        """Whose pass it is; None if it is none that was given out."""
+        if not self.signed:
+            return bearer.removeprefix("pass.")
+        member, _, checksum = bearer.removeprefix("pass.").partition(".")
+        return member if checksum == f"{crc32(member.encode()):08x}" or Lie.ANYBODY in self.lies else None
+
+    def audit(self) -> dict[str, Any]:
+        """What the books say of themselves."""
+        held = len(self.claims)
+        conserved = {"holds": Lie.RED_AUDIT not in self.lies, "checked": True, "detail": "", "counterexamples": []}
+        figures = {"campaign_id": CAMPAIGN, "active": held, "postgres_held": held, "available": max(0, self.stock - held)}
+        return {"invariants": {"I6 Conserved": conserved}, "redis_equals_postgres": True, "campaigns": [figures], "seq": held}
+
+    def metrics(self) -> bytes:
+        """What Prometheus reads."""
+        lines = (f'grab_answers_total{{outcome="{name}"}} {count}\n' for name, count in self.answers.items())
+        return "".join(lines).encode()
 
     def facts(self) -> dict[str, Any]:
         """The campaign's page."""
@@ -195,29 +221,38 @@ class StageConnection(asyncio.Protocol):
 
     def _answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> None:
         stage = self._stage
-        member = headers.get("authorization", "").removeprefix("Bearer ").removeprefix("pass.")
+        member = stage.member_of(headers.get("authorization", "").removeprefix("Bearer "))
         if path == "/v1/time":
             self._send(200, {"now_ms": _now_ms()})
         elif path in {f"/v1/campaigns/{CAMPAIGN}", f"/v1/campaigns/{CAMPAIGN}/state"}:
             self._send(200, stage.facts())
         elif path == f"/v1/campaigns/{CAMPAIGN}/claims" and method == "POST":
             self._grab(member)
+        elif path == "/v1/ops/audit":
+            self._send(200, stage.audit())
+        elif path == "/metrics":
+            self._send_bytes(200, stage.metrics())
+        elif path == "/v1/dev/ops-sessions":
+            self._send(200, {"token": "t"})
         elif path == f"/v1/ops/campaigns/{CAMPAIGN}/claims.csv":
             self._send_bytes(200, _csv(stage.ledger()))
         elif path == "/v1/dev/sessions":
             self._send(200, {"pass": f"pass.{orjson.loads(body)['member_id']}"})
         elif path == "/v1/me/claims":
-            held = stage.claims.get(member)
+            held = stage.claims.get(member or "")
             self._send(200, {"items": [] if held is None else [held], "next_cursor": None})
         elif path.startswith("/v1/claims/"):
-            held = stage.claims.get(member)
+            held = stage.claims.get(member or "")
             known = held is not None and path == f"/v1/claims/{held['claim_id']}"
             self._send(200, held) if known and held is not None else self._send(404, _problem("claim-not-found", 404))
         else:
             self._send(404, _problem("not-found", 404))
 
-    def _grab(self, member: str) -> None:
+    def _grab(self, member: str | None) -> None:
         stage = self._stage
+        if member is None:
+            self._send(401, _problem("pass-invalid", 401))
+            return
         stage.grabs[member] += 1
         # Troubles hit a member's first attempt, so that persistence is rewarded.
         hit = stage.grabs[member] == 1 and stage.grabs.total() % EVERY == 0
@@ -228,6 +263,7 @@ class StageConnection(asyncio.Protocol):
             self._end()
             return
         status, answer = stage.grab(member)
+        stage.answers[str(answer.get("code") or {200: "held", 201: "won"}[status]).replace("-", "_")] += 1
         if hit and Trouble.DROP_DECIDED in stage.troubles:
             self._end()
         elif hit and Trouble.SILENCE in stage.troubles:
@@ -274,12 +310,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--opens-in-s", type=float, default=2.0)
     parser.add_argument("--trouble", type=Trouble, choices=list(Trouble), action="append", default=[])
     parser.add_argument("--lie", type=Lie, choices=list(Lie), action="append", default=[])
+    parser.add_argument("--signed", action="store_true", help="refuse passes that are not pass.<member>.<crc32 of it>")
     options = parser.parse_args(arguments)
     stage = Stage(
         stock=options.stock,
         opens_at_ms=_now_ms() + round(options.opens_in_s * 1000),
         troubles=frozenset(options.trouble),
         lies=frozenset(options.lie),
+        signed=options.signed,
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(stage, options.port))

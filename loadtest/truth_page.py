@@ -42,17 +42,19 @@ def add_to(web_ui: WebUI, rows: Callable[[], Rows]) -> None:
         headers = {"Content-Disposition": "attachment; filename=server-truth.csv"}
         return Response(as_csv(rows()), mimetype="text/csv", headers=headers)
 
-    def add_to_statistics(response: Response) -> Response:
+    def add_to_answers(response: Response) -> Response:
         from flask import request  # noqa: PLC0415  # what it names exists within a request only
 
         if request.path.endswith("/stats/requests") and response.is_json:
             data = [dict(zip(("what", "clients", "service"), row, strict=True)) for row in rows()]
             document: dict[str, Any] = {**(response.json or {}), "extended_stats": [{"key": TAB, "data": data}]}
             response.set_data(json.dumps(document))
+        elif request.path.endswith("/stats/report") and response.mimetype == "text/html":
+            response.set_data(_with_table(response.get_data(as_text=True), rows()))
         return response
 
     web_ui.app.register_blueprint(pages)
-    web_ui.app.after_request(add_to_statistics)
+    web_ui.app.after_request(add_to_answers)
 
 
 def page_of(rows: Rows) -> str:
@@ -73,7 +75,10 @@ def table_of(rows: Rows) -> str:
 
 def add_to_report(path: Path, rows: Rows) -> None:
     """Add the table to an HTML report that locust has written."""
-    text = path.read_text(encoding="utf-8")
+    path.write_text(_with_table(path.read_text(encoding="utf-8"), rows), encoding="utf-8")
+
+
+def _with_table(report: str, rows: Rows) -> str:
     section = f'<section style="font-family: sans-serif; margin: 2em">{table_of(rows)}</section>'
-    before, body, after = text.rpartition("</body>")
-    path.write_text(f"{before}{section}{body}{after}" if body else text + section, encoding="utf-8")
+    before, body, after = report.rpartition("</body>")
+    return f"{before}{section}{body}{after}" if body else report + section

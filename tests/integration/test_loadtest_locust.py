@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
@@ -23,8 +24,8 @@ def locust(tmp_path: Path) -> Iterator[Locust]:
     """Run the members against the stand-in, which opens while they watch."""
     stages: list[subprocess.Popen[str]] = []
 
-    def start(*words: str, stage: tuple[str, ...] = ()) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "loadtest.stand_in", "--stock", str(STOCK), "--opens-in-s", "4", *stage]
+    def start(*words: str, stage: tuple[str, ...] = (), opens_in_s: str = "4") -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "loadtest.stand_in", "--stock", str(STOCK), "--opens-in-s", opens_in_s, *stage]
         process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         stages.append(process)
         assert process.stdout is not None
@@ -32,8 +33,9 @@ def locust(tmp_path: Path) -> Iterator[Locust]:
         base = [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--headless", "--only-summary"]
         where = ["--host", f"http://127.0.0.1:{port}", "--campaign", "stand-in"]
         many = ["--users", str(MEMBERS), "--spawn-rate", str(MEMBERS), "--run-time", "30s", "--reaction-ms", "50"]
+        receipts = ["--receipts", str(tmp_path / "receipts")]
         return subprocess.run(
-            [*base, *where, *many, *words],
+            [*base, *where, *many, *receipts, *words],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -63,7 +65,7 @@ def row(output: str, name: str) -> list[str]:
 
 @pytest.mark.slow
 def test_refusals_are_outcomes_and_the_run_ends_by_itself(locust: Locust, passes: Path) -> None:
-    done = locust("--passes", str(passes), stage=("--trouble", "busy"))
+    done = locust("--passes", str(passes), stage=("--trouble", "busy"), opens_in_s="7")
     assert done.returncode == 0, done.stdout
     assert row(done.stdout, "won") == [str(STOCK)]
     assert row(done.stdout, "sold-out") == [str(MEMBERS - STOCK)]
@@ -92,13 +94,75 @@ def test_members_without_a_pass_ask_for_one_and_processes_share_them(locust: Loc
     assert row(done.stdout, "all") == [str(MEMBERS)]
 
 
+@pytest.mark.slow
+def test_what_the_service_holds_stands_beside_what_the_clients_heard(locust: Locust, passes: Path, tmp_path: Path) -> None:
+    reports = ["--csv", str(tmp_path / "run"), "--html", str(tmp_path / "run.html"), "--verdict", str(tmp_path / "run.json")]
+    done = locust("--passes", str(passes), "--shape", "waves", "--waves", "2", "--wave-every-s", "1", *reports, opens_in_s="2")
+    assert done.returncode == 0, done.stdout
+    assert "Shape test updating to 20 users" in done.stdout
+    assert row(done.stdout, "all") == [str(MEMBERS)]
+    assert row(done.stdout, "answered: won") == [str(STOCK), str(STOCK)]
+    assert row(done.stdout, "answered: sold-out") == [str(MEMBERS - STOCK), str(MEMBERS - STOCK)]
+    assert row(done.stdout, "claims held, PostgreSQL") == [str(STOCK), str(STOCK)]
+    assert row(done.stdout, "I3 NoLostAck") == [str(STOCK), "checked", "holds"]
+    verdict = json.loads((tmp_path / "run.json").read_text())
+    assert (verdict["passed"], verdict["not_looked_at"], verdict["books"]["redis_active"]) == (True, [], STOCK)
+    assert f'"answered: won","{STOCK}","{STOCK}"' in (tmp_path / "run_server_truth.csv").read_text()
+    assert "<td>claims held, PostgreSQL</td>" in (tmp_path / "run.html").read_text()
+
+
+@pytest.mark.slow
+def test_a_lie_of_the_ledger_or_a_red_audit_fails_the_run(locust: Locust, passes: Path) -> None:
+    done = locust("--passes", str(passes), stage=("--lie", "forget", "--lie", "red-audit"), opens_in_s="2")
+    assert done.returncode == 1, done.stdout
+    assert "FAULT: receipts: I3 NoLostAck does not hold" in done.stdout
+    assert "FAULT: audit: I6 Conserved does not hold" in done.stdout
+    assert row(done.stdout, "all") == [str(MEMBERS)]
+
+
+@pytest.fixture
+def signed(tmp_path: Path) -> Path:
+    path = tmp_path / "signed.tsv"
+    path.write_text("".join(f"m{n}\tpass.m{n}.{crc32(f'm{n}'.encode()):08x}\n" for n in range(MEMBERS)))
+    return path
+
+
+@pytest.mark.slow
+def test_cheaters_try_all_and_gain_nothing_and_honest_members_come_too(locust: Locust, signed: Path) -> None:
+    cheating = ["--passes", str(signed), "--old-passes", str(old_passes(signed)), "--shape", "cheaters", "--linger-s", "1"]
+    done = locust(*cheating, "--think-s", "0.2", stage=("--signed",), opens_in_s="3")
+    assert done.returncode == 0, done.stdout
+    assert int(row(done.stdout, "all")[0]) > MEMBERS // 2
+    for cheat in ("hammering", "sharing a pass", "an old pass", "the key of another", "a pass that is none"):
+        assert int(row(done.stdout, cheat)[0].replace(",", "")) > 0
+    assert row(done.stdout, "units given out, Redis") == [str(STOCK), str(STOCK)]
+    assert "GAINED" not in done.stdout
+
+
+@pytest.mark.slow
+def test_one_gain_of_a_cheater_fails_the_run(locust: Locust, signed: Path) -> None:
+    lies = ("--signed", "--stock", "60", "--lie", "anybody", "--lie", "second-claim", "--lie", "early")
+    done = locust("--passes", str(signed), "--shape", "cheaters", "--linger-s", "1", stage=lies, opens_in_s="5")
+    assert done.returncode == 1, done.stdout
+    assert "FAULT: cheaters gained: a pass with a letter changed was taken" in done.stdout
+    assert "FAULT: cheaters gained: more claims than the limit" in done.stdout
+    assert "FAULT: cheaters gained: won before the opening" in done.stdout
+    assert "FAULT: receipts: I8 WindowOnly does not hold" in done.stdout
+
+
+def old_passes(signed: Path) -> Path:
+    path = signed.with_name("old.tsv")
+    path.write_text("x1\tpass.x1.00000000\n")
+    return path
+
+
 def test_a_run_without_members_says_what_is_missing(locust: Locust) -> None:
     done = locust()
     assert done.returncode == 1
     assert "either --passes or --member-ids is needed" in done.stdout
 
 
-@pytest.mark.parametrize("tool", ["stampede", "verify", "shard", "stand_in"])
+@pytest.mark.parametrize("tool", ["stampede", "verify", "shard", "stand_in", "verdict", "course", "forged", "recorder"])
 def test_no_other_tool_imports_locust(tool: str) -> None:
     code = f"import sys, loadtest.{tool}; sys.exit(any(name.split('.')[0] in ('locust', 'gevent') for name in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
