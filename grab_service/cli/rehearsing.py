@@ -95,8 +95,8 @@ def rehearse(
     from grab_service.rehearsal.load import Wishes
 
     configure_logs(logging.WARNING)
-    settings = settings_in_force("database_url")
     _see_that_all_is_here()
+    settings = settings_in_force("database_url")
     shadow, load = asyncio.run(_look(settings, campaign_id, release, Wishes(eligible, others, within_s, connections)))
     limits = Limits(p99_ms, sold_out_s, lag_s)
     settings = settings.model_copy(update={"workers": workers or settings.workers})

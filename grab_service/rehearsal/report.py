@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
@@ -13,6 +13,9 @@ from grab_service.rehearsal.audience import Standing
 from grab_service.rehearsal.goals import Goal
 from grab_service.rehearsal.load import Load
 from grab_service.rehearsal.shadow import Shadow
+
+LATE_MS: Final = 50
+"""A start this much after the opening is worth a word."""
 
 
 def preview(shadow: Shadow, load: Load, workers: int) -> str:
@@ -87,5 +90,10 @@ def show(document: Mapping[str, Any], goals: Sequence[Goal], console: Console) -
     console.print("\n".join(bars(moments_of(document["figures"]))), highlight=False, markup=False)
     refused = document["figures"]["refused"]
     console.print(f"refused: {', '.join(f'{count:,} {code}' for code, count in sorted(refused.items())) or 'nobody'}")
+    figures = document["figures"]
+    delay_ms, share = figures["send_delay_ms"]["p99"] or 0.0, figures["senders_cpu_share"]
+    console.print(f"the crowd: 99 of 100 taps left within {delay_ms:,.0f} ms of their moment; it used {share:.0%} of a core")
+    if figures["late_ms"] > LATE_MS:
+        console.print(f"the crowd began {figures['late_ms']:,.0f} ms after the opening: this machine was not ready in time")
     verdict = "[bold green]PASSED[/bold green]" if passed(goals) else "[bold red]NOT PASSED[/bold red]"
     console.print(f"\n{verdict}  on this machine; yours for the real day may differ.")

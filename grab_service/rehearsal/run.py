@@ -111,9 +111,13 @@ class Rehearsal:
             outcome, expected = await self._rush(settings, url, home, audience)
             versions = await server_versions(settings)
         plan = RushPlan(members=self._load.taps, stock=expected.most, spread_s=self._load.spread_s)
-        late_ms = max(0.0, outcome.stampede["start_ms"] - outcome.stampede["opens_at_ms"])
-        figures = reports.build_report(plan, outcome, versions, self._real.workers)
-        return Rehearsed({**figures, "late_ms": round(late_ms, 1)}, expected)
+        crowd = outcome.stampede
+        figures = reports.build_report(plan, outcome, versions, self._real.workers) | {
+            "late_ms": round(max(0.0, crowd["start_ms"] - crowd["opens_at_ms"]), 1),
+            "send_delay_ms": crowd["send_delay_ms"],
+            "senders_cpu_share": crowd["cpu_share"],
+        }
+        return Rehearsed(figures, expected)
 
     @asynccontextmanager
     async def _serving(self, home: Path) -> AsyncIterator[tuple[Settings, str]]:

@@ -4,10 +4,15 @@ from typing import Any
 
 import pytest
 
+from grab_service.cli import rehearsing
+from grab_service.cli.errors import CommandError
+from grab_service.demo import crowd
 from grab_service.rehearsal.audience import Audience, Standing
 from grab_service.rehearsal.goals import Expected, Limits, judged
 from grab_service.rehearsal.load import SPREAD_S, TAPS_MAX, Load, Wishes, size, who_taps
 from grab_service.rehearsal.original import RehearsalError
+from grab_service.servers import binaries
+from grab_service.servers.errors import NoServerBinaryError
 
 LOAD = Load(eligible=90, others=10, spread_s=1.0, connections=5)
 EXPECTED = Expected(20, 20)
@@ -99,3 +104,21 @@ def test_the_same_members_tap_every_time() -> None:
     chosen = who_taps(audience, some)
     assert chosen == who_taps(audience, some)
     assert (len(set(chosen)), sum(one.startswith("b-") for one in chosen)) == (25, 5)
+
+
+def test_without_servers_to_start_nothing_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_here() -> None:
+        raise NoServerBinaryError("No program found for Valkey.", "Set REDIS_URL.")
+
+    monkeypatch.setattr(binaries, "find_valkey", none_here)
+    with pytest.raises(CommandError) as refused:
+        rehearsing.rehearse("n4bv82kq7d", yes=True)
+    assert "starts servers of its own" in refused.value.trouble.what
+    assert "grab-service[embedded]" in refused.value.trouble.mend
+    assert "REDIS_URL" not in refused.value.trouble.mend, "a rehearsal takes no server that is named"
+
+
+def test_without_the_load_testers_tools_it_says_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crowd, "tools_are_here", lambda: False)
+    with pytest.raises(CommandError, match="tools are not installed"):
+        rehearsing.rehearse("n4bv82kq7d", yes=True)
