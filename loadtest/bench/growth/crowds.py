@@ -27,7 +27,7 @@ _UNIONS: Final = text(
 _COUNT: Final = text("SELECT count(*) FROM members WHERE member_id LIKE 'p-%'")
 _MEMBERS: Final = text(
     "INSERT INTO members (member_id, org_id, name, tags, birthday_month, joined_on, status, version) "
-    "SELECT 'p-' || lpad(n::text, 7, '0'), 'u-' || n / :size, '张三', ARRAY['technician'], n % 12 + 1, DATE '2015-06-01', "
+    "SELECT 'p-' || lpad(n::text, 12, '0'), 'u-' || n / :size, '张三', ARRAY['technician'], n % 12 + 1, DATE '2015-06-01', "
     "'active', nextval('members_version') FROM generate_series(CAST(:first AS int), CAST(:last AS int)) AS n"
 )
 
@@ -59,5 +59,5 @@ def with_passes(stand: Stand, numbers: Iterable[int]) -> list[Member]:
     """These members with their passes."""
     keys = PassKeys.build(stand.settings.cell, [(KID, SECRET.encode())])
     expires_at_s = int(time.time()) + PASSES_LAST_S
-    names = (f"p-{number:07}" for number in numbers)
+    names = (f"p-{number:012}" for number in numbers)
     return [Member(name.encode(), mint(keys, name, expires_at_s).encode()) for name in names]

@@ -1,0 +1,219 @@
+"""Who is compared with whom, and how is each of them started, woken and put to rest?
+
+All do the same job: verify the pass, run the same script in the same Redis, answer with the claim or a problem. Those that are
+not measured just now are suspended, so that they cost those nothing that are.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import httpx
+import psutil
+
+from grab_service.cell.rights import Login
+from grab_service.demo.programs import environment_of
+from grab_service.servers.child import Child, ChildSpec
+from grab_service.servers.ports import free_port
+from grab_service.vocabulary.keys import CellKeys
+from loadtest.bench import outfit
+from loadtest.bench.stand import KID, SECRET, VALID_DAYS, Stand, StandError, pin
+from loadtest.bench.without import TAKEN_OUT
+
+READY_TIMEOUT_S: Final = 30.0
+AWAKE_TIMEOUT_S: Final = 5.0
+POLL_S: Final = 0.02
+ANSWERED_S: Final = 0.1
+STOPS: Final = ((signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0))
+OURS: Final = "ours"
+PLAIN: Final = "plain_fastapi"
+NODE: Final = "node"
+NGINX: Final = "nginx"
+NGINX_CACHE: Final = "nginx_cache"
+PEERS: Final = (PLAIN, NODE, NGINX, NGINX_CACHE)
+TITLES: Final = {
+    OURS: "grab-service, one worker",
+    PLAIN: "FastAPI + redis-py, one EVALSHA a request",
+    NODE: "Node: fastify + ioredis, one EVALSHA a request",
+    NGINX: "nginx + Lua, one EVALSHA a request",
+    NGINX_CACHE: "nginx + Lua with a sold-out cache",
+    "decision": "grab-service answering a constant",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A server that answers grabs on a port of the loopback."""
+
+    name: str
+    port: int
+    child: Child | None
+    pids: tuple[int, ...]
+    is_ours: bool
+    supervisor: int | None = None
+    """Stays suspended meanwhile: it would take a worker that is put to rest for one that hangs."""
+
+    async def wake(self) -> None:
+        """Let it run, and wait until it knows what happened meanwhile."""
+        self._send(signal.SIGCONT)
+        if not self.is_ours:
+            return
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=2) as client:
+            await _until_ready(client, "/readyz?exclude=aof_policy&exclude=lag", AWAKE_TIMEOUT_S)
+
+    def rest(self) -> None:
+        """Suspend it."""
+        self._send(signal.SIGSTOP)
+
+    async def set_free(self) -> None:
+        """Let all of it run again, so that it can end."""
+        self._send(signal.SIGCONT)
+        if self.supervisor is not None:
+            await asyncio.sleep(ANSWERED_S)
+            os.kill(self.supervisor, signal.SIGCONT)
+
+    def _send(self, sign: signal.Signals) -> None:
+        for pid in self.pids:
+            os.kill(pid, sign)
+
+
+@asynccontextmanager
+async def contending(
+    stand: Stand, names: Sequence[str], folder: Path, cpus: list[int] | None = None
+) -> AsyncIterator[tuple[dict[str, Contender], dict[str, str]]]:
+    """Start them beside the stand's own service: (those that run, by name; why the others do not).
+
+    Args:
+        stand: servers, campaigns, and the service itself, which is `ours`.
+        names: of peers, or of techniques that the service is to do without.
+        folder: where what the peers need is kept.
+        cpus: the processors they may use.
+    """
+    running: dict[str, Contender] = {}
+    missing: dict[str, str] = {}
+    async with AsyncExitStack() as all_of_them:
+        for name in names:
+            if name == OURS:
+                parent = stand.programs.api.pid
+                running[name] = Contender(name, stand.settings.port, None, _children(parent), is_ours=True, supervisor=parent)
+                continue
+            try:
+                running[name] = await all_of_them.enter_async_context(_started(stand, name, folder))
+            except outfit.NotToBeHadError as error:
+                missing[name] = str(error)
+        for one in running.values():
+            if cpus is not None:
+                pin(one.pids, cpus)
+            if one.supervisor is not None:
+                os.kill(one.supervisor, signal.SIGSTOP)
+            one.rest()
+        try:
+            yield running, missing
+        finally:
+            for one in running.values():
+                await one.set_free()
+
+
+@asynccontextmanager
+async def _started(stand: Stand, name: str, folder: Path) -> AsyncIterator[Contender]:
+    port = free_port()
+    home = stand.settings.var_dir / "run" / name
+    home.mkdir(parents=True, exist_ok=True)
+    is_ours = name in TAKEN_OUT
+    argv, env = _service(stand, name, port) if is_ours else _peer(name, folder, home, port)
+    if not is_ours:
+        env |= await _facts(stand, port)
+    log_path = home / "log"
+    child = Child(ChildSpec(name, argv, home, log_path, home / "pid", STOPS, signal.SIGTERM, env=env))
+    child.start()
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=2) as client:
+            try:
+                await _until_ready(client, "/livez" if is_ours else "/", READY_TIMEOUT_S, any_status=not is_ours)
+            except StandError as error:
+                raise child.not_started(str(error)) from error
+        children = _children(child.pid)
+        if is_ours:
+            yield Contender(name, port, child, children, is_ours, supervisor=child.pid)
+        else:
+            yield Contender(name, port, child, (child.pid, *children), is_ours)
+    finally:
+        await child.stop()
+
+
+async def _until_ready(client: httpx.AsyncClient, path: str, timeout_s: float, *, any_status: bool = False) -> None:
+    give_up_s = time.monotonic() + timeout_s
+    said = "nothing"
+    while time.monotonic() < give_up_s:
+        try:
+            answer = await client.get(path)
+        except httpx.TransportError as error:
+            said = repr(error)
+        else:
+            if any_status or answer.status_code == 200:
+                return
+            said = answer.text[:300]
+        await asyncio.sleep(POLL_S)
+    raise StandError(f"is not ready after {timeout_s:.0f} s: {said}")
+
+
+def _service(stand: Stand, name: str, port: int) -> tuple[tuple[str, ...], dict[str, str]]:
+    env = environment_of(stand.settings, stand.stack.addresses_of(Login.API))
+    checkout = str(Path(__file__).resolve().parents[2])
+    argv = (sys.executable, "-m", "loadtest.bench.without", name)
+    return argv, {**env, "GRAB_PORT": str(port), "PYTHONPATH": checkout}
+
+
+def _peer(name: str, folder: Path, home: Path, port: int) -> tuple[tuple[str, ...], dict[str, str]]:
+    if name == PLAIN:
+        return (sys.executable, str(outfit.PEERS / "plain_fastapi.py")), {}
+    if name == NODE:
+        program, app = outfit.node(folder)
+        return (str(program), str(app / "server.js")), {"NODE_ENV": "production"}
+    assert name in {NGINX, NGINX_CACHE}, name
+    nginx = outfit.nginx(folder)
+    text = (outfit.PEERS / "nginx" / "nginx.conf").read_text(encoding="utf-8")
+    blanks = {
+        "modules": nginx.modules,
+        "folder": home,
+        "port": port,
+        "peers": outfit.PEERS / "nginx",
+        "lua": nginx.lua,
+        "user": "user root;" if os.geteuid() == 0 else "",
+    }
+    for blank, value in blanks.items():
+        text = text.replace(f"@{blank}@", str(value))
+    config = home / "nginx.conf"
+    config.write_text(text, encoding="utf-8")
+    env = {"BENCH_CACHE": "1" if name == NGINX_CACHE else "0", **outfit.environment(nginx.libraries)}
+    return (str(nginx.program), "-p", str(home), "-c", str(config), "-e", "stderr"), env
+
+
+async def _facts(stand: Stand, port: int) -> dict[str, str]:
+    """What every peer is told."""
+    address = urlsplit(stand.stack.redis_url)
+    found = await stand.redis.hgetall(CellKeys.of(stand.settings.cell).scripts)
+    table = {bytes(name).decode(): bytes(value).decode() for name, value in found.items()}  # type: ignore[arg-type]
+    return {
+        "BENCH_PORT": str(port),
+        "BENCH_REDIS_PORT": str(address.port),
+        "BENCH_REDIS_PASSWORD": address.password or "",
+        "BENCH_CELL": stand.settings.cell,
+        "BENCH_EPOCH": table["epoch"],
+        "BENCH_SHA": next(sha for name, sha in table.items() if name.endswith(":grab")),
+        "BENCH_KID": KID,
+        "BENCH_SECRET": SECRET,
+        "BENCH_VALID_DAYS": str(VALID_DAYS),
+    }
+
+
+def _children(pid: int) -> tuple[int, ...]:
+    return tuple(one.pid for one in psutil.Process(pid).children(recursive=True))
