@@ -79,7 +79,11 @@ class Hammerer(Cheater):
         """Tap with many fingers."""
         self.arrive()
         numbers = itertools.count()
-        gevent.joinall([gevent.spawn(self._hammer, numbers) for _ in range(FINGERS)])
+        fingers = [gevent.spawn(self._hammer, numbers) for _ in range(FINGERS)]
+        try:
+            gevent.joinall(fingers, raise_error=True)
+        finally:
+            gevent.killall(fingers, block=False)
 
     def _hammer(self, numbers: Iterator[int]) -> None:
         """Tap, tap, tap; where a key is needed, with another one each time."""

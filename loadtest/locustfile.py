@@ -31,6 +31,7 @@ from loadtest.crowd import read_passes
 from loadtest.outcomes import Outcomes
 from loadtest.recorder import Recorder
 from loadtest.server_side import Counters, ServerSide
+from loadtest.service import Service, ServiceError
 from loadtest.shapes import Shape
 from loadtest.users import Member, Refresher
 from loadtest.verdict import Verdict, as_csv, conclude
@@ -72,10 +73,12 @@ def set_the_scene(environment: Environment, **_: Any) -> None:
     if options.passes is None and options.member_ids is None:
         raise SystemExit("either --passes or --member-ids is needed")
     runner = environment.runner
+    if environment.host and not isinstance(runner, WorkerRunner):
+        _see_that_the_campaign_is_there(environment.host, options.campaign)
     outcomes = Outcomes()
     if not isinstance(runner, MasterRunner):
         _on(environment.events.test_start, lambda **_: _open_the_doors(environment, outcomes))
-        _on(environment.events.test_stop, lambda **_: Caller.scene.recorder.note_clock())
+        _on(environment.events.test_stop, lambda **_: _close_the_doors())
     if isinstance(runner, WorkerRunner):
         _on(environment.events.report_to_master, lambda data, **_: data.update(grab=outcomes.take()))
         return
@@ -164,6 +167,14 @@ class _Bench:
                 truth_page.add_to_report(Path(options.html_file), verdict.rows())
 
 
+def _see_that_the_campaign_is_there(url: str, campaign: str) -> None:
+    try:
+        with Service(url) as service:
+            service.campaign(campaign)
+    except ServiceError as error:
+        raise SystemExit(f"locust: {error}") from error
+
+
 def _open_the_doors(environment: Environment, outcomes: Outcomes) -> None:
     """Give the members of this process what they share: at the begin of each run anew."""
     options = environment.parsed_options
@@ -179,6 +190,12 @@ def _open_the_doors(environment: Environment, outcomes: Outcomes) -> None:
         recorder=Recorder(Path(options.receipts), environment.host or "", options.campaign),
         old_passes=_old_passes(options.old_passes),
     )
+
+
+def _close_the_doors() -> None:
+    scene = getattr(Caller, "scene", None)
+    if scene is not None:  # it never came so far where the service does not answer
+        scene.recorder.note_clock()
 
 
 def _members(environment: Environment) -> Iterator[tuple[str, str | None]]:

@@ -97,9 +97,9 @@ def test_members_without_a_pass_ask_for_one_and_processes_share_them(locust: Loc
 @pytest.mark.slow
 def test_what_the_service_holds_stands_beside_what_the_clients_heard(locust: Locust, passes: Path, tmp_path: Path) -> None:
     reports = ["--csv", str(tmp_path / "run"), "--html", str(tmp_path / "run.html"), "--verdict", str(tmp_path / "run.json")]
-    done = locust("--passes", str(passes), "--shape", "waves", "--waves", "2", "--wave-every-s", "1", *reports, opens_in_s="2")
+    done = locust("--passes", str(passes), "--shape", "slow-arrivals", "--ramp-s", "3", *reports, opens_in_s="2")
     assert done.returncode == 0, done.stdout
-    assert "Shape test updating to 20 users" in done.stdout
+    assert "Shape test updating to 13 users" in done.stdout
     assert row(done.stdout, "all") == [str(MEMBERS)]
     assert row(done.stdout, "answered: won") == [str(STOCK), str(STOCK)]
     assert row(done.stdout, "answered: sold-out") == [str(MEMBERS - STOCK), str(MEMBERS - STOCK)]
@@ -160,6 +160,13 @@ def test_a_run_without_members_says_what_is_missing(locust: Locust) -> None:
     done = locust()
     assert done.returncode == 1
     assert "either --passes or --member-ids is needed" in done.stdout
+
+
+def test_a_campaign_that_is_not_there_is_said_before_anybody_comes(locust: Locust, passes: Path) -> None:
+    done = locust("--passes", str(passes), "--campaign", "nosuch")
+    assert done.returncode == 1
+    assert "locust: GET /v1/campaigns/nosuch" in done.stdout
+    assert "Traceback" not in done.stdout
 
 
 @pytest.mark.parametrize("tool", ["stampede", "verify", "shard", "stand_in", "verdict", "course", "forged", "recorder"])
