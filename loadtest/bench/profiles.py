@@ -28,6 +28,11 @@ SECONDS: Final = 8.0
 CONNECTIONS: Final = 256
 PICTURES: Final = Path("var/profile")
 RESULTS: Final = Path("var/bench")
+TITLES: Final = {
+    "service-rush": "The service, when nearly everybody comes too late",
+    "service-wins": "The service, when everybody wins",
+    "ledger-wins": "The ledger, while everybody wins",
+}
 
 
 async def measure(members: int, seconds: float, pictures: Path) -> dict[str, Any]:
@@ -61,7 +66,7 @@ async def _scene(
     laps: list[Lap] = []
     async with AsyncExitStack() as samplers:
         for name, pid in sampled.items():
-            await samplers.enter_async_context(flame_graph(pid, pictures / f"{name}.svg"))
+            await samplers.enter_async_context(flame_graph(pid, pictures / f"{name}.svg", TITLES[name]))
         until_s = time.monotonic() + seconds
         while not laps or time.monotonic() < until_s:
             laps.append(await _rush(stand, crowd, stock))
@@ -70,6 +75,7 @@ async def _scene(
         await stand.drained()
     return {
         name: {
+            "title": TITLES[name],
             "won": sum(lap.by_status.get(201, 0) for lap in laps),
             "answers": sum(lap.answers for lap in laps),
             **(await asyncio.to_thread(Flames.read, pictures / f"{name}.svg")).summary(),

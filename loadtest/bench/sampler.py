@@ -4,6 +4,8 @@ py-spy reads the stacks from outside, without stopping the process. The kernel m
 """
 
 import asyncio
+import html
+import re
 import shutil
 import signal
 import sys
@@ -15,6 +17,7 @@ from typing import Final
 PER_SECOND: Final = 500
 ATTACH_TIMEOUT_S: Final = 20.0
 WRITE_TIMEOUT_S: Final = 60.0
+TITLE: Final = re.compile(r'(<text id="title"[^>]*>)[^<]*')
 READY: Final = b"Sampling process"
 FORBIDDEN: Final = ("Permission denied", "Permission Denied", "Operation not permitted", "elevated permissions")
 MEND: Final = (
@@ -32,8 +35,8 @@ class SamplingForbiddenError(SamplerError):
 
 
 @asynccontextmanager
-async def flame_graph(pid: int, path: Path) -> AsyncIterator[None]:
-    """Sample a process while the block runs, and draw a flame graph at `path`.
+async def flame_graph(pid: int, path: Path, title: str) -> AsyncIterator[None]:
+    """Sample a process while the block runs, and draw a flame graph at `path`, with that title.
 
     Raises:
         SamplerError: it cannot be looked into, or nothing was drawn.
@@ -57,6 +60,7 @@ async def flame_graph(pid: int, path: Path) -> AsyncIterator[None]:
         said += rest
         if sampler.returncode != 0:
             raise _error(said)
+        await asyncio.to_thread(_entitle, path, title)
     finally:
         if sampler.returncode is None:
             sampler.kill()
@@ -74,6 +78,12 @@ async def _until_ready(sampler: asyncio.subprocess.Process, said: bytearray) -> 
                 said += line
     except TimeoutError:
         raise SamplerError(f"py-spy did not begin within {ATTACH_TIMEOUT_S:.0f} s: {said.decode()!r}") from None
+
+
+def _entitle(path: Path, title: str) -> None:
+    """In place of py-spy's command line, which names paths of this machine."""
+    svg = path.read_text(encoding="utf-8")
+    path.write_text(TITLE.sub(lambda match: match[1] + html.escape(title), svg, count=1), encoding="utf-8")
 
 
 def _error(said: bytearray) -> SamplerError:

@@ -26,6 +26,9 @@ async def test_a_profile_of_a_small_rush_shows_the_grab_path_and_the_drain(tmp_p
     assert set(found) == {"service-rush", "service-wins", "ledger-wins"}
     assert found["service-wins"]["won"] == found["service-wins"]["answers"]
     for name in found:
+        picture = (tmp_path / "profile" / f"{name}.svg").read_text(encoding="utf-8")
+        assert found[name]["title"] in picture
+        assert str(tmp_path) not in picture, "it may be shown to others"
         files = {frame.file for stack, _ in Flames.read(tmp_path / "profile" / f"{name}.svg").stacks for frame in stack}
         assert ("reconcile/drain.py" if name == "ledger-wins" else "grab_service/grabpath/protocol.py") in files
 
@@ -34,7 +37,7 @@ async def test_a_process_that_is_gone_is_said(tmp_path: Path) -> None:
     gone = await asyncio.create_subprocess_exec("true")
     await gone.wait()
     with pytest.raises(SamplerError):
-        async with flame_graph(gone.pid, tmp_path / "nothing.svg"):
+        async with flame_graph(gone.pid, tmp_path / "nothing.svg", "nothing"):
             pytest.fail("there is nothing to sample")
 
 
@@ -42,7 +45,7 @@ async def _or_skip(tmp_path: Path) -> None:
     """Where one process may not look into another there is nothing to try."""
     busy = await asyncio.create_subprocess_exec(sys.executable, "-c", "while True: pass")
     try:
-        async with flame_graph(busy.pid, tmp_path / "busy.svg"):
+        async with flame_graph(busy.pid, tmp_path / "busy.svg", "busy"):
             await asyncio.sleep(0.3)
     except SamplingForbiddenError:
         pytest.skip(MEND)
