@@ -11,7 +11,7 @@ from typing import Final
 from loadtest.bench.figures import Figure, Results, ratios
 from loadtest.bench.growth.command import alone, run
 from loadtest.bench.growth.crowds import settle, with_passes
-from loadtest.bench.growth.laps import CONNECTIONS, InexactError, Picture, Run, Say, arranged, rush
+from loadtest.bench.growth.laps import InexactError, Picture, Run, Say, arranged, rush
 from loadtest.bench.machine import describe
 from loadtest.bench.stand import Stand
 from loadtest.crowd import Member
@@ -21,6 +21,7 @@ QUICK_NUMBERS: Final = (1, 10)
 ROUNDS: Final = 5
 CROWD: Final = 12_000
 QUICK_CROWD: Final = 500
+CONNECTIONS: Final = 256
 PUBLISH_AT_ONCE: Final = 20
 _AT_ONCE: Final = "campaigns that are rushed at once"
 _RATE: Final = Picture("growth_campaigns", "Grabs a second by campaigns at once", _AT_ONCE, "grabs/s")
@@ -42,11 +43,11 @@ async def on(stand: Stand, *, quick: bool = False, say: Say = print) -> Results:
     warm_up = 0 if quick else len(numbers)
     turns = warm_up + rounds * len(numbers)
     machine = describe()
-    await settle(stand, size * turns, say)
+    await settle(stand, size * turns + numbers[-1], say)
     open_ids = await _publish(stand, numbers[-1], size * turns)
     gone_ids = await _publish(stand, numbers[-1], 1)
     say(f"{len(open_ids) + len(gone_ids)} campaigns are published")
-    await rush(stand, gone_ids, with_passes(stand, [0] * len(gone_ids)), 1)
+    await rush(stand, gone_ids, with_passes(stand, range(size * turns, size * turns + len(gone_ids))), 1)
     won, refused = defaultdict[float, list[float]](list), defaultdict[float, list[float]](list)
     service_us, redis_us = defaultdict[float, list[float]](list), defaultdict[float, list[float]](list)
     async with arranged(stand):
@@ -55,7 +56,7 @@ async def on(stand: Stand, *, quick: bool = False, say: Say = print) -> Results:
             # Each time others: who holds a unit would be told of that one.
             crowd = with_passes(stand, range(turn * size, (turn + 1) * size))
             one = await _lap(stand, open_ids[:number], crowd, 201)
-            other = await _lap(stand, gone_ids[:number], [member for member in crowd if member.member_id != b"p-0000000"], 409)
+            other = await _lap(stand, gone_ids[:number], crowd, 409)
             if turn < warm_up:
                 continue
             won[number].append(one.per_second)

@@ -18,7 +18,7 @@ from loadtest.crowd import Target, build_requests
 NUMBERS: Final = (64, 256, 1_000, 2_000, 4_000, 8_000)
 QUICK_NUMBERS: Final = (64, 300)
 ROUNDS: Final = 3
-CROWD: Final = 32_000
+CROWD: Final = 16_000
 QUICK_CROWD: Final = 1_200
 TURNS: Final = 6
 FILES_BESIDES: Final = 600
