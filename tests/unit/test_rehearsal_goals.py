@@ -67,9 +67,10 @@ def test_nothing_checked_is_no_pass() -> None:
 
 
 def test_the_last_unit_has_no_goal_where_there_are_fewer_members_than_units() -> None:
-    few = Load(eligible=10, others=0, spread_s=1.0, connections=5)
-    found = missed(load=few, expected=Expected(20, 20), members=10, last_win_after_ms=9000.0, drained_after_ms=9001.0)
-    assert found == []
+    few = Load(eligible=20, others=0, spread_s=1.0, connections=5)
+    late = {"members": 20, "refused": {}, "last_win_after_ms": 9000.0, "drained_after_ms": 9001.0}
+    assert missed(load=few, expected=Expected(20, 20, sells_out=False), **late) == []
+    assert missed(load=few, expected=Expected(20, 20), **late) == ["last unit won"]
 
 
 def test_a_later_release_leaves_room_between_least_and_most() -> None:
