@@ -8,7 +8,6 @@ import csv
 import os
 import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -28,6 +27,7 @@ from grab_service.demo.rush import RushPlan
 from grab_service.demo.steps import DemoError, Steps, ask
 from grab_service.rehearsal.audience import Audience, copy_audience
 from grab_service.rehearsal.goals import Expected
+from grab_service.rehearsal.home import temporary_home
 from grab_service.rehearsal.load import Load, who_taps
 from grab_service.rehearsal.original import reading
 from grab_service.rehearsal.shadow import Shadow
@@ -94,16 +94,13 @@ class Rehearsal:
             DemoError: a step failed.
             TimeoutError: it took longer than RUN_MAX_S.
         """
-        self._real.var_dir.mkdir(parents=True, exist_ok=True)
-        # Beside the real data and not where the system keeps temporary files: that may be memory, which syncs for nothing.
-        home = Path(tempfile.mkdtemp(prefix="rehearsal-", dir=self._real.var_dir.absolute()))
-        try:
-            async with asyncio.timeout(RUN_MAX_S):
-                return await self._run_in(home)
-        finally:
-            if self._evidence is not None:
-                await asyncio.to_thread(_keep, home, self._evidence)
-            await asyncio.to_thread(shutil.rmtree, home, ignore_errors=True)
+        with temporary_home(self._real.var_dir) as home:
+            try:
+                async with asyncio.timeout(RUN_MAX_S):
+                    return await self._run_in(home)
+            finally:
+                if self._evidence is not None:
+                    await asyncio.to_thread(_keep, home, self._evidence)
 
     async def _run_in(self, home: Path) -> Rehearsed:
         audience = await self._copy(home)

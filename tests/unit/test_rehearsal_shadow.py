@@ -1,11 +1,14 @@
-"""Is the shadow of a campaign the campaign, moved in time, with codes that are nobody's?"""
+"""Is the shadow of a campaign the campaign, moved in time, with codes that are nobody's, and does it leave nothing?"""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from grab_service.ops.campaigns import Campaign
 from grab_service.ops.definition import TITLE_MAX, Definition
+from grab_service.rehearsal.home import temporary_home
 from grab_service.rehearsal.load import Load
 from grab_service.rehearsal.original import Original, RehearsalError
 from grab_service.rehearsal.run import TUNING, expected_of
@@ -108,3 +111,17 @@ def test_what_a_rehearsal_inherits_are_settings_that_there_are() -> None:
         "secrets",
     ):
         assert name not in TUNING
+
+
+def test_what_a_killed_rehearsal_left_is_cleared_and_what_lives_is_let_be(tmp_path: Path) -> None:
+    killed, young, other = (tmp_path / name for name in ("rehearsal-killed", "rehearsal-young", "demo"))
+    for folder in (killed, young, other):
+        folder.mkdir()
+        (folder / "members-0.csv").touch()
+    with temporary_home(tmp_path) as living:
+        for folder in (killed, other, living):
+            os.utime(folder, (1, 1))
+        with temporary_home(tmp_path) as second:
+            assert not killed.exists()
+            assert all(folder.exists() for folder in (young, other, living, second))
+    assert sorted(tmp_path.iterdir()) == [other, young]
