@@ -14,6 +14,10 @@ UNCONFIRMED_MAX_S: Final = 30
 UNSENT_MAX_BYTES: Final = 128 * 1024
 """What the kernel takes from us for a reader who does not read; by itself it would take megabytes, for each of them."""
 
+ACCEPTS_A_TURN: Final = 16
+"""libuv takes one connection for each descriptor in a turn of the loop, and a turn among thousands of busy clients is long: who
+waits to be accepted would wait for seconds, until the others have finished."""
+
 
 def listen(config: uvicorn.Config) -> socket.socket:
     """Bind the address of the configuration; ends the process with a word if it is taken."""
@@ -35,3 +39,8 @@ def bound_what_the_kernel_keeps(listener: socket.socket) -> None:
     for name, value in options.items():
         if hasattr(socket, name):
             listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def handles(listener: socket.socket) -> list[socket.socket]:
+    """The listening socket under several descriptors, the given one first: each of them accepts in every turn of the loop."""
+    return [listener, *(listener.dup() for _ in range(ACCEPTS_A_TURN - 1))]

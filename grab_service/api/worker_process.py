@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import uvicorn
 
+from grab_service.api.listener import handles
 from grab_service.grabpath.lane import GrabLane
 from grab_service.servers.launch import die_with
 
@@ -56,7 +57,7 @@ def _run(config: uvicorn.Config, listener: socket.socket, beats: Connection, par
     die_with(parent_pid, signal.SIGTERM)
     config.configure_logging()
     with contextlib.suppress(KeyboardInterrupt):
-        WorkerServer(config, beats).run([listener])
+        WorkerServer(config, beats).run(handles(listener))
 
 
 class WorkerProcess:
