@@ -179,6 +179,7 @@ def _open_the_doors(environment: Environment, outcomes: Outcomes) -> None:
     """Give the members of this process what they share: at the begin of each run anew."""
     options = environment.parsed_options
     assert options is not None
+    outcomes.clear()
     Caller.scene = Scene(
         campaign=options.campaign,
         members=_members(environment),

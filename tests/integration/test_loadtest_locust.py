@@ -3,14 +3,21 @@
 Importing locust patches sockets, so it is only ever run as a process of its own.
 """
 
+import contextlib
 import json
 import subprocess
 import sys
+import threading
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 import pytest
+
+from grab_service.servers.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 STOCK = 10
@@ -24,13 +31,16 @@ def locust(tmp_path: Path) -> Iterator[Locust]:
     """Run the members against the stand-in, which opens while they watch."""
     stages: list[subprocess.Popen[str]] = []
 
-    def start(*words: str, stage: tuple[str, ...] = (), opens_in_s: str = "4") -> "subprocess.CompletedProcess[str]":
+    def start(
+        *words: str, stage: tuple[str, ...] = (), opens_in_s: str = "4", headless: bool = True
+    ) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-m", "loadtest.stand_in", "--stock", str(STOCK), "--opens-in-s", opens_in_s, *stage]
         process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         stages.append(process)
         assert process.stdout is not None
         port = json.loads(process.stdout.readline())["port"]
-        base = [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--headless", "--only-summary"]
+        base = [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--only-summary"]
+        base += ["--headless"] if headless else []
         where = ["--host", f"http://127.0.0.1:{port}", "--campaign", "stand-in"]
         many = ["--users", str(MEMBERS), "--spawn-rate", str(MEMBERS), "--run-time", "30s", "--reaction-ms", "50"]
         receipts = ["--receipts", str(tmp_path / "receipts")]
@@ -118,6 +128,42 @@ def test_a_lie_of_the_ledger_or_a_red_audit_fails_the_run(locust: Locust, passes
     assert "FAULT: receipts: I3 NoLostAck does not hold" in done.stdout
     assert "FAULT: audit: I6 Conserved does not hold" in done.stdout
     assert row(done.stdout, "all") == [str(MEMBERS)]
+
+
+@pytest.mark.slow
+def test_the_web_page_shows_what_the_service_holds(locust: Locust, passes: Path) -> None:
+    port = free_port()
+    seen: dict[str, Any] = {}
+
+    def look() -> None:
+        """As a browser does, until the run has been judged."""
+        until_s = time.monotonic() + 50
+        while time.monotonic() < until_s and "claims held, PostgreSQL" not in seen.get("what", ()):
+            time.sleep(0.2)
+            with contextlib.suppress(OSError):
+                seen["page"] = get(port, "/")
+                statistics = json.loads(get(port, "/stats/requests"))
+                [table] = statistics["extended_stats"]
+                seen["what"] = {line["what"]: line for line in table["data"]}
+                seen["alone"], seen["csv"] = get(port, "/server-truth"), get(port, "/server-truth/csv")
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    web = ["--autostart", "--autoquit", "2", "--web-host", "127.0.0.1", "--web-port", str(port), "--ops-token", "topsecret"]
+    done = locust("--passes", str(passes), *web, headless=False, opens_in_s="3")
+    looking.join()
+    assert done.returncode == 0, done.stdout
+    held = seen["what"]["claims held, PostgreSQL"]
+    assert (held["clients"], held["service"]) == (str(STOCK), str(STOCK))
+    assert '"title": "Server truth"' in seen["page"]
+    assert "topsecret" not in seen["page"]
+    assert "<td>claims held, PostgreSQL</td>" in seen["alone"]
+    assert f'"claims held, PostgreSQL","{STOCK}","{STOCK}"' in seen["csv"]
+
+
+def get(port: int, path: str) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+        return str(answer.read().decode())
 
 
 @pytest.fixture
