@@ -31,6 +31,8 @@ BLOCK_S: Final = 0.5
 RETRY_FIRST_S: Final = 0.05
 RETRY_MAX_S: Final = 1.0
 NOT_BEGUN_S: Final = 0.05
+GATHER_S: Final = 0.02
+"""What comes within this time after the end of the log was reached shares a transaction, which costs as much as many claims."""
 IMPOSSIBLE: Final = ("22", "23")
 """Postgres' classes of errors that say that a row cannot be: data exception, integrity constraint violation."""
 
@@ -106,6 +108,8 @@ class Drain:
                 # Returns as soon as there is something to read.
                 block_ms = int(BLOCK_S * 1000)
                 await wire.call("XREAD", "COUNT", 1, "BLOCK", block_ms, "STREAMS", self._keys.log, self.cursor.last_id)
+            elif self._ahead is None and not self._one_by_one:
+                await self._rest(GATHER_S)
 
     async def step(self, wire: Wire) -> int:
         """Drain one batch; the number of entries looked at, 0 if there are none or somebody else was faster.

@@ -64,6 +64,7 @@ async def build(settings: Settings, hear: Hear | None = None) -> AsyncIterator[L
         settings.database_url,
         connections_max=DRAIN_CONNECTIONS_MAX,
         idle_in_transaction_timeout_s=DRAIN_STANDS_STILL_MAX_S,
+        ask_before_use=False,
     )
     nodes, nodes_of_guard = Nodes(settings.cell), Nodes(settings.cell)
     redis = connect_redis(

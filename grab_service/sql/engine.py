@@ -40,6 +40,7 @@ def connect(
     connections_max: int,
     statement_timeout_s: int = STATEMENT_TIMEOUT_S,
     idle_in_transaction_timeout_s: int = STATEMENT_TIMEOUT_S,
+    ask_before_use: bool = True,
 ) -> AsyncEngine:
     """An engine with a bounded pool; opens nothing yet. Close it with `await engine.dispose()`.
 
@@ -49,6 +50,8 @@ def connect(
         statement_timeout_s: Postgres ends a statement that takes longer.
         idle_in_transaction_timeout_s: Postgres ends the session of whoever stands still in a transaction for so long, and
             keeps others waiting for its locks.
+        ask_before_use: a pooled connection whether it still lives. That takes three answers of Postgres; who tries again
+            by itself, and soon, can do without.
     """
     return create_async_engine(
         asyncpg_url(database_url),
@@ -56,7 +59,7 @@ def connect(
         pool_size=connections_max,
         max_overflow=0,
         pool_timeout=POOL_WAIT_S,
-        pool_pre_ping=True,
+        pool_pre_ping=ask_before_use,
         hide_parameters=True,  # an error's text ends in the log, where no name of a member may stand
         connect_args={
             "timeout": CONNECT_TIMEOUT_S,

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from grab_service.vocabulary.claims import DAY_MS
 from reconcile.cursor import read_cursor
 from reconcile.drain import Drain
+from reconcile.process import end
 from tests.integration.ledgers import Town, now_ms, until
 
 GRANT = '[["{0}",{1},1,"CODE-{1}",""]]'
@@ -97,6 +98,29 @@ async def test_a_grant_is_a_row_within_milliseconds(town: Town) -> None:
             took_ms.append((time.perf_counter() - began) * 1000)
             await asyncio.sleep(0.02)  # so that the drain waits for each, and is woken
     assert sorted(took_ms)[len(took_ms) // 2] < 100, took_ms
+
+
+async def test_grants_that_follow_one_another_share_a_transaction(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first is not kept waiting, and who waits for one of the others is heard."""
+    monkeypatch.setattr("reconcile.drain.GATHER_S", 5.0)
+    await town.begin()
+    await town.schedule(stock=100, publish=False)
+    await town.log(2, "published", {"campaign_id": "c", "version": 1, "releases": "1:100"})
+    drain = town.new_drain()
+    draining = asyncio.create_task(drain.run())
+    try:
+        async with asyncio.timeout(4):
+            assert await drain.reach(2, 4)
+            before = town.counters.batches
+            for seq in range(3, 9):
+                await town.log(seq, "granted", grant(seq, seq))
+                await asyncio.sleep(0.02)
+            assert town.counters.batches == before
+            assert await drain.reach(8, 2)
+        assert town.counters.batches == before + 1
+    finally:
+        await end([draining])
+    assert [row.seq for row in await town.claims()] == list(range(3, 9))
 
 
 async def test_the_campaign_on_record_follows_the_log(town: Town) -> None:
