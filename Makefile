@@ -12,7 +12,7 @@ BOOTSTRAP = grab_service/servers/bootstrap.py
 # A program started this way ends when make does, even if make is killed.
 WITH_MAKE = .venv/bin/python -I grab_service/servers/launch.py with-parent
 
-.PHONY: help demo run test test-fast faults profile mutants lint format lock clean set-up-run set-up-dev
+.PHONY: help demo run test test-fast faults bench profile mutants lint format lock clean set-up-run set-up-dev
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -35,6 +35,9 @@ faults: set-up-dev ## break everything under load, ROUNDS= of each fault; ARGS="
 	@.venv/bin/python -m tests.faults.prerequisites
 	@status=0; GRAB_FAULT_ROUNDS=$(ROUNDS) $(WITH_MAKE) .venv/bin/python -m pytest -s tests/faults $(ARGS) || status=$$?; \
 	  .venv/bin/python -m tests.faults.report; exit $$status
+
+bench: set-up-dev ## measure it beside its peers, about half an hour; ARGS="speed ladder" picks; writes docs/PERFORMANCE.md
+	@$(WITH_MAKE) .venv/bin/python -m loadtest.bench $(ARGS)
 
 profile: set-up-dev ## draw where service and ledger spend their time in a rush, into var/profile; ARGS="--seconds 20"
 	@$(WITH_MAKE) .venv/bin/python -m loadtest.bench.profiles $(ARGS)

@@ -32,3 +32,8 @@ def _processor() -> str:
     except OSError:
         return platform.processor()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+def busy_share(seconds: float = 1.0) -> float:
+    """What share of all processors is in use, over so long; 0 to 1."""
+    return float(psutil.cpu_percent(interval=seconds)) / 100

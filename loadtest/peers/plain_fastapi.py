@@ -133,4 +133,5 @@ if __name__ == "__main__":
         access_log=False,
         log_level="warning",
         backlog=8192,
+        timeout_keep_alive=75,
     )
