@@ -44,8 +44,9 @@ def page(found: Found) -> str:
     """The page, as text."""
 
     def fill(blank: re.Match[str]) -> str:
-        lines = _FILL[blank[1]](found, blank[2] or "")
-        return "\n".join(lines) if lines else f"*Not measured: `make bench ARGS={blank[2] or blank[1]}`.*"
+        experiment, _, command = (blank[2] or "").partition(" ")
+        lines = _FILL[blank[1]](found, experiment)
+        return "\n".join(lines) if lines else f"*Not measured: `make bench ARGS={command or experiment or blank[1]}`.*"
 
     return _BLANK.sub(fill, WORDS.read_text(encoding="utf-8"))
 

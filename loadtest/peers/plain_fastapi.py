@@ -51,7 +51,8 @@ class Claim(BaseModel):
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Keep one pool of connections to Redis."""
-    app.state.redis = Redis(port=int(os.environ["BENCH_REDIS_PORT"]), password=os.environ["BENCH_REDIS_PASSWORD"] or None)
+    password = os.environ["BENCH_REDIS_PASSWORD"] or None
+    app.state.redis = Redis(port=int(os.environ["BENCH_REDIS_PORT"]), password=password, max_connections=1024)
     yield
     await app.state.redis.aclose()
 

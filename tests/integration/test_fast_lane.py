@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import uvicorn
@@ -18,7 +19,9 @@ from grab_service.api.process import Worker
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell
 from grab_service.grabpath import protocol
+from grab_service.grabpath.answers import Answer
 from grab_service.grabpath.lane import ASGIApp, GrabLane, Receive, Scope, Send
+from grab_service.grabpath.path import GrabPath
 from grab_service.grabpath.protocol import GrabProtocol
 from grab_service.grabpath.reader import GrabReader, PlainGrab
 from grab_service.vocabulary.campaigns import BenefitKind, Release
@@ -199,6 +202,13 @@ async def test_both_ways_give_the_same_bytes(worker: Worker, cell: Cell) -> None
             ("UPPER", [mine["m-1"]], 404),
             ("c", [mine["m-1"], "Idempotency-Key: a b"], 400),
             ("c", [mine["m-1"], "Connection: close"], 200),
+            ("c", [mine["m-1"], "Connection: keep-alive", "AUTHORIZATION: Bearer nonsense"], 401),
+            ("c", [mine["m-x"], mine["m-1"]], 200),
+            ("c", ["Authorization: Bearer nonsense", mine["m-1"]], 200),
+            ("many", [mine["m-1"], "Idempotency-Key: a", "idempotency-key: b c"], 400),
+            ("c", [mine["m-1"], "accept-language: fr", "Accept-Language: en"], 200),
+            ("gone", [mine["m-2"], "Accept-Language: fr;q=0.1, en;q=0.2"], 409),
+            ("c", [mine["m-1"], "X-Empty:", "Cookie: a=b; c=d"], 200),
         ]
         for campaign_id, headers, status in requests:
             async with wire(port) as one, wire(port) as other:
@@ -242,6 +252,58 @@ async def test_pipelined_requests_are_answered_in_their_order(worker: Worker, ce
             assert (await connection.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 404")
             assert await connection.reader.readuntil(b"0\r\n\r\n")
         assert (await connection.answer()).startswith(b"HTTP/1.1 401")
+
+
+async def test_what_is_sent_behind_a_grab_is_answered_behind_it(worker: Worker, cell: Cell) -> None:
+    """The first waits for its turn when the second comes, or was answered and its answer has not left yet."""
+    await publish(cell, RUSH)
+    async with Crowd(worker) as crowd, serving(worker) as port:
+        grab = request("c", f"Authorization: Bearer {crowd.pass_of('m-1')}")
+        refused = request("c", "Authorization: Bearer nonsense")
+        for behind in (grab, refused, b"NONSENSE\r\n\r\n", request("c", "Authorization: Bearer nonsense", "Expect: nothing")):
+            for first, word in ((refused, b"401"), (grab, b"20")):
+                with socket.create_connection(("127.0.0.1", port)) as caller:
+                    caller.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    caller.sendall(first)
+                    caller.sendall(behind)
+                    reader, writer = await asyncio.open_connection(sock=caller)
+                    assert (await Wire(reader, writer).answer())[9:].startswith(word)
+                    if behind != b"NONSENSE\r\n\r\n" or first is refused:
+                        assert (await Wire(reader, writer).answer())[9:12] in {b"200", b"201", b"400", b"401"}
+                    await hang_up(writer)
+
+
+async def test_who_has_said_all_they_have_to_say_hears_the_refusal(worker: Worker, cell: Cell) -> None:
+    await publish(cell, RUSH)
+    async with serving(worker) as port, wire(port) as connection:
+        connection.writer.write(request("c", "Authorization: Bearer nonsense"))
+        connection.writer.write_eof()
+        assert (await connection.answer()).startswith(b"HTTP/1.1 401")
+        assert await connection.is_closed()
+
+
+async def test_a_fault_in_one_grab_harms_no_other(worker: Worker, cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    await publish(cell, RUSH)
+    begin = GrabPath.begin
+
+    def faulty(self: GrabPath, campaign_id: str, token: bytes | None, *rest: Any) -> Answer | None:
+        if token == b"fault":
+            raise RuntimeError("a bug")
+        return begin(self, campaign_id, token, *rest)
+
+    monkeypatch.setattr(GrabPath, "begin", faulty)
+    async with Crowd(worker) as crowd, serving(worker) as port:
+        opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(9)]
+        for number, (_, writer) in enumerate(opened):
+            token = "fault" if number == 4 else crowd.pass_of(f"m-{number}")
+            writer.write(request("c", f"Authorization: Bearer {token}"))
+        for number, (reader, writer) in enumerate(opened):
+            one = Wire(reader, writer)
+            if number == 4:
+                assert await one.is_closed()
+            else:
+                assert (await one.answer()).startswith(b"HTTP/1.1 201")
+            await hang_up(writer)
 
 
 async def test_a_request_in_pieces_is_a_request(worker: Worker, cell: Cell) -> None:

@@ -1,0 +1,79 @@
+"""The turnstile: in the order of arrival, a slice at a time, and answers leave together."""
+
+from collections.abc import Callable
+
+from grab_service.grabpath.turnstile import AT_ONCE, SLICE_S, Turnstile
+
+
+class Loop:
+    """A loop that turns when it is told to, and a clock on which each passage takes its time."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.soon: list[Callable[[], None]] = []
+
+    def clock(self) -> float:
+        return self.now_s
+
+    def turn(self) -> None:
+        called, self.soon = self.soon, []
+        for each in called:
+            each()
+
+
+class Caller:
+    """A connection that is answered at once."""
+
+    def __init__(self, number: int, happened: list[str], loop: Loop, turnstile: Turnstile, takes_s: float) -> None:
+        self.number = number
+        self._happened, self._loop, self._turnstile, self._takes_s = happened, loop, turnstile, takes_s
+
+    def pass_through(self) -> None:
+        self._loop.now_s += self._takes_s
+        self._happened.append(f"passed {self.number}")
+        self._turnstile.let_out(self, self._loop.soon.append)
+
+    def leave(self) -> None:
+        self._happened.append(f"left {self.number}")
+
+    def give_up(self) -> None:
+        raise AssertionError
+
+
+def test_all_pass_in_their_order_and_leave_together() -> None:
+    loop, happened = Loop(), list[str]()
+    turnstile = Turnstile(loop.clock)
+    for number in range(AT_ONCE + 2):
+        turnstile.line_up(Caller(number, happened, loop, turnstile, 0), loop.soon.append)
+    assert not happened, "nothing happens while it is still read"
+    assert len(loop.soon) == 1
+    loop.turn()
+    first, then = range(AT_ONCE), range(AT_ONCE, AT_ONCE + 2)
+    expected = [[f"passed {number}" for number in some] + [f"left {number}" for number in some] for some in (first, then)]
+    assert happened == [*expected[0], *expected[1]]
+    assert not loop.soon
+
+
+def test_a_long_line_lets_the_loop_turn_in_between() -> None:
+    loop, happened = Loop(), list[str]()
+    turnstile = Turnstile(loop.clock)
+    for number in range(10 * AT_ONCE):
+        turnstile.line_up(Caller(number, happened, loop, turnstile, 1.5 * SLICE_S / AT_ONCE), loop.soon.append)
+    turns = 0
+    while loop.soon:
+        before_s = loop.now_s
+        loop.turn()
+        turns += 1
+        assert loop.now_s - before_s < 2 * SLICE_S
+    assert turns >= 10
+    assert len(happened) == 20 * AT_ONCE
+
+
+def test_an_answer_that_comes_later_leaves_in_the_next_turn() -> None:
+    loop, happened = Loop(), list[str]()
+    turnstile = Turnstile(loop.clock)
+    turnstile.let_out(Caller(1, happened, loop, turnstile, 0), loop.soon.append)
+    turnstile.let_out(Caller(2, happened, loop, turnstile, 0), loop.soon.append)
+    assert not happened
+    loop.turn()
+    assert happened == ["left 1", "left 2"]
