@@ -22,6 +22,7 @@ QUICK_CROWD: Final = 1_000
 GRABS_MAX: Final = 250_000
 """What is tried several times over makes no more than so many grabs together; what is larger is tried once."""
 ROUNDS: Final = 5
+WEIGHED_MIN: Final = 10_000
 SELLING_MAX_S: Final = 60.0
 KNOWN_AFTER_S: Final = 5.0
 _SOLD_OUT: Final = Picture(
@@ -52,7 +53,8 @@ async def on(stand: Stand, *, quick: bool = False, say: Say = print) -> Results:
     async with arranged(stand):
         for size in sizes:
             crowd = with_passes(stand, range(max(size, crowd_min)))
-            for _ in range(max(1, min(1 if quick else ROUNDS, GRABS_MAX // len(crowd)))):
+            rounds = max(1, min(1 if quick else ROUNDS, GRABS_MAX // len(crowd)))
+            for _ in range(rounds):
                 await stand.drained()
                 campaign_id = await stand.campaign(size)
                 before = await redis_bytes(stand), resident_bytes(stand)
@@ -63,21 +65,22 @@ async def on(stand: Stand, *, quick: bool = False, say: Say = print) -> Results:
                     await asyncio.sleep(KNOWN_AFTER_S)
                 else:
                     sold = await rush(stand, [campaign_id], crowd, CONNECTIONS)
-                    expected = {201: size, 409: len(crowd) - size}
-                    await check(
-                        stand, campaign_id, sold, {status: number for status, number in expected.items() if number}, size
-                    )
+                    refused_meanwhile = {409: len(crowd) - size} if len(crowd) > size else {}
+                    await check(stand, campaign_id, sold, {201: size, **refused_meanwhile}, size)
                     sold_out[size].append(sold.lap.last_win_s)
                     each_s = sold.lap.seconds / len(crowd)
                     say(f"{size:,} units: gone after {sold.lap.last_win_s:.3f} s")
                 redis_mb[size] = [(await redis_bytes(stand) - before[0]) / 1e6]
                 after = resident_bytes(stand)
                 worker_mb[size] = [max(after - before[1], 0) / 1e6]
-                other = await rush(stand, [campaign_id], late, CONNECTIONS)
-                await check(stand, campaign_id, other, {409: len(late)}, size)
-                refused[size].append(other.per_second)
-                say(f"{size:,} claims are held: {other.per_second:,.0f} refused/s")
+                for _ in range(1 if quick or rounds > 1 else ROUNDS):
+                    other = await rush(stand, [campaign_id], late, CONNECTIONS)
+                    await check(stand, campaign_id, other, {409: len(late)}, size)
+                    refused[size].append(other.per_second)
+                    say(f"{size:,} claims are held: {other.per_second:,.0f} refused/s")
     largest = sizes[-1]
+    # What the system gives a process is too coarse a scale for fewer.
+    weighed = {size: [max(value, 0.01) for value in found] for size, found in worker_mb.items() if quick or size >= WEIGHED_MIN}
     return Results(
         "growth_stock",
         machine,
@@ -99,7 +102,7 @@ async def on(stand: Stand, *, quick: bool = False, say: Say = print) -> Results:
             _SOLD_OUT.curve("sold out", sold_out, note=f"{crowd_min:,} members ask, or as many as there are units"),
             _REFUSED.curve("refused", refused),
             _MEMORY.curve("Redis", redis_mb),
-            _MEMORY.curve("one worker", {size: [max(value, 0.01) for value in found] for size, found in worker_mb.items()}),
+            _MEMORY.curve("one worker", weighed),
         ),
     )
 
