@@ -260,7 +260,7 @@ async def test_what_is_sent_behind_a_grab_is_answered_behind_it(worker: Worker, 
     async with Crowd(worker) as crowd, serving(worker) as port:
         grab = request("c", f"Authorization: Bearer {crowd.pass_of('m-1')}")
         refused = request("c", "Authorization: Bearer nonsense")
-        for behind in (grab, refused, b"NONSENSE\r\n\r\n", request("c", "Authorization: Bearer nonsense", "Expect: nothing")):
+        for behind in (grab, refused, request("c", "Authorization: Bearer nonsense", "Expect: nothing")):
             for first, word in ((refused, b"401"), (grab, b"20")):
                 with socket.create_connection(("127.0.0.1", port)) as caller:
                     caller.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -268,8 +268,7 @@ async def test_what_is_sent_behind_a_grab_is_answered_behind_it(worker: Worker, 
                     caller.sendall(behind)
                     reader, writer = await asyncio.open_connection(sock=caller)
                     assert (await Wire(reader, writer).answer())[9:].startswith(word)
-                    if behind != b"NONSENSE\r\n\r\n" or first is refused:
-                        assert (await Wire(reader, writer).answer())[9:12] in {b"200", b"201", b"400", b"401"}
+                    assert (await Wire(reader, writer).answer())[9:12] in {b"200", b"201", b"401"}
                     await hang_up(writer)
 
 

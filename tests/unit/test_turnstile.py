@@ -15,6 +15,9 @@ class Loop:
     def clock(self) -> float:
         return self.now_s
 
+    def call_soon(self, each: Callable[[], None]) -> None:
+        self.soon.append(each)
+
     def turn(self) -> None:
         called, self.soon = self.soon, []
         for each in called:
@@ -31,7 +34,7 @@ class Caller:
     def pass_through(self) -> None:
         self._loop.now_s += self._takes_s
         self._happened.append(f"passed {self.number}")
-        self._turnstile.let_out(self, self._loop.soon.append)
+        self._turnstile.let_out(self, self._loop.call_soon)
 
     def leave(self) -> None:
         self._happened.append(f"left {self.number}")
@@ -44,7 +47,7 @@ def test_all_pass_in_their_order_and_leave_together() -> None:
     loop, happened = Loop(), list[str]()
     turnstile = Turnstile(loop.clock)
     for number in range(AT_ONCE + 2):
-        turnstile.line_up(Caller(number, happened, loop, turnstile, 0), loop.soon.append)
+        turnstile.line_up(Caller(number, happened, loop, turnstile, 0), loop.call_soon)
     assert not happened, "nothing happens while it is still read"
     assert len(loop.soon) == 1
     loop.turn()
@@ -58,7 +61,7 @@ def test_a_long_line_lets_the_loop_turn_in_between() -> None:
     loop, happened = Loop(), list[str]()
     turnstile = Turnstile(loop.clock)
     for number in range(10 * AT_ONCE):
-        turnstile.line_up(Caller(number, happened, loop, turnstile, 1.5 * SLICE_S / AT_ONCE), loop.soon.append)
+        turnstile.line_up(Caller(number, happened, loop, turnstile, 1.5 * SLICE_S / AT_ONCE), loop.call_soon)
     turns = 0
     while loop.soon:
         before_s = loop.now_s
@@ -72,8 +75,8 @@ def test_a_long_line_lets_the_loop_turn_in_between() -> None:
 def test_an_answer_that_comes_later_leaves_in_the_next_turn() -> None:
     loop, happened = Loop(), list[str]()
     turnstile = Turnstile(loop.clock)
-    turnstile.let_out(Caller(1, happened, loop, turnstile, 0), loop.soon.append)
-    turnstile.let_out(Caller(2, happened, loop, turnstile, 0), loop.soon.append)
+    turnstile.let_out(Caller(1, happened, loop, turnstile, 0), loop.call_soon)
+    turnstile.let_out(Caller(2, happened, loop, turnstile, 0), loop.call_soon)
     assert not happened
     loop.turn()
     assert happened == ["left 1", "left 2"]
