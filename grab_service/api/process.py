@@ -29,17 +29,26 @@ from grab_service.sql.engine import connect as connect_sql
 from grab_service.vocabulary.passes import PassKeys
 
 VIEW_WAIT_S = 2.0
+ORDINARY_CONNECTIONS_MAX = 8
+"""To Redis, for everything but grabs."""
+
+OF_THE_VIEW = 2
+"""Connections to Redis besides those of batches: for the tail, and for reading what a campaign looks like."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """Everything one worker is made of. Opens no connection before `running`."""
+    """Everything one worker is made of. Opens no connection before `running`.
+
+    `redis` and `cell` are for ordinary calls; grabs and the view have connections of their own.
+    """
 
     settings: Settings
     keys: PassKeys
     redis: Redis
+    grab_redis: Redis
     cell: Cell
     engine: AsyncEngine
     view: View
@@ -55,21 +64,24 @@ class Worker:
         """Put the parts together; `settings` must name Redis, Postgres and at least one secret."""
         secrets = [(kid, secret.get_secret_value().encode()) for kid, secret in settings.secrets.items()]
         keys = PassKeys.build(settings.cell, secrets)
-        # One connection for each batch in flight, one for the tail, a few for everything else.
-        redis = connect_redis(
-            settings.redis_url,
-            connections_max=settings.batches_in_flight_max + 8,
-            timeout_s=min(settings.redis_timeout_s, settings.grab_deadline_s),
-            nodes=Nodes(settings.cell),
+        # Pages must not take the connections of grabs: a view that waits behind them gets old, and a batch is not sent.
+        redis, grab_redis = (
+            connect_redis(
+                settings.redis_url,
+                connections_max=connections_max,
+                timeout_s=min(settings.redis_timeout_s, settings.grab_deadline_s),
+                nodes=Nodes(settings.cell),
+            )
+            for connections_max in (ORDINARY_CONNECTIONS_MAX, settings.batches_in_flight_max + OF_THE_VIEW)
         )
-        replicas = Replicas(settings.replicas_min, settings.replica_wait_s)
-        cell = Cell(redis, settings.cell, ScriptSources.read(), replicas)
+        replicas, sources = Replicas(settings.replicas_min, settings.replica_wait_s), ScriptSources.read()
+        cell, grab_cell = (Cell(one, settings.cell, sources, replicas) for one in (redis, grab_redis))
         clock = time.monotonic
         metrics = GrabMetrics()
-        view = View(cell, poll_s=settings.view_poll_s, age_max_s=settings.view_age_max_s, clock=clock)
+        view = View(grab_cell, poll_s=settings.view_poll_s, age_max_s=settings.view_age_max_s, clock=clock)
         teller = Teller(view, metrics)
         batcher = Batcher(
-            cell,
+            grab_cell,
             metrics,
             teller,
             batch_max=settings.batch_max,
@@ -92,7 +104,7 @@ class Worker:
         desk = Desk(settings.ordinary_max)
         connections = Connections(settings.connections_max, clock, drain_s=settings.drain_s)
         engine = connect_sql(settings.database_url, connections_max=settings.sql_connections_max)
-        return cls(settings, keys, redis, cell, engine, view, path, batcher, connections, desk, metrics, clock)
+        return cls(settings, keys, redis, grab_redis, cell, engine, view, path, batcher, connections, desk, metrics, clock)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -112,6 +124,7 @@ class Worker:
                 task.cancel()
             await asyncio.gather(tail, *regular, return_exceptions=True)
             self._flush_once()
+            await self.grab_redis.aclose()
             await self.redis.aclose()
             await self.engine.dispose()
 

@@ -239,7 +239,7 @@ async def test_without_scripts_nothing_is_decided_and_it_goes_on_by_itself(tmp_p
 
 async def some_connections(worker: Worker) -> None:
     """So that a grab need not wait for a new one, which nobody answers, while the view waits on the only one there is."""
-    await asyncio.gather(*(worker.cell.tail(0, 1) for _ in range(4)))
+    await asyncio.gather(*(worker.batcher._cell.tail(0, 1) for _ in range(4)))
 
 
 async def test_a_redis_that_hangs_is_an_unknown_outcome_within_the_deadline(tmp_path: Path, cell_name: str) -> None:
