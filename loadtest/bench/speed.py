@@ -29,7 +29,7 @@ from loadtest.crowd import Member, Target, build_requests
 CONNECTIONS: Final = 64
 MEMBERS: Final = 100_000
 GRABS: Final = 40_000
-GRABS_OF: Final = {PLAIN: 8_000, NODE: 20_000, NGINX: 20_000, "batches": 20_000, "lane": 20_000}
+GRABS_OF: Final = {PLAIN: 8_000, NODE: 20_000, NGINX: 20_000, "batches": 10_000, "lane": 20_000}
 """Slow contenders get fewer, so that a round does not last for ever; what is compared is grabs a second."""
 CONSTANT: Final = "decision"
 SETTLED_S: Final = 0.2
@@ -69,7 +69,7 @@ async def compare(
     Raises:
         InexactError: somebody won what was not there, or did not win what was.
     """
-    await settle(stand, MEMBERS, say)
+    await settle(stand, max(grabs + 1, MEMBERS if direct else 0), say)
     members = with_passes(stand, range(grabs + 1))
     found = {name: Found() for name in names}
     called: list[Direct] = []

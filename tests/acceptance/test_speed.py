@@ -1,0 +1,30 @@
+"""The grab path stays far ahead of the plain way to write it, side by side and exact; and a path that got slow is noticed."""
+
+import statistics
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from loadtest.bench.contenders import OURS, PLAIN
+from loadtest.bench.figures import ratios
+from loadtest.bench.speed import compare
+from loadtest.bench.stand import standing
+
+ROUNDS: Final = 3
+GRABS: Final = 2_000
+WITHOUT: Final = "batches"
+FACTOR_MIN: Final = 5.0
+"""What it is on a quiet machine, docs/PERFORMANCE.md says; on a busy one it was 8 to 13. Without batches it is about 3."""
+
+
+@pytest.mark.slow
+async def test_the_grab_path_is_many_times_the_plain_one_and_without_batches_it_is_not(tmp_path: Path) -> None:
+    async with standing(tmp_path / "stand") as stand:
+        await stand.persist(None)
+        found, missing, _ = await compare(stand, (OURS, WITHOUT, PLAIN), ROUNDS, GRABS, tmp_path, print, direct=False)
+    assert not missing
+    ours, without = (ratios(found[name].won, found[PLAIN].won) for name in (OURS, WITHOUT))
+    assert statistics.median(ours) >= FACTOR_MIN, found
+    assert statistics.median(without) < FACTOR_MIN, "the guard would not notice"
+    assert statistics.median(ratios(found[OURS].refused, found[PLAIN].refused)) >= FACTOR_MIN, found
