@@ -39,10 +39,13 @@ NO_FIELDS: Final = Text("没有这个字段", "a grab takes no fields")
 class GrabLane:
     """ASGI: grabs are answered here, everything else by `app`."""
 
-    def __init__(self, app: ASGIApp, path: GrabPath, now_ms: Callable[[], int], connections: Connections, desk: Desk) -> None:
+    def __init__(
+        self, app: ASGIApp, path: GrabPath, now_ms: Callable[[float], int], connections: Connections, desk: Desk
+    ) -> None:
         self.path = path
         self.now_ms = now_ms
         self.connections = connections
+        self.clock = connections.clock
         self.desk = desk
         self.reader = GrabReader()
         self.turnstile = Turnstile(connections.clock)
@@ -112,7 +115,7 @@ class GrabLane:
         await self._send(await self.path.answer(campaign_id, bearer_token(authorization), idempotency_key, language), send)
 
     async def _send(self, answer: Answer, send: Send) -> None:
-        headers = [*answer.headers, (b"x-server-time-ms", b"%d" % self.now_ms())]
+        headers = [*answer.headers, (b"x-server-time-ms", b"%d" % self.now_ms(self.clock()))]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 

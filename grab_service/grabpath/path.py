@@ -47,11 +47,18 @@ class GrabPath:
         return self._view.campaign(campaign_id) is not None
 
     def begin(
-        self, campaign_id: str, token: bytes | None, idempotency_key: bytes, language: str, tell: Callable[[Answer], None]
+        self,
+        campaign_id: str,
+        token: bytes | None,
+        idempotency_key: bytes,
+        language: str,
+        tell: Callable[[Answer], None],
+        now_s: float,
     ) -> Answer | None:
         """The answer where no cell needs to be asked; else None, and `tell` is called with it within the deadline.
 
-        What the caller sent was bounded by whoever read it; `token` is None without an `Authorization: Bearer`.
+        What the caller sent was bounded by whoever read it; `token` is None without an `Authorization: Bearer`. `now_s` is what
+        the clock shows: one look at it does for a whole grab.
         """
         key = ""
         if idempotency_key:
@@ -63,7 +70,6 @@ class GrabPath:
             return self._teller.problem("idempotency-key-missing", language)
         if token is None:
             return self._teller.problem("pass-invalid", language)
-        now_s = self._clock()
         now_ms = self._view.now_ms(now_s)
         member_id = verify(self._keys, token, now_ms / 1000)
         if isinstance(member_id, PassRefusal):
@@ -91,7 +97,7 @@ class GrabPath:
             if not told.done():  # whoever asked may have gone
                 told.set_result(answer)
 
-        return self.begin(campaign_id, token, idempotency_key, language, tell) or await told
+        return self.begin(campaign_id, token, idempotency_key, language, tell, self._clock()) or await told
 
     def _say(self, verdict: Verdict, at_ms: int, language: str) -> Answer:
         """A refusal of the gate in words, once for all who hear the same."""

@@ -238,10 +238,11 @@ class GrabProtocol(HttpToolsProtocol):
         grab.response_complete = False
         self.cycle = grab  # type: ignore[assignment]  # it has all that the protocol asks of one
         self._silent_since_s = None
-        answer = path.begin(campaign_id, token, idempotency_key, language, grab.tell)
+        now_s = lane.clock()
+        answer = path.begin(campaign_id, token, idempotency_key, language, grab.tell, now_s)
         if answer is not None:
             grab.response_complete = True
-            self.write_answer(answer, keep_alive=True)
+            self.write_answer(answer, keep_alive=True, now_s=now_s)
 
     def give_up(self) -> None:
         """Nothing can be said any more."""
@@ -271,11 +272,13 @@ class GrabProtocol(HttpToolsProtocol):
         cycle.tell(of_problem("overloaded", choose_language(headers.get(b"accept-language"))))
         return True
 
-    def write_answer(self, answer: Answer, *, keep_alive: bool) -> None:
+    def write_answer(self, answer: Answer, *, keep_alive: bool, now_s: float | None = None) -> None:
         """Send a whole answer in one write, byte for byte what the ordinary way would send."""
         if self.transport.is_closing():
             return
-        now_ms = self.lane.now_ms()
+        if now_s is None:
+            now_s = self.lane.clock()
+        now_ms = self.lane.now_ms(now_s)
         defaults = self.server_state.default_headers
         if not keep_alive or answer.ends:
             ends = b"" if answer.ends else b"connection: close\r\n"
@@ -297,7 +300,7 @@ class GrabProtocol(HttpToolsProtocol):
             self.on_response_complete()
         else:
             self.server_state.total_requests += 1
-            self._silent_since_s = self.loop.time()
+            self._silent_since_s = now_s
 
     def leave(self) -> None:
         """Send what was answered below ASGI; whatever else is written on this connection comes behind it."""

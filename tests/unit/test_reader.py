@@ -4,7 +4,7 @@ from typing import Any
 
 import httptools
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from grab_service.grabpath.reader import PLAIN_MAX_BYTES, SHAPES_MAX, START, GrabReader, bearer_token
@@ -68,6 +68,8 @@ campaign_ids = st.sampled_from(["c", "c-1", "a" * 40, "a" * 41, "", "a/b", "a?b"
     st.lists(st.tuples(names, values), max_size=6),
     st.sampled_from(["", "{}", "POST /v1/campaigns/c/claims HTTP/1.1"]),
 )
+@example("c", [("Authorization", "Bearer abc"), ("Authorization", "Bearer x")], "")
+@example("c", [("Authorization", "Bearer abc"), ("Connection", "close")], "")
 def test_what_is_read_is_what_the_ordinary_parser_reads(campaign_id: str, headers: list[tuple[str, str]], behind: str) -> None:
     head = f"POST /v1/campaigns/{campaign_id}/claims HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers)
     data = (head + "\r\n" + behind).encode("latin-1")

@@ -84,25 +84,6 @@ MUTANTS: Final = (
         ("tests/unit/test_turnstile.py::test_a_long_line_lets_the_loop_turn_in_between",),
     ),
     Mutant(
-        "fault_of_one_stops_all",
-        "a fault in one grab harms none of those that wait behind it",
-        "the whole line breaks",
-        "grab_service/grabpath/turnstile.py",
-        "                except Exception:\n",
-        "                except ConnectionError:\n",
-        (f"{_LANE}a_fault_in_one_grab_harms_no_other",),
-    ),
-    Mutant(
-        "goes_unheard",
-        "who has said all they have to say hears the answer",
-        "a grab that waits for its turn is forgotten when they stop sending",
-        _PROTOCOL,
-        "        if self._held is not None:  # they hear what they asked before the connection ends\n"
-        "            self.pass_through()\n",
-        "",
-        (f"{_LANE}who_has_said_all_they_have_to_say_hears_the_refusal",),
-    ),
-    Mutant(
         "name_twice_is_plain",
         "a request with a header that stands twice takes the ordinary way",
         "the last one counts without anybody having looked",
