@@ -50,7 +50,7 @@ class Settings(BaseSettings):
     assertion_jwks_file: Path | None = None
 
     batch_max: int = Field(default=256, ge=1, le=512, description="members in one script call")
-    batches_in_flight_max: int = Field(default=4, ge=1, le=64, description="per worker; one per campaign")
+    batches_in_flight_max: int = Field(default=4, ge=1, le=64, description="script calls under way, per worker")
     waiting_max: int = Field(default=20_000, ge=1, description="grabs waiting in one worker; more are told overloaded")
     grab_deadline_s: float = Field(default=2.0, gt=0, le=30)
     view_poll_s: float = Field(default=0.01, gt=0, le=1)

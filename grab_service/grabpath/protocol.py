@@ -305,7 +305,7 @@ class GrabProtocol(HttpToolsProtocol):
     def leave(self) -> None:
         """Send what was answered below ASGI; whatever else is written on this connection comes behind it."""
         unsent, self._unsent = self._unsent, b""
-        if unsent:
+        if unsent and not self.transport.is_closing():
             self.transport.write(unsent)
 
     # The end of a worker

@@ -12,6 +12,8 @@ from typing import Final, Protocol
 
 import structlog
 
+CallSoon = Callable[[Callable[[], None]], object]
+
 SLICE_S: Final = 0.005
 AT_ONCE: Final = 32
 
@@ -40,23 +42,22 @@ class Turnstile:
         self._leaving: list[Passenger] = []
         self._turns = False
 
-    def line_up(self, connection: Passenger, call_soon: Callable[[Callable[[], None]], object]) -> None:
+    def line_up(self, connection: Passenger, call_soon: CallSoon) -> None:
         """Have the connection pass in one of the next turns of the loop; it stands in line once."""
         self._line.append(connection)
-        if not self._turns:
-            self._turns = True
-            self._call_soon = call_soon
-            call_soon(self._turn)
+        self._turn_soon(call_soon)
 
-    def let_out(self, connection: Passenger, call_soon: Callable[[Callable[[], None]], object]) -> None:
+    def let_out(self, connection: Passenger, call_soon: CallSoon) -> None:
         """Have the connection send its answers together with others, in this turn or the next."""
         self._leaving.append(connection)
+        self._turn_soon(call_soon)
+
+    def _turn_soon(self, call_soon: CallSoon) -> None:
         if not self._turns:
             self._turns = True
-            self._call_soon = call_soon
-            call_soon(self._turn)
+            call_soon(lambda: self._turn(call_soon))
 
-    def _turn(self) -> None:
+    def _turn(self, call_soon: CallSoon) -> None:
         line = self._line
         until_s = self._clock() + SLICE_S
         self._let_go()
@@ -66,16 +67,19 @@ class Turnstile:
                 try:
                     connection.pass_through()
                 except Exception:
-                    # Those behind it have nothing to do with it.
+                    # Those behind it have nothing to do with it, and the line must go on.
                     log.exception("grab_failed")
                     connection.give_up()
             self._let_go()
+        self._turns = False
         if line:
-            self._call_soon(self._turn)
-        else:
-            self._turns = False
+            self._turn_soon(call_soon)
 
     def _let_go(self) -> None:
         leaving, self._leaving = self._leaving, []
         for connection in leaving:
-            connection.leave()
+            try:
+                connection.leave()
+            except Exception:
+                log.exception("answer_failed")
+                connection.give_up()

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import pytest
+
 from grab_service.grabpath.turnstile import AT_ONCE, SLICE_S, Turnstile
 
 
@@ -25,22 +27,28 @@ class Loop:
 
 
 class Caller:
-    """A connection that is answered at once."""
+    """A connection that is answered at once, if nothing goes wrong."""
+
+    fails_to = ""
 
     def __init__(self, number: int, happened: list[str], loop: Loop, turnstile: Turnstile, takes_s: float) -> None:
         self.number = number
         self._happened, self._loop, self._turnstile, self._takes_s = happened, loop, turnstile, takes_s
 
     def pass_through(self) -> None:
+        if self.fails_to == "pass":
+            raise RuntimeError("a bug")
         self._loop.now_s += self._takes_s
         self._happened.append(f"passed {self.number}")
         self._turnstile.let_out(self, self._loop.call_soon)
 
     def leave(self) -> None:
+        if self.fails_to == "leave":
+            raise RuntimeError("the handler is closed")
         self._happened.append(f"left {self.number}")
 
     def give_up(self) -> None:
-        raise AssertionError
+        self._happened.append(f"gave up {self.number}")
 
 
 def test_all_pass_in_their_order_and_leave_together() -> None:
@@ -80,3 +88,17 @@ def test_an_answer_that_comes_later_leaves_in_the_next_turn() -> None:
     assert not happened
     loop.turn()
     assert happened == ["left 1", "left 2"]
+
+
+@pytest.mark.parametrize("fails_to", ["pass", "leave"])
+def test_a_fault_of_one_harms_none_of_those_behind_it_nor_who_comes_later(fails_to: str) -> None:
+    loop, happened = Loop(), list[str]()
+    turnstile = Turnstile(loop.clock)
+    callers = [Caller(number, happened, loop, turnstile, 0) for number in range(4)]
+    callers[1].fails_to = fails_to
+    for caller in callers[:3]:
+        turnstile.line_up(caller, loop.call_soon)
+    loop.turn()
+    turnstile.line_up(callers[3], loop.call_soon)
+    loop.turn()
+    assert {"left 0", "gave up 1", "left 2", "left 3"} <= set(happened)

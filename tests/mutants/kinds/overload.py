@@ -101,4 +101,13 @@ MUTANTS: Final = (
         "",
         ("tests/unit/test_reader.py::test_what_is_read_is_what_the_ordinary_parser_reads",),
     ),
+    Mutant(
+        "fault_of_one_stops_all",
+        "a fault in one grab harms none of those that wait behind it, and the line goes on",
+        "the whole line stops for ever",
+        "grab_service/grabpath/turnstile.py",
+        "                connection.leave()\n            except Exception:\n",
+        "                connection.leave()\n            except ConnectionError:\n",
+        ("tests/unit/test_turnstile.py::test_a_fault_of_one_harms_none_of_those_behind_it_nor_who_comes_later",),
+    ),
 )
