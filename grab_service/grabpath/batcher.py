@@ -25,7 +25,7 @@ from grab_service.vocabulary.outcomes import Undecided
 
 SWEEP_INTERVAL_S: Final = 0.05
 CODES_KEPT: Final = 4096
-BATCH_WORTH: Final = 32
+BATCH_WORTH: Final = 128
 """So many are worth a call of their own while another of their campaign is under way."""
 
 SLOWER_WEIGHT: Final = 0.3

@@ -18,7 +18,7 @@ RUNGS: Final = {
     "lane": "plain grabs below ASGI, by one lean parser",
     "turnstile": "what was read passes in slices, and answers leave together",
     "forms": "winners' answers filled into a form that their call shares",
-    "freezing": "what lives for ever is no business of the collector",
+    "freezing": "the collector of cycles leaves alone what lives for ever, and looks seldom",
 }
 """By the name of what is taken out: what it is."""
 
