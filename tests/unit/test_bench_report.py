@@ -32,7 +32,7 @@ def test_a_target_that_is_missed_is_called_so_and_one_that_cannot_be_told_too() 
         "| **missed** |": figure(1.0, 1.1, 1.2, at_least=2),
         "| too noisy to tell |": figure(1.0, 3.0, 9.0, at_least=2),
     }.items():
-        page = report.page({"speed": Results("x", {"cores": 2}, (one,))})
+        page = report.page({"x": Results("x", {"cores": 2}, (one,))})
         assert said in page, (said, one.spread, SPREAD_MAX)
     assert "| ≤ 0.500 |" in report.page({"x": Results("x", {}, (figure(0.4, at_most=0.5),))})
 
