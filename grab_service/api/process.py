@@ -78,7 +78,11 @@ class Worker:
             for connections_max in (ORDINARY_CONNECTIONS_MAX, settings.batches_in_flight_max + OF_THE_VIEW)
         )
         replicas, sources = Replicas(settings.replicas_min, settings.replica_wait_s), ScriptSources.read()
-        cell, grab_cell = (Cell(one, settings.cell, sources, replicas) for one in (redis, grab_redis))
+        cell = Cell(redis, settings.cell, sources, replicas)
+        # The last one is left for reading the table of scripts.
+        grab_cell = Cell(
+            grab_redis, settings.cell, sources, replicas, kept_max=settings.batches_in_flight_max + OF_THE_VIEW - 1
+        )
         clock = time.monotonic
         metrics = GrabMetrics()
         view = View(grab_cell, poll_s=settings.view_poll_s, age_max_s=settings.view_age_max_s, clock=clock)

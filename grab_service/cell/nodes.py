@@ -5,11 +5,12 @@ A node says by `MOVED` who has the cell instead. Nothing is sent a second time b
 and the next connection that is taken from the pool leads to the node that was named.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from redis.asyncio import Connection, ConnectionPool, SSLConnection
-from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseError, TryAgainError
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import AskError, ClusterDownError, MovedError, RedisError, ResponseError, TryAgainError
 from redis.exceptions import ConnectionError as NoConnectionError
 
 from grab_service.vocabulary.keys import CellKeys
@@ -74,10 +75,15 @@ class _Following(Connection):
         self._first = (self.host, self.port)
         self._made_at_move = -1
 
+    @property
+    def is_where_the_cell_is(self) -> bool:
+        """Whether the cell has not moved since it was made."""
+        return self._made_at_move == self._nodes.moves
+
     async def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:
         nodes = self._nodes
         if self.is_connected:
-            if self._made_at_move == nodes.moves:
+            if self.is_where_the_cell_is:
                 return
             await self.disconnect(nowait=True)
         refused: NoConnectionError | None = None
@@ -89,29 +95,39 @@ class _Following(Connection):
                 if not nodes.is_alone:
                     await self._look_around()
             except BaseException as error:
-                if self._made_at_move == nodes.moves:
+                if self.is_where_the_cell_is:
                     nodes.lost(self._first, (self.host, self.port))
                 await self.disconnect(nowait=True)
                 # What was refused at once costs no time: another node may know better. Whoever waits has waited enough.
-                if not isinstance(error, NoConnectionError) or self._made_at_move == nodes.moves:
+                if not isinstance(error, NoConnectionError) or self.is_where_the_cell_is:
                     raise
                 refused = error
                 continue
-            if self._made_at_move == nodes.moves:
+            if self.is_where_the_cell_is:
                 return
             await self.disconnect(nowait=True)
         raise refused or NoConnectionError("the nodes of the cluster do not agree on who has the cell")
+
+    async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
+        """Sent at once if the kernel takes it: redis-py would make a task of it, and be a turn of the loop later."""
+        writer = self._writer
+        if writer is not None and not isinstance(command, bytes | str) and not self.health_check_interval:
+            writer.writelines(command)
+            if not writer.transport.get_write_buffer_size():
+                return
+            command = ()
+        await super().send_packed_command(command, check_health)
 
     async def read_response(self, *args: Any, **settings: Any) -> Any:
         try:
             return await super().read_response(*args, **settings)
         except MovedError as error:
             # Told by a node that another one has the cell: an empty host means that of whoever tells.
-            if self._made_at_move == self._nodes.moves:
+            if self.is_where_the_cell_is:
                 self._nodes.moved((error.host or self.host, error.port))
             raise
         except ClusterDownError:
-            if self._made_at_move == self._nodes.moves:
+            if self.is_where_the_cell_is:
                 self._nodes.lost(self._first, (self.host, self.port))
             raise
 
@@ -137,6 +153,16 @@ class _Following(Connection):
 
 class _FollowingTls(_Following, SSLConnection):
     """The same, encrypted."""
+
+
+async def leads_on(connection: AbstractConnection) -> bool:
+    """Whether a connection whose replies have all been read is still open, and leads to where the cell is."""
+    if not connection.is_connected or (isinstance(connection, _Following) and not connection.is_where_the_cell_is):
+        return False
+    try:
+        return not await connection.can_read()  # an end, or what nobody asked for
+    except (RedisError, OSError):
+        return False
 
 
 def follow(pool: ConnectionPool, nodes: Nodes) -> None:

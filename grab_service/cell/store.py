@@ -12,8 +12,10 @@ from typing import Any, Final
 import structlog
 from hiredis import pack_command
 from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import BusyLoadingError, NoPermissionError, NoScriptError, RedisError, ResponseError
 
+from grab_service.cell.nodes import leads_on
 from grab_service.cell.own_rights import own_rights
 from grab_service.cell.scripts import GRAB, ScriptSources
 from grab_service.vocabulary.campaigns import PublishedCampaign
@@ -95,13 +97,18 @@ class CampaignsReply:
 class Cell:
     """One cell, as one process sees it. Not shared between event loops."""
 
-    def __init__(self, client: Redis, name: str, sources: ScriptSources, replicas: Replicas | None = None) -> None:
+    def __init__(
+        self, client: Redis, name: str, sources: ScriptSources, replicas: Replicas | None = None, *, kept_max: int = 0
+    ) -> None:
+        """Asks nothing yet. Up to `kept_max` connections of the client's pool, which must have more, are kept between calls."""
         self.name = name
         self.keys = CellKeys.of(name)
         self.epoch = 0
         self.seen_seq = 0
         self._client = client
         self._pool = client.connection_pool
+        self._kept_max = kept_max
+        self._kept: list[AbstractConnection] = []
         self._sources = sources
         self._replicas = replicas or Replicas()
         self._shas: dict[str, str] = {}
@@ -319,10 +326,7 @@ class Cell:
             return await self._evalsha(name, keys, arguments)
 
     async def _evalsha(self, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        try:
-            connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
-        except (RedisError, OSError) as error:
-            raise CellUnreachableError("no connection to Redis") from error
+        connection = await self._connection()
         answered, least = False, self._replicas.least if name in PROMISES else 0
         try:
             packed = [_packed("EVALSHA", self._shas[name], len(keys), *keys, self.epoch, *arguments)]
@@ -345,12 +349,28 @@ class Cell:
             # A connection whose reply was not read would hand it to the next caller.
             if not answered:
                 await connection.disconnect(nowait=True)
-            await self._pool.release(connection)
+            if answered and len(self._kept) < self._kept_max:
+                self._kept.append(connection)
+            else:
+                await self._pool.release(connection)
         if reply[0] == b"went_back":
             raise CellClosedError(f"the cell went back: epoch {self.epoch}, seen seq {self.seen_seq}")
         if confirmed < least and _tells_of_claims(name, reply):
             raise CellSilentError(f"{confirmed} of {least} replicas have confirmed it")
         return reply
+
+    async def _connection(self) -> AbstractConnection:
+        """One that was kept, if it still leads to the cell; the pool looks closer, which costs more than the call itself."""
+        while self._kept:
+            kept = self._kept.pop()
+            if await leads_on(kept):
+                return kept
+            await self._pool.release(kept)
+        try:
+            connection: AbstractConnection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
+        except (RedisError, OSError) as error:
+            raise CellUnreachableError("no connection to Redis") from error
+        return connection
 
 
 def _packed(*words: str | bytes | int) -> bytes:

@@ -25,7 +25,7 @@ from grab_service.vocabulary.outcomes import Undecided
 
 SWEEP_INTERVAL_S: Final = 0.05
 CODES_KEPT: Final = 4096
-BATCH_WORTH: Final = 128
+BATCH_WORTH: Final = 16
 """So many are worth a call of their own while another of their campaign is under way."""
 
 SLOWER_WEIGHT: Final = 0.3
@@ -124,7 +124,12 @@ class Batcher:
     def submit(self, campaign_id: str, grab: Grab, now_s: float) -> None:
         """Have a grab decided; it is told of once, within the deadline, and perhaps before this returns."""
         queue = self._queues.get(campaign_id)
-        if self._queued >= self._waiting_max or (queue and self._ready_in_s(campaign_id, len(queue), now_s) > self._deadline_s):
+        if self._queued >= self._waiting_max or (
+            # Whoever goes with the very next call waits for at most two.
+            queue
+            and (2 * self._call_s > self._deadline_s or len(queue) >= self._batch_max)
+            and self._ready_in_s(campaign_id, len(queue), now_s) > self._deadline_s
+        ):
             self._listener.undecided(grab, Undecided.OVERLOADED)
             return
         grab.deadline_s = now_s + self._deadline_s

@@ -20,6 +20,7 @@ from grab_service.vocabulary.outcomes import Outcome, Undecided, slug
 KNOW_TIMEOUT_S: Final = 1.0
 """For reading what a campaign looks like that was won a moment after it was published."""
 
+_WON: Final = Outcome.WON.value.encode()
 _OUTCOMES: Final = {outcome.value.encode(): outcome for outcome in Outcome}
 
 
@@ -45,29 +46,33 @@ class Teller:
     def decided(self, campaign_id: str, grabs: Sequence[Grab], reply: GrabReply) -> None:
         """Tell all who asked in one call what the cell decided."""
         campaign = self._view.campaign(campaign_id)
+        any_code_fits = campaign is not None and campaign.benefit_kind is not BenefitKind.CODE_POOL
         form: WinForm | None = None
-        answers = self._metrics.answers
+        won = 0
         for grab, said in zip(grabs, reply.answers, strict=True):
             if grab.decided:  # they were told that nobody knows
                 continue
             grab.decided = True
             word, _, rest = said.partition(b"\t")
-            outcome = _OUTCOMES[word]
-            answers[outcome.value] += 1
-            if outcome is Outcome.WON and campaign is not None:
+            if word == _WON:
+                won += 1
                 seq, epoch, unit_no, _, granted_at_ms, code, _ = rest.split(b"\t")
-                if campaign.benefit_kind is not BenefitKind.CODE_POOL or is_written_as_it_is(code):
+                if campaign is not None and (any_code_fits or is_written_as_it_is(code)):
                     if form is None:  # they share epoch and moment
                         form = WinForm(campaign, int(epoch), int(granted_at_ms))
                     grab.tell(form.fill(grab.member_id, seq, unit_no, code))
-                    continue
-            if outcome is Outcome.WON:
-                self._tell_claim(201, campaign, campaign_id, grab, rest, ClaimState.FULFILLED)
-            elif outcome is Outcome.HELD:
+                else:
+                    self._tell_claim(201, campaign, campaign_id, grab, rest, ClaimState.FULFILLED)
+                continue
+            outcome = _OUTCOMES[word]
+            self._metrics.answers[outcome.value] += 1
+            if outcome is Outcome.HELD:
                 state, _, record = rest.partition(b"\t")
                 self._tell_claim(200, campaign, campaign_id, grab, record, ClaimState(state.decode()))
             else:
                 grab.tell(of_refusal(outcome, rest, reply, grab.language))
+        if won:
+            self._metrics.answers[Outcome.WON.value] += won
 
     def _tell_claim(
         self, status: int, campaign: CampaignView | None, campaign_id: str, grab: Grab, record: bytes, state: ClaimState

@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from grab_service.cell.connect import connect
+from grab_service.cell.nodes import Nodes
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell, CellClosedError, CellSilentError
 from grab_service.servers.valkey import ValkeyServer
@@ -20,12 +21,13 @@ PATIENCE_S = 0.3
 STILL_S = 0.45
 
 
-@pytest.fixture
-async def cell(valkey_url: str, cell_name: str, redis_client: Redis) -> AsyncIterator[Cell]:
+@pytest.fixture(params=[0, 1], ids=["of_the_pool", "kept"])
+async def cell(valkey_url: str, cell_name: str, redis_client: Redis, request: pytest.FixtureRequest) -> AsyncIterator[Cell]:
     """A cell with members and units, asked on one connection, with little patience."""
     await arm(redis_client, cell_name, ScriptSources.read())
-    client = connect(valkey_url, connections_max=1, timeout_s=PATIENCE_S)
-    cell = Cell(client, cell_name, ScriptSources.read())
+    kept_max = request.param
+    client = connect(valkey_url, connections_max=1 + kept_max, timeout_s=PATIENCE_S, nodes=Nodes(cell_name))
+    cell = Cell(client, cell_name, ScriptSources.read(), kept_max=kept_max)
     await enrol(cell, ["m-1", "m-2", "m-3"])
     await publish(cell, Published(stock=5))
     yield cell
@@ -51,6 +53,27 @@ async def test_a_late_reply_reaches_nobody(cell: Cell, valkey_server: ValkeyServ
         # The reply to the first is still to come, and this one's after it.
         assert words(await grab(cell, ["m-2", "m-3"])) == ["won", "won"]
     assert words(await grab(cell, ["m-1"])) == ["held"], "it was carried out, though nobody heard of it"
+
+
+async def test_a_connection_that_redis_has_closed_is_not_used_again(cell: Cell, redis_client: Redis) -> None:
+    """Between two calls; else the second one would be told that nobody knows."""
+    assert words(await grab(cell, ["m-1"])) == ["won"]
+    mine = [one for one in cell._pool._in_use_connections | set(cell._pool._available_connections) if one.is_connected]
+    assert mine
+    for connection in mine:
+        assert connection._writer is not None
+        host, port = connection._writer.get_extra_info("sockname")[:2]
+        assert await redis_client.client_kill(f"{host}:{port}")
+    await asyncio.sleep(PATIENCE_S / 3)
+    assert words(await grab(cell, ["m-2"])) == ["won"]
+
+
+async def test_what_is_kept_is_bounded_and_the_rest_goes_back_to_the_pool(cell: Cell) -> None:
+    for _ in range(3):
+        await asyncio.gather(*(grab(cell, [member_id]) for member_id in ("m-1", "m-2")))
+        assert len(cell._kept) == cell._kept_max
+        async with asyncio.timeout(PATIENCE_S):
+            assert await cell._client.ping()
 
 
 async def test_a_reply_that_belongs_to_another_call_is_none(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:

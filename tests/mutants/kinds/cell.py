@@ -54,4 +54,13 @@ MUTANTS: Final = (
         "0",
         ("tests/integration/test_replicas.py::test_the_answer_waits_for_a_slow_replica_which_then_has_it",),
     ),
+    Mutant(
+        "kept_connection_unseen",
+        "a connection that is kept between calls is used again if it still leads to the cell",
+        "it is used whatever became of it",
+        _STORE,
+        "            if await leads_on(kept):",
+        "            if True:",
+        (f"{_CALLS}a_connection_that_redis_has_closed_is_not_used_again",),
+    ),
 )
