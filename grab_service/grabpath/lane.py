@@ -48,7 +48,7 @@ class GrabLane:
         self.clock = connections.clock
         self.desk = desk
         self.reader = GrabReader()
-        self.turnstile = Turnstile(connections.clock)
+        self.turnstile = Turnstile(connections.clock, _call_soon)
         self._app = app
         self._starts: dict[int, bytes] = {}
         self._starts_with: Sequence[tuple[bytes, bytes]] | None = None
@@ -118,6 +118,10 @@ class GrabLane:
         headers = [*answer.headers, (b"x-server-time-ms", b"%d" % self.now_ms(self.clock()))]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
+
+
+def _call_soon(turn: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_soon(turn)
 
 
 async def refusal_of_body(receive: Receive, length: bytes | None, content_type: bytes, language: str) -> Answer | None:

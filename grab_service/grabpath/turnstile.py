@@ -23,8 +23,8 @@ log = structlog.get_logger()
 class Passenger(Protocol):
     """A connection."""
 
-    def pass_through(self) -> None:
-        """Take up the request that waits, if it is still there."""
+    def pass_through(self, now_s: float) -> None:
+        """Take up the request that waits, if it is still there. It came before `now_s`, of the turnstile's clock."""
 
     def leave(self) -> None:
         """Send the answers that were given."""
@@ -36,36 +36,38 @@ class Passenger(Protocol):
 class Turnstile:
     """The line of one worker, and its way out."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], call_soon: CallSoon) -> None:
         self._clock = clock
+        self._call_soon = call_soon
         self._line: deque[Passenger] = deque()
         self._leaving: list[Passenger] = []
         self._turns = False
 
-    def line_up(self, connection: Passenger, call_soon: CallSoon) -> None:
+    def line_up(self, connection: Passenger) -> None:
         """Have the connection pass in one of the next turns of the loop; it stands in line once."""
         self._line.append(connection)
-        self._turn_soon(call_soon)
+        if not self._turns:
+            self._turn_soon()
 
-    def let_out(self, connection: Passenger, call_soon: CallSoon) -> None:
+    def let_out(self, connection: Passenger) -> None:
         """Have the connection send its answers together with others, in this turn or the next."""
         self._leaving.append(connection)
-        self._turn_soon(call_soon)
-
-    def _turn_soon(self, call_soon: CallSoon) -> None:
         if not self._turns:
-            self._turns = True
-            call_soon(lambda: self._turn(call_soon))
+            self._turn_soon()
 
-    def _turn(self, call_soon: CallSoon) -> None:
+    def _turn_soon(self) -> None:
+        self._turns = True
+        self._call_soon(self._turn)
+
+    def _turn(self) -> None:
         line = self._line
         until_s = self._clock() + SLICE_S
         self._let_go()
-        while line and self._clock() <= until_s:
+        while line and (now_s := self._clock()) <= until_s:
             for _ in range(min(AT_ONCE, len(line))):
                 connection = line.popleft()
                 try:
-                    connection.pass_through()
+                    connection.pass_through(now_s)
                 except Exception:
                     # Those behind it have nothing to do with it, and the line must go on.
                     log.exception("grab_failed")
@@ -73,7 +75,7 @@ class Turnstile:
             self._let_go()
         self._turns = False
         if line:
-            self._turn_soon(call_soon)
+            self._turn_soon()
 
     def _let_go(self) -> None:
         leaving, self._leaving = self._leaving, []

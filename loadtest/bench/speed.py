@@ -52,13 +52,17 @@ async def pinned(stand: Stand) -> AsyncIterator[list[int]]:
     """The contenders' core; Redis, PostgreSQL, the ledger and the generator share the others."""
     cores = sorted(os.sched_getaffinity(0))
     others = cores[1:] or cores
-    postgres = psutil.Process(stand.stack.postgres.pid)
-    around = [stand.redis_pid(), stand.programs.ledger.pid, postgres.pid, *(one.pid for one in postgres.children())]
-    pin([os.getpid(), *around], others)
+    _pin_around(stand, others)
     try:
         yield cores[:1]
     finally:
-        pin([os.getpid()], cores)
+        _pin_around(stand, cores)
+
+
+def _pin_around(stand: Stand, cpus: list[int]) -> None:
+    postgres = psutil.Process(stand.stack.postgres.pid)
+    backends = [one.pid for one in postgres.children()]
+    pin([os.getpid(), stand.redis_pid(), stand.programs.ledger.pid, postgres.pid, *backends], cpus)
 
 
 async def compare(

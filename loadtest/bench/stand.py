@@ -10,7 +10,7 @@ import io
 import os
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -197,7 +197,8 @@ def _in_environment(env: Mapping[str, str]) -> Iterator[None]:
 
 
 def pin(pids: Iterable[int], cpus: list[int]) -> None:
-    """Keep processes, and their threads, on these processors."""
+    """Keep processes, and their threads, on these processors; those that have ended meanwhile are on none."""
     for pid in pids:
-        for thread in psutil.Process(pid).threads():
-            os.sched_setaffinity(thread.id, cpus)
+        with suppress(psutil.NoSuchProcess, ProcessLookupError):
+            for thread in psutil.Process(pid).threads():
+                os.sched_setaffinity(thread.id, cpus)

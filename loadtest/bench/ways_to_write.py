@@ -107,7 +107,7 @@ def _columns(batches: Sequence[Granted]) -> list[list[Any]]:
         wins = len(batch.claims)
         valid_from_ms, valid_until_ms = VALIDITY.of_grant(batch.at_ms)
         member_ids, unit_nos, slots, codes, keys = zip(*batch.claims, strict=True)
-        parts = (
+        parts: tuple[Sequence[Any], ...] = (
             range(batch.seq, batch.last_seq + 1),
             [batch.epoch] * wins,
             [batch.campaign_id] * wins,

@@ -9,6 +9,7 @@ that what remains is the server's own limit.
 import gc
 import os
 import sys
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -38,10 +39,10 @@ def _lane() -> None:
 def _turnstile() -> None:
     """Each grab is answered where it was read, in a write of its own."""
 
-    def line_up(_: Any, connection: turnstile.Passenger, __: Any) -> None:
-        connection.pass_through()
+    def line_up(_: Any, connection: turnstile.Passenger) -> None:
+        connection.pass_through(time.monotonic())
 
-    def let_out(_: Any, connection: turnstile.Passenger, __: Any) -> None:
+    def let_out(_: Any, connection: turnstile.Passenger) -> None:
         connection.leave()
 
     turnstile.Turnstile.line_up = line_up  # type: ignore[method-assign,assignment]
