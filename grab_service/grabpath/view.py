@@ -204,8 +204,8 @@ class View:
     async def run(self) -> None:
         """Keep the view complete until `stop`; a cell that cannot be read leaves it stale, and is asked again.
 
-        Not ended by cancelling: redis-py probes its connections with a time-out of zero, in which a cancellation that
-        comes at that moment gets lost.
+        Not ended by cancelling: redis-py waits with `asyncio.wait_for`, which on Python 3.11 may lose a cancellation that
+        comes at the moment at which what it waits for is done.
         """
         while not self._stopping:
             try:

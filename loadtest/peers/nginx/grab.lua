@@ -83,7 +83,7 @@ return function()
   end
   local campaign = prefix .. "campaign:" .. id
   local server = redis:new()
-  server:set_timeout(2000)
+  server:set_timeout(10000) -- it queues for seconds in a crowd, and shall answer all the same
   local connected, why = server:connect("127.0.0.1", port)
   if not connected then
     ngx.log(ngx.ERR, why)
@@ -100,7 +100,7 @@ return function()
     ngx.log(ngx.ERR, why)
     return problem(503, "outcome_unknown")
   end
-  server:set_keepalive(60000, 512)
+  server:set_keepalive(60000, 4096)
   local outcome, rest = string.match(reply[8], "^([^\t]+)\t?(.*)$")
   if outcome ~= "won" and outcome ~= "held" then
     if outcome == "sold_out" and cache then
