@@ -12,7 +12,7 @@ from loadtest.bench.speed import compare
 from loadtest.bench.stand import standing
 
 ROUNDS: Final = 3
-GRABS: Final = 2_000
+GRABS: Final = 1_500
 WITHOUT: Final = "batches"
 FACTOR_MIN: Final = 7.0
 """What it is on a quiet machine, docs/PERFORMANCE.md says; on a busy one it was 8 and more. Without batches it is about 4."""

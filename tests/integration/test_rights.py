@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoPermissionError, RedisError
 
+from grab_service.cell.nodes import _Following
 from grab_service.cell.own_rights import own_rights
 from grab_service.cell.rights import DIRECT, Login, commands_inside, commands_of, user_of
 from grab_service.cell.scripts import ScriptSources
@@ -217,13 +218,18 @@ def _command(data: bytes, at: int) -> tuple[list[bytes], int]:
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
     recorded = Sent()
-    send: Any = AbstractConnection.send_packed_command
 
-    async def send_and_record(self: Any, command: Any, **options: Any) -> Any:
-        recorded.record(self.username, command)
-        return await send(self, command, **options)
+    def record(kind: Any) -> None:
+        send: Any = kind.send_packed_command
 
-    monkeypatch.setattr(AbstractConnection, "send_packed_command", send_and_record)
+        async def send_and_record(self: Any, command: Any, *options: Any, **more: Any) -> Any:
+            recorded.record(self.username, command)
+            return await send(self, command, *options, **more)
+
+        monkeypatch.setattr(kind, "send_packed_command", send_and_record)
+
+    record(AbstractConnection)
+    record(_Following)  # sends most by itself
     return recorded
 
 
