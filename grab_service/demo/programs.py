@@ -1,6 +1,7 @@
 """How do the service and the ledger run as children of one command, as they would run on a machine of their own?"""
 
 import asyncio
+import contextlib
 import secrets
 import signal
 import sys
@@ -19,7 +20,18 @@ from grab_service.settings import Settings
 
 READY_TIMEOUT_S: Final = 90.0
 POLL_S: Final = 0.05
+MODULE: Final = "grab_service.cli.main"
 STOPS: Final = ((signal.SIGTERM, 15.0), (signal.SIGKILL, 5.0))
+
+
+def grab() -> tuple[str, ...]:
+    """How users start `grab`: by the script beside the Python that runs; by the module where there is no such script."""
+    script = Path(sys.executable).with_name("grab")
+    with contextlib.suppress(OSError):
+        said = script.read_text(encoding="utf-8", errors="replace")
+        if MODULE in said and "__main__" in said:  # not another program of that name, nor one whose workers would run it again
+            return (str(script),)
+    return (sys.executable, "-m", MODULE)
 
 
 def remembered_secret(var_dir: Path) -> str:
@@ -33,7 +45,7 @@ def remembered_secret(var_dir: Path) -> str:
 
 
 class Program:
-    """One of our own programs as a child process; its log is `<var>/logs/<name>.log`."""
+    """`grab` with these arguments as a child process; its log is `<var>/logs/<name>.log`."""
 
     def __init__(self, name: str, arguments: tuple[str, ...], var_dir: Path, env: Mapping[str, str]) -> None:
         home = var_dir / "run" / name
@@ -43,7 +55,7 @@ class Program:
         self._child = Child(
             ChildSpec(
                 name=name,
-                argv=(sys.executable, *arguments),
+                argv=(*grab(), *arguments),
                 data_dir=home,
                 log_path=var_dir / "logs" / f"{name}.log",
                 pid_path=home / "pid",
@@ -105,8 +117,8 @@ class Programs:
     def __init__(self, settings: Settings, stack: Stack, var_dir: Path) -> None:
         of_api, of_ledger = (environment_of(settings, stack.addresses_of(one)) for one in (Login.API, Login.LEDGER))
         self._settings = settings
-        self.api = Program("api", ("-m", "grab_service.cli.main", "serve"), var_dir, of_api)
-        self.ledger = Program("ledger", ("-m", "reconcile", "run"), var_dir, of_ledger)
+        self.api = Program("api", ("serve",), var_dir, of_api)
+        self.ledger = Program("ledger", ("reconcile",), var_dir, of_ledger)
         self.url = f"http://{settings.host}:{settings.port}"
 
     async def __aenter__(self) -> Self:

@@ -27,7 +27,8 @@ COVERED_BY = {"run": ("run", "dev"), "dev": ("dev",)}
 MADE = ("var", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis", ".import_linter_cache", "dist", ".venv")
 SAID_LINES_MAX = 30
 
-# Quoted this way, it also works where the path has blanks or is longer than the kernel reads from a first line.
+# Quoted this way, it also works where the path has blanks or is longer than the kernel reads from a first line. The workers of
+# `grab serve` are spawned and import the script again, so importing it does nothing.
 GRAB = """#!/bin/sh
 '''exec' "{python}" "$0" "$@"
 ' '''
@@ -35,7 +36,8 @@ import sys
 
 from grab_service.cli.main import main
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
 """
 
 WHY_PIP_FAILED = (

@@ -275,13 +275,13 @@ async def running_district(home: Path, site: Site, shim: Path | None, members: i
                 for address in ("REDIS_URL", "GRAB_GUARD_REDIS_URL"):
                     env[address] = env[address] and through(env[address], redis_ways[name].port)
                 env["DATABASE_URL"] = through(env["DATABASE_URL"], postgres_ways[name].port)
-        run = ("-m", "reconcile", "run")
+        run = ("reconcile",)
         district = District(
             home,
             settings,
             postgres,
             valkeys,
-            api=Program("api", ("-m", "grab_service.cli.main", "serve"), home / "var", envs["api"]),
+            api=Program("api", ("serve",), home / "var", envs["api"]),
             ledger=Program("ledger", run, home / "var", envs["ledger"]),
             other_ledger=Program("other-ledger", run, home / "var", envs["ledger"]),
             members=[],

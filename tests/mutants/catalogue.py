@@ -6,7 +6,7 @@ notice.
 
 from typing import Final
 
-from tests.mutants.kinds import audit, cell, doors, drain, guard, overload, postgres, recovery, rights, service, witness
+from tests.mutants.kinds import audit, cell, doors, drain, guard, overload, postgres, recovery, rights, service, way, witness
 from tests.mutants.mutant import Mutant
 
 MUTANTS: Final[tuple[Mutant, ...]] = (
@@ -21,4 +21,5 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *overload.MUTANTS,
     *rights.MUTANTS,
     *witness.MUTANTS,
+    *way.MUTANTS,
 )

@@ -66,6 +66,10 @@ def test_the_checkout_is_found_and_grab_runs_where_the_path_has_blanks(tmp_path:
     bootstrap._point_to_checkout(venv, venv / "bin" / "python")
     ran = subprocess.run([venv / "bin" / "grab"], capture_output=True, text=True, check=True, cwd="/")
     assert ran.stdout == f"it is {bootstrap.CHECKOUT}/grab_service/cli/main.py\n"
+    # The workers that `grab serve` spawns import the script by this name.
+    imported = f"import runpy; runpy.run_path({str(venv / 'bin' / 'grab')!r}, run_name='__mp_main__')"
+    ran = subprocess.run([venv / "bin" / "python", "-c", imported], capture_output=True, text=True, check=True, cwd="/")
+    assert ran.stdout == ""
 
 
 def locked(profile: str) -> dict[str, str]:
