@@ -1,7 +1,7 @@
 """What may a test ask for: real servers, and names and databases of its own on them.
 
-Servers are started once a session (with xdist: once a worker), when the first test asks. Nothing is ever flushed: a test that
-wants to be alone has its own cell, or its own database.
+Servers are started when the first test asks, and live as long as the run: a Valkey for each worker, a PostgreSQL for all of
+them. Nothing is ever flushed: a test that wants to be alone has its own cell, or its own database.
 """
 
 import asyncio
@@ -17,12 +17,18 @@ from redis.asyncio import Redis
 
 from grab_service.servers.postgres import PostgresServer
 from grab_service.servers.valkey import AppendFsync, ValkeyServer
-from grab_service.sql.grants import OWNER
+from tests.harness import alone, order, shared_postgres, signals
+from tests.harness.shared_postgres import TEMPLATE, fill_template, join, server_in
 
-TEMPLATE = "grab_template"
+HARNESS = (signals, alone, order, shared_postgres)
 
 NewDatabase = Callable[[], Awaitable[str]]
 """Makes a database with the tables in it, for as long as the test lasts; its address for the superuser."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for part in HARNESS:
+        config.pluginmanager.register(part)
 
 
 @pytest.fixture(scope="session")
@@ -56,19 +62,20 @@ def cell_name() -> str:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(servers_dir: Path) -> Iterator[PostgresServer]:
-    server = PostgresServer(servers_dir / "postgres", durable=False, database=TEMPLATE)
+def postgres_server(pytestconfig: pytest.Config, servers_dir: Path) -> Iterator[PostgresServer]:
+    shared_dir = getattr(pytestconfig, "workerinput", {}).get("shared_dir")
+    if shared_dir is not None:
+        yield join(Path(shared_dir))
+        return
+    server = server_in(servers_dir)
     asyncio.run(server.start())
+    fill_template(server)
     yield server
     asyncio.run(server.stop())
 
 
 @pytest.fixture(scope="session")
 def template_database(postgres_server: PostgresServer) -> str:
-    # Only those who ask for a database need the migrations to be importable.
-    from reconcile.migrate import upgrade
-
-    upgrade(postgres_server.url_as(OWNER, TEMPLATE))
     return TEMPLATE
 
 

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from loadtest.bench.figures import Figure, Results
 from loadtest.bench.ladder import RUNGS
-from loadtest.bench.plots import draw_bars, draw_curves
 
 PAGE: Final = "PERFORMANCE.md"
 PICTURES: Final = Path("performance")
@@ -27,6 +26,8 @@ Found = dict[str, Results]
 def write(docs: Path) -> Path:
     """Write `<docs>/PERFORMANCE.md` and its pictures from `<docs>/performance/results`; the path of the page."""
     found = read(docs / RESULTS)
+    from loadtest.bench.plots import draw_curves  # noqa: PLC0415 -- it takes a second, and only pictures need it
+
     draw_curves(list(found.values()), docs / PICTURES)
     _draw_rows(found, docs / PICTURES)
     path = docs / PAGE
@@ -212,6 +213,8 @@ def _draw_rows(found: Found, folder: Path) -> None:
                 if row[kind]:
                     half = (max(row[kind]) - min(row[kind])) / 2
                     rows.append((f"{row['title']}: {kind}", statistics.median(row[kind]), half))
+        from loadtest.bench.plots import draw_bars  # noqa: PLC0415 -- the same
+
         draw_bars("Grabs won and refused a second, one core each", rows, "answers/s", folder / "contenders.svg")
 
 

@@ -19,6 +19,7 @@ FACTOR_MIN: Final = 7.0
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 async def test_the_grab_path_is_many_times_the_plain_one_and_without_batches_it_is_not(tmp_path: Path) -> None:
     async with standing(tmp_path / "stand") as stand:
         await stand.persist(None)

@@ -1,12 +1,25 @@
 """Are the pictures of the bench small, readable without a font of ours, and the same for the same results?"""
 
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from loadtest.bench.figures import Curve, Point, Results
-from loadtest.bench.plots import draw_bars, draw_curves
+
+
+def draw_curves(*given: Any) -> list[Path]:
+    # Every worker of the tests reads this file, and what draws takes a second to import.
+    from loadtest.bench import plots
+
+    return plots.draw_curves(*given)
+
+
+def draw_bars(*given: Any) -> Path:
+    from loadtest.bench import plots
+
+    return plots.draw_bars(*given)
 
 
 def curve(series: str, name: str = "rate_by_members", factor: float = 1.0) -> Curve:
