@@ -6,7 +6,9 @@ hash comes last, so that a rebuild that was interrupted looks like an emptied ce
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from itertools import chain
+from dataclasses import dataclass
+from itertools import chain, groupby
+from operator import itemgetter
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -17,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from grab_service.ops.publish import published_fields
 from grab_service.sql.tables import campaigns
 from grab_service.vocabulary.campaigns import BenefitKind, CampaignState
-from grab_service.vocabulary.keys import CellKeys
+from grab_service.vocabulary.keys import CampaignKeys, CellKeys
 from reconcile import records
 from reconcile.hold import Hold
 from reconcile.progress import Hear, Progress
@@ -110,53 +112,83 @@ async def fill_cell(hold: Hold, engine: AsyncEngine, hear: Hear) -> int:
         members = (await connection.execute(records.COUNT_MEMBERS)).one()
         counted = {row["campaign_id"]: row for row in (await connection.execute(records.COUNT_CLAIMS)).mappings()}
         published = select(campaigns).where(campaigns.c.published_seq.is_not(None)).order_by(campaigns.c.campaign_id)
-        rows = (await connection.execute(published)).mappings().all()
+        lots = [
+            Lot(row["campaign_id"], keys.of_campaign(row["campaign_id"]), row, counted.get(row["campaign_id"], NOTHING))
+            for row in (await connection.execute(published)).mappings()
+        ]
         claims = sum(counts["active"] + counts["bound"] + counts["returned"] for counts in counted.values())
         async with Bulk(hold, hear, members.members + claims) as bulk:
             async for page in _pages(connection, records.MEMBERS):
                 await bulk.add("HSET", keys.members, _flat(page), 2, len(page))
-            for row in rows:
-                await _fill_campaign(connection, bulk, keys, row, counted.get(row["campaign_id"], NOTHING))
+            await _fill_claims(connection, bulk, {lot.campaign_id: lot for lot in lots})
+            await _fill_campaigns(connection, bulk, keys, lots)
+    log.info("cell_filled", members=members.members, campaigns=len(lots), records=claims)
     return int(members.members_version)
 
 
-async def _fill_campaign(
-    connection: AsyncConnection, bulk: Bulk, keys: CellKeys, row: RowMapping, counted: Mapping[Any, int]
-) -> None:
-    campaign_id = row["campaign_id"]
-    campaign = keys.of_campaign(campaign_id)
-    about = {"campaign_id": campaign_id}
-    async for page in _pages(connection, records.HOLDINGS, about):
-        claims = len(page) + sum(holding.count("\n") for _, holding in page)
-        await bulk.add("HSET", campaign.claims, _flat(page), 2, claims)
-    for query, key in ((records.BINDINGS, campaign.bindings), (records.RETURNS, campaign.returns)):
-        async for page in _pages(connection, query, about):
-            await bulk.add("HSET", key, _flat(page), 2, len(page))
-    # What was cut off the stock cannot be issued.
-    issued = min(counted["unit_max"], row["total"])
-    async for page in _pages(connection, records.FREE_UNITS, {**about, "issued": issued}):
-        await bulk.add("ZADD", campaign.free, _flat(page), 2, 0)
-    codes_loaded = 0
-    fields = published_fields(row)
-    if fields["benefit_kind"] == BenefitKind.CODE_POOL:
-        async for page in _pages(connection, records.FREE_CODES, about):
-            await bulk.add("RPUSH", campaign.codes, _flat(page), 1, 0)
-        codes_loaded = (await connection.execute(records.CODES_LOADED, about)).scalar_one()
-    state = CampaignState(row["state"])
-    if state in {CampaignState.SETTLED, CampaignState.ARCHIVED}:
-        state = CampaignState.CLOSED
-    facts = {
-        "state": state.value,
-        **fields,
-        "active": counted["active"],
-        "issued": issued,
-        "unit_sum": int(counted["unit_sum"]),  # sums come as decimals
-        "seq_sum": int(counted["seq_sum"]),
-        "codes_loaded": codes_loaded,
-    }
-    await bulk.add("HSET", campaign.campaign, _flat(facts.items()), 2, 0)
-    await bulk.add("SADD", keys.campaigns, [campaign_id], 1, 0)
-    log.info("campaign_rebuilt", campaign_id=campaign_id, active=counted["active"], issued=issued)
+@dataclass(frozen=True, slots=True)
+class Lot:
+    """One published campaign: its keys, its row, and what Postgres counted of its claims."""
+
+    campaign_id: str
+    keys: CampaignKeys
+    row: RowMapping
+    counted: Mapping[Any, int]
+
+    @property
+    def issued(self) -> int:
+        """The highest unit ever issued; what was cut off the stock cannot be issued."""
+        return min(self.counted["unit_max"], int(self.row["total"]))
+
+
+async def _fill_claims(connection: AsyncConnection, bulk: Bulk, lots: Mapping[str, Lot]) -> None:
+    """What was granted, bound, given back and is free again."""
+    async for lot, parts in _by_campaign(connection, records.HOLDINGS, lots):
+        holdings = parts[1::2]
+        await bulk.add("HSET", lot.keys.claims, parts, 2, len(holdings) + sum(holding.count("\n") for holding in holdings))
+    async for lot, parts in _by_campaign(connection, records.BINDINGS, lots):
+        await bulk.add("HSET", lot.keys.bindings, parts, 2, len(parts) // 2)
+    async for lot, parts in _by_campaign(connection, records.RETURNS, lots):
+        await bulk.add("HSET", lot.keys.returns, parts, 2, len(parts) // 2)
+    # Units that are held lie within what was issued: where as many are held, none is free.
+    gaps = [lot for lot in lots.values() if lot.counted["active"] < lot.issued]
+    about = {"campaign_ids": [lot.campaign_id for lot in gaps], "issued": [lot.issued for lot in gaps]}
+    async for lot, parts in _by_campaign(connection, records.FREE_UNITS, lots, about):
+        await bulk.add("ZADD", lot.keys.free, parts, 2, 0)
+
+
+async def _fill_campaigns(connection: AsyncConnection, bulk: Bulk, keys: CellKeys, lots: Sequence[Lot]) -> None:
+    """The codes of pools, and what the campaigns say of themselves."""
+    fields_of = {lot.campaign_id: published_fields(lot.row) for lot in lots}
+    pools = {lot.campaign_id: lot for lot in lots if fields_of[lot.campaign_id]["benefit_kind"] == BenefitKind.CODE_POOL}
+    async for lot, parts in _by_campaign(connection, records.FREE_CODES, pools, {"campaign_ids": list(pools)}):
+        await bulk.add("RPUSH", lot.keys.codes, parts, 1, 0)
+    loaded = {row.campaign_id: row.codes_loaded for row in await connection.execute(records.CODES_LOADED)}
+    for lot in lots:
+        state = CampaignState(lot.row["state"])
+        if state in {CampaignState.SETTLED, CampaignState.ARCHIVED}:
+            state = CampaignState.CLOSED
+        facts = {
+            "state": state.value,
+            **fields_of[lot.campaign_id],
+            "active": lot.counted["active"],
+            "issued": lot.issued,
+            "unit_sum": int(lot.counted["unit_sum"]),  # sums come as decimals
+            "seq_sum": int(lot.counted["seq_sum"]),
+            "codes_loaded": loaded.get(lot.campaign_id, 0) if lot.campaign_id in pools else 0,
+        }
+        await bulk.add("HSET", lot.keys.campaign, _flat(facts.items()), 2, 0)
+    await bulk.add("SADD", keys.campaigns, [lot.campaign_id for lot in lots], 1, 0)
+
+
+async def _by_campaign(
+    connection: AsyncConnection, query: TextClause, lots: Mapping[str, Lot], about: Mapping[str, Any] | None = None
+) -> AsyncIterator[tuple[Lot, list[Any]]]:
+    """What a query says of these campaigns, flat and without the id, which stands first in its rows; in pieces of a page."""
+    async for page in _pages(connection, query, about):
+        for campaign_id, rows in groupby(page, itemgetter(0)):
+            if campaign_id in lots:
+                yield lots[campaign_id], [part for row in rows for part in row[1:]]
 
 
 async def _pages(

@@ -11,6 +11,7 @@ WATCHED: Final = Site(watched=True)
 FORGETFUL: Final = Site(watched=True, appendfsync=AppendFsync.EVERYSEC)
 PROXIED: Final = Site(proxied=True)
 MILLION: Final = Site(claims=990_000)
+YEAR: Final = Site(claims=990_000, campaigns=500)
 SMALL: Final = Site(small_disk_mb=64)
 CAREFUL: Final = Site(proxied=True, replicated=True, replicas_min=1)
 CARELESS: Final = Site(proxied=True, replicated=True)
@@ -66,6 +67,17 @@ FAULTS: Final = [
         "time travel: FLUSHALL with 1,000,000 claims",
         lives.flushed,
         MILLION,
+        closes=True,
+        may_lose=True,
+        rounds_max=5,
+        resumes_s=30,
+        patience_s=90,
+    ),
+    Fault(
+        "year_flushed",
+        "time travel: FLUSHALL with 1,000,000 claims of 500 campaigns",
+        lives.flushed,
+        YEAR,
         closes=True,
         may_lose=True,
         rounds_max=5,

@@ -60,6 +60,7 @@ class Site:
         replicas_min: how many replicas the service waits for before it tells of a claim.
         settings: of the service, as variables of its environment.
         claims: how many are on record when it starts, of campaigns before.
+        campaigns: of how many.
     """
 
     appendfsync: AppendFsync = AppendFsync.ALWAYS
@@ -70,6 +71,7 @@ class Site:
     replicas_min: int = 0
     settings: tuple[tuple[str, str], ...] = ()
     claims: int = 0
+    campaigns: int = 1
 
 
 @dataclass(slots=True)
@@ -244,7 +246,9 @@ async def running_district(home: Path, site: Site, shim: Path | None, members: i
         await asyncio.to_thread(upgrade, postgres.url_as(OWNER))
         if site.claims:
             # Redis is empty: the first thing that the ledger does is to rebuild it.
-            before = [Sale("before", site.claims, MEMBERS_BEFORE), Sale("codes", 10_000, MEMBERS_BEFORE, kind="code_pool")]
+            each = site.claims // site.campaigns
+            before = [Sale(f"before-{number}", each, MEMBERS_BEFORE) for number in range(site.campaigns)]
+            before.append(Sale("codes", 10_000, MEMBERS_BEFORE, kind="code_pool"))
             await write_long_sale(postgres.url_as(OWNER), Settings().cell, MEMBERS_BEFORE, before)
         settings = Settings(
             redis_url=valkeys[0].url,

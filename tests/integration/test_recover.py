@@ -3,9 +3,10 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from grab_service.ops.audit import audit_cell
+from grab_service.ops.audit.pools import check_pools
 from grab_service.ops.publish import publish_codes, record_of
 from grab_service.sql.tables import members
 from grab_service.vocabulary.claims import ClaimRecord
@@ -239,6 +240,29 @@ async def test_only_the_keys_of_the_cell_are_deleted(town: Town, cell_name: str)
     assert await town.redis.exists(*neighbours) == 3
     assert await town.redis.exists(town.keys.cell, town.keys.prefix + "anything") == 0
     await town.redis.delete(*neighbours)
+
+
+async def test_neither_a_rebuild_nor_an_audit_reads_all_claims_for_each_campaign(town: Town) -> None:
+    """What is asked for each campaign reads the whole table of claims for each: a year has hundreds."""
+    sales = [Sale(f"sale-{number:02d}", 210, 210, left=number) for number in range(12)]
+    sales += [Sale("pool-1", 30, 30, kind="code_pool"), Sale("pool-2", 30, 15, kind="code_pool")]
+    seq = await write_long_sale(town.admin_url, town.settings.cell, 300, sales)
+    async with town.leading() as parts, town.wire() as wire:
+        asked: list[str] = []
+        event.listen(parts.engine.sync_engine, "before_cursor_execute", lambda *about: asked.append(about[2]))
+        await _recover(parts, wire)
+        cell = await town.everything_in_redis()
+        rebuilt = len(asked)
+        assert await check_pools(town.redis, parts.engine, town.settings.cell, [sale.campaign_id for sale in sales]) == []
+    assert sum("unit_no" in query for query in asked[rebuilt:]) == 1
+    of_claims = [query for query in asked[:rebuilt] if "claims" in query]
+    assert len(of_claims) > 4
+    assert sorted(of_claims) == sorted(set(of_claims))
+    for sale in sales:
+        assert {
+            name: cell.get(f"campaign:{sale.campaign_id}:{name}", {})
+            for name in ("claims", "bindings", "returns", "free", "codes")
+        } == await _as_the_encoders_say(town, sale.campaign_id, seq), sale
 
 
 @pytest.mark.slow

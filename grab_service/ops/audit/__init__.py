@@ -75,7 +75,7 @@ async def audit_cell(
         comparison = Comparison(client, engine, cell.name, records_max)
         for campaign_id in sorted(cut.campaigns):
             await comparison.of_campaign(campaign_id)
-            comparison.findings += await check_pools(client, engine, cell.name, campaign_id)
+        comparison.findings += await check_pools(client, engine, cell.name, sorted(cut.campaigns))
     return _report_of(cut, books, findings, comparison, demand or {})
 
 

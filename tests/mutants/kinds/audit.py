@@ -50,7 +50,7 @@ MUTANTS: Final = (
         "free units and free codes are compared with what is held",
         "they are not",
         "grab_service/ops/audit/__init__.py",
-        "            comparison.findings += await check_pools(client, engine, cell.name, campaign_id)\n",
+        "        comparison.findings += await check_pools(client, engine, cell.name, sorted(cut.campaigns))\n",
         "",
         (f"{_RED}[a_held_unit_is_free-]",),
     ),

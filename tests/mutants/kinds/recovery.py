@@ -55,8 +55,8 @@ MUTANTS: Final = (
         "who is bound to a claim by an idempotency key is in the rebuilt cell, too",
         "a repeat takes a second unit",
         _REBUILD,
-        "((records.BINDINGS, campaign.bindings), (records.RETURNS, campaign.returns))",
-        "((records.RETURNS, campaign.returns),)",
+        '        await bulk.add("HSET", lot.keys.bindings, parts, 2, len(parts) // 2)\n',
+        "        continue\n",
         (f"{_TESTS}the_rebuilt_cell_is_the_cell_that_was",),
     ),
     Mutant(
@@ -64,8 +64,8 @@ MUTANTS: Final = (
         "what was given back is in the rebuilt cell, too",
         "a return that is sent once more frees a unit once more",
         _REBUILD,
-        "((records.BINDINGS, campaign.bindings), (records.RETURNS, campaign.returns))",
-        "((records.BINDINGS, campaign.bindings),)",
+        '        await bulk.add("HSET", lot.keys.returns, parts, 2, len(parts) // 2)\n',
+        "        continue\n",
         (f"{_TESTS}the_rebuilt_cell_is_the_cell_that_was",),
     ),
     Mutant(
@@ -73,7 +73,7 @@ MUTANTS: Final = (
         "units that came back are in the rebuilt cell, too",
         "they are never sold again",
         _REBUILD,
-        '        await bulk.add("ZADD", campaign.free, _flat(page), 2, 0)\n',
+        '        await bulk.add("ZADD", lot.keys.free, parts, 2, 0)\n',
         "        continue\n",
         (f"{_TESTS}the_rebuilt_cell_is_the_cell_that_was",),
     ),
@@ -82,8 +82,8 @@ MUTANTS: Final = (
         "a code that somebody has is not in the rebuilt pool",
         "all codes that were imported are",
         _RECORDS,
-        '    " AND NOT EXISTS (SELECT FROM claims WHERE claims.code = pool_codes.code) ORDER BY position"',
-        '    " ORDER BY position"',
+        '    " AND NOT EXISTS (SELECT FROM claims WHERE claims.code = pool_codes.code) ORDER BY campaign_id, position"',
+        '    " ORDER BY campaign_id, position"',
         (f"{_TESTS}the_rebuilt_cell_is_the_cell_that_was",),
     ),
     Mutant(
@@ -91,9 +91,21 @@ MUTANTS: Final = (
         "units that were cut off the stock are not issued again",
         "the rebuilt cell takes them for issued, and offers them as free",
         _REBUILD,
-        '    issued = min(counted["unit_max"], row["total"])\n',
-        '    issued = counted["unit_max"]\n',
+        '        return min(self.counted["unit_max"], int(self.row["total"]))\n',
+        '        return int(self.counted["unit_max"])\n',
         (f"{_TESTS}units_that_were_cut_off_the_stock_are_not_offered_by_the_rebuilt_cell",),
+    ),
+    Mutant(
+        "each_campaign_reads_claims",
+        "a rebuild reads each kind of record in one pass over all campaigns",
+        "each campaign reads the whole table of claims: minutes after a year",
+        _REBUILD,
+        "    async for lot, parts in _by_campaign(connection, records.RETURNS, lots):\n"
+        '        await bulk.add("HSET", lot.keys.returns, parts, 2, len(parts) // 2)\n',
+        "    for one in lots.values():\n"
+        "        async for lot, parts in _by_campaign(connection, records.RETURNS, {one.campaign_id: one}):\n"
+        '            await bulk.add("HSET", lot.keys.returns, parts, 2, len(parts) // 2)\n',
+        (f"{_TESTS}neither_a_rebuild_nor_an_audit_reads_all_claims_for_each_campaign",),
     ),
     Mutant(
         "neighbours_deleted",
