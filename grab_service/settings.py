@@ -29,6 +29,7 @@ class Settings(BaseSettings):
         default={}, description="kid:secret,…; the first signs passes and ops tokens, all verify"
     )
     time_zone: str = "Asia/Shanghai"
+    loading_file: Path | None = Field(default=None, description="while this file is there, `/readyz` is 503: data is loaded")
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
@@ -80,6 +81,11 @@ class Settings(BaseSettings):
     def redis_url_of_guard(self) -> str:
         """Whose user may load scripts and rebuild the cell."""
         return self.guard_redis_url or self.redis_url
+
+    @field_validator("assertion_jwks_file", "loading_file", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return None if value == "" else value
 
     @field_validator("secrets", mode="before")
     @classmethod

@@ -12,10 +12,13 @@ import typer
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
+from grab_service.cell.rights import Login
 from grab_service.cell.store import CellError
 from grab_service.logs import configure_logs
 from grab_service.ops.audit import AuditImpossibleError
+from grab_service.servers.remembered import SERVERS, join_run
 from grab_service.settings import Settings
+from grab_service.sql.grants import OWNER
 from reconcile import by_hand
 from reconcile import migrate as migrations
 from reconcile.cursor import CursorMovedError
@@ -124,6 +127,8 @@ async def _run_until_told(settings: Settings) -> None:
 def _settings(*, redis: bool = True) -> Settings:
     configure_logs()
     try:
+        # Where it names no servers, those of the run that goes on in this directory.
+        join_run(Settings(), Login.LEDGER if redis else OWNER, SERVERS)
         settings = Settings()
     except ValidationError as error:
         typer.echo(str(error), err=True)

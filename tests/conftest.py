@@ -5,6 +5,7 @@ them. Nothing is ever flushed: a test that wants to be alone has its own cell, o
 """
 
 import asyncio
+import os
 import secrets
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -21,6 +22,9 @@ from tests.harness import alone, order, shared_postgres, signals
 from tests.harness.shared_postgres import TEMPLATE, fill_template, join, server_in
 
 HARNESS = (signals, alone, order, shared_postgres)
+
+for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+    del os.environ[name]  # all that tests ask is on this machine; those that are about proxies set some
 
 NewDatabase = Callable[[], Awaitable[str]]
 """Makes a database with the tables in it, for as long as the test lasts; its address for the superuser."""

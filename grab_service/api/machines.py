@@ -43,7 +43,11 @@ async def ready(worker: TheWorker, exclude: Excluded = ()) -> Response:
     """
     age_s = worker.clock() - worker.view.complete_at_s
     draining = worker.connections.draining
-    checks = await check_readiness(worker.cell, worker.redis, worker.engine, view_age_s=age_s, draining=draining)
+    file = worker.settings.loading_file
+    loading = file is not None and file.exists()
+    checks = await check_readiness(
+        worker.cell, worker.redis, worker.engine, view_age_s=age_s, draining=draining, loading=loading
+    )
     ok = all(check.ok or name in exclude for name, check in checks.items())
     body = {
         "ready": ok,

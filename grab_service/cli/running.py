@@ -7,12 +7,13 @@ import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
+from urllib.parse import urlsplit
 
 import typer
 
 from grab_service.cli.errors import CommandError
 from grab_service.cli.help import RUN, examples
-from grab_service.cli.settings_in_force import pass_keys, settings_of_environment
+from grab_service.cli.settings_in_force import pass_keys, settings_in_force, settings_of_environment
 from grab_service.cli.terminal import output
 from grab_service.people.synthetic import MEMBERS, MEMBERS_MAX, ORGS, ORGS_MAX
 
@@ -66,12 +67,16 @@ def serve(
 ) -> None:
     """Serve the HTTP calls.
 
-    Needs REDIS_URL, DATABASE_URL and GRAB_SECRETS; `grab reconcile` has to run beside it, for it opens the cell.
+    Needs REDIS_URL, DATABASE_URL and GRAB_SECRETS, or a `grab run` in this directory. `grab reconcile` has to run beside
+    it, for it opens the cell.
     """
+    from grab_service.cell.rights import Login
+    from grab_service.servers.remembered import SERVERS
+
     for name, value in (("GRAB_WORKERS", workers), ("GRAB_HOST", host), ("GRAB_PORT", port)):
         if value is not None:  # every worker process reads its settings from the environment
             os.environ[name] = str(value)
-    settings = settings_of_environment("redis_url", "database_url", "secrets")
+    settings = settings_in_force("redis_url", "database_url", "secrets", who=Login.API, names=SERVERS)
     pass_keys(settings)
     _see_that_assertions_can_be_checked(settings)
     _see_that_the_port_is_free(settings)
@@ -85,11 +90,14 @@ def reconcile() -> None:
     """Run the ledger: record, guard, audit.
 
     It drains the log of the cell into Postgres, opens the cell when both agree, and closes it on doubt. Needs REDIS_URL and
-    DATABASE_URL. The same as `python -m reconcile run`. Several may run: one leads, the others stand by.
+    DATABASE_URL, or a `grab run` in this directory. The same as `python -m reconcile run`. Several may run: one leads, the
+    others stand by.
     """
+    from grab_service.cell.rights import Login
+    from grab_service.servers.remembered import SERVERS
     from reconcile.__main__ import run as run_ledger
 
-    settings_of_environment("redis_url", "database_url")
+    settings_in_force("redis_url", "database_url", who=Login.LEDGER, names=SERVERS)
     run_ledger()
 
 
@@ -138,6 +146,7 @@ def _demonstration_of(plan: "RushPlan", workers: int | None) -> "Demonstration":
 
     configure_logs(logging.WARNING)  # the steps say what goes well
     settings = settings_of_environment()
+    _see_that_no_run_is_here(settings)
     _see_that_the_port_is_free(settings)
     changed = {"workers": workers or settings.workers, "var_dir": Path(settings.var_dir).absolute()}
     return Demonstration(settings.model_copy(update=changed), plan, output())
@@ -155,10 +164,30 @@ def _see_that_assertions_can_be_checked(settings: "Settings") -> None:
         ) from error
 
 
+def _see_that_no_run_is_here(settings: "Settings") -> None:
+    """Unless both servers are named, two runs would want the same data."""
+    from grab_service.servers.remembered import run_here
+
+    run = run_here(settings.var_dir)
+    if run is not None and not (settings.redis_url and settings.database_url):
+        raise CommandError(
+            f"A run goes on in this directory (process {run.pid}); it serves at {run.url}.",
+            "Work with that one, end it (Ctrl-C in its terminal), or set GRAB_VAR_DIR and GRAB_PORT to others.",
+        )
+
+
 def _see_that_the_port_is_free(settings: "Settings") -> None:
     """Before anything is started: workers that cannot listen would die one by one."""
     from grab_service.servers.errors import PortTakenError
     from grab_service.servers.ports import refusal_to_listen
+    from grab_service.servers.remembered import run_here
+
+    run = run_here(settings.var_dir)
+    if run is not None and urlsplit(run.url).port == settings.port:
+        raise CommandError(
+            f"The run in this directory serves at {run.url} already.",
+            "Give another service a port of its own, as in `grab serve --port 8001`.",
+        )
 
     until_s = time.monotonic() + PORT_WAIT_S
     while (refusal := refusal_to_listen("The service", settings.host, settings.port)) is not None:

@@ -1,10 +1,10 @@
 """With which settings does a command work, and against which servers?
 
-Those of the environment. Where it names no servers, those that a run in this directory has started (`grab run`, `grab demo`)
+Those of the environment. Where it names no servers, those of the run that goes on in this directory (`grab run`, `grab demo`)
 are used, and that is said.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
@@ -20,7 +20,6 @@ EXAMPLES: Final = {
     "database_url": "DATABASE_URL=postgresql://user:password@127.0.0.1:5432/grab",
     "secrets": "GRAB_SECRETS=k1:$(openssl rand -hex 32)",
 }
-REMEMBERED_KID: Final = "k1"
 PASSWORD_LENGTH_MIN: Final = 16
 
 
@@ -36,37 +35,22 @@ def settings_of_environment(*names: str) -> "Settings":
     return _with(Settings(), names, "or let `grab run` bring servers and secrets of its own.")
 
 
-def settings_in_force(*names: str) -> "Settings":
+def settings_in_force(*names: str, **joining: Any) -> "Settings":
     """The same, and what the environment does not name is taken from the run in this directory, if there is one."""
     from grab_service.settings import Settings
 
-    return _with(remembered(Settings()), names, "or start `grab run` in this directory, whose servers are found then.")
+    join(Settings(), **joining)
+    return _with(Settings(), names, "or start `grab run` in this directory, whose servers are found then.")
 
 
-def remembered(settings: "Settings", *, aloud: bool = True) -> "Settings":
-    """The settings, with the servers and the secret of the run in this directory where none are named.
+def join(settings: "Settings", **joining: Any) -> bool:
+    """Take what these settings leave open from the run in this directory, as `join_run` does, and say so."""
+    from grab_service.servers.remembered import join_run
 
-    Servers are taken from there only if neither is named: half of this and half of that would be two different worlds.
-    """
-    from pydantic import SecretStr
-
-    from grab_service.cell.rights import Login
-    from grab_service.servers.remembered import remembered_database_url, remembered_redis_url
-
-    found: dict[str, object] = {}
-    if not settings.redis_url and not settings.database_url:
-        database_url = remembered_database_url(settings.var_dir, settings.cell)
-        redis_url, guard_redis_url = (
-            remembered_redis_url(settings.var_dir, settings.cell, login) for login in (Login.LEDGER, Login.GUARD)
-        )
-        if redis_url and database_url:
-            found = {"redis_url": redis_url, "guard_redis_url": guard_redis_url, "database_url": database_url}
-            secret = settings.var_dir / "pass-secret"
-            if not settings.secrets and secret.exists():
-                found["secrets"] = {REMEMBERED_KID: SecretStr(secret.read_text(encoding="ascii").strip())}
-    if found and aloud:
-        typer.secho(f"Using the servers that run with their data in {settings.var_dir}/.", dim=True, err=True)
-    return settings.model_copy(update=found)
+    run = join_run(settings, **joining)
+    if run is not None:
+        typer.secho(f"Using the servers of the run whose data are in {settings.var_dir}/.", dim=True, err=True)
+    return run is not None
 
 
 def pass_keys(settings: "Settings") -> "PassKeys":

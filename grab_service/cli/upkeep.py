@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from grab_service.cli.help import UPKEEP, examples
-from grab_service.cli.settings_in_force import login_passwords, remembered, settings_in_force, settings_of_environment
+from grab_service.cli.settings_in_force import join, login_passwords, settings_in_force, settings_of_environment
 from grab_service.cli.terminal import AsJson, Yes, confirm, output, print_json, progress, say
 
 if TYPE_CHECKING:
@@ -181,12 +181,14 @@ async def _findings(*, as_json: bool) -> "list[Finding]":
     from grab_service.doctor.finding import fail
 
     read, error = read_settings()
+    if join(read):
+        read, error = read_settings()
     problems = settings_errors(error) if error is not None else []
     findings = [fail("settings", problem, "Mend it in the environment.") for problem in problems]
     if not as_json:
         for finding in findings:
             _tell(finding)
-    async for finding in examine(remembered(read), unusable_fields(error)):
+    async for finding in examine(read, unusable_fields(error)):
         findings.append(finding)
         if not as_json:
             _tell(finding)

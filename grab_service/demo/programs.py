@@ -13,10 +13,12 @@ import httpx
 
 import grab_service
 from grab_service.cell.rights import Login
+from grab_service.demo.steps import client_of
 from grab_service.servers.child import Child, ChildSpec
 from grab_service.servers.ports import is_free, port_taken
 from grab_service.servers.stack import Addresses, Stack
 from grab_service.settings import Settings
+from grab_service.sql.grants import OWNER
 
 READY_TIMEOUT_S: Final = 90.0
 POLL_S: Final = 0.05
@@ -66,8 +68,21 @@ class Program:
         )
 
     @property
+    def name(self) -> str:
+        return self._child.spec.name
+
+    @property
+    def log_path(self) -> Path:
+        return self._child.spec.log_path
+
+    @property
     def pid(self) -> int:
         return self._child.pid
+
+    @property
+    def exit_status(self) -> int | None:
+        """As the system reports it, negative for a signal; None while it runs."""
+        return self._child.exit_status
 
     @property
     def running(self) -> bool:
@@ -97,6 +112,7 @@ class Program:
 
 def environment_of(settings: Settings, addresses: Addresses) -> dict[str, str]:
     """The settings as the environment that a child reads them from, with the addresses of its own and no others."""
+    loading = {} if settings.loading_file is None else {"GRAB_LOADING_FILE": str(settings.loading_file)}
     pairs = ",".join(f"{kid}:{secret.get_secret_value()}" for kid, secret in settings.secrets.items())
     return {
         "REDIS_URL": addresses.redis_url,
@@ -108,17 +124,24 @@ def environment_of(settings: Settings, addresses: Addresses) -> dict[str, str]:
         "GRAB_HOST": settings.host,
         "GRAB_PORT": str(settings.port),
         "GRAB_WORKERS": str(settings.workers),
+        **loading,
     }
+
+
+def environments_of(settings: Settings, stack: Stack) -> dict[str, dict[str, str]]:
+    """The environment of each who works with these servers: the API, the ledger, and whom the tables belong to."""
+    api, ledger = (environment_of(settings, stack.addresses_of(one)) for one in (Login.API, Login.LEDGER))
+    return {Login.API: api, Login.LEDGER: ledger, OWNER: ledger | {"DATABASE_URL": stack.migration_url}}
 
 
 class Programs:
     """The API and the ledger, each as its own user: `async with Programs(settings, stack, var_dir) as programs: …`."""
 
     def __init__(self, settings: Settings, stack: Stack, var_dir: Path) -> None:
-        of_api, of_ledger = (environment_of(settings, stack.addresses_of(one)) for one in (Login.API, Login.LEDGER))
         self._settings = settings
-        self.api = Program("api", ("serve",), var_dir, of_api)
-        self.ledger = Program("ledger", ("reconcile",), var_dir, of_ledger)
+        environments = environments_of(settings, stack)
+        self.api = Program("api", ("serve",), var_dir, environments[Login.API])
+        self.ledger = Program("ledger", ("reconcile",), var_dir, environments[Login.LEDGER])
         self.url = f"http://{settings.host}:{settings.port}"
 
     async def __aenter__(self) -> Self:
@@ -142,7 +165,7 @@ class Programs:
             raise port_taken("the service", self._settings.port)
         await self.ledger.start()
         await self.api.start()
-        await self.wait_ready()
+        await self.wait_ready("aof_policy", "data")
 
     async def stop(self) -> None:
         """End both; the ledger last, so that it drains what the service still granted."""
@@ -150,17 +173,21 @@ class Programs:
             if program.running:
                 await program.stop()
 
-    async def wait_ready(self) -> None:
-        """Wait until `/readyz` answers 200; a Redis that syncs its log less often than it should is no hindrance."""
+    async def wait_ready(self, *excluded: str) -> None:
+        """Wait until `/readyz` answers 200, these checks left out.
+
+        Raises:
+            ServerError: one of both ended, or it takes too long.
+        """
         said = "nothing"
-        async with httpx.AsyncClient(base_url=self.url, timeout=2) as client, asyncio.timeout(READY_TIMEOUT_S):
+        async with client_of(self.url, timeout_s=2) as client, asyncio.timeout(READY_TIMEOUT_S):
             try:
                 while True:
                     for program in (self.ledger, self.api):
                         if not program.running:
                             raise program.not_started("ended at once")
                     try:
-                        answer = await client.get("/readyz?exclude=aof_policy")
+                        answer = await client.get("/readyz", params={"exclude": excluded})
                     except httpx.TransportError as error:
                         said = repr(error)
                     else:

@@ -1,7 +1,7 @@
 """How does a command say what it is doing, step by step, and how does it ask the service for something?"""
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -50,6 +50,11 @@ class Steps:
         note = f" — {'; '.join(notes)}" if notes else ""
         took_s = time.monotonic() - started_s
         self._console.print(f"[green]✓[/green] {doing}{note} [dim]({took_s:.1f} s)[/dim]", highlight=False)
+
+
+def client_of(url: str, *, timeout_s: float, headers: Mapping[str, str] | None = None) -> httpx.AsyncClient:
+    """A client of a service on this machine: it is asked directly, whatever the environment says of proxies."""
+    return httpx.AsyncClient(base_url=url, timeout=timeout_s, headers=headers, trust_env=False)
 
 
 async def ask(client: httpx.AsyncClient, method: str, path: str, **request: Any) -> Any:

@@ -21,6 +21,10 @@ class Stopping:
         for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(sign, self._stop.set)
 
+    def stop(self) -> None:
+        """Ask for the end as a signal would."""
+        self._stop.set()
+
     async def wait(self) -> None:
         """Return when we are asked to stop."""
         await self._stop.wait()

@@ -31,6 +31,7 @@ class CheckName(StrEnum):
     SCRIPTS = "scripts"
     VIEW = "view"
     STAYING = "staying"
+    DATA = "data"
     EVICTION_POLICY = "eviction_policy"
     AOF_POLICY = "aof_policy"
     SKEW = "skew"
@@ -39,15 +40,17 @@ class CheckName(StrEnum):
 
 
 async def check_readiness(
-    cell: Cell, redis: Redis, engine: AsyncEngine, *, view_age_s: float, draining: bool
+    cell: Cell, redis: Redis, engine: AsyncEngine, *, view_age_s: float, draining: bool, loading: bool = False
 ) -> dict[CheckName, Check]:
     """Look at everything; each check within `CHECK_TIMEOUT_S`."""
     server, scripts, postgres, lag = await asyncio.gather(
         _check_server(cell, redis), check_scripts(cell), check_postgres(engine), check_lag(engine, cell)
     )
     staying = Check(ok=not draining, detail="is about to end" if draining else "serves")
+    data = Check(ok=not loading, detail="is being loaded" if loading else "is there")
     view = _check_view(view_age_s)
-    found = {**server, "scripts": scripts, "view": view, "staying": staying, "postgres": postgres, "lag": lag}
+    of_us = {"view": view, "staying": staying, "data": data}
+    found = {**server, **of_us, "scripts": scripts, "postgres": postgres, "lag": lag}
     return {name: found[name] for name in CheckName}
 
 

@@ -24,7 +24,7 @@ from grab_service.demo.command import server_versions
 from grab_service.demo.crowd import Crowd, CrowdPlan, RushOutcome, pass_keys_of
 from grab_service.demo.programs import Programs
 from grab_service.demo.rush import RushPlan
-from grab_service.demo.steps import DemoError, Steps, ask
+from grab_service.demo.steps import DemoError, Steps, ask, client_of
 from grab_service.rehearsal.audience import Audience, copy_audience
 from grab_service.rehearsal.goals import Expected
 from grab_service.rehearsal.home import temporary_home
@@ -152,7 +152,7 @@ class Rehearsal:
         load, expected = self._load, expected_of(self._shadow, self._load)
         token = mint_ops(pass_keys_of(settings), ACTOR, Role.ADMIN, int(time.time()) + int(RUN_MAX_S))
         headers = {"Authorization": f"Bearer {token}"}
-        async with httpx.AsyncClient(base_url=url, timeout=CALL_TIMEOUT_S, headers=headers) as client:
+        async with client_of(url, timeout_s=CALL_TIMEOUT_S, headers=headers) as client:
             await self._import(client, audience)
             crowd = Crowd(settings, url, home, self._steps, tables=home / "tools.log")
             passes = await crowd.mint(who_taps(audience, load))

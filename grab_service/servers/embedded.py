@@ -69,6 +69,11 @@ class EmbeddedServer(ABC):
         """Whether its main process lives."""
         return self._child is not None and self._child.running
 
+    @property
+    def exit_status(self) -> int | None:
+        """As the system reports it, negative for a signal; None while it runs."""
+        return None if self._child is None else self._child.exit_status
+
     async def start(self) -> None:
         """Start it and return when it answers.
 

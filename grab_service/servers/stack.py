@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import IO, Final, Self
 
 from grab_service.cell.rights import Login
+from grab_service.servers.embedded import EmbeddedServer
 from grab_service.servers.errors import NotEmbeddedError, VarDirInUseError
 from grab_service.servers.external import check_postgres, check_redis
 from grab_service.servers.postgres import PostgresServer
@@ -136,6 +137,11 @@ class Stack:
         if self._postgres is None:
             raise NotEmbeddedError("PostgreSQL was given by DATABASE_URL.", "Unset DATABASE_URL to use an embedded one.")
         return self._postgres
+
+    @property
+    def embedded(self) -> tuple[EmbeddedServer, ...]:
+        """The servers that are ours."""
+        return tuple(server for server in (self._postgres, self._redis) if server is not None)
 
     async def start(self) -> None:
         """Check the servers that were given and start the others.

@@ -21,6 +21,7 @@ import psutil
 
 from grab_service.cell.rights import Login
 from grab_service.demo.programs import environment_of
+from grab_service.demo.steps import client_of
 from grab_service.servers.child import Child, ChildSpec
 from grab_service.servers.ports import free_port
 from grab_service.vocabulary.keys import CellKeys
@@ -66,7 +67,7 @@ class Contender:
         self._send(signal.SIGCONT)
         if not self.is_ours:
             return
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=2) as client:
+        async with client_of(f"http://127.0.0.1:{self.port}", timeout_s=2) as client:
             await _until_ready(client, "/readyz?exclude=aof_policy&exclude=lag", AWAKE_TIMEOUT_S)
 
     def rest(self) -> None:
@@ -135,7 +136,7 @@ async def _started(stand: Stand, name: str, folder: Path) -> AsyncIterator[Conte
     child = Child(ChildSpec(name, argv, home, log_path, home / "pid", STOPS, signal.SIGTERM, env=env))
     child.start()
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=2) as client:
+        async with client_of(f"http://127.0.0.1:{port}", timeout_s=2) as client:
             try:
                 await _until_ready(client, "/livez" if is_ours else "/", READY_TIMEOUT_S, any_status=not is_ours)
             except StandError as error:

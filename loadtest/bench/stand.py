@@ -23,6 +23,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from grab_service.demo.programs import Programs
+from grab_service.demo.steps import client_of
 from grab_service.people import synthetic
 from grab_service.people.members_csv import write_members
 from grab_service.servers.ports import free_port
@@ -170,7 +171,7 @@ async def standing(home: Path, *, workers: int = 1, env: Mapping[str, str] | Non
             with _in_environment(env or {}):
                 await programs.start()
             async with (
-                httpx.AsyncClient(base_url=programs.url, timeout=30) as ops,
+                client_of(programs.url, timeout_s=30) as ops,
                 Redis.from_url(stack.redis_url) as redis,
             ):
                 answer = await ops.post("/v1/dev/ops-sessions", json={"role": "admin"})

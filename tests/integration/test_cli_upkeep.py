@@ -8,10 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from grab_service.cell.rights import Login, user_of
+from grab_service.demo.programs import environments_of
+from grab_service.servers.ports import free_port
+from grab_service.servers.remembered import remembering
 from grab_service.servers.stack import Stack
+from grab_service.settings import Settings
 from tests.integration.command_line import SECRET, CommandLine, Said, command_line_as
 from tests.integration.ledgers import Town
 
@@ -130,20 +135,26 @@ async def test_the_doctor_works_where_nothing_else_does(tmp_path: Path) -> None:
 
 
 async def test_commands_find_the_servers_of_a_run_in_their_directory(tmp_path: Path) -> None:
-    async with Stack(tmp_path / "var", free_bytes_min=0) as stack:
-        grab = CommandLine(tmp_path)
-        (await grab.run("campaign", "list")).is_refusal("lacks tables", "grab migrate")
-        migrated = await grab.ok("migrate")
-        assert "Using the servers that run with their data in var/" in migrated.err
-        assert "There are no campaigns yet" in (await grab.ok("campaign", "list")).out
-        async with Redis.from_url(stack.redis_url) as client:
-            await client.config_set("appendonly", "no")
-            await client.config_set("maxmemory-policy", "allkeys-lru")
-        found = checks(await grab.run("doctor", "--json"))
-        assert found["postgres"]["state"] == "ok"
-        assert (found["persistence"]["state"], found["memory"]["state"]) == ("fail", "fail")
-        assert "noeviction" in found["memory"]["mend"]
-    (await grab.run("campaign", "list")).is_refusal("REDIS_URL and DATABASE_URL are not set")
+    var_dir, grab = tmp_path / "var", CommandLine(tmp_path)
+    run = Settings(port=free_port(), cell="quarter", secrets={"k9": SecretStr("a secret that the run was given")})
+    async with Stack(var_dir, free_bytes_min=0, cell=run.cell) as stack:
+        (await grab.run("campaign", "list")).is_refusal("REDIS_URL and DATABASE_URL are not set")  # servers alone are no run
+        with remembering(var_dir, f"http://127.0.0.1:{run.port}", environments_of(run, stack)):
+            migrated = await grab.ok("migrate")
+            assert "Using the servers of the run whose data are in var/" in migrated.err
+            assert "There are no campaigns yet" in (await grab.ok("campaign", "list")).out
+            async with Redis.from_url(stack.redis_url) as client:
+                await client.config_set("appendonly", "no")
+                await client.config_set("maxmemory-policy", "allkeys-lru")
+            found = checks(await grab.run("doctor", "--json"))
+            assert found["settings"]["found"] == f"cell quarter, 1 worker(s), port {run.port}"
+            assert "k9 signs" in found["secrets"]["found"]
+            assert found["postgres"]["state"] == "ok"
+            assert (found["persistence"]["state"], found["memory"]["state"]) == ("fail", "fail")
+            assert "noeviction" in found["memory"]["mend"]
+            taken, second = await asyncio.gather(grab.run("serve", "--port", str(run.port)), grab.run("run"))
+            taken.is_refusal(f"serves at http://127.0.0.1:{run.port} already", "a port of its own")
+            second.is_refusal("A run goes on in this directory", "GRAB_VAR_DIR")
 
 
 async def test_a_port_that_is_taken_is_said_before_anything_starts(grab: CommandLine) -> None:

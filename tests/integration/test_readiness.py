@@ -22,7 +22,7 @@ from reconcile.wire import Wire
 from tests.integration.ledgers import Town
 from tests.integration.stack import Service, running_service
 
-ALL = {"redis", "scripts", "view", "staying", "eviction_policy", "aof_policy", "skew", "postgres", "lag"}
+ALL = {"redis", "scripts", "view", "staying", "data", "eviction_policy", "aof_policy", "skew", "postgres", "lag"}
 
 
 @pytest.fixture
@@ -88,6 +88,19 @@ async def test_weak_durability_set_while_it_runs_is_named(sound: Service) -> Non
 async def test_a_worker_that_is_about_to_end_says_so(sound: Service) -> None:
     sound.worker.connections.drain()
     assert await asked(sound) == (503, {"staying"})
+
+
+async def test_a_service_whose_data_are_being_loaded_says_so(
+    own_valkey: ValkeyServer, database_url: str, cell_name: str
+) -> None:
+    file = own_valkey.home / "loading"
+    file.touch()
+    async with running_service(own_valkey.url, database_url, cell_name, loading_file=file) as service:
+        assert await asked(service) == (503, {"data"})
+        file.unlink()
+        async with asyncio.timeout(5):
+            while await asked(service) != (200, set()):
+                await asyncio.sleep(0.05)
 
 
 async def test_a_policy_that_evicts_is_named_at_once(sound: Service) -> None:

@@ -6,6 +6,10 @@ from tests.mutants.mutant import Mutant
 
 _BOOTSTRAP: Final = "grab_service/servers/bootstrap.py"
 _OF_BOOTSTRAP: Final = "tests/unit/test_bootstrap.py::test_"
+_KEEPING: Final = "grab_service/demo/keeping.py"
+_OF_KEEPING: Final = "tests/integration/test_keeping.py::test_"
+_REMEMBERED: Final = "grab_service/servers/remembered.py"
+_OF_REMEMBERED: Final = "tests/unit/test_remembered.py::test_"
 
 MUTANTS: Final = (
     Mutant(
@@ -19,5 +23,95 @@ MUTANTS: Final = (
             f"{_OF_BOOTSTRAP}the_checkout_is_found_and_grab_runs_where_the_path_has_blanks",
             "tests/integration/test_doors.py::test_the_script_of_a_checkout_serves",
         ),
+    ),
+    Mutant(
+        "children_left_dead",
+        "a child of a run that dies is started again",
+        "it stays dead",
+        _KEEPING,
+        "        if child.running:\n            continue\n",
+        "        if child.running or True:\n            continue\n",
+        (f"{_OF_KEEPING}a_child_that_cannot_be_started_again_ends_the_run_with_its_own_words",),
+    ),
+    Mutant(
+        "started_again_for_ever",
+        "a child that dies again and again ends the run",
+        "it is started for ever",
+        _KEEPING,
+        "        if len(deaths) == DEATHS_MAX and ",
+        "        if len(deaths) > DEATHS_MAX and ",
+        (f"{_OF_KEEPING}a_child_that_dies_is_named_with_its_log_and_started_again_but_not_for_ever",),
+    ),
+    Mutant(
+        "nobody_hears_that_a_child_is_lost",
+        "whoever waits for the end of a run is woken up when a child cannot be kept",
+        "nobody is",
+        _KEEPING,
+        "    keeping.add_done_callback(lambda _: stopping.stop())\n",
+        "",
+        (f"{_OF_KEEPING}a_child_that_cannot_be_started_again_ends_the_run_with_its_own_words",),
+    ),
+    Mutant(
+        "half_of_a_run",
+        "servers are taken from a run only if neither is named",
+        "the one that is not named is taken",
+        _REMEMBERED,
+        "    if settings.redis_url or settings.database_url:\n",
+        "    if settings.redis_url and settings.database_url:\n",
+        (f"{_OF_REMEMBERED}half_of_the_run_is_never_mixed_with_other_servers",),
+    ),
+    Mutant(
+        "run_of_another_cell",
+        "a run of another cell than the environment names is left alone",
+        "its servers are taken",
+        _REMEMBERED,
+        '    if "cell" in settings.model_fields_set and settings.cell != given["GRAB_CELL"]:\n',
+        "    if False:\n",
+        (f"{_OF_REMEMBERED}a_run_of_another_cell_is_left_alone",),
+    ),
+    Mutant(
+        "run_that_was_killed",
+        "what a run has left that was killed counts as nothing",
+        "its servers are looked for",
+        _REMEMBERED,
+        'started_at(said["pid"]) == said["began"]',
+        "True",
+        (f"{_OF_REMEMBERED}a_run_that_has_ended_is_none",),
+    ),
+    Mutant(
+        "run_read_by_others",
+        "what a run has written down is for its owner alone",
+        "everybody on the machine may read the passwords",
+        _REMEMBERED,
+        "    new.touch(mode=0o600)\n",
+        "    new.touch(mode=0o644)\n",
+        (f"{_OF_REMEMBERED}nobody_else_may_read_what_a_run_has_written_down",),
+    ),
+    Mutant(
+        "ready_without_data",
+        "`/readyz` waits for the data that are being loaded",
+        "it does not",
+        "grab_service/ops/readiness.py",
+        "    data = Check(ok=not loading, ",
+        "    data = Check(ok=True, ",
+        ("tests/integration/test_readiness.py::test_a_service_whose_data_are_being_loaded_says_so",),
+    ),
+    Mutant(
+        "asked_through_a_proxy",
+        "what is on this machine is asked directly",
+        "by the proxy that the environment names",
+        "grab_service/demo/steps.py",
+        ", trust_env=False)",
+        ")",
+        ("tests/unit/test_proxies.py::test_a_client_of_the_service_goes_past_the_proxies_of_the_environment",),
+    ),
+    Mutant(
+        "second_campaign",
+        "a run goes on with the campaign of an earlier one",
+        "it adds one each time",
+        "grab_service/demo/rush.py",
+        "await self._campaign_of_an_earlier_run(client) or await",
+        "await",
+        ("tests/acceptance/test_run.py::test_a_run_is_ready_with_its_data_and_others_work_beside_it",),
     ),
 )
