@@ -1,8 +1,15 @@
 """Does a fresh checkout set itself up, and say what it lacks where it cannot?"""
 
+import hashlib
+import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
+import time
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -44,6 +51,7 @@ def test_a_full_disk_is_said_before_anything_is_written() -> None:
         ("ERROR: No matching distribution found for uvloop==0.23.0", "PYTHON="),
         ("WARNING: Retrying after connection broken by 'NewConnectionError(...)'", "PIP_INDEX_URL"),
         ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.", "between you and the index"),
+        ("ERROR: Could not install packages due to an OSError: Missing dependencies for SOCKS support.", "unset ALL_PROXY"),
         ("ERROR: something new", "last words"),
     ],
 )
@@ -51,8 +59,8 @@ def test_what_pip_says_is_shown_with_how_to_mend_it(tmp_path: Path, said: str, m
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\necho "{said}"\nexit 1\n')
     python.chmod(0o755)
-    with pytest.raises(SetupError) as failed:
-        bootstrap._install(python, CHECKOUT / "requirements" / "run.lock")
+    with pytest.raises(SetupError) as failed, (tmp_path / "lock").open("a") as lock:
+        bootstrap._install(python, CHECKOUT / "requirements" / "run.lock", lock)
     assert said in str(failed.value)
     assert mend in str(failed.value)
 
@@ -70,6 +78,104 @@ def test_the_checkout_is_found_and_grab_runs_where_the_path_has_blanks(tmp_path:
     imported = f"import runpy; runpy.run_path({str(venv / 'bin' / 'grab')!r}, run_name='__mp_main__')"
     ran = subprocess.run([venv / "bin" / "python", "-c", imported], capture_output=True, text=True, check=True, cwd="/")
     assert ran.stdout == ""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """One whose locks name a single package, which is beside it; no index is asked."""
+    home = tmp_path / "checkout"
+    (home / "grab_service/servers").mkdir(parents=True)
+    shutil.copy(bootstrap.__file__, home / "grab_service/servers")
+    (home / "packages").mkdir()
+    wheel = home / "packages/tiny-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("tiny.py", "")
+        archive.writestr("tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+        archive.writestr("tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr("tiny-1.0.dist-info/RECORD", "")
+    (home / "requirements").mkdir()
+    for profile in bootstrap.COVERED_BY:
+        digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+        (home / f"requirements/{profile}.lock").write_text(f"tiny==1.0 --hash=sha256:{digest}\n")
+    return home
+
+
+def set_up(checkout: Path, python: Path | str = sys.executable, **pip: str) -> subprocess.Popen[str]:
+    """As make calls it, in a group of its own as at a terminal."""
+    offline = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(checkout / "packages")}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+    return subprocess.Popen(
+        [python, "-I", checkout / "grab_service/servers/bootstrap.py", "run"],
+        env=inherited | offline | pip,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def until(holds: Callable[[], bool]) -> None:
+    give_up_s = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < give_up_s
+        time.sleep(0.01)
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    said, _ = process.communicate(timeout=120)
+    return process.returncode, said
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_the_environment_is_made_harms_nothing_and_of_two_calls_at_once_one_waits(checkout: Path) -> None:
+    half = set_up(checkout)
+    until((checkout / ".venv/bin/python").exists)  # and pip is not there yet
+    os.killpg(half.pid, signal.SIGINT)
+    status, said = ended(half)
+    assert status == 130, said
+    assert "Traceback" not in said
+    # The Python of the half is the first that make tries.
+    both = [set_up(checkout, checkout / ".venv/bin/python"), set_up(checkout)]
+    results = [ended(process) for process in both]
+    assert [status for status, _ in results] == [0, 0], results
+    told = "".join(said for _, said in results)
+    assert told.count("Making .venv") == told.count("Installing what requirements/run.lock names") == 1, told
+    assert told.count("Another `make` is setting up this checkout. Waiting for it ...") == 1, told
+    subprocess.run([checkout / ".venv/bin/python", "-c", "import tiny"], check=True)
+    assert ended(set_up(checkout, checkout / ".venv/bin/python")) == (0, ""), "there is nothing left to do"
+
+
+@pytest.mark.slow
+def test_what_a_killed_call_has_left_running_is_waited_for_too(checkout: Path) -> None:
+    killed = set_up(checkout)
+    until((checkout / ".venv/bin/python").exists)
+    killed.kill()  # its child goes on
+    second = set_up(checkout)
+    assert second.stdout is not None
+    assert "Waiting for it" in second.stdout.readline()
+    for process in (killed, second):
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+@pytest.mark.slow
+def test_without_a_network_it_says_so(checkout: Path) -> None:
+    nowhere = {"PIP_NO_INDEX": "0", "PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_FIND_LINKS": "", "PIP_RETRIES": "1"}
+    status, said = ended(set_up(checkout, **nowhere))
+    assert status == 1
+    assert "the package index does not answer; pip tries a few times more" in said
+    assert said.rstrip().splitlines()[-1].startswith("The package index cannot be reached. Check the network")
+
+
+def test_nothing_is_taken_away_while_it_is_being_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap, "CHECKOUT", tmp_path)
+    (tmp_path / ".venv").mkdir()
+    for name, why in (("bootstrap.lock", "is setting up"), ("lock", "Something is running")):
+        with bootstrap._only_one(name, ""), pytest.raises(SetupError, match=why):
+            bootstrap.clean()
+        assert (tmp_path / ".venv").is_dir()
+    bootstrap.clean()
+    assert list(tmp_path.iterdir()) == []
 
 
 def locked(profile: str) -> dict[str, str]:
