@@ -12,7 +12,9 @@ from grab_service.api import (
     campaigns,
     claims,
     dev,
+    docs_page,
     grab,
+    home,
     machines,
     ops_campaigns,
     ops_imports,
@@ -57,6 +59,8 @@ ALWAYS: Final = (
     ops_people,
     ops_records,
     ops_steering,
+    home,
+    docs_page,
     machines,
     problem_pages,
 )
@@ -83,6 +87,7 @@ def build_app(worker: Worker) -> FastAPI:
         redirect_slashes=False,
         strict_content_type=False,
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
     )
     app.state.worker = worker

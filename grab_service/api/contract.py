@@ -75,7 +75,7 @@ def csv_body(example: str) -> dict[str, Any]:
 
 def _restore_nulls(schema: dict[str, Any], routes: list[APIRoute]) -> None:
     """Put the examples of answers back as they were written: FastAPI leaves out what is null in them."""
-    for route in routes:
+    for route in (route for route in routes if route.include_in_schema):
         for method in route.methods or ():
             described = schema["paths"][route.path][method.lower()]["responses"]
             for status, response in route.responses.items():

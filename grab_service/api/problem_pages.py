@@ -29,7 +29,8 @@ _HEADERS: Final = {
 }
 
 
-def _page(title: str, main: str, language: Language) -> Response:
+def html_page(title: str, main: str, language: Language) -> Response:
+    """A small page of our own."""
     html = (
         f'<!doctype html><html lang="{"zh-CN" if language == "zh" else "en"}"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
@@ -51,7 +52,7 @@ def problem_page(problem: Problem, language: Language) -> Response:
         f'<p class="fine"><code>{escape(problem.slug)}</code> · {escape(_STATUS.in_language(language))} {problem.status}'
         f' · <a href="/problems">{escape(_ALL.in_language(language))}</a></p>'
     )
-    return _page(title, main, language)
+    return html_page(title, main, language)
 
 
 def index_page(language: Language) -> Response:
@@ -62,13 +63,13 @@ def index_page(language: Language) -> Response:
         f' <span class="fine"><code>{escape(problem.slug)}</code> {problem.status}</span></li>'
         for problem in problems.CATALOGUE.values()
     )
-    return _page(title, f"<h1>{escape(title)}</h1><ul>{entries}</ul>", language)
+    return html_page(title, f"<h1>{escape(title)}</h1><ul>{entries}</ul>", language)
 
 
-_HTML: Final[Responses] = {200: {"content": {"text/html": {"schema": {"type": "string"}}}}}
+HTML: Final[Responses] = {200: {"content": {"text/html": {"schema": {"type": "string"}}}}}
 
 
-@router.get("/problems", summary="All problems, for people", response_class=Response, responses=answers(ok=_HTML))
+@router.get("/problems", summary="All problems, for people", response_class=Response, responses=answers(ok=HTML))
 async def index(language: TheLanguage) -> Response:
     """In Chinese, or in English with `Accept-Language: en`."""
     return index_page(language)
@@ -78,7 +79,7 @@ async def index(language: TheLanguage) -> Response:
     "/problems/{slug}",
     summary="A problem, for people",
     response_class=Response,
-    responses=answers("not-found", ok=_HTML),
+    responses=answers("not-found", ok=HTML),
 )
 async def page(slug: str, language: TheLanguage) -> Response:
     """What happened, and what to do."""

@@ -206,6 +206,17 @@ class Alive(Shape):
     alive: bool
 
 
+class Signpost(Shape):
+    """What this is, and where to go on."""
+
+    name: str
+    version: str
+    docs: str
+    openapi: str
+    ready: str
+    problems: str
+
+
 class Check(Shape):
     """One thing that readiness depends on."""
 

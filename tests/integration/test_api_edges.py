@@ -1,7 +1,10 @@
 """Does every request get an answer that says what is wrong, within its limits, whatever was sent?"""
 
 import asyncio
+import hashlib
+import re
 from collections.abc import AsyncIterator
+from pathlib import PurePath
 from typing import Any
 
 import httpx
@@ -121,7 +124,7 @@ async def test_a_body_that_never_comes_is_not_waited_for_forever(service: Servic
 
 
 async def test_addresses_that_are_not_there_are_problems_too(service: Service) -> None:
-    for path in ("/", "/v1", "/v1/nothing", "/v1/campaigns/", "/v2/campaigns", "/v1/ops/accounts"):
+    for path in ("/nothing", "/v1", "/v1/nothing", "/v1/campaigns/", "/v2/campaigns", "/v1/ops/accounts"):
         response = await service.http.get(path)
         assert problem(response) == (404, "not-found"), path
         assert response.headers["x-server-time-ms"].isdigit()
@@ -145,7 +148,36 @@ async def test_the_description_and_its_page_are_served(service: Service) -> None
     assert "/v1/campaigns/{campaign_id}/claims" in described.json()["paths"]
     page = await service.http.get("/docs")
     assert page.status_code == 200
-    assert "/openapi.json" in page.text
+    assert page.headers["content-type"].startswith("text/html")
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'; script-src 'self'; " in policy
+    assert "unsafe-eval" not in policy
+    parts = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert [name for name in parts if ":" in name] == ["data:,"], "something is fetched from elsewhere"
+    loaded = [name for name in parts if name.startswith("docs/")]
+    assert [PurePath(name).name for name in loaded] == ["swagger-ui.css", "swagger-ui-bundle.js", "start.js"]
+    for name in loaded:
+        part = await service.http.get(f"/{name}")
+        assert part.status_code == 200
+        assert part.headers["cache-control"] == "public, max-age=31536000, immutable"
+        assert hashlib.sha256(part.content).hexdigest().startswith(PurePath(name).parent.name)
+        stale = await service.http.get(f"/docs/0123456789abcdef/{PurePath(name).name}")
+        assert problem(stale) == (404, "not-found")
+    assert "openapi.json" in part.text
+    for other in ("LICENSE", "vendored.json", "..%2Fapp.py"):
+        assert problem(await service.http.get(f"/{PurePath(name).parent}/{other}")) == (404, "not-found")
+
+
+async def test_at_the_root_stands_a_signpost(service: Service) -> None:
+    program = await service.http.get("/")
+    assert program.json()["name"] == "grab-service"
+    browser = await service.http.get("/", headers={"Accept": "text/html,*/*;q=0.8"})
+    assert browser.headers["content-type"].startswith("text/html")
+    assert browser.headers["vary"] == "Accept, Accept-Language"
+    ways = [way for way in program.json().values() if way.startswith("/")]
+    assert set(re.findall(r'href="([^"]+)"', browser.text)) == set(ways)
+    for way in ways:
+        assert (await service.http.get(way)).status_code in {200, 503}, way
 
 
 async def test_problems_are_in_chinese_unless_english_is_asked_for(service: Service) -> None:

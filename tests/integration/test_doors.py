@@ -5,6 +5,7 @@ Each is a small environment of its own that sees the packages of ours, so that n
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -88,7 +89,11 @@ async def serves_until_told_to_stop(
                 else:
                     said, _ = await process.communicate()
                     pytest.fail(f"it ended with status {process.returncode}: {said.decode()[-1500:]}")
-            assert answer.status_code == 200
+                assert answer.status_code == 200
+                # What the page loads is part of what was installed.
+                page = await client.get(f"http://127.0.0.1:{port}/docs")
+                for part in re.findall(r'"(docs/[^"]+)"', page.text):
+                    assert (await client.get(f"http://127.0.0.1:{port}/{part}")).status_code == 200, part
             process.send_signal(signal.SIGTERM)
             said, _ = await asyncio.wait_for(process.communicate(), PATIENCE_S)
         finally:

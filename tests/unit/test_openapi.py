@@ -45,6 +45,7 @@ PUT /v1/ops/blocklist/{member_id}
 DELETE /v1/ops/blocklist/{member_id}
 GET /v1/ops/audit
 GET /v1/ops/log
+GET /
 GET /livez
 GET /readyz
 GET /metrics

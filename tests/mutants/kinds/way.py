@@ -159,4 +159,13 @@ MUTANTS: Final = (
         '    with _only_one("lock", running):\n',
         (f"{_OF_BOOTSTRAP}nothing_is_taken_away_while_it_is_being_made",),
     ),
+    Mutant(
+        "stale_part_of_the_page",
+        "what browsers keep for a year is served only at an address that follows from what is in it",
+        "at any address",
+        "grab_service/api/docs_page.py",
+        "    if name not in TYPES or file_of(name).digest != digest:\n",
+        "    if name not in TYPES:\n",
+        ("tests/integration/test_api_edges.py::test_the_description_and_its_page_are_served",),
+    ),
 )
