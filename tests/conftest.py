@@ -7,21 +7,22 @@ them. Nothing is ever flushed: a test that wants to be alone has its own cell, o
 import asyncio
 import os
 import secrets
-import tempfile
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import asyncpg
 import pytest
 from redis.asyncio import Redis
 
 from grab_service.servers.postgres import PostgresServer
 from grab_service.servers.valkey import AppendFsync, ValkeyServer
-from tests.harness import alone, order, shared_postgres, signals
-from tests.harness.shared_postgres import TEMPLATE, fill_template, join, server_in
+from tests.harness import alone, order, ready_postgres, shared_postgres, signals
+from tests.harness.databases import drop_database, make_database
+from tests.harness.places import quick_dir
+from tests.harness.shared_postgres import fill_template, join, server_in
 
-HARNESS = (signals, alone, order, shared_postgres)
+HARNESS = (signals, alone, order, shared_postgres, ready_postgres)
 
 for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
     del os.environ[name]  # all that tests ask is on this machine; those that are about proxies set some
@@ -37,8 +38,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def servers_dir() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="grab-tests-", ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
+    folder = quick_dir()
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -78,20 +80,15 @@ def postgres_server(pytestconfig: pytest.Config, servers_dir: Path) -> Iterator[
     asyncio.run(server.stop())
 
 
-@pytest.fixture(scope="session")
-def template_database(postgres_server: PostgresServer) -> str:
-    return TEMPLATE
-
-
 @pytest.fixture
-async def new_database(postgres_server: PostgresServer, template_database: str) -> AsyncIterator[NewDatabase]:
+async def new_database(postgres_server: PostgresServer) -> AsyncIterator[NewDatabase]:
     async with AsyncExitStack() as stack:
 
         async def make() -> str:
             name = f"t_{secrets.token_hex(6)}"
-            await _in_postgres(postgres_server, f"CREATE DATABASE {name} TEMPLATE {template_database}")
-            stack.push_async_callback(_in_postgres, postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
-            return postgres_server.url_of(name)
+            url = await make_database(postgres_server, name)
+            stack.push_async_callback(drop_database, postgres_server, name)
+            return url
 
         yield make
 
@@ -99,11 +96,3 @@ async def new_database(postgres_server: PostgresServer, template_database: str) 
 @pytest.fixture
 async def database_url(new_database: NewDatabase) -> str:
     return await new_database()
-
-
-async def _in_postgres(server: PostgresServer, statement: str) -> None:
-    session = await asyncpg.connect(server.url_of("postgres"))
-    try:
-        await session.execute(statement)
-    finally:
-        await session.close()

@@ -26,6 +26,7 @@ from grab_service.servers.ports import free_port
 from grab_service.servers.stack import Stack
 from grab_service.settings import Settings
 from reconcile.migrate import upgrade
+from tests.harness.ready_postgres import move_in
 
 Disturb = Callable[["District"], Coroutine[Any, Any, None]]
 
@@ -85,6 +86,7 @@ def workers_of(pid: int) -> list[int]:
 @asynccontextmanager
 async def running_district(home: Path, *, workers: int = 1) -> AsyncIterator[District]:
     """Start everything, and end it."""
+    await move_in(home / "var" / "postgres")
     async with Stack(home / "var") as stack:
         settings = Settings(
             redis_url=stack.redis_url,

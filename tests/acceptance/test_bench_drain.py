@@ -8,6 +8,7 @@ from sqlalchemy import text
 from loadtest.bench import backlog, drain, drain_ladder
 from loadtest.bench.stand import standing
 from loadtest.bench.ways_to_write import RUNGS
+from tests.harness.ready_postgres import move_in
 
 pytestmark = pytest.mark.slow
 
@@ -21,6 +22,7 @@ def silently(_: str) -> None:
 
 async def test_the_drain_is_timed_in_every_way_and_what_is_not_whole_is_refused(tmp_path: Path) -> None:
     """On one stand, because it takes longer to bring up than all of this."""
+    await move_in(tmp_path / "var" / "postgres")
     async with standing(tmp_path) as stand:
         members = await stand.enrol(MEMBERS)
         figures = {figure.name: figure for figure in await drain.measure_on(stand, members, 1, CLAIMS, silently)}

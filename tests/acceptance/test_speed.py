@@ -10,6 +10,7 @@ from loadtest.bench.contenders import OURS, PLAIN
 from loadtest.bench.figures import ratios
 from loadtest.bench.speed import compare
 from loadtest.bench.stand import standing
+from tests.harness.ready_postgres import move_in
 
 ROUNDS: Final = 3
 GRABS: Final = 1_500
@@ -21,6 +22,7 @@ FACTOR_MIN: Final = 7.0
 @pytest.mark.slow
 @pytest.mark.alone
 async def test_the_grab_path_is_many_times_the_plain_one_and_without_batches_it_is_not(tmp_path: Path) -> None:
+    await move_in(tmp_path / "stand" / "var" / "postgres")
     async with standing(tmp_path / "stand") as stand:
         await stand.persist(None)
         found, missing, _ = await compare(stand, (OURS, WITHOUT, PLAIN), ROUNDS, GRABS, tmp_path, print, direct=False)

@@ -39,6 +39,7 @@ from tests.faults.tools.crowd import Crowd
 from tests.faults.tools.proxy import Proxy
 from tests.faults.tools.tmpfs import small_disk
 from tests.faults.tools.valkeys import FaultyValkey
+from tests.harness.ready_postgres import move_in
 from tests.integration.long_sale import Sale, write_long_sale
 
 SECRET: Final = "a secret of the fault suite"
@@ -234,6 +235,7 @@ async def running_district(home: Path, site: Site, shim: Path | None, members: i
             FaultyValkey(place, appendfsync=site.appendfsync, shim=shim if site.watched else None, password=password)
             for place in (disk, home / "valkey-2")
         ]
+        await move_in(home / "postgres")
         postgres = PostgresServer(home / "postgres")
         for server in (postgres, *valkeys):
             stack.push_async_callback(server.stop)

@@ -8,7 +8,6 @@ A worker gets a database of its own for every test, as it would on a server of i
 import asyncio
 import logging
 import shutil
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ import structlog
 
 from grab_service.servers.postgres import PostgresServer
 from grab_service.sql.grants import OWNER
+from tests.harness.places import quick_dir
 
 TEMPLATE: Final = "grab_template"
 LOOK_S: Final = 0.05
@@ -54,7 +54,7 @@ class Host:
     """In the process that all workers belong to: the directory that they share, and the server in it."""
 
     def __init__(self) -> None:
-        self._dir = Path(tempfile.mkdtemp(prefix="grab-tests-"))
+        self._dir = quick_dir()
         self._end = threading.Event()
         # This process shows how the tests go, and nothing else.
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))

@@ -8,7 +8,6 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
-import asyncpg
 import orjson
 import pytest
 import pytest_asyncio
@@ -17,6 +16,7 @@ from grab_service.ops.audit import Invariant, audit_cell
 from grab_service.servers.postgres import PostgresServer
 from grab_service.vocabulary.claims import ClaimRecord
 from reconcile.closed_audit import audit_closed
+from tests.harness.databases import drop_database, make_database
 from tests.integration.days import Day, a_day, red
 from tests.integration.ledgers import town as a_town
 
@@ -26,17 +26,10 @@ TABLES = ("campaigns", "pool_codes", "claims")
 
 
 @pytest.fixture(scope="module")
-def own_database_url(postgres_server: PostgresServer, template_database: str) -> Iterator[str]:
+def own_database_url(postgres_server: PostgresServer) -> Iterator[str]:
     name = f"a_{secrets.token_hex(6)}"
-    asyncio.run(_in_postgres(postgres_server, f"CREATE DATABASE {name} TEMPLATE {template_database}"))
-    yield postgres_server.url_of(name)
-    asyncio.run(_in_postgres(postgres_server, f"DROP DATABASE {name} WITH (FORCE)"))
-
-
-async def _in_postgres(server: PostgresServer, statement: str) -> None:
-    session = await asyncpg.connect(server.url_of("postgres"))
-    await session.execute(statement)
-    await session.close()
+    yield asyncio.run(make_database(postgres_server, name))
+    asyncio.run(drop_database(postgres_server, name))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -14,6 +14,7 @@ from loadtest.bench.growth.command import On
 from loadtest.bench.growth.crowds import settle, with_passes
 from loadtest.bench.growth.laps import InexactError, check, refusals, wins
 from loadtest.bench.stand import Stand, standing
+from tests.harness.ready_postgres import move_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -32,6 +33,7 @@ def quiet(_: str) -> None:
 
 @pytest.fixture
 async def stand(tmp_path: Path) -> AsyncIterator[Stand]:
+    await move_in(tmp_path / "var" / "postgres")
     async with standing(tmp_path) as made:
         await made.persist(None)
         yield made

@@ -18,6 +18,7 @@ from grab_service.servers.postgres import PostgresServer
 from grab_service.sql.engine import asyncpg_url
 from grab_service.sql.tables import metadata
 from reconcile.migrate import upgrade
+from tests.harness.databases import drop_database, make_database
 
 CATALOGUE = {
     "columns": """
@@ -35,12 +36,11 @@ CATALOGUE = {
 
 
 @pytest.fixture(scope="module")
-def shared_database_url(postgres_server: PostgresServer, template_database: str) -> Iterator[str]:
+def shared_database_url(postgres_server: PostgresServer) -> Iterator[str]:
     """One for all tests here that roll back what they try."""
     name = f"m_{secrets.token_hex(6)}"
-    asyncio.run(_in_postgres(postgres_server, f"CREATE DATABASE {name} TEMPLATE {template_database}"))
-    yield postgres_server.url_of(name)
-    asyncio.run(_in_postgres(postgres_server, f"DROP DATABASE {name} WITH (FORCE)"))
+    yield asyncio.run(make_database(postgres_server, name))
+    asyncio.run(drop_database(postgres_server, name))
 
 
 async def _in_postgres(server: PostgresServer, statement: str) -> None:

@@ -1,0 +1,29 @@
+"""How does a test get a database with all tables in it, and give it back?"""
+
+import asyncpg
+
+from grab_service.servers.postgres import PostgresServer
+from tests.harness.shared_postgres import TEMPLATE
+
+CHOICE_SINCE = 15  # PostgreSQL 14 copies files anyway
+
+
+async def make_database(server: PostgresServer, name: str) -> str:
+    """A copy of the template; its address for the superuser."""
+    session = await asyncpg.connect(server.url_of("postgres"))
+    try:
+        # To copy its files takes a third of what to write it through the log takes.
+        how = "STRATEGY FILE_COPY" if session.get_server_version().major >= CHOICE_SINCE else ""
+        await session.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} {how}")
+    finally:
+        await session.close()
+    return server.url_of(name)
+
+
+async def drop_database(server: PostgresServer, name: str) -> None:
+    """Whoever is still connected is cut off."""
+    session = await asyncpg.connect(server.url_of("postgres"))
+    try:
+        await session.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await session.close()
