@@ -24,7 +24,8 @@ DEADLINE_S = 2.0
 SLOW_S = 0.25
 BATCH_MAX = 8
 LATE_S = 0.4
-"""How much later than its deadline an answer may be noted on a busy machine."""
+LOOK_S = 0.01
+"""An answer may be noted later than its deadline by so much, and by as much as this process was late at something simple."""
 
 
 @pytest.fixture
@@ -61,6 +62,13 @@ class Heard:
 
     answers: Counter[str] = field(default_factory=Counter)
     waits_s: dict[str, list[float]] = field(default_factory=dict)
+    late_s: float = 0.0
+
+    async def look_at_the_clock(self, ends_s: float) -> None:
+        """How late a sleep ends at worst: what the machine's other work costs, and not what is tested."""
+        while (now_s := time.monotonic()) < ends_s:
+            await asyncio.sleep(LOOK_S)
+            self.late_s = max(self.late_s, time.monotonic() - now_s - LOOK_S)
 
     def longest_s(self, name: str) -> float:
         return max(self.waits_s.get(name, [0.0]))
@@ -83,11 +91,10 @@ async def rush(crowd: Crowd, members: "itertools.count[int]", clients: int, last
             heard.waits_s.setdefault(name, []).append(time.monotonic() - asked_s)
             await asyncio.sleep(0.5 if name != "won" else 0)
 
-    await asyncio.gather(*(one() for _ in range(clients)))
+    await asyncio.gather(heard.look_at_the_clock(ends_s), *(one() for _ in range(clients)))
     return heard
 
 
-@pytest.mark.alone
 async def test_a_redis_that_is_too_slow_for_the_crowd_serves_as_many_as_it_can(worker: Worker, way: Proxy) -> None:
     members = itertools.count()
     async with Crowd(worker) as crowd:
@@ -103,5 +110,5 @@ async def test_a_redis_that_is_too_slow_for_the_crowd_serves_as_many_as_it_can(w
     assert set(beyond.answers) <= {"won", "overloaded", "outcome-unknown"}
     assert beyond.answers["overloaded"] > beyond.answers["won"]
     assert beyond.answers["outcome-unknown"] < 0.2 * beyond.answers["won"], "what cannot be told in time is not begun"
-    assert max(map(beyond.longest_s, beyond.waits_s)) < DEADLINE_S + LATE_S
+    assert max(map(beyond.longest_s, beyond.waits_s)) < DEADLINE_S + LATE_S + 2 * beyond.late_s
     assert set(again.answers) == {"won"}, "it comes back by itself"
