@@ -11,11 +11,12 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import httpx
 import psutil
 from pydantic import SecretStr
+from redis.asyncio import Redis
 from rich.console import Console
 
 from grab_service.demo import report as reports
@@ -25,8 +26,12 @@ from grab_service.demo.steps import Steps
 from grab_service.servers.ports import free_port
 from grab_service.servers.stack import Stack
 from grab_service.settings import Settings
+from grab_service.vocabulary.keys import CellKeys
 from reconcile.migrate import upgrade
 from tests.harness.ready_postgres import move_in
+
+SALE_TIMEOUT_S: Final = 60.0
+SOLD_SOME: Final = 600
 
 Disturb = Callable[["District"], Coroutine[Any, Any, None]]
 
@@ -67,6 +72,18 @@ class District:
         if disturbing is not None:
             await disturbing
         return reports.build_report(plan, outcome, {}, self.settings.workers)
+
+    async def in_the_midst_of_a_sale(self) -> None:
+        """Return when some of a campaign that is published from now on are sold, however long it takes until then."""
+        async with Redis.from_url(self.stack.redis.url) as redis:
+            before = await self._sold(redis)
+            async with asyncio.timeout(SALE_TIMEOUT_S):
+                while await self._sold(redis) < before + SOLD_SOME:
+                    await asyncio.sleep(0.02)
+
+    async def _sold(self, redis: Redis) -> int:
+        pattern = CellKeys.of(self.settings.cell).of_campaign("*").claims
+        return sum([await redis.hlen(name) async for name in redis.scan_iter(match=pattern, count=1000)])
 
     def worker_pids(self) -> list[int]:
         """The API processes that serve; with one worker, the one there is."""

@@ -68,26 +68,26 @@ async def test_fewer_members_than_units_all_win(districts: Districts) -> None:
 
 
 async def kill_redis(district: District) -> None:
-    await asyncio.sleep(4.0)
+    await district.in_the_midst_of_a_sale()
     await district.stack.redis.kill()
     await asyncio.sleep(0.3)
     await district.stack.redis.start()
 
 
 async def kill_worker(district: District) -> None:
-    await asyncio.sleep(4.0)
+    await district.in_the_midst_of_a_sale()
     os.kill(district.worker_pids()[0], signal.SIGKILL)
 
 
 async def kill_ledger(district: District) -> None:
-    await asyncio.sleep(4.0)
+    await district.in_the_midst_of_a_sale()
     await district.programs.ledger.kill()
     await asyncio.sleep(0.5)
     await district.programs.ledger.start()
 
 
 async def kill_postgres(district: District) -> None:
-    await asyncio.sleep(4.0)
+    await district.in_the_midst_of_a_sale()
     await district.stack.postgres.kill()
     await asyncio.sleep(0.5)
     await district.stack.postgres.start()
