@@ -17,7 +17,7 @@ BOOTSTRAP = grab_service/servers/bootstrap.py
 # A program started this way ends when make does, even if make is killed.
 WITH_MAKE = .venv/bin/python -I grab_service/servers/launch.py with-parent
 
-.PHONY: help demo run test test-fast faults bench profile mutants lint format lock clean set-up-run set-up-dev
+.PHONY: help demo excerpt run test test-fast faults bench profile mutants lint format lock clean set-up-run set-up-dev
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -26,6 +26,9 @@ help: ## show this list
 
 demo: set-up-run ## 110,000 members rush for 3,000 units, audited; ONCE=1 stops afterwards, ARGS= goes to `grab demo`
 	@$(WITH_MAKE) .venv/bin/grab demo $(if $(filter-out 0,$(ONCE)),--once) $(ARGS)
+
+excerpt: set-up-dev ## run the demo on a quiet machine, and show its end in README.md
+	@$(WITH_MAKE) .venv/bin/python -m loadtest.bench.excerpt
 
 run: set-up-run ## serve with the demo's members until Ctrl-C; ARGS= goes to `grab run`
 	@$(WITH_MAKE) .venv/bin/grab run $(ARGS)

@@ -20,7 +20,7 @@ from grab_service.servers import bootstrap
 from grab_service.servers.ports import free_port
 from tests.integration.command_line import CHECKOUT, SECRET, command_line_as
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("doors")]  # the wheel is built once
 
 PATIENCE_S = 60.0
 

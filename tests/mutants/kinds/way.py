@@ -168,4 +168,22 @@ MUTANTS: Final = (
         "    if name not in TYPES:\n",
         ("tests/integration/test_api_edges.py::test_the_description_and_its_page_are_served",),
     ),
+    Mutant(
+        "excerpt_of_a_busy_machine",
+        "the README shows a demo of a quiet machine",
+        "of any",
+        "loadtest/bench/excerpt.py",
+        "    if share > OTHERS_SHARE_MAX:\n",
+        "    if False:\n",
+        ("tests/unit/test_bench_excerpt.py::test_a_busy_machine_is_refused",),
+    ),
+    Mutant(
+        "excerpt_of_a_wrong_run",
+        "the README shows a run that was exact",
+        "any run",
+        "loadtest/bench/excerpt.py",
+        "    if found := reports.failures(report):\n",
+        "    if found := []:\n",
+        ("tests/unit/test_bench_excerpt.py::test_a_run_that_was_not_exact_is_not_shown",),
+    ),
 )
