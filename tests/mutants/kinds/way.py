@@ -186,4 +186,13 @@ MUTANTS: Final = (
         "    if found := []:\n",
         ("tests/unit/test_bench_excerpt.py::test_a_run_that_was_not_exact_is_not_shown",),
     ),
+    Mutant(
+        "any_program_named_grab",
+        "a run starts its children by the script beside its Python if that is ours",
+        "by any program of that name",
+        "grab_service/demo/programs.py",
+        '        if MODULE in said and "__main__" in said:',
+        "        if said:",
+        ("tests/unit/test_demo_programs.py::test_the_script_beside_the_python_is_the_door_if_it_is_ours",),
+    ),
 )
