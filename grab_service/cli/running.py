@@ -182,15 +182,14 @@ def _see_that_the_port_is_free(settings: "Settings") -> None:
     from grab_service.servers.ports import refusal_to_listen
     from grab_service.servers.remembered import run_here
 
-    run = run_here(settings.var_dir)
-    if run is not None and urlsplit(run.url).port == settings.port:
-        raise CommandError(
-            f"The run in this directory serves at {run.url} already.",
-            "Give another service a port of its own, as in `grab serve --port 8001`.",
-        )
-
     until_s = time.monotonic() + PORT_WAIT_S
     while (refusal := refusal_to_listen("The service", settings.host, settings.port)) is not None:
         if not isinstance(refusal, PortTakenError) or time.monotonic() > until_s:
-            raise refusal
+            run = run_here(settings.var_dir)
+            if run is None or urlsplit(run.url).port != settings.port:
+                raise refusal
+            raise CommandError(
+                f"The run in this directory serves at {run.url} already.",
+                "Give another service a port of its own, as in `grab serve --port 8001`.",
+            )
         time.sleep(PORT_POLL_S)

@@ -69,12 +69,12 @@ def environment(**more: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def running(home: Path, port: int) -> AsyncIterator[Running]:
+async def running(home: Path, port: int, **settings: str) -> AsyncIterator[Running]:
     with (home / "said").open("wb") as said:
         process = await asyncio.create_subprocess_exec(
             *(*GRAB, "run", "--members", "3000", "--orgs", "5", "--stock", "5"),
             cwd=home,
-            env=environment(GRAB_PORT=str(port)),
+            env=environment(GRAB_PORT=str(port), **settings),
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=said,
@@ -154,7 +154,7 @@ async def test_a_run_is_ready_with_its_data_and_others_work_beside_it(tmp_path: 
         await ready(run)
     assert run.process.returncode == 0
 
-    async with running(tmp_path, port) as again:
+    async with running(tmp_path, port, GRAB_VAR_DIR=str(tmp_path / "var")) as again:
         await again.until_it_says("Logs: ")
         assert await again.campaigns() == [campaign_id]
         for _ in range(3):

@@ -152,7 +152,8 @@ async def test_commands_find_the_servers_of_a_run_in_their_directory(tmp_path: P
             assert found["postgres"]["state"] == "ok"
             assert (found["persistence"]["state"], found["memory"]["state"]) == ("fail", "fail")
             assert "noeviction" in found["memory"]["mend"]
-            taken, second = await asyncio.gather(grab.run("serve", "--port", str(run.port)), grab.run("run"))
+            with socket.create_server(("127.0.0.1", run.port)):
+                taken, second = await asyncio.gather(grab.run("serve", "--port", str(run.port)), grab.run("run"))
             taken.is_refusal(f"serves at http://127.0.0.1:{run.port} already", "a port of its own")
             second.is_refusal("A run goes on in this directory", "GRAB_VAR_DIR")
 
