@@ -27,6 +27,9 @@ WAIT_MAX_S = 1800.0
 """For the set-up of another `make`; a slow network takes its time."""
 
 POLL_S = 0.2
+OF_THIS_MACHINE = "127.0.0.1,localhost,::1"
+"""An index here is asked directly, whatever the environment says of proxies."""
+
 COVERED_BY = {"run": ("run", "dev"), "dev": ("dev",)}
 """Which locks hold all that a lock holds: whoever can test can also run."""
 
@@ -175,7 +178,8 @@ def _install(python: Path, names: Path, lock: IO[str]) -> None:
     wanted = len(re.findall(r"^[\w.-]+==", names.read_text(encoding="utf-8"), re.MULTILINE))
     say(f"Installing what {names.relative_to(CHECKOUT)} names, at most {wanted} packages; the first time takes a minute or two")
     pip = [str(python), "-I", "-m", "pip", "install", "--no-input", "--progress-bar=off", "--require-hashes", "-r", str(names)]
-    environment = os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    directly = ",".join(filter(None, (os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), OF_THIS_MACHINE)))
+    environment = os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "no_proxy": directly}
     said: list[str] = []
     with subprocess.Popen(
         pip, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, pass_fds=(lock.fileno(),)

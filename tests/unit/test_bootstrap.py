@@ -7,9 +7,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -81,8 +84,8 @@ def test_the_checkout_is_found_and_grab_runs_where_the_path_has_blanks(tmp_path:
 
 
 @pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """One whose locks name a single package, which is beside it; no index is asked."""
+def checkout(tmp_path: Path) -> Iterator[Path]:
+    """One whose locks name a single package, which an index on this machine has."""
     home = tmp_path / "checkout"
     (home / "grab_service/servers").mkdir(parents=True)
     shutil.copy(bootstrap.__file__, home / "grab_service/servers")
@@ -97,12 +100,17 @@ def checkout(tmp_path: Path) -> Path:
     for profile in bootstrap.COVERED_BY:
         digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
         (home / f"requirements/{profile}.lock").write_text(f"tiny==1.0 --hash=sha256:{digest}\n")
-    return home
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=home / "packages")) as index:
+        threading.Thread(target=index.serve_forever).start()
+        (home / "index").write_text(f"http://127.0.0.1:{index.server_port}/")
+        yield home
+        index.shutdown()
 
 
 def set_up(checkout: Path, python: Path | str = sys.executable, **pip: str) -> subprocess.Popen[str]:
-    """As make calls it, in a group of its own as at a terminal."""
-    offline = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(checkout / "packages")}
+    """As make calls it, in a group of its own as at a terminal; the environment names proxies that are not there."""
+    offline = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": (checkout / "index").read_text()}
+    offline |= {"http_proxy": "http://127.0.0.1:9", "ALL_PROXY": "socks5://127.0.0.1:9"}
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
     return subprocess.Popen(
         [python, "-I", checkout / "grab_service/servers/bootstrap.py", "run"],

@@ -195,4 +195,13 @@ MUTANTS: Final = (
         "        if said:",
         ("tests/unit/test_demo_programs.py::test_the_script_beside_the_python_is_the_door_if_it_is_ours",),
     ),
+    Mutant(
+        "index_here_through_a_proxy",
+        "a package index on this machine is asked directly",
+        "by the proxy that the environment names",
+        _BOOTSTRAP,
+        ', "no_proxy": directly}',
+        "}",
+        (f"{_OF_BOOTSTRAP}ctrl_c_while_the_environment_is_made_harms_nothing_and_of_two_calls_at_once_one_waits",),
+    ),
 )
