@@ -43,4 +43,7 @@ def bound_what_the_kernel_keeps(listener: socket.socket) -> None:
 
 def handles(listener: socket.socket) -> list[socket.socket]:
     """The listening socket under several descriptors, the given one first: each of them accepts in every turn of the loop."""
+    # All workers share one socket and whether it blocks, and `dup` makes it so unless this one is known not to: until the new
+    # worker's loop turned that back, a loop of an old one could fall asleep in `accept`, beside another that was quicker.
+    listener.setblocking(False)
     return [listener, *(listener.dup() for _ in range(ACCEPTS_A_TURN - 1))]

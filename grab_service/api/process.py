@@ -8,13 +8,18 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 import structlog
+from asyncpg import InterfaceError, PostgresError
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from grab_service.api.opening import LOOK_INTERVAL_S, OPEN_ANYWAY_S, Opening
 from grab_service.cell.connect import connect as connect_redis
+from grab_service.cell.connect import fill_pool as fill_redis_pool
 from grab_service.cell.nodes import Nodes
 from grab_service.cell.scripts import ScriptSources
-from grab_service.cell.store import Cell, Replicas
+from grab_service.cell.store import Cell, CellError, Replicas
 from grab_service.grabpath.batcher import Batcher
 from grab_service.grabpath.connections import Connections
 from grab_service.grabpath.desk import Desk
@@ -26,9 +31,9 @@ from grab_service.grabpath.view import View
 from grab_service.metrics import FLUSH_INTERVAL_S, GrabMetrics
 from grab_service.settings import Settings
 from grab_service.sql.engine import connect as connect_sql
+from grab_service.sql.engine import fill_pool as fill_sql_pool
 from grab_service.vocabulary.passes import PassKeys
 
-VIEW_WAIT_S = 2.0
 COLLECTED_AFTER = (50_000, 20, 100)
 """A rush makes objects by the hundred thousand, none of them in a cycle: looking for cycles every 700 costs a tenth of it."""
 
@@ -37,6 +42,9 @@ ORDINARY_CONNECTIONS_MAX = 8
 
 OF_THE_VIEW = 2
 """Connections to Redis besides those of batches: for the tail, and for reading what a campaign looks like."""
+
+_REFUSALS = ("28", "3D", "42501")
+"""What Postgres' codes begin with where it will not have this worker: as this user, in this database, with these rights."""
 
 log = structlog.get_logger()
 
@@ -61,9 +69,10 @@ class Worker:
     desk: Desk
     metrics: GrabMetrics
     clock: Callable[[], float]
+    opening: Opening
 
     @classmethod
-    def build(cls, settings: Settings) -> "Worker":
+    def build(cls, settings: Settings, opening: Opening | None = None) -> "Worker":
         """Put the parts together; `settings` must name Redis, Postgres and at least one secret."""
         secrets = [(kid, secret.get_secret_value().encode()) for kid, secret in settings.secrets.items()]
         keys = PassKeys.build(settings.cell, secrets)
@@ -111,7 +120,22 @@ class Worker:
         desk = Desk(settings.ordinary_max)
         connections = Connections(settings.connections_max, clock, drain_s=settings.drain_s)
         engine = connect_sql(settings.database_url, connections_max=settings.sql_connections_max)
-        return cls(settings, keys, redis, grab_redis, cell, engine, view, path, batcher, connections, desk, metrics, clock)
+        return cls(
+            settings,
+            keys,
+            redis,
+            grab_redis,
+            cell,
+            engine,
+            view,
+            path,
+            batcher,
+            connections,
+            desk,
+            metrics,
+            clock,
+            opening or Opening(),
+        )
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -119,7 +143,7 @@ class Worker:
         tail = asyncio.create_task(self.view.run())
         regular = [asyncio.create_task(self._flush()), asyncio.create_task(self.connections.sweep_regularly())]
         try:
-            await self.view.wait_complete(VIEW_WAIT_S)
+            await self._get_ready()
             # What exists now lives as long as the worker: the collector need not look at it again.
             gc.collect()
             gc.freeze()
@@ -135,6 +159,36 @@ class Worker:
             await self.grab_redis.aclose()
             await self.redis.aclose()
             await self.engine.dispose()
+
+    async def _get_ready(self) -> None:
+        """Return when this worker may open; see `Opening`."""
+        opening = self.opening
+        while not await self.view.wait_complete(opening.look_s) and opening.must_be_ready:
+            opening.say(self.view.lost_because)
+        while (why := await self._fill_pools()) and opening.must_be_ready:
+            opening.say(why)
+            await asyncio.sleep(LOOK_INTERVAL_S)
+
+    async def _fill_pools(self) -> str:
+        """Open the connections of grabs and pages, which would all wait for them at once; why that is refused, or nothing.
+
+        Of a Postgres that is away nothing is said: the other workers have it no better, and grabs go on.
+        """
+        try:
+            await fill_redis_pool(self.grab_redis, self.settings.batches_in_flight_max)
+            await fill_redis_pool(self.redis, ORDINARY_CONNECTIONS_MAX)
+            await self.cell.read_campaigns([])
+        except (RedisError, CellError, OSError) as error:
+            return f"Redis does not serve this worker: {error}"
+        try:
+            async with asyncio.timeout(OPEN_ANYWAY_S):
+                await fill_sql_pool(self.engine, self.settings.sql_connections_max)
+        except (PostgresError, InterfaceError, SQLAlchemyError, OSError, TimeoutError) as error:
+            origin = getattr(error, "orig", error)
+            if str(getattr(origin, "sqlstate", None)).startswith(_REFUSALS):
+                return f"Postgres refuses this worker: {origin}"
+            log.warning("postgres_not_ready", why=repr(origin)[:300])
+        return ""
 
     async def _flush(self) -> None:
         while True:

@@ -9,6 +9,7 @@ import uvicorn
 
 from grab_service.api.app import build_app
 from grab_service.api.listener import listen
+from grab_service.api.opening import Opening
 from grab_service.api.process import Worker
 from grab_service.api.supervisor import Supervisor
 from grab_service.grabpath.lane import ASGIApp, GrabLane
@@ -25,11 +26,11 @@ FILES_KEPT: Final = 256
 log = structlog.get_logger()
 
 
-def application() -> ASGIApp:
-    """What one worker serves; uvicorn calls it in each worker process."""
+def application(opening: Opening | None = None) -> ASGIApp:
+    """What one worker serves; called in each worker process."""
     settings = Settings()
     configure_logs()
-    worker = Worker.build(within_open_files(settings))
+    worker = Worker.build(within_open_files(settings), opening)
     return GrabLane(build_app(worker), worker.path, worker.view.now_ms, worker.connections, worker.desk)
 
 

@@ -4,8 +4,9 @@ One process binds the listening socket and keeps it; its workers share it. So wh
 in the one queue of that socket, and whichever worker accepts next answers. That holds for a single worker, too.
 
 SIGTERM and SIGINT end the service: no new connections, every request under way is answered. SIGHUP replaces the workers, one
-after another: the new one accepts before the old one is told to end. They are fresh processes, so a new release on the disk is
-what they run. A new worker that does not come up leaves the old ones as they are.
+after another: the new one accepts before the old one is told to end, and it accepts only when it can do what the old one does
+(see `opening`). They are fresh processes, so a new release on the disk is what they run. A new worker that does not come up, or
+cannot do its work, leaves the old ones as they are.
 """
 
 import contextlib
@@ -24,6 +25,9 @@ from prometheus_client.multiprocess import mark_process_dead
 from grab_service.api.worker_process import WorkerProcess
 
 START_TIMEOUT_S: Final = 60.0
+KEPT_MAX_S: Final = 2.0
+"""A successor that something keeps from opening for so long is given up; the guard arms a cell anew in less."""
+
 SILENT_MAX_S: Final = 30.0
 """A worker whose loop has not turned for so long is hung."""
 
@@ -56,7 +60,7 @@ class Supervisor:
         """Serve until told to end; the exit status, which is not 0 if no worker ever came up."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda number, _frame: self._signals.append(number))
-        self._serving = [self._started() for _ in range(self._config.workers)]
+        self._serving = [self._started(must_be_ready=False) for _ in range(self._config.workers)]
         while not self._told_to_end():
             if not self._look_after_workers():
                 self._end()
@@ -71,11 +75,11 @@ class Supervisor:
         coming = [self._successor[1]] if self._successor else []
         return [*self._serving, *coming, *(worker for worker, _ in self._leaving)]
 
-    def _started(self) -> WorkerProcess:
+    def _started(self, *, must_be_ready: bool) -> WorkerProcess:
         # A hang-up of the terminal goes to all processes: what it means is decided here, so the workers inherit it blocked.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         try:
-            return WorkerProcess(self._config, self._listener)
+            return WorkerProcess(self._config, self._listener, must_be_ready=must_be_ready)
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
@@ -93,8 +97,11 @@ class Supervisor:
         """Replace who died, hangs, or was told to end by somebody else; False if none ever came up."""
         now_s = time.monotonic()
         for place, worker in enumerate(self._serving):
+            waited_for = worker.waits_for
             worker.listen(now_s)
             self._any_started |= worker.started
+            if worker.waits_for not in {"", waited_for}:
+                log.warning("worker_waits", pid=worker.pid, why=worker.waits_for)
             if worker.alive and not worker.leaving:
                 if now_s - worker.heard_at_s <= (SILENT_MAX_S if worker.started else START_TIMEOUT_S):
                     continue
@@ -109,14 +116,16 @@ class Supervisor:
             if not worker.leaving:
                 log.error("worker_died", pid=worker.pid, status=worker.exit_status)
             self._leaving.append((worker, now_s + self._leave_s + LEAVE_MARGIN_S))
-            self._serving[place] = self._started()
+            # It may wait for its door to open as long as somebody else's is open.
+            others_serve = any(other.started and other.alive and not other.leaving for other in self._serving)
+            self._serving[place] = self._started(must_be_ready=others_serve)
         return True
 
     def _go_on_replacing(self) -> None:
         now_s = time.monotonic()
         if self._successor is None:
             if self._to_replace:
-                self._successor = self._to_replace.popleft(), self._started()
+                self._successor = self._to_replace.popleft(), self._started(must_be_ready=True)
             return
         place, new = self._successor
         new.listen(now_s)
@@ -125,8 +134,8 @@ class Supervisor:
             old.terminate()
             self._leaving.append((old, now_s + self._leave_s + LEAVE_MARGIN_S))
             log.info("worker_replaced", pid=new.pid, old_pid=old.pid)
-        elif not new.alive or now_s - new.heard_at_s > START_TIMEOUT_S:
-            log.error("restart_abandoned", status=new.exit_status, why="a new worker did not come up; the old ones stay")
+        elif (why := _does_not_come_up(new, now_s)) is not None:
+            log.error("restart_abandoned", pid=new.pid, status=new.exit_status, why=why, workers="the old ones stay")
             new.kill()
             self._leaving.append((new, now_s))
             self._successor = None
@@ -159,6 +168,15 @@ class Supervisor:
                 self._leaving = [(worker, 0.0) for worker, _ in self._leaving]
             self._bury()
             connection.wait([worker.sentinel for worker, _ in self._leaving], LOOK_INTERVAL_S)
+
+
+def _does_not_come_up(new: WorkerProcess, now_s: float) -> str | None:
+    """Why a successor is given up, or None: it may still come up."""
+    if not new.alive:
+        return new.waits_for or "the new worker has ended; its own lines stand above"
+    if new.waits_for and now_s - new.waits_since_s > KEPT_MAX_S:
+        return new.waits_for
+    return f"the new worker was not ready in {START_TIMEOUT_S:.0f} s" if now_s - new.began_at_s > START_TIMEOUT_S else None
 
 
 def _has_terminal() -> bool:

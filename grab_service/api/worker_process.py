@@ -1,17 +1,21 @@
-"""What is a worker to its supervisor? A process that says when it serves, that its loop turns, and that it is about to end."""
+"""What is a worker to its supervisor? A process that says what it waits for, when it serves, that its loop turns, its end."""
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import signal
 import socket
 import time
 from multiprocessing.connection import Connection
+from types import FrameType
 from typing import Any, Final
 
 import uvicorn
+from uvicorn.importer import import_from_string
 
 from grab_service.api.listener import handles
+from grab_service.api.opening import Opening
 from grab_service.grabpath.lane import GrabLane
 from grab_service.servers.launch import die_with
 
@@ -19,8 +23,12 @@ SPAWN: Final = multiprocessing.get_context("spawn")
 multiprocessing.allow_connection_pickling()  # the listening socket travels the same way
 
 TICKS_A_BEAT: Final = 10
-STARTED, BEAT, LEAVING = b"s", b"b", b"l"
+STARTED, BEAT, LEAVING, WAITING = b"s", b"b", b"l", b"w"
+"""What a line of a worker begins with; behind `WAITING` stands what it waits for."""
+
 SAID_MAX: Final = 4096
+WHY_MAX: Final = 300
+"""Characters of it: a line goes into the pipe whole, or not at all."""
 
 
 class WorkerServer(uvicorn.Server):
@@ -30,6 +38,15 @@ class WorkerServer(uvicorn.Server):
         super().__init__(config)
         self._beats = beats
         os.set_blocking(beats.fileno(), False)
+
+    def waits_for(self, why: str) -> None:
+        """Say why its door is still closed."""
+        self._say(WAITING + " ".join(why.split())[:WHY_MAX].encode())
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        if not self.started and hasattr(self, "lifespan"):
+            self.lifespan.should_exit = True  # its door never opened, and need not open in order to be closed
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -49,15 +66,18 @@ class WorkerServer(uvicorn.Server):
 
     def _say(self, what: bytes) -> None:
         with contextlib.suppress(OSError):  # a supervisor that does not read, or is gone, is no reason to wait
-            os.write(self._beats.fileno(), what)
+            os.write(self._beats.fileno(), what + b"\n")
 
 
-def _run(config: uvicorn.Config, listener: socket.socket, beats: Connection, parent_pid: int) -> None:
+def _run(config: uvicorn.Config, listener: socket.socket, beats: Connection, parent_pid: int, *, must_be_ready: bool) -> None:
     # The supervisor ends its workers when it is asked to; if it is killed, the kernel does.
     die_with(parent_pid, signal.SIGTERM)
     config.configure_logging()
+    server = WorkerServer(config, beats)
+    assert isinstance(config.app, str), "the application is named: this process builds its own"
+    config.app = functools.partial(import_from_string(config.app), Opening(must_be_ready=must_be_ready, say=server.waits_for))
     with contextlib.suppress(KeyboardInterrupt):
-        WorkerServer(config, beats).run(handles(listener))
+        server.run(handles(listener))
 
 
 class WorkerProcess:
@@ -65,16 +85,24 @@ class WorkerProcess:
 
     Attributes:
         beats: readable when the worker has said something.
+        began_at_s: when it began; monotonic.
         heard_at_s: when it said something last, or began; monotonic.
         started: whether it accepts connections.
         leaving: whether it has said that it is about to end.
+        waits_for: what keeps it from opening, in words; empty while it is only not done yet.
+        waits_since_s: since when something has kept it; monotonic.
     """
 
-    def __init__(self, config: uvicorn.Config, listener: socket.socket) -> None:
+    def __init__(self, config: uvicorn.Config, listener: socket.socket, *, must_be_ready: bool) -> None:
+        """`must_be_ready`: it opens only when it can do what the others can; else after a moment, whatever is there."""
         self.beats, theirs = SPAWN.Pipe(duplex=False)
-        self.heard_at_s = time.monotonic()
+        self.began_at_s = self.heard_at_s = self.waits_since_s = time.monotonic()
         self.started = self.leaving = False
-        self._process = SPAWN.Process(target=_run, args=(config, listener, theirs, os.getpid()))
+        self.waits_for = ""
+        self._unheard = b""
+        self._process = SPAWN.Process(
+            target=_run, args=(config, listener, theirs, os.getpid()), kwargs={"must_be_ready": must_be_ready}
+        )
         self._process.start()
         theirs.close()
         os.set_blocking(self.beats.fileno(), False)
@@ -102,8 +130,18 @@ class WorkerProcess:
         with contextlib.suppress(OSError):
             while said := os.read(self.beats.fileno(), SAID_MAX):
                 self.heard_at_s = now_s
-                self.started |= STARTED in said
-                self.leaving |= LEAVING in said
+                *lines, self._unheard = (self._unheard + said).split(b"\n")
+                for line in lines:
+                    self._hear(line, now_s)
+
+    def _hear(self, line: bytes, now_s: float) -> None:
+        self.started |= line == STARTED
+        self.leaving |= line == LEAVING
+        if line.startswith(WAITING):
+            why = line[len(WAITING) :].decode(errors="replace")
+            if not self.waits_for:
+                self.waits_since_s = now_s
+            self.waits_for = why
 
     def terminate(self) -> None:
         """Tell it to end."""

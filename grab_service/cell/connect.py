@@ -4,6 +4,7 @@ redis-py by default repeats a timed-out call up to ten times and lets a cancelle
 caller. Neither is acceptable where a call may take a unit, so retries are off and time-outs are set here, on purpose.
 """
 
+import asyncio
 from typing import Final
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -35,3 +36,22 @@ def connect(redis_url: str, *, connections_max: int, timeout_s: float, nodes: No
     if nodes is not None:
         follow(pool, nodes)
     return Redis.from_pool(pool)
+
+
+async def fill_pool(client: Redis, connections: int) -> None:
+    """Open so many connections of the client's pool before they are needed, and leave them there.
+
+    Whoever has its connections goes on while passwords are changed, and a rush does not begin with logging in.
+
+    Raises:
+        redis.exceptions.RedisError, OSError: not all of them could be had.
+    """
+    pool = client.connection_pool
+    coming = (pool.get_connection() for _ in range(connections))  # type: ignore[no-untyped-call]  # of redis-py
+    results = await asyncio.gather(*coming, return_exceptions=True)
+    for result in results:
+        if not isinstance(result, BaseException):
+            await pool.release(result)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result

@@ -13,7 +13,14 @@ import structlog
 from hiredis import pack_command
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import BusyLoadingError, NoPermissionError, NoScriptError, RedisError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    NoPermissionError,
+    NoScriptError,
+    RedisError,
+    ResponseError,
+)
 
 from grab_service.cell.nodes import leads_on
 from grab_service.cell.own_rights import own_rights
@@ -268,7 +275,7 @@ class Cell:
             try:
                 epoch, shas = await self._read_table()
                 await self._see_own_rights()
-            except CellClosedError as error:
+            except CellError as error:
                 self._closed_because = str(error)
                 raise
             if epoch > self.epoch:
@@ -281,9 +288,11 @@ class Cell:
         except NoPermissionError as error:
             raise CellClosedError(f"Redis refuses the table of scripts: {error}") from error
         except (RedisError, OSError) as error:
-            raise CellUnreachableError("the table of scripts cannot be read") from error
+            raise CellUnreachableError(f"the table of scripts cannot be read: {_words(error)}") from error
         epoch = int(table.get(b"epoch", b"0"))
-        if epoch < self.epoch or epoch == 0:
+        if epoch == 0:
+            raise CellClosedError("the cell is closed: no scripts are loaded")
+        if epoch < self.epoch:
             raise CellClosedError(f"the cell is of epoch {epoch}, seen was {self.epoch}")
         shas = {}
         for name in self._sources.by_name:
@@ -298,7 +307,7 @@ class Cell:
         try:
             rights = await own_rights(self._client, self.keys, self._sources, waits=self._replicas.least > 0)
         except (RedisError, OSError) as error:
-            raise CellUnreachableError("the rights of this user cannot be asked for") from error
+            raise CellUnreachableError(f"the rights of this user cannot be asked for: {_words(error)}") from error
         if rights.lacks:
             raise CellClosedError(f"{rights.user} lacks rights in Redis: {'; '.join(rights.lacks)}")
         if not rights.known and not self._said_unknown:
@@ -369,8 +378,13 @@ class Cell:
         try:
             connection: AbstractConnection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
         except (RedisError, OSError) as error:
-            raise CellUnreachableError("no connection to Redis") from error
+            raise CellUnreachableError(f"no connection to Redis: {_words(error)}") from error
         return connection
+
+
+def _words(error: Exception) -> str:
+    """What is the matter, for whoever runs the service; other errors of Redis say it themselves."""
+    return f"Redis refuses the password: {error}" if isinstance(error, AuthenticationError) else str(error)
 
 
 def _packed(*words: str | bytes | int) -> bytes:

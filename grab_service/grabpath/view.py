@@ -119,10 +119,14 @@ class CampaignView:
 
 
 class View:
-    """All published campaigns, kept up to date by `run`. `complete_at_s` is on the event loop's clock."""
+    """All published campaigns, kept up to date by `run`. `complete_at_s` is on the event loop's clock.
+
+    `lost_because` says why the last poll failed; empty while nothing is wrong, also while the view is still being read.
+    """
 
     def __init__(self, cell: Cell, *, poll_s: float, age_max_s: float, clock: Callable[[], float]) -> None:
         self.complete_at_s = float("-inf")
+        self.lost_because = ""
         self._cell = cell
         self._poll_s = poll_s
         self._age_max_s = age_max_s
@@ -217,7 +221,7 @@ class View:
             except (BadEntryError, LookupError, ValueError, TypeError):
                 # Somebody wrote what no release of ours writes. The gate refuses nobody, Lua decides on, `/readyz` says so.
                 log.exception("view_unreadable")
-                self._lose("unreadable")
+                self._lose("the cell holds something that this release cannot read")
                 await asyncio.sleep(UNREADABLE_S)
                 continue
             if not complete:
@@ -257,6 +261,7 @@ class View:
         if self._seq < reply.seq:
             return False
         self.complete_at_s = sent_at_s
+        self.lost_because = ""
         self._first.set()
         return True
 
@@ -272,6 +277,7 @@ class View:
     async def _rebuild(self) -> None:
         self._campaigns, self._seq, self._lacks_some = {}, 0, False
         reply = await self._cell.read_campaigns([])
+        self.lost_because = ""
         epoch = self._cell.epoch
         for at in range(0, len(reply.campaign_ids), CAMPAIGNS_PAGE):
             await self._load(reply.campaign_ids[at : at + CAMPAIGNS_PAGE])
@@ -320,3 +326,4 @@ class View:
         if self.complete_at_s != float("-inf"):
             log.warning("view_lost", why=why)
         self.complete_at_s = float("-inf")
+        self.lost_because = why

@@ -1,32 +1,68 @@
 """How is Postgres reached, and within which bounds?"""
 
-from typing import Final
+import asyncio
+import time
+from contextlib import AsyncExitStack
+from typing import Any, Final
 
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
+from sqlalchemy.util.concurrency import await_only
 
 CONNECT_TIMEOUT_S: Final = 5
 STATEMENT_TIMEOUT_S: Final = 60
 POOL_WAIT_S: Final = 1.5
 WAITING_MAX: Final = 24
-"""Who would be one more in the queue for a connection hears at once that there is none."""
+"""In the queue for a connection, while none comes back: one more caller hears at once that there is none."""
+
+STILL_S: Final = 0.5
+"""No connection has come back for so long: Postgres stands still, and not every call of the service may come to wait for it.
+While they come back the queue is bounded by the places at the desk, and by the time."""
 
 
 class ShortQueuePool(AsyncAdaptedQueuePool):
-    """A pool whose queue is bounded, too: not every call of the service may come to wait for a Postgres that stands still."""
+    """A pool whose queue is served in turn, and bounded while it does not move.
 
-    _waiting = 0
+    In SQLAlchemy's own, a caller who comes at the right moment takes the connection that has just come back, and the one who
+    was woken for it begins to wait anew: in a queue that moves all the time, some wait until their time is over.
+    """
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._turns = asyncio.Semaphore(self.size())
+        self._waiting = 0
+        self._moved_at_s = 0.0
 
     def _do_get(self) -> ConnectionPoolEntry:
-        if self._waiting >= WAITING_MAX:
-            raise PoolTimeoutError(f"{self._waiting} wait for a connection already")
-        self._waiting += 1
+        if self._turns.locked():
+            now_s = time.monotonic()
+            if not self._waiting:
+                self._moved_at_s = now_s
+            elif self._waiting >= WAITING_MAX and now_s - self._moved_at_s > STILL_S:
+                raise PoolTimeoutError(f"{self._waiting} wait for a connection already")
+        await_only(self._in_turn())
         try:
             return super()._do_get()
+        except BaseException:
+            self._turns.release()
+            raise
+
+    async def _in_turn(self) -> None:
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(POOL_WAIT_S):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise PoolTimeoutError(f"no connection came back in {POOL_WAIT_S} s") from None
         finally:
             self._waiting -= 1
+
+    def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
+        self._moved_at_s = time.monotonic()
+        super()._do_return_conn(record)
+        self._turns.release()
 
 
 def asyncpg_url(database_url: str) -> str:
@@ -71,3 +107,16 @@ def connect(
             },
         },
     )
+
+
+async def fill_pool(engine: AsyncEngine, connections: int) -> None:
+    """Open the connections of a pool before they are needed: the first calls of a worker would all wait for that.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError, asyncpg.PostgresError, OSError, TimeoutError: not all of them could be had.
+    """
+    async with AsyncExitStack() as stack:
+        coming = (stack.enter_async_context(engine.connect()) for _ in range(connections))
+        for result in await asyncio.gather(*coming, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result

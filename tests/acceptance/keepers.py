@@ -8,10 +8,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
+import orjson
+
 from loadtest.wire import take_answer
 
 ANSWER_TIMEOUT_S: Final = 8.0
 CHUNK_BYTES: Final = 64 * 1024
+SERVER_ERROR: Final = 500
 
 
 @dataclass(slots=True)
@@ -20,12 +23,14 @@ class Notes:
 
     Attributes:
         statuses: how many answers of each status.
+        refusals: the codes of those with status 500 and above.
         broken: what went wrong, in words: a reset, an end without an answer, silence.
         bodies: of each 200 and 201, if they are kept.
         goodbyes: answers that were the last of their connection.
     """
 
     statuses: Counter[int] = field(default_factory=Counter)
+    refusals: Counter[str] = field(default_factory=Counter)
     broken: list[str] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
     goodbyes: int = 0
@@ -33,7 +38,7 @@ class Notes:
     @property
     def errors(self) -> list[str]:
         """What no client should have seen."""
-        return [*self.broken, *(f"{count} x {status}" for status, count in self.statuses.items() if status >= 500)]
+        return [*self.broken, *(f"{count} x {refusal}" for refusal, count in self.refusals.items())]
 
 
 class Keeper:
@@ -51,7 +56,7 @@ class Keeper:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 return await self._ask(request)
         except (OSError, TimeoutError, EOFError) as error:
-            self._notes.broken.append(repr(error))
+            self._notes.broken.append(f"{error!r}: {request[:40]!r}")
             await self.hang_up()
             return None
 
@@ -69,6 +74,8 @@ class Keeper:
                 raise EOFError(f"the connection ended after {len(buffer)} bytes of an answer")
             buffer += data
         self._notes.statuses[answer.status] += 1
+        if answer.status >= SERVER_ERROR:
+            self._notes.refusals[f"{answer.status} {orjson.loads(answer.body)['code']}"] += 1
         if self._keeps_bodies and answer.status in {200, 201}:
             self._notes.bodies.append(answer.body)
         if answer.closes:

@@ -50,6 +50,10 @@ def ordinary(district: District, campaign_id: str, number: int) -> Iterator[byte
     )
 
 
+def my_claims(district: District, number: int) -> bytes:
+    return b"GET /v1/me/claims HTTP/1.1\r\nHost: grab\r\nAuthorization: Bearer %b\r\n\r\n" % bearer(district, f"m-{number}")
+
+
 async def open_campaign(ops: httpx.AsyncClient, stock: int, members: int = MEMBERS) -> str:
     rows = "".join(f"m-{number},org-1,,张三,,5,2020-01-31,active\n" for number in range(1, members + 1))
     imported = await ops.post(

@@ -1,6 +1,7 @@
 """Is whoever knocks let in soon, also while the loop has much else to do?"""
 
 import asyncio
+import os
 import socket
 from collections.abc import Sequence
 
@@ -61,3 +62,13 @@ def test_one_descriptor_alone_would_accept_one_in_each_turn() -> None:
     assert turns_until_all_are_in([listener]) >= KNOCKING
     for each in guests:
         each.close()
+
+
+def test_a_new_worker_never_lets_the_socket_of_the_old_ones_block() -> None:
+    """They share it: an old one that is told of a connection, and is not the first to accept it, would wait for the next."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)  # as a loop that accepts has it
+        in_new_worker = socket.socket(fileno=os.dup(listener.fileno()))  # as a process gets it
+        for one in handles(in_new_worker):
+            assert not os.get_blocking(listener.fileno())
+            one.close()

@@ -6,7 +6,21 @@ notice.
 
 from typing import Final
 
-from tests.mutants.kinds import audit, cell, doors, drain, guard, overload, postgres, recovery, rights, service, way, witness
+from tests.mutants.kinds import (
+    audit,
+    cell,
+    doors,
+    drain,
+    guard,
+    overload,
+    postgres,
+    recovery,
+    restarts,
+    rights,
+    service,
+    way,
+    witness,
+)
 from tests.mutants.mutant import Mutant
 
 MUTANTS: Final[tuple[Mutant, ...]] = (
@@ -14,6 +28,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *postgres.MUTANTS,
     *guard.MUTANTS,
     *recovery.MUTANTS,
+    *restarts.MUTANTS,
     *audit.MUTANTS,
     *cell.MUTANTS,
     *service.MUTANTS,

@@ -1,0 +1,152 @@
+"""Which new workers are let in? Only those that can do what the old ones do, where there are old ones.
+
+What turns them away is done to real servers: a password that was changed, a cell that is closed, a right that is gone.
+"""
+
+import asyncio
+import itertools
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import orjson
+import pytest
+from redis.asyncio import Redis
+
+from grab_service.cell.rights import Login, user_of
+from grab_service.sql.grants import role_of
+from grab_service.vocabulary.keys import CellKeys
+from tests.acceptance.district import District, running_district
+from tests.acceptance.keepers import Keeper, Notes, keeping_on
+from tests.acceptance.test_restart import all_workers_are_new, grabs, my_claims, open_campaign
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+GIVEN_UP_S = 20.0
+"""A new process takes a second or two to come up, and more on a busy machine. Without a reason it would wait for a minute."""
+
+
+@asynccontextmanager
+async def another_password_in_redis(district: District) -> AsyncIterator[None]:
+    """Connections that are there live on; new ones are refused."""
+    async with Redis.from_url(district.stack.redis_url) as admin:
+        user = user_of(district.settings.cell, Login.API)
+        known: Any = await admin.acl_getuser(user)
+        ask: Any = admin.execute_command
+        await ask("ACL", "SETUSER", user, "resetpass", ">another")
+        yield
+        await ask("ACL", "SETUSER", user, "resetpass", *(f"#{one}" for one in known["passwords"]))
+
+
+@asynccontextmanager
+async def another_password_in_postgres(district: District) -> AsyncIterator[None]:
+    session = await asyncpg.connect(district.stack.database_url)
+    try:
+        role = role_of(district.settings.cell, Login.API)
+        known = await session.fetchval("SELECT rolpassword FROM pg_authid WHERE rolname = $1", role)
+        await session.execute(f"ALTER ROLE \"{role}\" PASSWORD 'another'")
+        yield
+        await session.execute(f"ALTER ROLE \"{role}\" PASSWORD '{known}'")
+    finally:
+        await session.close()
+
+
+@asynccontextmanager
+async def a_closed_cell(district: District) -> AsyncIterator[None]:
+    keys = CellKeys.of(district.settings.cell)
+    os.kill(district.programs.ledger.pid, signal.SIGSTOP)
+    try:
+        async with Redis.from_url(district.stack.redis_url) as admin:
+            await admin.delete(keys.scripts)
+            await admin.hdel(keys.cell, "nonce")
+        yield
+    finally:
+        os.kill(district.programs.ledger.pid, signal.SIGCONT)
+
+
+Hindrance = Callable[[District], Any]
+
+
+def said(district: District, event: str) -> list[dict[str, Any]]:
+    """The lines of the service's log with this event."""
+    log = (district.home / "var" / "logs" / "api.log").read_text(encoding="utf-8")
+    lines = (orjson.loads(line) for line in log.splitlines() if line.startswith("{"))
+    return [line for line in lines if line["event"] == event]
+
+
+async def until_said(district: District, event: str, count: int, patience_s: float = GIVEN_UP_S) -> dict[str, Any]:
+    async with asyncio.timeout(patience_s):
+        while len(lines := said(district, event)) < count:
+            await asyncio.sleep(0.05)
+    return lines[-1]
+
+
+async def test_a_restart_that_would_serve_worse_is_given_up_at_once_and_says_why(tmp_path: Path) -> None:
+    hindrances: list[tuple[Hindrance, str, bool]] = [
+        (another_password_in_redis, "Redis refuses the password", True),
+        (another_password_in_postgres, "Postgres refuses this worker", True),
+        (a_closed_cell, "the cell is closed: no scripts are loaded", False),
+    ]
+    async with running_district(tmp_path, workers=2) as district, district.ops() as ops:
+        campaign_id = await open_campaign(ops, stock=400, members=400)
+        pids = set(district.worker_pids())
+        crowd = iter(grabs(district, campaign_id, range(1, 401)))
+        for count, (hindrance, why, sells) in enumerate(hindrances, start=1):
+            async with AsyncExitStack() as stack:
+                requests = [crowd, itertools.repeat(my_claims(district, 1))]
+                notes = await stack.enter_async_context(keeping_on(district.settings.port, requests, think_s=0.05))
+                async with hindrance(district):
+                    asked_s = time.monotonic()
+                    os.kill(district.programs.api.pid, signal.SIGHUP)
+                    line = await until_said(district, "restart_abandoned", count)
+                    assert time.monotonic() - asked_s < GIVEN_UP_S
+                    assert why in line["why"], line
+                    assert set(district.worker_pids()) >= pids
+            if sells:
+                assert notes.errors == []
+                assert notes.statuses[201] > 0, notes.statuses
+        assert said(district, "worker_replaced") == []
+        await district.programs.wait_ready()
+        os.kill(district.programs.api.pid, signal.SIGHUP)
+        await all_workers_are_new(district, pids)
+
+
+async def test_in_the_place_of_a_dead_worker_a_new_one_waits_while_another_serves(tmp_path: Path) -> None:
+    async with running_district(tmp_path, workers=2) as district, district.ops() as ops:
+        campaign_id = await open_campaign(ops, stock=400, members=400)
+        first, other = district.worker_pids()
+        async with another_password_in_redis(district):
+            os.kill(first, signal.SIGKILL)
+            line = await until_said(district, "worker_waits", 1)
+            assert "Redis refuses the password" in line["why"], line
+            notes, crowd = Notes(), iter(grabs(district, campaign_id, range(1, 41)))
+            for grab in crowd:  # each on a connection of its own: whoever listens may take it
+                keeper = Keeper(district.settings.port, notes)
+                await keeper.ask(grab)
+                await keeper.hang_up()
+            assert notes.statuses == {201: 40}, (notes.statuses, notes.errors)
+        os.kill(other, signal.SIGKILL)  # the one that waited opens, now that it can, and it alone is there
+        await all_workers_are_new(district, {first, other})
+        await district.programs.wait_ready()
+
+
+async def test_the_only_worker_is_replaced_while_redis_is_away_and_says_that_it_waits_for_it(tmp_path: Path) -> None:
+    async with running_district(tmp_path) as district, district.ops() as ops:
+        campaign_id = await open_campaign(ops, stock=10, members=10)
+        (pid,) = district.worker_pids()
+        await district.stack.redis.kill()
+        os.kill(pid, signal.SIGKILL)
+        keeper = Keeper(district.settings.port, notes := Notes(), keeps_bodies=True)
+        grab, *_ = grabs(district, campaign_id, range(1, 2))
+        assert await keeper.ask(grab) == 503, notes
+        assert notes.broken == []
+        await district.stack.redis.start()
+        async with asyncio.timeout(30):
+            while await keeper.ask(grab) != 201:
+                await asyncio.sleep(0.1)
+        await keeper.hang_up()
