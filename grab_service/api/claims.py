@@ -75,15 +75,21 @@ async def list_mine(
         *MEMBER_ONLY,
         "claim-not-found",
         "not-returnable",
-        "no-spare-code",
-        "voucher-already-redeemed",
+        "returns-used-up",
+        "rate-limited",
         "ledger-behind",
         "paused-for-recovery",
         "outcome-unknown",
         *LEDGER,
-        extra={"not-returnable": {"state": "revoked"}},
+        extra={
+            "not-returnable": {"reason": "state", "state": "revoked"},
+            "returns-used-up": {"limit": 1, "used": 1},
+        },
     ),
 )
 async def return_claim(claim_id: str, member_id: MemberId, engine: TheEngine, view: TheView, cell: TheCell) -> Response:
-    """Before its use. The unit goes back to stock, the limit is free again; a repeat gives the same claim."""
+    """Before its use. The unit goes back to stock, the limit is free again; a repeat gives the same claim.
+
+    A member may give back `returns_per_member` units of a campaign, and 10 a minute in all.
+    """
     return json_answer(await give_back(engine, view, cell, _parsed(claim_id), member_id))

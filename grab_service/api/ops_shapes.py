@@ -37,6 +37,7 @@ class OpsCampaign(Shape):
     price: Price
     pay_within_s: int | None
     limit_per_member: int
+    returns_per_member: int
     limit_per_person: int | None
     eligibility: EligibilityShape
     shares: dict[str, Any] | None

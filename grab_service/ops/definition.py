@@ -19,6 +19,7 @@ SUMMARY_MAX: Final = 2000
 RELEASES_MAX: Final = 50
 TOTAL_MAX: Final = 10_000_000
 LIMIT_MAX: Final = 100
+RETURNS_MAX: Final = 100
 ORGS_MAX: Final = 1000
 TAGS_MAX: Final = 50
 VALID_DAYS_MAX: Final = 3660
@@ -111,6 +112,7 @@ class Definition(_Part):
     price: PricePart = PricePart()
     pay_within_s: Whole | None = Field(default=None, description="not supported yet: leave out")
     limit_per_member: Whole = Field(default=1, ge=1, le=LIMIT_MAX)
+    returns_per_member: Whole = Field(default=1, ge=0, le=RETURNS_MAX, description="units a member may give back in all")
     limit_per_person: Whole | None = Field(default=None, description="not supported yet: leave out")
     eligibility: EligibilityPart = EligibilityPart()
     shares: dict[str, Any] | None = Field(default=None, description="not supported yet: leave out")

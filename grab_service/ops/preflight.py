@@ -57,7 +57,6 @@ _WORDS: Final = {
     "too-few-codes": Words(
         "需要 {needed} 个券码，只导入了 {loaded} 个", "{needed} codes are needed, {loaded} have been imported."
     ),
-    "no-spare-codes": Words("没有多余的券码，会员领取后不能退还", "There is no spare code: members cannot give a unit back."),
     "nobody-eligible": Words("没有会员符合资格", "No member is eligible."),
     "fewer-eligible-than-units": Words(
         "符合资格的会员最多领 {claims} 份，少于库存 {units} 份",
@@ -124,8 +123,6 @@ def _of_codes(definition: Definition, loaded: int) -> list[Finding]:
     if loaded < definition.total:
         figures = (("needed", definition.total), ("loaded", loaded))
         return [Finding(Level.ERROR, "too-few-codes", "releases", figures)]
-    if loaded == definition.total:
-        return [Finding(Level.WARNING, "no-spare-codes", "releases")]
     return []
 
 

@@ -140,6 +140,7 @@ claims = Table(
     ),
     Index("claims_returned_seq_uq", "returned_seq", unique=True, postgresql_where=text("returned_seq IS NOT NULL")),
     Index(None, "member_id", "seq"),
+    Index("claims_given_back_ix", "member_id", "campaign_id", postgresql_where=text("state = 'returned'")),
     comment="Grants; inserted by the ledger alone. Triggers: no held unit_no above the total, no slot above the limit",
 )
 

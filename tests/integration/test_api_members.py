@@ -3,10 +3,11 @@
 import asyncio
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
+from sqlalchemy import text
 
-from grab_service.cell.store import CellClosedError
 from tests.integration.stack import Service, at
 from tests.integration.test_ops_campaigns import post, problem
 
@@ -222,7 +223,7 @@ async def test_a_unit_given_back_can_be_won_by_somebody_else_with_another_code(s
 
 async def test_of_many_returns_at_once_one_decides_and_all_say_the_same(service: Service) -> None:
     await service.enrol("m-1")
-    campaign_id = await service.publish()
+    campaign_id = await service.publish(returns_per_member=100)  # so that the row alone decides
     won = (await service.grab("m-1", campaign_id)).json()
     await service.drained()
     url, headers = f"/v1/claims/{won['claim_id']}/return", service.member("m-1")
@@ -249,69 +250,137 @@ async def test_what_is_not_on_record_yet_cannot_be_given_back_yet(service: Servi
     assert (await service.http.post(url, headers=service.member("m-1"))).status_code == 200
 
 
-async def test_a_code_of_a_pool_comes_back_only_if_there_is_a_spare_one(service: Service) -> None:
-    await service.enrol("m-1")
-    campaign_id = await service.create(
-        releases=[{"opens_at": at(-1), "quantity": 2}], benefit={"kind": "code_pool", "name": "骑行券"}
-    )
-    codes_url = f"/v1/ops/campaigns/{campaign_id}/codes"
+async def publish_pool(service: Service, codes: int, units: int | None = None, **changes: Any) -> str:
+    """A campaign with codes of a third party, as many as there are units unless it is said how many units."""
+    releases = [{"opens_at": at(-1), "quantity": units or codes}]
+    campaign_id = await service.create(releases=releases, benefit={"kind": "code_pool", "name": "骑行券"}, **changes)
     headers = {**service.ops(), "Content-Type": "text/csv"}
-    assert (await service.http.post(codes_url, content="code\nA1\nA2\n", headers=headers)).json()["imported"] == 2
+    rows = "".join(f"A{number}\n" for number in range(1, codes + 1))
+    loaded = await service.http.post(f"/v1/ops/campaigns/{campaign_id}/codes", content=f"code\n{rows}", headers=headers)
+    assert loaded.json()["imported"] == codes
+    found = (await service.http.get(f"/v1/ops/campaigns/{campaign_id}/preflight", headers=service.ops())).json()
+    assert {finding["field"] for finding in found["findings"]} <= {"releases.0.opens_at", "eligibility"}
     assert (await post(service, f"{campaign_id}/schedule")).status_code == 200
+    return campaign_id
+
+
+async def give_back(service: Service, claim: dict[str, Any]) -> httpx.Response:
+    return await service.http.post(f"/v1/claims/{claim['claim_id']}/return", headers=service.member(claim["member_id"]))
+
+
+async def win(service: Service, campaign_id: str, count: int) -> list[dict[str, Any]]:
+    """So many claims of one member, on record."""
+    won = [await service.grab("m-1", campaign_id, **{"Idempotency-Key": f"key-{number:04}"}) for number in range(count)]
+    assert {answer.status_code for answer in won} == {201}
+    await service.drained()
+    return [answer.json() for answer in won]
+
+
+@pytest.mark.parametrize("returns", [0, 1])
+async def test_a_code_of_a_pool_that_was_seen_is_not_given_back(returns: int, service: Service) -> None:
+    await service.enrol("m-1")
+    campaign_id = await publish_pool(service, 2, returns_per_member=returns)
     won = (await service.grab("m-1", campaign_id)).json()
     assert won["voucher"]["code"] == "A1"
     await service.drained()
-    url = f"/v1/claims/{won['claim_id']}/return"
-    assert problem(await service.http.post(url, headers=service.member("m-1"))) == (409, "no-spare-code")
+    refused = await give_back(service, won)
+    assert problem(refused) == (409, "not-returnable")
+    assert refused.json()["reason"] == "code-seen"
     assert (await get(service, f"/v1/claims/{won['claim_id']}", "m-1")).json() == won
-    assert (await service.http.post(codes_url, content="code\nA3\n", headers=headers)).json()["loaded"] == 3
-    assert (await service.http.post(url, headers=service.member("m-1"))).json()["state"] == "returned"
-    assert (await service.grab("m-1", campaign_id)).json()["voucher"]["code"] == "A2"
 
 
-async def test_of_returns_at_once_only_as_many_are_promised_as_there_are_spare_codes(service: Service) -> None:
-    people = ("m-1", "m-2", "m-3")
-    await service.enrol(*people)
-    campaign_id = await service.create(
-        releases=[{"opens_at": at(-1), "quantity": 3}], benefit={"kind": "code_pool", "name": "骑行券"}
-    )
-    headers = {**service.ops(), "Content-Type": "text/csv"}
-    codes = await service.http.post(f"/v1/ops/campaigns/{campaign_id}/codes", content="code\nA1\nA2\nA3\nA4\n", headers=headers)
-    assert codes.json()["imported"] == 4
-    assert (await post(service, f"{campaign_id}/schedule")).status_code == 200
-    won = [(await service.grab(person, campaign_id)).json() for person in people]
-    await service.drained()
-    answers = await asyncio.gather(
-        *(
-            service.http.post(f"/v1/claims/{claim['claim_id']}/return", headers=service.member(claim["member_id"]))
-            for claim in won
-        )
-    )
-    assert sorted(answer.status_code for answer in answers) == [200, 409, 409]
+async def test_whoever_takes_and_gives_back_again_and_again_sees_no_more_codes_than_the_limit_allows(service: Service) -> None:
+    await service.enrol("m-1")
+    campaign_id = await publish_pool(service, 50, units=5)
+    seen = set()
+    for _ in range(5):
+        claim = (await service.grab("m-1", campaign_id)).json()
+        seen.add(claim["voucher"]["code"])
+        await service.drained()
+        await give_back(service, claim)
+        await asyncio.sleep(0.06)
+    assert seen == {"A1"}
 
 
-async def test_a_return_that_the_cell_was_not_told_of_yet_has_a_claim_on_its_code(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def closed(*_: object) -> None:
-        raise CellClosedError("of a test")
-
+async def test_a_member_gives_back_as_many_units_of_a_campaign_as_it_says(service: Service) -> None:
     await service.enrol("m-1", "m-2")
-    campaign_id = await service.create(
-        releases=[{"opens_at": at(-1), "quantity": 2}], benefit={"kind": "code_pool", "name": "骑行券"}
-    )
-    headers = {**service.ops(), "Content-Type": "text/csv"}
-    await service.http.post(f"/v1/ops/campaigns/{campaign_id}/codes", content="code\nA1\nA2\nA3\n", headers=headers)
-    assert (await post(service, f"{campaign_id}/schedule")).status_code == 200
-    won = [(await service.grab(person, campaign_id)).json() for person in ("m-1", "m-2")]
+    campaign_id = await service.publish(limit_per_member=4, returns_per_member=2)
+    claims = await win(service, campaign_id, 4)
+    for claim in claims[:2]:
+        assert (await give_back(service, claim)).json()["state"] == "returned"
+    refused = await give_back(service, claims[2])
+    assert problem(refused) == (409, "returns-used-up")
+    assert (refused.json()["limit"], refused.json()["used"]) == (2, 2)
+    assert (await give_back(service, claims[0])).json()["state"] == "returned", "a repeat is no return of its own"
+    assert (await get(service, f"/v1/claims/{claims[2]['claim_id']}", "m-1")).json() == claims[2]
+    # The count is of this member and of this campaign.
+    other = await service.publish()
+    await asyncio.sleep(0.06)
+    elsewhere = [(await service.grab("m-1", other)).json(), (await service.grab("m-2", other)).json()]
     await service.drained()
-    monkeypatch.setattr(service.worker.cell, "return_unit", closed)
-    answers = [
-        await service.http.post(f"/v1/claims/{claim['claim_id']}/return", headers=service.member(claim["member_id"]))
-        for claim in won
-    ]
-    assert [answer.status_code for answer in answers] == [200, 409]
-    assert problem(answers[1]) == (409, "no-spare-code")
+    assert [(await give_back(service, claim)).status_code for claim in elsewhere] == [200, 200]
+
+
+async def test_of_several_returns_at_once_each_counts_those_before_it(service: Service) -> None:
+    await service.enrol("m-1")
+    campaign_id = await service.publish(limit_per_member=2)
+    claims = await win(service, campaign_id, 2)
+    waiting = text(
+        "SELECT count(DISTINCT pid) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted"
+        " AND pg_stat_activity.datname = current_database()"
+    )
+    async with service.ledger_engine.begin() as connection:
+        # Both have begun, and neither can decide yet.
+        await connection.execute(text("SELECT seq FROM claims FOR UPDATE"))
+        tasks = [asyncio.create_task(give_back(service, claim)) for claim in claims]
+        while (await connection.execute(waiting)).scalar_one() < 2:
+            await asyncio.sleep(0.01)
+    answers = await asyncio.gather(*tasks)
+    assert sorted(answer.status_code for answer in answers) == [200, 409]
+    assert problem(max(answers, key=lambda answer: answer.status_code)) == (409, "returns-used-up")
+
+
+async def test_a_member_gives_back_ten_units_a_minute_at_most(service: Service) -> None:
+    await service.enrol("m-1")
+    campaign_id = await service.publish(
+        releases=[{"opens_at": at(-1), "quantity": 20}], limit_per_member=11, returns_per_member=100
+    )
+    claims = await win(service, campaign_id, 11)
+    for claim in claims[:10]:
+        assert (await give_back(service, claim)).status_code == 200
+    refused = await give_back(service, claims[10])
+    assert problem(refused) == (429, "rate-limited")
+    assert 50 <= int(refused.headers["retry-after"]) <= 60
+    async with service.ledger_engine.begin() as connection:
+        await connection.execute(
+            text("UPDATE claims SET decided_at_ms = decided_at_ms - 60000 WHERE seq = :seq"), {"seq": claims[3]["seq"]}
+        )
+    assert (await give_back(service, claims[10])).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("state = 'revoked', voucher_state = 'revoked'", "state"),
+        ("valid_until_ms = 1", "expired"),
+        ("voucher_state = 'expired'", "expired"),
+        ("voucher_state = 'redeemed'", "redeemed"),
+    ],
+)
+async def test_why_a_claim_is_not_returnable_comes_before_how_many_were_returned(
+    change: str, reason: str, service: Service, database_url: str
+) -> None:
+    await service.enrol("m-1")
+    claim, other = await win(service, await service.publish(limit_per_member=2), 2)
+    session = await asyncpg.connect(database_url)
+    await session.execute(f"UPDATE claims SET {change} WHERE seq = $1", claim["seq"])
+    await session.close()
+    for _ in range(2):
+        refused = await give_back(service, claim)
+        assert problem(refused) == (409, "not-returnable")
+        assert refused.json()["reason"] == reason
+        assert refused.json().get("state") == ("revoked" if reason == "state" else None)
+        assert (await give_back(service, other)).status_code == 200
 
 
 async def test_a_sign_up_without_a_code_has_no_voucher_anywhere(service: Service) -> None:

@@ -1,15 +1,19 @@
 """Do the migrations build what the models say, and does the database refuse what cannot be?"""
 
 import asyncio
+import json
 import secrets
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.command import upgrade as alembic_upgrade
+from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
@@ -17,6 +21,7 @@ from sqlalchemy.pool import NullPool
 from grab_service.servers.postgres import PostgresServer
 from grab_service.sql.engine import asyncpg_url
 from grab_service.sql.tables import metadata
+from reconcile import migrate
 from reconcile.migrate import upgrade
 from tests.harness.databases import drop_database, make_database
 
@@ -98,6 +103,30 @@ async def test_of_two_starters_one_migrates_and_the_other_waits(empty_database_u
     assert await session.fetchval("SELECT count(*) FROM alembic_version") == 1
     assert await session.fetchval("SELECT nextval('members_version')") == 1
     await session.close()
+
+
+async def _up_to(url: str, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrate.__file__).with_name("migrations")))
+
+    def take_steps(connection: Connection) -> None:
+        config.attributes["connection"] = connection
+        alembic_upgrade(config, revision)
+
+    engine = create_async_engine(asyncpg_url(url), poolclass=NullPool)
+    async with engine.begin() as connection:
+        await connection.run_sync(take_steps)
+    await engine.dispose()
+
+
+async def test_campaigns_of_an_earlier_release_have_the_defaults_of_what_was_added(empty_database_url: str) -> None:
+    await _up_to(empty_database_url, "0002")
+    session = await asyncpg.connect(empty_database_url)
+    await session.execute(campaign().replace("'{}'", """'{"title": "x", "benefit": {"kind": "none"}}'"""))
+    migrate.upgrade(empty_database_url)
+    definition = json.loads(await session.fetchval("SELECT definition FROM campaigns"))
+    await session.close()
+    assert definition == {"title": "x", "returns_per_member": 1, "benefit": {"kind": "none"}}
 
 
 CAMPAIGN = (

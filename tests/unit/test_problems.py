@@ -26,7 +26,7 @@ PROMISED = {
     409: {
         *("not-open-yet", "sold-out", "org-quota-exhausted", "per-member-limit", "person-limit", "cap-reached"),
         *("insufficient-points", "paused", "preflight-failed", "stock-changed", "below-issued", "wrong-state"),
-        *("too-few-codes", "voucher-already-redeemed", "not-returnable", "no-spare-code"),
+        *("too-few-codes", "voucher-already-redeemed", "not-returnable", "returns-used-up"),
     },
     410: {"ended", "cancelled"},
     412: {"precondition-failed"},

@@ -305,29 +305,46 @@ OF_GRABS: tuple[Problem, ...] = (
         409,
         title=Text("不能退还", "Cannot be given back"),
         detail=Text("这一份不能退还了。", "This one cannot be given back any more."),
-        variants=(Variant(Text("这一份{state}，不能退还。", "This one is {state} and cannot be given back.")),),
+        variants=(
+            Variant(Text("这一份{state}，不能退还。", "This one is {state} and cannot be given back.")),
+            Variant(Text("{reason}，不能退还。", "This one cannot be given back: {reason}.")),
+        ),
         words={
             "state": {
                 "pending_payment": Text("还没有付款", "not paid yet"),
                 "lapsed": Text("已超时作废", "lapsed"),
                 "revoked": Text("已被收回", "revoked"),
-                "expired": Text("已过期", "expired"),
-            }
+            },
+            "reason": {
+                "state": Text("状态不允许", "its state does not allow it"),
+                "expired": Text("券已过期", "the voucher has expired"),
+                "redeemed": Text("券已用过", "the voucher has been used"),
+                "code-seen": Text("券码已经看过", "its code has been seen"),
+            },
         },
         explanation=Text(
-            "只有还没用、没过期的才能退还，退还后会放回去给别人抢。",
-            "Only what has neither been used nor expired can be given back; it then goes to somebody else.",
+            "只有还没用、没过期的才能退还，退还后会放回去给别人抢。第三方的券码看过之后就不能再给别人，所以也不能退还。",
+            "Only what has neither been used nor expired can be given back; it then goes to somebody else. The code of a third "
+            "party cannot go to anybody else once you have seen it, so that it cannot be given back either.",
         ),
     ),
     Problem(
-        "no-spare-code",
+        "returns-used-up",
         409,
-        title=Text("暂时不能退还", "No spare code"),
-        detail=Text("没有备用的券码，暂时不能退还。", "There is no spare code, so this cannot be given back just now."),
+        title=Text("退还次数已用完", "No returns left"),
+        detail=Text("你在这次活动里不能再退还了。", "You cannot give anything more back in this campaign."),
+        variants=(
+            Variant(
+                Text(
+                    "这次活动每人最多退还 {limit} 次，你已经退还了 {used} 次。",
+                    "In this campaign everybody may give back {limit} times, and you have done so {used} times.",
+                )
+            ),
+        ),
         explanation=Text(
-            "你看到过的券码不会再发给别人，所以要有备用的券码才能把名额放回去。主办方补充券码后可以再试。",
-            "A code that you have seen is never given to anybody else, so a spare one is needed before the unit can go back. "
-            "Try again once the organisers have added codes.",
+            "抢了又退会占着别人的机会，所以每次活动都有退还次数的上限。你手里的这一份仍然有效，可以照常使用。",
+            "Taking and giving back keeps units from others, so each campaign bounds how often it can be done. What you hold "
+            "stays valid and can be used as before.",
         ),
     ),
 )

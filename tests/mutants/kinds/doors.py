@@ -8,6 +8,7 @@ _PASSES: Final = "grab_service/vocabulary/passes.py"
 _ASSERTIONS: Final = "grab_service/api/assertions.py"
 _LANE: Final = "grab_service/grabpath/lane.py"
 _EDGE: Final = "grab_service/api/edge.py"
+_GIVE_BACK: Final = "grab_service/api/give_back.py"
 _PROTOCOL: Final = "grab_service/grabpath/protocol.py"
 _OF_PASSES: Final = "tests/unit/test_passes.py::test_"
 _SESSIONS: Final = "tests/integration/test_api_sessions.py::test_"
@@ -89,13 +90,59 @@ MUTANTS: Final = (
         (f"{_MEMBERS}nobody_sees_or_returns_the_claim_of_another",),
     ),
     Mutant(
-        "spare_codes_promised_twice",
-        "a return that the cell was not told of yet has a claim on a spare code",
-        "those that are under way are not counted",
-        "grab_service/api/give_back.py",
-        "    if free_codes - pending <= ",
-        "    if free_codes <= ",
-        (f"{_MEMBERS}a_return_that_the_cell_was_not_told_of_yet_has_a_claim_on_its_code",),
+        "returns_not_counted",
+        "a member gives back `returns_per_member` units of a campaign",
+        "as many as they like",
+        _GIVE_BACK,
+        "            _returns(member_id, _before.c.campaign_id == ref.campaign_id) < _limit(ref.campaign_id),\n",
+        "",
+        (f"{_MEMBERS}a_member_gives_back_as_many_units_of_a_campaign_as_it_says",),
+    ),
+    Mutant(
+        "returns_of_others_counted",
+        "the returns of a member and of a campaign are counted, nobody else's and no other's",
+        "all returns of the member count for each campaign",
+        _GIVE_BACK,
+        "_returns(member_id, _before.c.campaign_id == ref.campaign_id) < ",
+        "_returns(member_id) < ",
+        (f"{_MEMBERS}a_member_gives_back_as_many_units_of_a_campaign_as_it_says",),
+    ),
+    Mutant(
+        "returns_side_by_side",
+        "of several returns of a member at once, each counts those before it",
+        "they count side by side",
+        _GIVE_BACK,
+        "        await connection.execute(select(func.pg_advisory_xact_lock("
+        'func.hashtextextended(f"return:{member_id}", 0))))\n',
+        "",
+        (f"{_MEMBERS}of_several_returns_at_once_each_counts_those_before_it",),
+    ),
+    Mutant(
+        "returns_a_minute_not_counted",
+        "a member gives back ten units a minute at most, wherever",
+        "as many as the campaigns allow",
+        _GIVE_BACK,
+        "            _returns(member_id, _before.c.decided_at_ms > now_ms - MINUTE_MS) < RETURNS_A_MINUTE,\n",
+        "",
+        (f"{_MEMBERS}a_member_gives_back_ten_units_a_minute_at_most",),
+    ),
+    Mutant(
+        "seen_codes_given_back",
+        "a code of a third party that was seen is not given back",
+        "it is, and the next is there to be seen",
+        _GIVE_BACK,
+        "            _code_unseen(ref.campaign_id),\n",
+        "",
+        (f"{_MEMBERS}a_code_of_a_pool_that_was_seen_is_not_given_back",),
+    ),
+    Mutant(
+        "expired_given_back",
+        "what has expired is not given back",
+        "the end of its validity is not looked at",
+        _GIVE_BACK,
+        "            or_(claims.c.valid_until_ms > now_ms, claims.c.valid_until_ms.is_(None)),\n",
+        "",
+        (f"{_MEMBERS}why_a_claim_is_not_returnable_comes_before_how_many_were_returned",),
     ),
     Mutant(
         "algorithm_of_the_caller",
@@ -111,7 +158,7 @@ MUTANTS: Final = (
         "returned_twice",
         "a return is decided by compare-and-set on the row",
         "each call decides it again",
-        "grab_service/api/give_back.py",
+        _GIVE_BACK,
         "            claims.c.state == ClaimState.FULFILLED.value,\n"
         "            or_(claims.c.voucher_state == VoucherState.ACTIVE.value, claims.c.voucher_state.is_(None)),\n",
         "            or_(claims.c.voucher_state.is_(None), claims.c.voucher_state.is_not(None)),\n",
