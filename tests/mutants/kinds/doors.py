@@ -299,4 +299,13 @@ MUTANTS: Final = (
         "drained",
         (f"{_FAST}who_is_silent_in_the_middle_of_the_headers_is_cut_off",),
     ),
+    Mutant(
+        "hang_up_under_nohup",
+        "a run under `nohup` goes on when its terminal is closed",
+        "it ends with its terminal",
+        "grab_service/demo/stopping.py",
+        "        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:\n",
+        "        if True:\n",
+        ("tests/unit/test_stopping.py::test_a_run_ends_when_it_is_asked_and_under_nohup_not_with_its_terminal",),
+    ),
 )
