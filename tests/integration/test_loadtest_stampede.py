@@ -5,6 +5,7 @@ The other side is the stand-in, in a process of its own, as the tools' own proce
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,8 +24,10 @@ from loadtest.verify import main as verify_main
 
 STOCK = 40
 MEMBERS = 300
-# Time enough for the crowd to be ready; where the exact opening does not matter it has opened already.
-OPENS_IN_S = 2.5
+# Time enough for the crowd to be ready, and more on a machine where it was not; where the exact opening does not matter it has
+# opened already.
+OPENS_IN_S = (2.5, 10.0, 40.0)
+IN_TIME_MS = 5
 ROOT = Path(__file__).resolve().parents[2]
 
 StandIn = Callable[..., str]
@@ -71,6 +74,19 @@ def stampede(url: str, passes: Path, *words: str) -> tuple[int, dict[str, Any]]:
     return done.returncode, figures
 
 
+def at_the_opening(
+    stand_in: StandIn, passes: Path, *words: str, stage: tuple[str, ...] = (), lead_ms: int = 0
+) -> tuple[str, int, dict[str, Any]]:
+    """A crowd that was ready in time: where it rushed, and what came of it."""
+    for opens_in_s in OPENS_IN_S:
+        url = stand_in(*stage, opens_in_s=opens_in_s)
+        status, figures = stampede(url, passes, "--lead-ms", str(lead_ms), *words)
+        if figures["start_ms"] + lead_ms - figures["opens_at_ms"] < IN_TIME_MS:
+            break
+        shutil.rmtree(passes.parent / "receipts")
+    return url, status, figures
+
+
 def verify(url: str, folder: Path) -> tuple[int, dict[str, Any]]:
     status = verify_main(command("verify", url, folder, "--ops-token", "t")[3:])
     assert status in {0, 1}
@@ -83,13 +99,12 @@ def broken(verdict: dict[str, Any]) -> set[str]:
 
 
 def test_a_crowd_is_answered_to_the_last_member_and_its_receipts_hold(stand_in: StandIn, passes: Path) -> None:
-    url = stand_in(opens_in_s=OPENS_IN_S)
-    status, figures = stampede(url, passes, "--processes", "2")
+    url, status, figures = at_the_opening(stand_in, passes, "--processes", "2")
     assert status == 0
     assert (figures["members"], figures["won"], figures["errors"]) == (MEMBERS, STOCK, 0)
     assert figures["refused"] == {"sold-out": MEMBERS - STOCK}
     assert (figures["connections"], figures["requests"]) == (24, MEMBERS)
-    assert abs(figures["start_ms"] - figures["opens_at_ms"]) < 5
+    assert abs(figures["start_ms"] - figures["opens_at_ms"]) < IN_TIME_MS
     assert 0 < figures["last_win_after_ms"] < figures["all_answered_after_ms"] < 5_000
     assert sum(moment["grants"] for moment in figures["timeline"]) == STOCK
     status, verdict = verify(url, passes.parent)
@@ -131,8 +146,7 @@ def test_an_answer_that_was_lost_is_heard_by_asking_again(stand_in: StandIn, pas
 
 @pytest.mark.slow
 def test_whoever_is_too_early_comes_back_at_the_opening(stand_in: StandIn, passes: Path) -> None:
-    url = stand_in(opens_in_s=OPENS_IN_S)
-    status, figures = stampede(url, passes, "--lead-ms", "200", "--spread-s", "0.4")
+    url, status, figures = at_the_opening(stand_in, passes, "--spread-s", "0.4", lead_ms=200)
     assert status == 0
     assert figures["retries"]["not-open-yet"] > 50
     assert figures["won"] == STOCK
@@ -179,8 +193,7 @@ def test_two_runs_against_the_same_campaign_are_verified_together(stand_in: Stan
 def test_every_lie_is_caught(stand_in: StandIn, passes: Path, lie: Lie, invariant: str) -> None:
     # Two taps each, so that holders ask again; slow enough for "sold out" to be placed in time.
     if lie is Lie.EARLY:
-        url = stand_in("--lie", lie, opens_in_s=OPENS_IN_S)
-        stampede(url, passes, "--lead-ms", "100")
+        url, *_ = at_the_opening(stand_in, passes, stage=("--lie", lie), lead_ms=100)
     else:
         # Falsely "sold out" takes a sale that goes on for a while to be provable.
         url = stand_in("--lie", lie, *(("--stock", "200") if lie is Lie.FALSE_SOLD_OUT else ()))

@@ -29,9 +29,11 @@ from grab_service.servers.ports import free_port
 from grab_service.servers.postgres import PostgresServer
 from grab_service.servers.stack import Stack
 from grab_service.servers.valkey import ValkeyServer
+from tests.harness.ready_postgres import move_in
 
 
 async def test_two_runs_do_not_share_a_directory(tmp_path: Path) -> None:
+    await move_in(tmp_path / "postgres")
     async with Stack(tmp_path) as first:
         with pytest.raises(VarDirInUseError, match="in use by another run"):
             await Stack(tmp_path).start()
@@ -124,6 +126,7 @@ async def test_a_damaged_log_is_mended_by_doing_what_the_error_says(tmp_path: Pa
 
 
 async def test_data_of_another_postgres_are_not_touched(tmp_path: Path) -> None:
+    await move_in(tmp_path)
     server = PostgresServer(tmp_path, durable=False)
     await server.start()
     await server.stop()
@@ -141,6 +144,7 @@ async def test_half_a_data_directory_is_not_taken_for_a_whole_one(tmp_path: Path
 
 
 async def test_a_start_that_fails_quotes_the_log_and_leaves_nothing_running(tmp_path: Path) -> None:
+    await move_in(tmp_path)
     server = PostgresServer(tmp_path, durable=False)
     await server.start()
     await server.stop()
@@ -231,6 +235,7 @@ async def test_a_database_url_that_leads_nowhere_says_so_without_the_password(ur
 
 async def test_a_stack_that_fails_half_way_stops_what_it_started(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", free_port())) as taken:
+        await move_in(tmp_path / "postgres")
         stack = Stack(tmp_path, redis_port=taken.getsockname()[1], durable=False)
         with pytest.raises(ServerError):
             await stack.start()

@@ -21,6 +21,7 @@ from grab_service.servers.launch import RunAs, started_at
 from grab_service.servers.postgres import PostgresServer
 from grab_service.servers.stack import Stack
 from grab_service.servers.valkey import ValkeyServer
+from tests.harness.ready_postgres import move_in
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -56,6 +57,7 @@ async def gone(pids: list[int]) -> bool:
 
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT, signal.SIGHUP], ids=lambda sign: sign.name)
 async def test_no_server_outlives_its_parent_and_the_next_start_works(tmp_path: Path, sign: signal.Signals) -> None:
+    await move_in(tmp_path / "postgres")
     parent, pids = await asyncio.to_thread(start_parent, tmp_path)
     os.killpg(parent.pid, sign)  # as a terminal does: to everybody in the group
     await asyncio.to_thread(parent.wait, 30)
@@ -66,6 +68,7 @@ async def test_no_server_outlives_its_parent_and_the_next_start_works(tmp_path: 
 
 
 async def test_the_next_start_need_not_wait_for_the_last_servers_to_end(tmp_path: Path) -> None:
+    await move_in(tmp_path / "postgres")
     parent, pids = await asyncio.to_thread(start_parent, tmp_path)
     parent.kill()
     await asyncio.to_thread(parent.wait, 30)
@@ -110,6 +113,7 @@ async def test_valkey_keeps_its_address_and_what_was_written(tmp_path: Path, end
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
 async def test_postgres_keeps_its_address_and_what_was_written(tmp_path: Path, end: str) -> None:
+    await move_in(tmp_path / "postgres")
     server = PostgresServer(tmp_path / "postgres")
     await server.start()
     url = server.url
@@ -128,6 +132,8 @@ async def test_postgres_keeps_its_address_and_what_was_written(tmp_path: Path, e
 async def test_a_server_of_an_earlier_run_is_ended_before_the_next_starts(
     tmp_path: Path, kind: Callable[[Path], EmbeddedServer]
 ) -> None:
+    if kind is PostgresServer:
+        await move_in(tmp_path / "home")
     earlier, later = kind(tmp_path / "home"), kind(tmp_path / "home")
     await earlier.start()
     earlier.send(signal.SIGSTOP)  # it does not even listen
@@ -197,6 +203,7 @@ async def test_postgres_runs_behind_closed_doors_whoever_we_are(
 
 
 async def test_a_server_that_does_not_answer_any_more_can_be_ended(tmp_path: Path) -> None:
+    await move_in(tmp_path / "postgres")
     server = PostgresServer(tmp_path / "postgres", durable=False)
     await server.start()
     server.send(signal.SIGSTOP)
