@@ -8,4 +8,5 @@ others=$(grep -v '^user default ' "$users" || true)
 hash=$(printf %s "$REDIS_PASSWORD" | sha256sum | cut -d ' ' -f 1)
 printf '%s\n%s\n' "user default on #$hash ~* &* +@all" "$others" | sed '/^$/d' >"$users.new"
 mv "$users.new" "$users"
-exec docker-entrypoint.sh valkey-server --aclfile "$users" "$@"
+# While the log is rewritten, too, an answer waits for the disk: otherwise `appendfsync always` is true only between rewrites.
+exec docker-entrypoint.sh valkey-server --aclfile "$users" --no-appendfsync-on-rewrite no "$@"

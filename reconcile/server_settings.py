@@ -8,7 +8,8 @@ from redis.exceptions import ResponseError
 
 from reconcile.wire import Wire
 
-NAMES: Final = ("maxmemory-policy", "appendonly", "appendfsync")
+NAMES: Final = ("maxmemory-policy", "appendonly", "appendfsync", "no-appendfsync-on-rewrite")
+WANTED: Final = "appendonly yes, appendfsync always and no-appendfsync-on-rewrite no"
 
 
 class UnfitServerError(Exception):
@@ -22,6 +23,7 @@ class ServerSettings:
     maxmemory_policy: str
     appendonly: str
     appendfsync: str
+    no_appendfsync_on_rewrite: str
     untold: str = ""
 
     @classmethod
@@ -34,7 +36,7 @@ class ServerSettings:
         try:
             found = await wire.calls([["CONFIG", "GET", name] for name in NAMES])
         except ResponseError as error:
-            return cls("", "", "", untold=str(error))
+            return cls("", "", "", "", untold=str(error))
         return cls(*(pair[1].decode() if pair else "" for pair in found))
 
     @property
@@ -50,11 +52,14 @@ class ServerSettings:
         behind the disk. Where Redis does not tell its settings, that is said and nothing is refused.
         """
         if self.untold:
-            what = "see that it has maxmemory-policy noeviction, appendfsync always"
+            what = f"see that it has maxmemory-policy noeviction, {WANTED}"
             return f"Redis does not tell its settings ({self.untold}): {what}"
         if self.appendonly != "yes" or self.appendfsync != "always":
             is_now = f"appendonly is {self.appendonly}, appendfsync is {self.appendfsync}"
-            return f"{is_now}: set appendonly yes and appendfsync always"
+            return f"{is_now}: set {WANTED}"
+        if self.no_appendfsync_on_rewrite == "yes":
+            # Minutes at a time: for so long `always` is not true.
+            return f"no-appendfsync-on-rewrite is yes, so nothing is synced while Redis rewrites its log: set {WANTED}"
         return None
 
 

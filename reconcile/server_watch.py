@@ -37,6 +37,7 @@ async def write_note(wire: Wire, keys: CellKeys, settings: ServerSettings) -> No
         "maxmemory_policy": settings.maxmemory_policy,
         "appendonly": settings.appendonly,
         "appendfsync": settings.appendfsync,
+        "no_appendfsync_on_rewrite": settings.no_appendfsync_on_rewrite,
         "untold": settings.untold,
     }
     await wire.call("HSET", keys.server, *(part for pair in note.items() for part in pair))

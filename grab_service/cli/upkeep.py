@@ -44,7 +44,8 @@ def doctor(as_json: AsJson = False) -> None:
         print_json({"ok": not failed, "checks": [finding.as_json() for finding in findings]})
     else:
         counts = {state: sum(finding.state is state for finding in findings) for state in State}
-        typer.echo(f"\n{counts[State.OK]} ok, {counts[State.WARN]} to think about, {counts[State.FAIL]} to mend")
+        not_seen = f", {counts[State.UNSEEN]} not seen from here" if counts[State.UNSEEN] else ""
+        typer.echo(f"\n{counts[State.OK]} ok, {counts[State.WARN]} to think about, {counts[State.FAIL]} to mend{not_seen}")
     if failed:
         raise typer.Exit(1)
 
@@ -199,7 +200,7 @@ def _tell(finding: "Finding") -> None:
     from rich.padding import Padding
     from rich.text import Text
 
-    marks = {"ok": ("ok  ", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", "bold red")}
+    marks = {"ok": ("ok  ", "green"), "unseen": ("  – ", "dim"), "warn": ("warn", "yellow"), "fail": ("FAIL", "bold red")}
     mark, style = marks[finding.state.value]
     console = output()
     console.print(Text.assemble((mark, style), f"  {finding.name:<12}  ", finding.found), soft_wrap=not console.is_terminal)

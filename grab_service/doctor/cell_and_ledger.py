@@ -11,9 +11,12 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from grab_service.cell.connect import connect as connect_redis
 from grab_service.cell.nodes import Nodes
 from grab_service.cell.scripts import ScriptSources
+from grab_service.cell.store import Cell, CellClosedError, CellError
 from grab_service.doctor.finding import Finding, fail, ok
+from grab_service.doctor.standpoint import asks_scripts_only
 from grab_service.settings import Settings
 from grab_service.sql.engine import connect
 from grab_service.sql.tables import alarms
@@ -53,14 +56,19 @@ async def look_at_cell(settings: Settings) -> AsyncIterator[Finding]:
     """The cell, the ledger and its alarms; Redis and Postgres must be there."""
     engine = connect(settings.database_url, connections_max=1, statement_timeout_s=STATEMENT_TIMEOUT_S)
     try:
-        wire = await Wire.open(settings.redis_url_of_guard, settings.redis_timeout_s, Nodes(settings.cell))
-        try:
-            keys = CellKeys.of(settings.cell)
-            cursor, life = await read_cursor(engine, settings.cell), await Life.read(wire, keys)
-            yield await _cell(wire, life, cursor)
-            yield await _ledger(engine, settings.cell, life, cursor)
-        finally:
-            await wire.close()
+        cursor = await read_cursor(engine, settings.cell)
+        if asks_scripts_only(settings):
+            found, at = await _cell_by_its_scripts(settings)
+            yield found
+        else:
+            wire = await Wire.open(settings.redis_url_of_guard, settings.redis_timeout_s, Nodes(settings.cell))
+            try:
+                life = await Life.read(wire, CellKeys.of(settings.cell))
+                yield await _cell(wire, life, cursor)
+                at = (life.epoch, life.seq)
+            finally:
+                await wire.close()
+        yield await _ledger(engine, settings.cell, at, cursor)
         yield await _alarms(engine)
     except (WireBrokenError, ResponseError) as error:
         yield fail("cell", f"Redis does not answer the question: {error}", _ASK_AS_LEDGER)
@@ -68,6 +76,23 @@ async def look_at_cell(settings: Settings) -> AsyncIterator[Finding]:
         yield fail("ledger", f"Postgres does not answer the question: {str(error)[:300]}", "Look at its log.")
     finally:
         await engine.dispose()
+
+
+async def _cell_by_its_scripts(settings: Settings) -> tuple[Finding, tuple[int, int]]:
+    """What its scripts answer to somebody who may do no more than call them; and the (epoch, seq) that they tell, or zeros."""
+    sources = ScriptSources.read()
+    nodes = Nodes(settings.cell)
+    async with connect_redis(settings.redis_url, connections_max=1, timeout_s=settings.redis_timeout_s, nodes=nodes) as client:
+        cell = Cell(client, settings.cell, sources)
+        try:
+            seq = (await cell.read_campaigns([])).seq
+        except CellClosedError as error:
+            mend = f"{START_IT} It opens the cell; its log, and `grab doctor` in its environment, say what is in the way."
+            return fail("cell", f"nobody can grab: {error}", mend), (0, 0)
+        except CellError as error:
+            return fail("cell", f"Redis does not answer the question: {error}", "Look at Redis' log."), (0, 0)
+    found = f"open: epoch {cell.epoch}, seq {seq:,}, the scripts of release {sources.digest} answer"
+    return ok("cell", found), (cell.epoch, seq)
 
 
 async def _cell(wire: Wire, life: Life, cursor: Cursor | None) -> Finding:
@@ -91,10 +116,12 @@ async def _cell(wire: Wire, life: Life, cursor: Cursor | None) -> Finding:
     return ok("cell", f"open: {where}, the {len(shas)} scripts of release {sources.digest} are loaded")
 
 
-async def _ledger(engine: AsyncEngine, cell_name: str, life: Life, cursor: Cursor | None) -> Finding:
+async def _ledger(engine: AsyncEngine, cell_name: str, at: tuple[int, int], cursor: Cursor | None) -> Finding:
+    """`at`: the epoch and the seq of the cell."""
     async with engine.connect() as connection:
         leads = (await connection.execute(_LEADS, {"lock": LOCK})).scalar_one()
-    behind = max(0, life.seq - cursor.last_seq) if cursor is not None and cursor.epoch == life.epoch else 0
+    epoch, seq = at
+    behind = max(0, seq - cursor.last_seq) if cursor is not None and cursor.epoch == epoch else 0
     found = "nothing is on record yet" if cursor is None else f"on record up to seq {cursor.last_seq:,}"
     found += f", {behind:,} behind" if behind else ""
     if not leads:

@@ -7,7 +7,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import ValidationError
 
 from grab_service.api.assertions import AssertionKeys
-from grab_service.doctor.finding import Finding, fail, ok, warn
+from grab_service.doctor.finding import Finding, fail, ok, unseen, warn
+from grab_service.doctor.standpoint import IN_THE_SERVICE, Standpoint
 from grab_service.settings import SECRET_LENGTH_MIN, Settings
 from grab_service.vocabulary.passes import PassKeys
 
@@ -34,8 +35,10 @@ def _field_of(location: tuple[int | str, ...]) -> str:
     return str(location[0]).lower().removeprefix("grab_")
 
 
-def look_at_settings(settings: Settings, unusable: frozenset[str] = frozenset()) -> Iterator[Finding]:
-    """What can be told of the settings but those that are unusable."""
+def look_at_settings(
+    settings: Settings, unusable: frozenset[str] = frozenset(), standpoint: Standpoint = Standpoint.ALL_IN_ONE
+) -> Iterator[Finding]:
+    """What can be told of the settings but those that are unusable; what only the service needs is demanded only there."""
     missing = [
         variable
         for variable, value in (("REDIS_URL", settings.redis_url), ("DATABASE_URL", settings.database_url))
@@ -46,9 +49,13 @@ def look_at_settings(settings: Settings, unusable: frozenset[str] = frozenset())
         yield fail("settings", f"{' and '.join(missing)} not set", mend)
     else:
         yield ok("settings", f"cell {settings.cell}, {settings.workers} worker(s), port {settings.port}")
-    if "secrets" not in unusable:
-        yield _secrets(settings)
-    yield from _assertions(settings)
+    if not standpoint.serves and not settings.secrets and "secrets" not in unusable:
+        yield unseen("secrets", f"none here, and {standpoint.value} needs none; {IN_THE_SERVICE}")
+        yield unseen("sign-in", f"{standpoint.value} signs nobody in; {IN_THE_SERVICE}")
+    else:
+        if "secrets" not in unusable:
+            yield _secrets(settings)
+        yield from _assertions(settings)
     yield from _time_zone(settings.time_zone)
 
 

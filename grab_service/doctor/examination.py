@@ -9,6 +9,7 @@ from grab_service.doctor.machine import look_at_machine
 from grab_service.doctor.postgres_server import look_at_postgres
 from grab_service.doctor.redis_server import look_at_redis
 from grab_service.doctor.rights import look_at_rights
+from grab_service.doctor.standpoint import find_standpoint, look_at_standpoint
 from grab_service.settings import Settings
 
 
@@ -19,7 +20,10 @@ async def examine(settings: Settings, unusable: frozenset[str] = frozenset()) ->
         settings: those in force.
         unusable: fields whose values could not be used, of which somebody else speaks.
     """
-    for finding in (*look_at_machine(settings), *look_at_settings(settings, unusable)):
+    standpoint = await find_standpoint(settings)
+    if settings.redis_url and settings.database_url:
+        yield look_at_standpoint(settings, standpoint)
+    for finding in (*look_at_machine(settings), *look_at_settings(settings, unusable, standpoint)):
         yield finding
     sound = {"redis": False, "postgres": False, "tables": False}
     if settings.redis_url:
@@ -27,7 +31,7 @@ async def examine(settings: Settings, unusable: frozenset[str] = frozenset()) ->
             sound[finding.name] = finding.state is not State.FAIL
             yield finding
     if sound["redis"]:
-        async for finding in look_at_rights(settings):
+        async for finding in look_at_rights(settings, standpoint):
             yield finding
     if settings.database_url:
         async for finding in look_at_postgres(settings.database_url):

@@ -5,9 +5,14 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """`warn`: it works, and something may be lost or may fail under load. `fail`: it does not work, or must not be used."""
+    """What comes of a look.
+
+    `unseen`: it cannot be seen from here, and that is as it should be. `warn`: it works, and something may be lost or may fail
+    under load. `fail`: it does not work, or must not be used.
+    """
 
     OK = "ok"
+    UNSEEN = "unseen"
     WARN = "warn"
     FAIL = "fail"
 
@@ -28,6 +33,11 @@ class Finding:
 def ok(name: str, found: str) -> Finding:
     """All is well."""
     return Finding(name, State.OK, found)
+
+
+def unseen(name: str, found: str) -> Finding:
+    """Who looks may not see it, and need not."""
+    return Finding(name, State.UNSEEN, found)
 
 
 def warn(name: str, found: str, mend: str) -> Finding:

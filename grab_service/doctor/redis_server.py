@@ -9,13 +9,15 @@ from redis.exceptions import RedisError, ResponseError
 
 from grab_service.cell.connect import connect
 from grab_service.cell.nodes import Nodes
-from grab_service.doctor.finding import Finding, fail, ok, warn
-from grab_service.ops.server_checks import SKEW_MAX_MS, Skew
+from grab_service.doctor.finding import Finding, fail, ok, unseen, warn
+from grab_service.ops.server_checks import SKEW_MAX_MS, Skew, aof_of, ask_server
 from grab_service.servers.errors import ServerError
 from grab_service.servers.external import check_redis, without_password
+from grab_service.vocabulary.keys import CellKeys
 
 SKEW_OK_MS: Final = 250
 MEMORY_SHARE_MAX: Final = 0.8
+ON_REWRITE: Final = "no-appendfsync-on-rewrite"
 
 
 async def look_at_redis(redis_url: str, timeout_s: float, cell: str) -> AsyncIterator[Finding]:
@@ -29,7 +31,7 @@ async def look_at_redis(redis_url: str, timeout_s: float, cell: str) -> AsyncIte
         async with connect(redis_url, connections_max=1, timeout_s=timeout_s, nodes=Nodes(cell)) as client:
             info: dict[str, Any] = await client.info("everything")
             yield _server(info, redis_url)
-            yield await _persistence(client, info)
+            yield await _persistence(client, info, CellKeys.of(cell))
             yield await _memory(client, info)
             yield await _clock(client)
     except (RedisError, OSError) as error:
@@ -44,21 +46,44 @@ def _server(info: dict[str, Any], redis_url: str) -> Finding:
     return ok("redis", found)
 
 
-async def _persistence(client: Redis, info: dict[str, Any]) -> Finding:
+async def _persistence(client: Redis, info: dict[str, Any], keys: CellKeys) -> Finding:
+    mend = (
+        "`CONFIG SET appendonly yes`, `CONFIG SET appendfsync always`, `CONFIG SET no-appendfsync-on-rewrite no`,"
+        " and the same in its configuration."
+    )
     settings = await _settings_of(client, "appendonly", "appendfsync")
     if settings is None:
-        return warn(
-            "persistence", "Redis does not tell its settings", "See to it that appendonly is yes and appendfsync always."
-        )
+        return await _as_noted(client, keys, mend)
+    rewriting = (await _settings_of(client, ON_REWRITE) or {}).get(ON_REWRITE, "")
     found = f"appendonly {settings['appendonly']}, appendfsync {settings['appendfsync']}"
-    mend = "`CONFIG SET appendonly yes`, `CONFIG SET appendfsync always`, and the same in its configuration."
+    if rewriting:
+        found += f", {ON_REWRITE} {rewriting}"
     if info.get("aof_last_write_status", "ok") != "ok":
         return fail("persistence", f"{found}; the last write to its log failed", "Make room on its disk, and look at its log.")
     if settings["appendonly"] != "yes":
         return fail("persistence", f"{found}: a restart loses what was won", mend)
     if settings["appendfsync"] != "always":
         return warn("persistence", f"{found}: a power cut may lose what members were told they won", mend)
+    if rewriting == "yes":
+        return warn("persistence", f"{found}: nothing is synced while Redis rewrites its log", mend)
     return ok("persistence", found)
+
+
+async def _as_noted(client: Redis, keys: CellKeys, mend: str) -> Finding:
+    """Who may not ask for settings reads what the ledger has noted of them; a Redis that tells nobody leaves no more."""
+    try:
+        facts = await ask_server(client, keys)
+    except ResponseError:
+        return warn("persistence", "Redis does not tell its settings", f"See to it that they are so: {mend}")
+    if not facts.note:
+        return unseen("persistence", "its settings are not for this user, and no ledger has noted them yet")
+    if facts.noted("untold"):
+        return warn(
+            "persistence", "Redis does not tell its settings, not even the ledger", f"See to it that they are so: {mend}"
+        )
+    noted = aof_of(facts)
+    found = f"{noted.detail}; by what the ledger noted {facts.note_age_ms // 1000} s ago"
+    return ok("persistence", found) if noted.ok else warn("persistence", found, mend)
 
 
 async def _memory(client: Redis, info: dict[str, Any]) -> Finding:

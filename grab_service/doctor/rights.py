@@ -3,13 +3,15 @@
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from grab_service.cell.connect import connect
 from grab_service.cell.nodes import Nodes
-from grab_service.cell.own_rights import own_rights
+from grab_service.cell.own_rights import judge, own_rights
+from grab_service.cell.rights import Login, trials_of_guard, user_of
 from grab_service.cell.scripts import ScriptSources
 from grab_service.doctor.finding import Finding, fail, ok, warn
+from grab_service.doctor.standpoint import Standpoint
 from grab_service.settings import Settings
 from grab_service.vocabulary.keys import CellKeys
 from reconcile.rights import check_rights
@@ -19,10 +21,13 @@ from reconcile.wire import Wire, WireBrokenError
 PROVISION: Final = "`grab provision` sets users that may do their work, and nothing else."
 
 
-async def look_at_rights(settings: Settings) -> AsyncIterator[Finding]:
-    """The users of the addresses that are set; that of the guard is looked at where it has one."""
+async def look_at_rights(settings: Settings, standpoint: Standpoint) -> AsyncIterator[Finding]:
+    """The users of the addresses that are set; that of the guard is looked at where it has one. An admin looks at all."""
     sources = ScriptSources.read()
     try:
+        if standpoint is Standpoint.ADMIN:
+            yield await _of_all_users(settings, sources)
+            return
         yield await _of_caller(settings, sources)
         if settings.guard_redis_url:
             yield await _of_guard(settings, sources)
@@ -56,3 +61,19 @@ async def _of_guard(settings: Settings, sources: ScriptSources) -> Finding:
     finally:
         await wire.close()
     return ok("guard-rights", "the guard may do what it does; so may those that it opens the cell for, where it knows them")
+
+
+async def _of_all_users(settings: Settings, sources: ScriptSources) -> Finding:
+    keys, guard = CellKeys.of(settings.cell), user_of(settings.cell, Login.GUARD)
+    wire = await Wire.open(settings.redis_url, settings.redis_timeout_s, Nodes(settings.cell))
+    try:
+        await check_rights(wire, settings.cell, sources)
+        trials = trials_of_guard(keys)
+        of_guard = judge(guard, trials, await wire.calls([["ACL", "DRYRUN", guard, *trial.words] for trial in trials]))
+    except (UnfitServerError, ResponseError) as error:
+        return fail("rights", str(error), PROVISION)
+    finally:
+        await wire.close()
+    if of_guard.lacks:
+        return fail("rights", f"{guard} lacks {'; '.join(of_guard.lacks)}", PROVISION)
+    return ok("rights", "an admin may do everything; the users of service, ledger and guard may do what they have to")

@@ -113,12 +113,17 @@ def aof_of(facts: ServerFacts) -> Check:
     if not facts.note:
         return Check(ok=False, detail="no ledger has looked at Redis' settings yet")
     if facts.noted("untold"):
-        return Check(ok=True, detail="Redis does not tell its settings: see that appendfsync is always")
+        return Check(
+            ok=True, detail="Redis does not tell its settings: see that appendfsync is always, no-appendfsync-on-rewrite no"
+        )
     if facts.note_age_ms > NOTE_AGE_MAX_MS:
         return Check(ok=False, detail=f"no ledger has looked at Redis' settings for {facts.note_age_ms // 1000} s")
     is_now = f"appendonly {facts.noted('appendonly')}, appendfsync {facts.noted('appendfsync')}"
     if facts.noted("appendonly") != "yes" or facts.noted("appendfsync") != "always":
         return Check(ok=False, detail=f"{is_now}: a power cut may lose what members were told; set appendfsync always")
+    if facts.noted("no_appendfsync_on_rewrite") == "yes":
+        why = "nothing is synced while Redis rewrites its log, and a power cut may lose what members were told; set it to no"
+        return Check(ok=False, detail=f"{is_now}, but no-appendfsync-on-rewrite yes: {why}")
     return Check(ok=True, detail=is_now)
 
 

@@ -537,6 +537,8 @@ async def test_settings_of_redis_are_judged(mortal: Town) -> None:
         assert await check_server_settings(wire) is None
         async with config(mortal, "appendfsync", "everysec"):
             assert "appendfsync always" in str(await check_server_settings(wire)), "said loudly, not refused"
+        async with config(mortal, "no-appendfsync-on-rewrite", "yes"):
+            assert "no-appendfsync-on-rewrite is yes" in str(await check_server_settings(wire))
         async with config(mortal, "maxmemory-policy", "volatile-lru"):
             with pytest.raises(UnfitServerError):
                 await check_server_settings(wire)

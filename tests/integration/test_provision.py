@@ -132,6 +132,8 @@ async def test_the_valkey_of_the_compose_file_keeps_its_users(tmp_path: Path) ->
         async with Redis.from_url(second) as admin:
             names: Any = await admin.acl_users()
             assert len(names) == 4
+            on_rewrite: Any = await admin.config_get("no-appendfsync-on-rewrite")
+            assert list(on_rewrite.values()) == ["no"]
         async with Redis.from_url(as_user(second, "grab-c-api", "x" * 16), driver_info=None, protocol=2) as api:
             assert await api.execute_command("ACL", "WHOAMI")  # type: ignore[no-untyped-call]
         async with Redis.from_url(first) as outdated:

@@ -76,13 +76,18 @@ async def test_a_service_that_lacks_nothing_is_ready(sound: Service) -> None:
     assert await asked(sound) == (200, set())
 
 
-async def test_weak_durability_set_while_it_runs_is_named(sound: Service) -> None:
-    await sound.redis.config_set("appendfsync", "everysec")
+@pytest.mark.parametrize(
+    ("setting", "weak", "strong"), [("appendfsync", "everysec", "always"), ("no-appendfsync-on-rewrite", "yes", "no")]
+)
+async def test_weak_durability_set_while_it_runs_is_named(sound: Service, setting: str, weak: str, strong: str) -> None:
+    await sound.redis.config_set(setting, weak)
     await look(sound)
     assert await asked(sound) == (503, {"aof_policy"})
-    await sound.redis.config_set("appendfsync", "always")
+    assert AlarmKind.SERVER_SETTINGS.value in await open_alarms(sound)
+    await sound.redis.config_set(setting, strong)
     await look(sound)
     assert await asked(sound) == (200, set())
+    assert await open_alarms(sound) == []
 
 
 async def test_a_worker_that_is_about_to_end_says_so(sound: Service) -> None:
@@ -210,6 +215,7 @@ def test_the_clocks_may_differ_by_a_little_either_way() -> None:
         (facts(info={"aof_enabled": 0}), "appendonly is no"),
         (facts(info={"aof_last_write_status": "err"}), "last write"),
         (facts(appendfsync="everysec"), "appendfsync everysec"),
+        (facts(no_appendfsync_on_rewrite="yes"), "no-appendfsync-on-rewrite yes"),
         (facts(looked_at_ms=1_800_000_000_000 - NOTE_AGE_MAX_MS - 1), "no ledger has looked"),
     ],
 )

@@ -9,6 +9,7 @@ from typing import Final
 from tests.mutants.kinds import (
     audit,
     cell,
+    doctor,
     doors,
     drain,
     guard,
@@ -29,6 +30,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *guard.MUTANTS,
     *recovery.MUTANTS,
     *restarts.MUTANTS,
+    *doctor.MUTANTS,
     *audit.MUTANTS,
     *cell.MUTANTS,
     *service.MUTANTS,

@@ -1,0 +1,48 @@
+"""Guards of what is said about the servers: by the doctor, by probes, by the ledger's watch of Redis' settings."""
+
+from typing import Final
+
+from tests.mutants.mutant import Mutant
+
+_CONTENT: Final = (
+    "tests/integration/test_doctor_environments.py::test_the_doctor_is_content_wherever_the_documentation_sends_it"
+)
+
+MUTANTS: Final = (
+    Mutant(
+        "rewrite_not_watched",
+        "the ledger warns of a Redis that syncs nothing while it rewrites its log",
+        "it does not ask",
+        "reconcile/server_settings.py",
+        '        if self.no_appendfsync_on_rewrite == "yes":\n',
+        "        if False:\n",
+        ("tests/integration/test_guard.py::test_settings_of_redis_are_judged",),
+    ),
+    Mutant(
+        "rewrite_not_probed",
+        "`/readyz` names a Redis that syncs nothing while it rewrites its log",
+        "it does not",
+        "grab_service/ops/server_checks.py",
+        '    if facts.noted("no_appendfsync_on_rewrite") == "yes":\n',
+        "    if False:\n",
+        ("tests/integration/test_readiness.py::test_an_aof_that_may_lose_is_named",),
+    ),
+    Mutant(
+        "doctor_asks_as_the_guard",
+        "the doctor asks Redis only what the user whom it looks as may ask",
+        "it asks as the guard would, and calls the refusal a fault",
+        "grab_service/doctor/cell_and_ledger.py",
+        "        if asks_scripts_only(settings):\n",
+        "        if False:\n",
+        (_CONTENT,),
+    ),
+    Mutant(
+        "doctor_lets_secrets_go",
+        "the doctor demands the secrets where the service runs",
+        "it takes them for unseen there, too",
+        "grab_service/doctor/configuration.py",
+        "    if not standpoint.serves and not settings.secrets",
+        "    if not settings.secrets",
+        (_CONTENT,),
+    ),
+)
