@@ -86,6 +86,7 @@ def _on_http_exception(request: Request, error: Exception) -> Response:
         # Each method of an address is a route of its own; the router names those of the first only.
         routes: list[APIRoute] = request.app.state.routes
         found = {method for route in routes if route.path_regex.match(request.scope["path"]) for method in route.methods or ()}
+        found |= {"HEAD"} if "GET" in found else set()
         answer.headers["allow"] = ", ".join(sorted(found)) or (error.headers or {}).get("allow", "GET")
     return answer
 

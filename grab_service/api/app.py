@@ -1,8 +1,8 @@
 """What is the service, as one ASGI application? All routes but the lane's, and what holds around them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -29,6 +29,7 @@ from grab_service.api.assertions import AssertionKeys
 from grab_service.api.contract import describe
 from grab_service.api.edge import Edge
 from grab_service.api.glance import Glance
+from grab_service.api.probes import Probes
 from grab_service.api.process import Worker
 
 DESCRIPTION: Final = """\
@@ -71,6 +72,11 @@ def operation_id(route: APIRoute) -> str:
     return f"{route.endpoint.__module__.rpartition('.')[2]}_{route.name}"
 
 
+def _described(app: FastAPI) -> Callable[[], dict[str, Any]]:
+    """What describes the application when it is asked for, which is not before all routes are there."""
+    return lambda: app.openapi()  # noqa: PLW0108 -- replaced further down
+
+
 def build_app(worker: Worker) -> FastAPI:
     """The application over the parts of one worker, which its lifespan starts and stops."""
 
@@ -92,14 +98,12 @@ def build_app(worker: Worker) -> FastAPI:
     )
     app.state.worker = worker
     app.state.assertion_keys = AssertionKeys.read(worker.settings)
-    app.add_middleware(Glance, view=worker.view)
+    app.state.probes = Probes(worker)
+    app.add_middleware(Glance, view=worker.view, probes=app.state.probes, describe=_described(app))
     # Added last, so it is around all.
     app.add_middleware(
         Edge,
         now_ms=worker.view.now_ms,
-        body_max_bytes=worker.settings.body_max_bytes,
-        import_max_bytes=worker.settings.import_max_bytes,
-        desk=worker.desk,
     )
     put_failures_into_words(app)
     families = [module.router for module in ALWAYS] + ([dev.router] if worker.settings.dev else [])

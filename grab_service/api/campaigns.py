@@ -36,11 +36,9 @@ async def known_campaign(view: View, campaign_id: str) -> CampaignView:
 
     Raises:
         RefusalError: campaign-not-found.
-        CellError: this worker does not know it, and the cell cannot be asked.
+        StaleViewError: this worker does not know it, and its view is not fresh.
     """
-    campaign = view.campaign(campaign_id)
-    if campaign is None and is_campaign_id(campaign_id):
-        campaign = await view.know(campaign_id)
+    campaign = await view.find(campaign_id) if is_campaign_id(campaign_id) else None
     if campaign is None:
         raise RefusalError("campaign-not-found")
     return campaign

@@ -70,8 +70,9 @@ async def find_held(view: View, cell: Cell, ref: ClaimRef, member_id: str) -> di
 
     Raises:
         CellError: the cell cannot be asked.
+        StaleViewError: it cannot be told whether the campaign exists.
     """
-    campaign = await view.know(ref.campaign_id)
+    campaign = await view.find(ref.campaign_id)
     if campaign is None:
         return None
     (holding,) = await cell.read_claims(member_id, [ref.campaign_id])

@@ -88,12 +88,10 @@ async def grab(campaign_id: str, request: Request, worker: TheWorker, language: 
     limits, sold out, won. Refusals are not stored: a repeat may be answered differently. After a 503, repeat: if a claim was
     made, the repeat returns it.
     """
-    length = request.headers.get("content-length")
-    if "transfer-encoding" in request.headers or length not in {None, "0"}:
-        kind = request.headers.get("content-type", "").encode("latin-1")
-        refused = await refusal_of_body(request.receive, length.encode() if length else None, kind, language)
-        if refused is not None:
-            return _response(refused)
+    kind = request.headers.get("content-type", "").encode("latin-1")
+    refused = refusal_of_body(await request.body(), kind, language)
+    if refused is not None:
+        return _response(refused)
     key = request.headers.get("idempotency-key", "").encode("latin-1")
     answer = await worker.path.answer(campaign_id, bearer_token(request.headers), key, language)
     return _response(answer)

@@ -21,9 +21,11 @@ from grab_service.cell.nodes import Nodes
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell, CellError, Replicas
 from grab_service.grabpath.batcher import Batcher
+from grab_service.grabpath.bodies import Bodies
 from grab_service.grabpath.connections import Connections
 from grab_service.grabpath.desk import Desk
 from grab_service.grabpath.gate import Gate
+from grab_service.grabpath.lane import ASGIApp, GrabLane
 from grab_service.grabpath.path import GrabPath
 from grab_service.grabpath.rates import RateLimit
 from grab_service.grabpath.teller import Teller
@@ -67,6 +69,7 @@ class Worker:
     batcher: Batcher
     connections: Connections
     desk: Desk
+    bodies: Bodies
     metrics: GrabMetrics
     clock: Callable[[], float]
     opening: Opening
@@ -118,6 +121,11 @@ class Worker:
             clock=clock,
         )
         desk = Desk(settings.ordinary_max)
+        bodies = Bodies(
+            body_max_bytes=settings.body_max_bytes,
+            import_max_bytes=settings.import_max_bytes,
+            may_import=lambda token: path.is_of_ops(token, clock()),
+        )
         connections = Connections(settings.connections_max, clock, drain_s=settings.drain_s)
         engine = connect_sql(settings.database_url, connections_max=settings.sql_connections_max)
         return cls(
@@ -132,10 +140,16 @@ class Worker:
             batcher,
             connections,
             desk,
+            bodies,
             metrics,
             clock,
             opening or Opening(),
         )
+
+    def lane(self, app: ASGIApp) -> GrabLane:
+        """The application that a server is given: the grab path in front of all other calls."""
+        fast = self.settings.fast_lane
+        return GrabLane(app, self.path, self.view.now_ms, self.connections, self.desk, self.bodies, fast=fast)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -12,7 +12,7 @@ from grab_service.api.listener import listen
 from grab_service.api.opening import Opening
 from grab_service.api.process import Worker
 from grab_service.api.supervisor import Supervisor
-from grab_service.grabpath.lane import ASGIApp, GrabLane
+from grab_service.grabpath.lane import ASGIApp
 from grab_service.grabpath.protocol import GrabProtocol
 from grab_service.logs import configure_logs
 from grab_service.settings import Settings
@@ -31,7 +31,7 @@ def application(opening: Opening | None = None) -> ASGIApp:
     settings = Settings()
     configure_logs()
     worker = Worker.build(within_open_files(settings), opening)
-    return GrabLane(build_app(worker), worker.path, worker.view.now_ms, worker.connections, worker.desk)
+    return worker.lane(build_app(worker))
 
 
 def within_open_files(settings: Settings) -> Settings:
@@ -58,7 +58,7 @@ def serve(settings: Settings) -> None:
         port=settings.port,
         workers=settings.workers,
         loop="uvloop",
-        http=GrabProtocol if settings.fast_lane else "httptools",
+        http=GrabProtocol,
         ws="none",
         lifespan="on",
         backlog=settings.backlog,

@@ -46,13 +46,14 @@ class Answer:
     status: int
     head: bytes
     body: bytes
-    ends: bool = False
-    """Whether the connection ends with it; one of the headers says so."""
-
     sealed: bytes = b""
     """As it was sent last, when, and with which of the server's own headers: a crowd hears the same within a millisecond."""
     sealed_at_ms: int = -1
     sealed_with: Sequence[tuple[bytes, bytes]] | None = None
+
+    def without_body(self) -> "Answer":
+        """The answer to the same request with HEAD: the length is still that of the body."""
+        return Answer(self.status, self.head, b"")
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:

@@ -1,18 +1,22 @@
 """How much ordinary work may a worker have in hand at once, so that grabs keep their share of it?
 
-A crowd that refreshes its pages asks for far more than it grabs, and a page costs as much as many grabs. What is too much is
-told so before any work is done for it. Who waits for a slow sender is not at work, and holds no more than what was sent. Those
-who have a place begin a few at a time: a grab takes some turns of the loop, so a turn must not be filled with pages.
+A crowd that refreshes its pages asks for far more than it grabs, and a page costs as much as many grabs. Calls beyond the
+places are refused before any work is done for them. No caller has more than a few places, and all callers without a valid
+pass or token share half of them: neither one member on many connections nor a crowd of strangers can switch off the pages of
+others. A caller whose body is on its way, or who does not read, has no place. Calls that have a place begin a few at a time:
+a grab takes some turns of the loop, so a turn must not be filled with pages.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Final
 
 STARTS_A_TURN: Final = 4
+PLACES_OF_ONE: Final = 8
+"""Of one member or one person of ops, per worker. A browser opens six connections."""
 
-BODIES_MAX_BYTES: Final = 256 * 1024 * 1024
-"""Of all bodies that a worker has received and not done with."""
+STRANGER: Final = ""
+"""All callers without a valid pass or token are one caller."""
 
 _ALWAYS: Final = frozenset({"/livez", "/readyz", "/metrics", "/v1/time"})
 
@@ -27,19 +31,25 @@ class Desk:
 
     def __init__(self, places: int) -> None:
         self._free = places
-        self._bodies_bytes = 0
+        self._of_one = min(places, PLACES_OF_ONE)
+        self._of_strangers = max(1, places // 2)
+        self._taken: Counter[str] = Counter()
         self._lined_up: deque[Callable[[], None]] = deque()
 
     @property
     def free(self) -> int:
-        """Places that nobody has; less than none if slow senders came back to calls that had begun."""
+        """Places that nobody has; less than none while slow readers came back to calls that had begun."""
         return self._free
 
-    def enter(self) -> bool:
-        """Take a place; False if there is none, and the call has to be turned away."""
-        if self._free <= 0:
+    def has_room(self, caller: str) -> bool:
+        """Whether there is a place for this caller."""
+        return self._free > 0 and self._taken[caller] < (self._of_strangers if caller == STRANGER else self._of_one)
+
+    def enter(self, caller: str) -> bool:
+        """Take a place; False if there is none for this caller, and the call has to be turned away."""
+        if not self.has_room(caller):
             return False
-        self._free -= 1
+        self.resume(caller)
         return True
 
     def line_up(self, start: Callable[[], None], call_soon: Callable[[Callable[[], None]], object]) -> None:
@@ -55,19 +65,15 @@ class Desk:
         if self._lined_up:
             call_soon(lambda: self._begin(call_soon))
 
-    def resume(self) -> None:
-        """Go on after `leave`: what was begun is ended, even if more are at work for a moment than there are places."""
+    def resume(self, caller: str) -> None:
+        """Go on after `leave`: a call that has begun is ended, even if more are at work for a moment than there are places."""
         self._free -= 1
+        self._taken[caller] += 1
 
-    def leave(self) -> None:
+    def leave(self, caller: str) -> None:
         """Give the place back."""
         self._free += 1
-
-    def hold(self, body_bytes: int) -> bool:
-        """Note a piece of a body; False if all of them together have become too much."""
-        self._bodies_bytes += body_bytes
-        return self._bodies_bytes <= BODIES_MAX_BYTES
-
-    def drop(self, body_bytes: int) -> None:
-        """A body is done with."""
-        self._bodies_bytes -= body_bytes
+        if self._taken[caller] == 1:
+            del self._taken[caller]
+        else:
+            self._taken[caller] -= 1

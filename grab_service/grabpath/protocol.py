@@ -1,26 +1,47 @@
-"""How is a grab answered below ASGI, and how long may a connection keep a worker waiting?
+"""How is a request taken from a connection and answered, and how long may a connection keep a worker waiting?
 
 A subclass of uvicorn's protocol. A plain grab (`POST …/claims`, whole in one read, nothing else under way on the connection) is
 answered without a scope, a task or a future, in one write. Everything else takes the ordinary way, through the same `GrabPath`;
 a test sends both ways the same requests and compares the bytes.
 
+Nothing is carried out before its request is whole and valid: head, body and trailers have come, and `framing` has said where
+they end. What follows a request that cannot be framed, that asks for another protocol, or that says it is the last, is thrown
+away.
+
 uvicorn itself waits for ever for the end of the headers, takes any number of them, and any number of requests sent ahead: here
 all have bounds, as have idle connections, readers who do not read, the number of connections, and ordinary calls at work.
 """
 
-from typing import Any, Final, cast
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, NoReturn, cast
+from urllib.parse import unquote
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from grab_service.grabpath.answers import Answer, of_problem
+from grab_service.grabpath.bodies import (
+    DISCARD_MAX_BYTES,
+    DISCARD_TIMEOUT_S,
+    FRAMING_MAX_BYTES,
+    FRAMING_PER_BYTE,
+    Bounds,
+)
 from grab_service.grabpath.desk import needs_place
-from grab_service.grabpath.lane import GrabLane
-from grab_service.grabpath.reader import HEADERS_MAX, START
+from grab_service.grabpath.framing import HEADERS_MAX, Ambiguous, Frame, frame_of
+from grab_service.grabpath.lane import GrabLane, campaign_of_grab
+from grab_service.grabpath.reader import START, bearer_token
 from grab_service.vocabulary.problems import choose_language
 
 HEAD_MAX_BYTES: Final = 32 * 1024
 HEAD_TIMEOUT_S: Final = 10.0
 WRITE_TIMEOUT_S: Final = 30.0
+LINGER_S: Final = 2.0
+"""A connection that ends with a refusal is read for so long: closed at once on a client that is still sending, it would be
+reset, and the refusal lost."""
+
 PIPELINE_MAX: Final = 64
 """Requests that may wait behind the one that is being answered; who sends more ahead of the answers is cut off."""
 
@@ -29,7 +50,9 @@ TURNED_AWAY_MAX: Final = 128
 
 TURNED_AWAY_S: Final = 2.0
 
-_NOT_PLAIN: Final = frozenset({b"transfer-encoding", b"expect", b"upgrade"})
+
+class _EndOfReadingError(Exception):
+    """Nothing behind this point is read any more; stops the parser in the middle of what it was given."""
 
 
 class _NobodyWaits:
@@ -45,22 +68,62 @@ _NOBODY_WAITS: Final = _NobodyWaits()
 class FastCycle:
     """A request that is answered in one write; uvicorn's protocol sees in it the one that the connection is busy with."""
 
-    __slots__ = ("_protocol", "body", "disconnected", "keep_alive", "message_event", "more_body", "response_complete")
+    __slots__ = ("_protocol", "bodiless", "disconnected", "keep_alive", "message_event", "response_complete")
 
-    def __init__(self, protocol: "GrabProtocol") -> None:
+    def __init__(self, protocol: "GrabProtocol", *, keep_alive: bool = True, bodiless: bool = False) -> None:
         self._protocol = protocol
-        self.keep_alive = True
+        self.keep_alive = keep_alive
+        self.bodiless = bodiless
         self.disconnected = False
         self.response_complete = True
-        self.more_body = True
-        self.body = bytearray()
         self.message_event = _NOBODY_WAITS
 
     def tell(self, answer: Answer) -> None:
         """The answer is there; whoever asked may have gone."""
         self.response_complete = True
         if not self.disconnected:
+            answer = answer.without_body() if self.bodiless else answer
             self._protocol.write_answer(answer, keep_alive=self.keep_alive)
+
+
+class _Incoming:
+    """A request whose head was read, and whose body is on its way."""
+
+    __slots__ = (
+        *("apart", "body", "body_bytes", "bounds", "ends_at_s", "frame", "headers", "method", "path", "quiet_bytes"),
+        *("read_bytes", "scope_parts", "too_large"),
+    )
+
+    def __init__(
+        self,
+        method: bytes,
+        path: str,
+        scope_parts: dict[str, Any],
+        headers: list[tuple[bytes, bytes]],
+        frame: Frame,
+        bounds: Bounds,
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.scope_parts = scope_parts
+        self.headers = headers
+        self.frame = frame
+        self.bounds = bounds
+        self.body = bytearray()
+        self.ends_at_s = 0.0
+        self.apart = self.too_large = False
+        self.body_bytes = self.read_bytes = self.quiet_bytes = 0
+
+    def note_read(self, read_bytes: int, body_bytes_before: int) -> bool:
+        """Count a read that was whole inside this body; False if what is not body has become too much."""
+        self.read_bytes += read_bytes
+        self.quiet_bytes = self.quiet_bytes + read_bytes if self.body_bytes == body_bytes_before else 0
+        beside_bytes = self.read_bytes - self.body_bytes
+        return self.quiet_bytes <= FRAMING_MAX_BYTES and beside_bytes <= FRAMING_MAX_BYTES + FRAMING_PER_BYTE * self.body_bytes
+
+    def header(self, name: bytes) -> bytes | None:
+        """The last header of that name."""
+        return next((value for key, value in reversed(self.headers) if key == name), None)
 
 
 class GrabProtocol(HttpToolsProtocol):
@@ -76,11 +139,14 @@ class GrabProtocol(HttpToolsProtocol):
         "_head_bytes",
         "_held",
         "_in_head",
+        "_incoming",
         "_last",
-        "_read_bytes",
+        "_lingers_until_s",
+        "_no_more",
         "_running",
         "_shed_in_read",
         "_silent_since_s",
+        "_stalled",
         "_turned_away",
         "_unread_since_s",
         "_unsent",
@@ -97,11 +163,16 @@ class GrabProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         assert isinstance(self.app, GrabLane), "the grab protocol serves the grab lane, with nothing in between"
         self.lane: GrabLane = self.app
+        self.parser = httptools.HttpRequestParser(self)  # uvicorn's own is lenient
+        self.pipeline: deque[tuple[Any, Callable[[], None]]] = deque()  # type: ignore[assignment]  # ours begin by themselves
         self._silent_since_s: float | None = None
         self._unread_since_s: float | None = None
+        self._lingers_until_s: float | None = None
         self._in_head = False
         self._head_bytes = 0
-        self._read_bytes = 0
+        self._incoming: _Incoming | None = None
+        self._no_more = False
+        self._stalled = False
         self._turned_away = False
         self._between = True
         self._held: bytes | None = None
@@ -124,7 +195,9 @@ class GrabProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._held = None
+        self._no_more = True
         self.lane.connections.discard(self)
+        self._forget_incoming()
         self._give_up_answers()
         super().connection_lost(exc)
 
@@ -133,32 +206,73 @@ class GrabProtocol(HttpToolsProtocol):
         if self._held is not None:
             # Sent ahead of an answer: not plain any more.
             data, self._held = self._held + data, None
-        elif self._between and (cycle is None or cycle.response_complete) and data.startswith(START):
+        elif self.lane.fast and self._between and (cycle is None or cycle.response_complete) and data.startswith(START):
             self._held = data
             self.lane.turnstile.line_up(self)
             return
         self._read(data)
 
-    def eof_received(self) -> None:
-        if self._held is not None:  # they hear what they asked before the connection ends
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio takes the answer; uvicorn gives none
+        """The caller sends nothing more, and may still read: answers that are due are given before the connection ends."""
+        if self._held is not None:
             self.pass_through(self.lane.clock())
+        if not (self._between or self._no_more):
+            self.refuse("malformed")
+        self.leave()
+        if self._lingers_until_s is not None or not self._is_answering():
+            return False
+        self._no_more = True
+        self._end_with(self.cycle)
+        return True
 
     def _read(self, data: bytes) -> None:
         """The ordinary way, which says what is wrong with whatever is."""
         if self._unsent:
             self.leave()
-        if self.transport.is_closing():
+        if self._no_more or self.transport.is_closing():
             return
         if self._turned_away:
             self.refuse("overloaded")
             return
-        self._read_bytes, self._shed_in_read = len(data), False
+        self._shed_in_read = False
         if self._in_head:
-            self._head_bytes += self._read_bytes
+            self._head_bytes += len(data)
             if self._head_bytes > HEAD_MAX_BYTES:
                 self.refuse("headers-too-large")
                 return
-        super().data_received(data)
+        incoming = self._incoming
+        before_bytes = 0 if incoming is None else incoming.body_bytes
+        try:
+            self._parse(data)
+        except httptools.HttpParserError as error:
+            if not self._no_more:
+                self._say_what_is_wrong(error)
+        else:
+            if incoming is not None and incoming is self._incoming and not incoming.note_read(len(data), before_bytes):
+                self.refuse("malformed", reason="transfer-encoding")
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            incoming = self._incoming
+            if incoming is None:
+                self._no_more = True
+                return
+            # This parser leaves the body of such a request to the other protocol. Another one reads it as what it is.
+            length = incoming.frame.length
+            framing = b"Transfer-Encoding: chunked" if length is None else b"Content-Length: %d" % length
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % framing)
+            incoming.apart = False
+            self.parser.feed_data(data[upgrade.args[0] :])
+
+    def _say_what_is_wrong(self, error: Exception) -> None:
+        if isinstance(error, httptools.HttpParserCallbackError) and not isinstance(
+            error.__context__, httptools.HttpParserInvalidURLError | UnicodeDecodeError
+        ):
+            raise error  # a bug of ours
+        self.refuse("malformed")
 
     def _give_up_answers(self) -> None:
         """Nobody hears them: neither what is being answered nor what waits behind it. uvicorn knows of the last one only."""
@@ -166,80 +280,248 @@ class GrabProtocol(HttpToolsProtocol):
             if cycle is not None and not cycle.response_complete:
                 cycle.disconnected = True
                 cycle.message_event.set()
-        self.pipeline.clear()
+        while self.pipeline:
+            _, begin = self.pipeline.pop()
+            begin()  # of a call that nobody waits for any more: lets go of its body
 
     def resume_writing(self) -> None:
         self._unread_since_s = None  # slow, but they read
         super().resume_writing()
+        if self._stalled:
+            self._stalled = False
+            self._begin_next()
 
     # What the parser calls
 
     def on_message_begin(self) -> None:
+        if self._no_more:
+            raise _EndOfReadingError
+        if self._incoming is not None:  # its body comes apart from its head
+            return
         # What the ordinary way needs is made when it is known that it is needed.
         self.url = b""
         self.headers = []
-        self.expect_100_continue = False
         self._between, self._in_head, self._head_bytes = False, True, 0
         self._silent_since_s = self.loop.time()
 
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:  # else it stands behind the body: nothing there is a header
+            self.headers.append((name.lower(), value.strip(b" \t")))
+
     def on_headers_complete(self) -> None:
+        if self._incoming is not None:
+            return
         self._in_head = False
         self._silent_since_s = None
         if self.transport.is_closing():
-            return
-        if len(self.headers) > HEADERS_MAX or (
-            # A head that came in one read with others has not been counted.
-            self._head_bytes + self._read_bytes > HEAD_MAX_BYTES
-            and sum(len(name) + len(value) for name, value in self.headers) + len(self.url) > HEAD_MAX_BYTES
+            self._no_more = True
+            raise _EndOfReadingError
+        headers = self.headers
+        if (
+            len(headers) > HEADERS_MAX
+            or sum(len(name) + len(value) for name, value in headers) + len(self.url) > HEAD_MAX_BYTES
         ):
-            self.refuse("headers-too-large")
+            self._stop("headers-too-large")
+        method = self.parser.get_method()
+        frame = frame_of(method, self.parser.get_http_version(), headers)
+        if isinstance(frame, Ambiguous):
+            self._stop("malformed", reason=frame.header)
+        if method == b"CONNECT":
+            self._stop("method-not-allowed")
+        url = httptools.parse_url(self.url)
+        raw_path = cast("bytes | None", url.path)  # an address that is only a host has none
+        if raw_path is None or b"#" in self.url:
+            self._stop("malformed", reason="target")
+        path = raw_path.decode("ascii")
+        if "%" in path:
+            path = unquote(path)
+        token = next((bearer_token(value) for name, value in headers if name == b"authorization"), None)
+        bounds = self.lane.bodies.bounds_of(path, token, grab=campaign_of_grab(method.decode("ascii"), path) is not None)
+        parts = {
+            "http_version": self.parser.get_http_version(),
+            "path": path,
+            "raw_path": raw_path,
+            "query_string": url.query or b"",
+        }
+        incoming = self._incoming = _Incoming(method, path, parts, headers, frame, bounds)
+        incoming.ends_at_s = self.lane.clock() + bounds.timeout_s
+        incoming.apart = self.parser.should_upgrade() and frame.length != 0
+        if frame.length is not None and frame.length > bounds.max_bytes:
+            self._discard(incoming)
+            if frame.expects or frame.length > bounds.max_bytes + DISCARD_MAX_BYTES:
+                self._stop("too-large", limit_bytes=bounds.max_bytes)
+        elif frame.expects and frame.length != 0 and not self._is_answering():
+            self.leave()
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        incoming = self._incoming
+        assert incoming is not None, "a body has a head"
+        incoming.body_bytes += len(body)
+        if not incoming.too_large:
+            incoming.body += body
+            self.lane.bodies.keep(self, len(body), incoming.bounds)
+            if self._no_more:  # cut off just now
+                raise _EndOfReadingError
+            if len(incoming.body) > incoming.bounds.max_bytes:
+                self._discard(incoming)
+        elif incoming.body_bytes > incoming.bounds.max_bytes + DISCARD_MAX_BYTES:
+            self._stop("too-large", limit_bytes=incoming.bounds.max_bytes)
+
+    def on_message_complete(self) -> None:
+        incoming = self._incoming
+        assert incoming is not None, "a message has a head"
+        if incoming.apart:
             return
+        self._incoming = None
+        self._between = True
+        self._no_more |= incoming.frame.last
         if len(self.pipeline) >= PIPELINE_MAX:
             self._give_up_answers()
             self.transport.abort()
+            raise _EndOfReadingError
+        if incoming.too_large:
+            language = choose_language(incoming.header(b"accept-language"))
+            self._answer(incoming, of_problem("too-large", language, limit_bytes=incoming.bounds.max_bytes))
+        else:
+            self._take_up(incoming)
+
+    # A request that is whole
+
+    def _take_up(self, incoming: _Incoming) -> None:
+        lane = self.lane
+        caller = lane.caller_of(incoming.header(b"authorization")) if needs_place(incoming.path) else None
+        body_bytes = lane.bodies.complete(self)
+        if caller is not None and not (self._is_answering() or self.flow.write_paused) and not lane.desk.has_room(caller):
+            lane.bodies.done(body_bytes)
+            self._shed(incoming)
             return
-        if self._turn_away_at_once():
-            return
-        url, headers, expects = self.url, self.headers, self.expect_100_continue
-        before: Any = self.cycle
-        super().on_message_begin()
-        self.url, self.expect_100_continue = url, expects
-        self.headers.extend(headers)
-        super().on_headers_complete()
+        scope = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "method": incoming.method.decode("ascii"),
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": self.root_path,
+            "headers": incoming.headers,
+            "state": self.app_state.copy(),
+            **incoming.scope_parts,
+        }
+        cycle = RequestResponseCycle(
+            scope=scope,  # type: ignore[arg-type]  # typed as a TypedDict there
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=not incoming.frame.last,
+            on_response=self.on_response_complete,
+        )
+        cycle.body, cycle.more_body = incoming.body, False
+        cycle.message_event.set()
+        self._in_turn(cycle, lambda: self._begin(cycle, caller, body_bytes))
+
+    def _in_turn(self, cycle: Any, begin: Callable[[], None]) -> None:
+        """Begin now, or behind what is still to be answered on this connection."""
+        answering = self._is_answering()
+        before: Any = self.cycle  # None before the first request
+        self.cycle = cycle
         if self.lane.connections.draining:
             if before is not None and before is self._last and not getattr(before, "response_started", False):
                 before.keep_alive = True  # one more came behind it
-            self._end_with(self.cycle)
-
-    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        self._running = cycle
-        if not needs_place(cycle.scope["path"]):
-            super()._start_asgi_task(cycle, app)
-        elif self.lane.desk.enter():
-            start, placed = super()._start_asgi_task, cast("Any", self.lane.at_desk)
-
-            def begin() -> None:
-                if cycle.disconnected:  # while it stood in line
-                    self.lane.desk.leave()
-                else:
-                    start(cycle, placed)
-
-            self.lane.desk.line_up(begin, self.loop.call_soon)
+            self._end_with(cycle)
+        if answering or self.flow.write_paused:
+            self._stalled |= not answering
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, begin))
         else:
-            super()._start_asgi_task(cycle, cast("Any", self.lane.turn_away))
+            begin()
 
-    def on_body(self, body: bytes) -> None:
-        if self.cycle is not None:
-            super().on_body(body)
+    def _begin(self, cycle: RequestResponseCycle, caller: str | None, body_bytes: int) -> None:
+        """Start an ordinary call, in one of the next turns of the loop if it needs a place."""
+        lane = self.lane
+        self._running = cycle
+        if cycle.disconnected:  # while it waited behind others
+            lane.bodies.done(body_bytes)
+        elif caller is None:
+            self._start(cycle, None, body_bytes)
+        elif lane.desk.enter(caller):
 
-    def on_message_complete(self) -> None:
-        self._between = True
-        if self.cycle is not None:
-            super().on_message_complete()
+            def start() -> None:
+                if cycle.disconnected:  # while it stood in line
+                    lane.desk.leave(caller)
+                    lane.bodies.done(body_bytes)
+                else:
+                    self._start(cycle, caller, body_bytes)
+
+            lane.desk.line_up(start, self.loop.call_soon)
+        else:
+            lane.bodies.done(body_bytes)
+            self._start_asgi_task(cycle, cast("Any", lane.turn_away))
+
+    def _start(self, cycle: RequestResponseCycle, caller: str | None, body_bytes: int) -> None:
+        lane, flow = self.lane, self.flow
+
+        async def ordinary(scope: Any, receive: Any, send: Any) -> None:
+            async def send_when_read(message: Any) -> None:
+                if caller is not None and flow.write_paused and not cycle.disconnected:
+                    # Whoever does not read holds no place meanwhile.
+                    lane.desk.leave(caller)
+                    try:
+                        await flow.drain()
+                    finally:
+                        lane.desk.resume(caller)
+                await send(message)
+
+            try:
+                await lane(scope, receive, send_when_read)
+            finally:
+                lane.bodies.done(body_bytes)
+                if caller is not None:
+                    lane.desk.leave(caller)
+
+        self._start_asgi_task(cycle, cast("Any", ordinary))
+
+    def _shed(self, incoming: _Incoming) -> None:
+        """Answer an ordinary call for which there is no place, here and now: what is shed must cost next to nothing."""
+        # Who has sent more behind it, ahead of the answers, hears no more than that.
+        self._no_more |= self._shed_in_read
+        self._shed_in_read = True
+        self._answer(incoming, of_problem("overloaded", choose_language(incoming.header(b"accept-language"))))
+
+    def _answer(self, incoming: _Incoming, answer: Answer) -> None:
+        """Give a whole answer, behind what is still to be answered."""
+        self._tell_in_turn(answer, keep_alive=not self._no_more, bodiless=incoming.method == b"HEAD")
+
+    def _tell_in_turn(self, answer: Answer, *, keep_alive: bool, bodiless: bool) -> None:
+        cycle = FastCycle(self, keep_alive=keep_alive, bodiless=bodiless)
+        cycle.response_complete = False
+        self._in_turn(cycle, lambda: cycle.tell(answer))
 
     def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
         self._silent_since_s = self.loop.time()
-        super().on_response_complete()
+        if self.transport.is_closing():
+            return
+        if not self.pipeline:
+            self.flow.resume_reading()
+        elif self.flow.write_paused:
+            self._stalled = True
+        else:
+            self._begin_next()
+
+    def _begin_next(self) -> None:
+        if self.pipeline and not self.transport.is_closing():
+            _, begin = self.pipeline.pop()
+            self.flow.resume_reading()
+            begin()
 
     # The grab
 
@@ -275,30 +557,6 @@ class GrabProtocol(HttpToolsProtocol):
         """Nothing can be said any more."""
         self.transport.abort()
 
-    def _turn_away_at_once(self) -> bool:
-        """Answer an ordinary call for which there is no place, here and now: what is shed must cost next to nothing."""
-        if (
-            self.lane.desk.free > 0
-            or self._is_answering()
-            or self.flow.write_paused
-            or self.parser.get_http_version() != "1.1"
-            or not needs_place(self.url.partition(b"?")[0].decode("latin-1"))
-        ):
-            return False
-        headers = dict(self.headers)
-        if not headers.keys().isdisjoint(_NOT_PLAIN) or headers.get(b"content-length", b"0") != b"0":
-            return False
-        # Who has sent more behind it, ahead of the answers, hears no more than that.
-        cycle = FastCycle(self)
-        cycle.response_complete = False
-        cycle.keep_alive = self.parser.should_keep_alive() and not self._shed_in_read
-        self._shed_in_read = True
-        self.cycle = cycle  # type: ignore[assignment]  # it has all that the protocol asks of one
-        if self.lane.connections.draining:
-            self._end_with(cycle)
-        cycle.tell(of_problem("overloaded", choose_language(headers.get(b"accept-language"))))
-        return True
-
     def write_answer(self, answer: Answer, *, keep_alive: bool, now_s: float | None = None) -> None:
         """Send a whole answer in one write, byte for byte what the ordinary way would send."""
         if self.transport.is_closing():
@@ -307,12 +565,11 @@ class GrabProtocol(HttpToolsProtocol):
             now_s = self.lane.clock()
         now_ms = self.lane.now_ms(now_s)
         defaults = self.server_state.default_headers
-        if not keep_alive or answer.ends:
-            ends = b"" if answer.ends else b"connection: close\r\n"
-            self._unsent += self.lane.sealed(answer, now_ms, defaults, ends)
+        if not keep_alive:
+            self._unsent += self.lane.sealed(answer, now_ms, defaults, b"connection: close\r\n")
             self.leave()
             self.server_state.total_requests += 1
-            self.transport.close()
+            self._hang_up(now_s)
             return
         if answer.sealed_at_ms != now_ms or answer.sealed_with is not defaults:
             answer.sealed = self.lane.sealed(answer, now_ms, defaults)
@@ -350,16 +607,44 @@ class GrabProtocol(HttpToolsProtocol):
 
     # What keeps a worker waiting
 
-    def refuse(self, name: str) -> None:
-        """Say what is wrong with what came, if nothing else is being answered, and end the connection."""
-        if self._is_answering():
+    def refuse(self, name: str, **extra: Any) -> None:
+        """Say what is wrong with what came, behind what is still to be answered, and end the connection."""
+        incoming = self._incoming
+        wish, bodiless = None, False
+        if incoming is not None:
+            wish, bodiless = incoming.header(b"accept-language"), incoming.method == b"HEAD"
+        self._no_more = True
+        self._forget_incoming()
+        self._tell_in_turn(of_problem(name, choose_language(wish), **extra), keep_alive=False, bodiless=bodiless)
+
+    def _stop(self, name: str, **extra: Any) -> NoReturn:
+        """The same, from within the parser."""
+        self.refuse(name, **extra)
+        raise _EndOfReadingError
+
+    def cut_off(self) -> None:
+        """The bodies of the worker have become too much, and this one has been on its way for longest."""
+        self.refuse("overloaded")
+
+    def _discard(self, incoming: _Incoming) -> None:
+        """Throw the body away as it comes, and refuse the request when it is whole."""
+        incoming.too_large = True
+        incoming.body.clear()
+        self.lane.bodies.drop(self)
+        incoming.ends_at_s = min(incoming.ends_at_s, self.lane.clock() + DISCARD_TIMEOUT_S)
+
+    def _forget_incoming(self) -> None:
+        self._incoming = None
+        self._in_head = False
+        self.lane.bodies.drop(self)
+
+    def _hang_up(self, now_s: float) -> None:
+        """Close; if the client may be in the middle of sending, not before it has had a moment to read."""
+        if self._between or not self.transport.can_write_eof():
             self.transport.close()
         else:
-            self.write_answer(of_problem(name, "zh"), keep_alive=False)
-
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 -- uvicorn's words for it, in plain text
-        """Answer what is no HTTP request: with a problem and the server's time, as everything is answered."""
-        self.refuse("malformed")
+            self._lingers_until_s = now_s + LINGER_S
+            self.transport.write_eof()
 
     def look_at_the_clock(self, now_s: float) -> None:
         """End the connection if the other side has been silent, or has not read, for too long."""
@@ -369,6 +654,15 @@ class GrabProtocol(HttpToolsProtocol):
             self._unread_since_s = now_s
         elif now_s - self._unread_since_s > WRITE_TIMEOUT_S:
             self.transport.abort()
+            return
+        if self._lingers_until_s is not None:
+            if now_s > self._lingers_until_s:
+                self.transport.close()
+            return
+        incoming = self._incoming
+        if incoming is not None:
+            if now_s > incoming.ends_at_s:
+                self.refuse("too-large" if incoming.too_large else "request-timeout")
             return
         if self._silent_since_s is None:
             return

@@ -10,13 +10,14 @@ from typing import Final, NamedTuple
 
 import httptools
 
+from grab_service.grabpath.framing import PLAIN, frame_of
 from grab_service.vocabulary.identifiers import CAMPAIGN_ID_MAX
 from grab_service.vocabulary.problems import choose_language
 
 PLAIN_MAX_BYTES: Final = 8 * 1024
-HEADERS_MAX: Final = 100
 SHAPES_MAX: Final = 512
 LANGUAGES_MAX: Final = 512
+HOSTS_MAX: Final = 64
 
 START: Final = b"POST /v1/campaigns/"
 _END: Final = b"/claims HTTP/1.1\r\n"
@@ -25,6 +26,7 @@ _ID_AT: Final = len(START)
 _ID_END: Final = _ID_AT + CAMPAIGN_ID_MAX + len(_END)
 _KEPT: Final = frozenset({b"keep-alive", b"Keep-Alive"})
 _NOT_PLAIN: Final = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"proxy-connection"})
+_PADDING: Final = b" \t"
 
 
 PlainGrab = tuple[str, bytes | None, bytes, str]
@@ -43,6 +45,7 @@ class _Shape(NamedTuple):
     accept_language: bytes | None
     content_length: bytes | None
     connection: bytes | None
+    host: bytes
 
 
 class GrabReader:
@@ -52,6 +55,7 @@ class GrabReader:
         self._head: dict[bytes, bytes] = {}
         self._shapes: dict[tuple[bytes, ...], _Shape] = {}
         self._languages: dict[bytes, str] = {}
+        self._hosts: set[bytes] = set()
         # What the parser calls for each header: no Python runs.
         self.on_header = self._head.__setitem__
         self._feed = httptools.HttpRequestParser(self).feed_data
@@ -68,19 +72,20 @@ class GrabReader:
             self._feed(data)
             names = tuple(head)
             shape = self._shapes.get(names) or self._learn(names)
-            authorization, key, accept_language, content_length, connection = shape
+            authorization, key, accept_language, content_length, connection, host = shape
             # A name that stands twice is one in the dict.
             if (
                 len(names) == data.count(b"\n") - 2
                 and (content_length is None or head[content_length] == b"0")
                 and (connection is None or head[connection] in _KEPT)
+                and (head[host] in self._hosts or self._frames(head))
             ):
                 token = None if authorization is None else bearer_token(head[authorization])
                 language = "zh"
                 if accept_language is not None:
                     wish = head[accept_language]
                     language = self._languages.get(wish) or self._choose(wish)
-                return data[_ID_AT:end].decode("latin-1"), token, b"" if key is None else head[key], language
+                return data[_ID_AT:end].decode("latin-1"), token, b"" if key is None else head[key].strip(_PADDING), language
         except (httptools.HttpParserError, httptools.HttpParserUpgrade, _NotPlainError):
             pass
         # The parser may be in the middle of a body, or have given up.
@@ -89,7 +94,7 @@ class GrabReader:
 
     def _learn(self, names: tuple[bytes, ...]) -> _Shape:
         spelled = {name.lower(): name for name in names}
-        if not len(spelled) == len(names) <= HEADERS_MAX or not spelled.keys().isdisjoint(_NOT_PLAIN):
+        if len(spelled) != len(names) or not spelled.keys().isdisjoint(_NOT_PLAIN) or not self._frames(self._head):
             raise _NotPlainError
         if len(self._shapes) >= SHAPES_MAX:
             self._shapes.clear()
@@ -99,8 +104,19 @@ class GrabReader:
             spelled.get(b"accept-language"),
             spelled.get(b"content-length"),
             spelled.get(b"connection"),
+            spelled[b"host"],
         )
         return shape
+
+    def _frames(self, head: dict[bytes, bytes]) -> bool:
+        """Whether the request is framed as a plain one is. That depends on names, and on the values that `read` compares."""
+        headers = [(name.lower(), value.strip(_PADDING)) for name, value in head.items()]
+        plain = frame_of(b"POST", "1.1", headers) == PLAIN
+        if plain:
+            if len(self._hosts) >= HOSTS_MAX:
+                self._hosts.clear()
+            self._hosts.update(value for name, value in head.items() if name.lower() == b"host")
+        return plain
 
     def _choose(self, accept_language: bytes) -> str:
         if len(self._languages) >= LANGUAGES_MAX:

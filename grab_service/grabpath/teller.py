@@ -5,20 +5,17 @@ All grabs of one call share its facts, so what their answers have in common is w
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final
 
-from grab_service.cell.store import CellError, GrabReply
+from grab_service.cell.store import GrabReply
 from grab_service.grabpath.answers import Answer, WinForm, is_written_as_it_is, of_claim, of_problem, of_refusal
 from grab_service.grabpath.batcher import Grab
-from grab_service.grabpath.view import CampaignView, View
+from grab_service.grabpath.view import CampaignView, StaleViewError, View
 from grab_service.metrics import GrabMetrics
 from grab_service.vocabulary.campaigns import BenefitKind
 from grab_service.vocabulary.claims import ClaimRecord, ClaimState
 from grab_service.vocabulary.outcomes import Outcome, Undecided, slug
-
-KNOW_TIMEOUT_S: Final = 1.0
-"""For reading what a campaign looks like that was won a moment after it was published."""
 
 _WON: Final = Outcome.WON.value.encode()
 _OUTCOMES: Final = {outcome.value.encode(): outcome for outcome in Outcome}
@@ -81,15 +78,18 @@ class Teller:
             grab.tell(of_claim(status, campaign, grab.member_id, ClaimRecord.parse(record), state))
             return
         # Published a moment ago: the view has not come to it yet.
-        task = asyncio.get_running_loop().create_task(self._claim_when_known(status, campaign_id, grab, record, state))
+        self.in_background(self._claim_when_known(status, campaign_id, grab, record, state))
+
+    def in_background(self, telling: Coroutine[Any, Any, None]) -> None:
+        """Have somebody told who cannot be told at once."""
+        task = asyncio.get_running_loop().create_task(telling)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _claim_when_known(self, status: int, campaign_id: str, grab: Grab, record: bytes, state: ClaimState) -> None:
         campaign = None
-        with contextlib.suppress(CellError, TimeoutError):
-            async with asyncio.timeout(KNOW_TIMEOUT_S):
-                campaign = await self._view.know(campaign_id)
+        with contextlib.suppress(StaleViewError):
+            campaign = await self._view.find(campaign_id)
         if campaign is None:
             # It is won and logged; only what it looks like cannot be read now. A repeat shows it.
             grab.tell(self.problem("outcome-unknown", grab.language))

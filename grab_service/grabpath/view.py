@@ -15,7 +15,7 @@ from typing import Any, Final
 import orjson
 import structlog
 
-from grab_service.cell.store import Cell, CellError
+from grab_service.cell.store import Cell, CellClosedError, CellError
 from grab_service.vocabulary.campaigns import (
     BenefitKind,
     CampaignState,
@@ -34,8 +34,14 @@ HOLDERS_PAGE: Final = 1000
 CAMPAIGNS_PAGE: Final = 50
 RETRY_S: Final = 0.05
 UNREADABLE_S: Final = 1.0
+FIND_TIMEOUT_S: Final = 1.0
+"""How long a call waits for a fresh view before it hears that nothing is known."""
 
 log = structlog.get_logger()
+
+
+class StaleViewError(CellClosedError):
+    """The view does not become fresh, so it cannot be told whether a campaign exists."""
 
 
 @dataclass(slots=True)
@@ -139,6 +145,7 @@ class View:
         self._sample: tuple[int, float, float] | None = None
         self._ahead_ms: float | None = None
         self._first = asyncio.Event()
+        self._completed = asyncio.Event()
         self._stopping = False
 
     @property
@@ -193,17 +200,23 @@ class View:
         self._stopping = True
         self._wake.set()
 
-    async def know(self, campaign_id: str) -> CampaignView | None:
-        """The campaign, read from the cell if need be; None if it is not there.
+    async def find(self, campaign_id: str) -> CampaignView | None:
+        """The campaign; None if a fresh view lacks it, for then it does not exist.
+
+        The cell is not asked for single campaigns, because anybody can make up ids. If the view is not fresh, all who wait
+        share the next poll.
 
         Raises:
-            CellError: the cell cannot be asked now.
+            StaleViewError: the view does not become fresh within `FIND_TIMEOUT_S`.
         """
-        if campaign_id in self._campaigns:
-            return self._campaigns[campaign_id]
-        loaded = await self._load([campaign_id])
-        # The view may have begun anew meanwhile, and not have come to this campaign yet.
-        return self._campaigns.get(campaign_id) or loaded.get(campaign_id)
+        if campaign_id not in self._campaigns and not self.is_fresh:
+            try:
+                async with asyncio.timeout(FIND_TIMEOUT_S):
+                    self.wake()
+                    await self._completed.wait()
+            except TimeoutError:
+                raise StaleViewError("the view is not fresh") from None
+        return self._campaigns.get(campaign_id)
 
     async def run(self) -> None:
         """Keep the view complete until `stop`; a cell that cannot be read leaves it stale, and is asked again.
@@ -263,6 +276,9 @@ class View:
         self.complete_at_s = sent_at_s
         self.lost_because = ""
         self._first.set()
+        # Wakes all who wait for a fresh view; whoever comes later waits for the next one.
+        self._completed.set()
+        self._completed.clear()
         return True
 
     def _apply(self, event: Event, unknown: list[str]) -> None:
@@ -275,6 +291,7 @@ class View:
                 campaign.apply(event)
 
     async def _rebuild(self) -> None:
+        self.complete_at_s = float("-inf")  # it lacks campaigns until all are read
         self._campaigns, self._seq, self._lacks_some = {}, 0, False
         reply = await self._cell.read_campaigns([])
         self.lost_because = ""
@@ -285,11 +302,8 @@ class View:
             self._seq, self._epoch = reply.seq, epoch
             log.info("view_built", epoch=epoch, seq=reply.seq, campaigns=len(self._campaigns))
 
-    async def _load(self, campaign_ids: list[str]) -> dict[str, CampaignView]:
-        """Read campaigns and their holders; entries of the log up to the seq of the reading are in it already.
-
-        Those that were not known before, by id.
-        """
+    async def _load(self, campaign_ids: list[str]) -> None:
+        """Read campaigns and their holders; entries of the log up to the seq of the reading are in it already."""
         epoch = self._cell.epoch
         reply = await self._cell.read_campaigns(campaign_ids)
         while reply.seq < self._seq or self._cell.epoch != epoch:
@@ -310,7 +324,6 @@ class View:
         except CellError:
             self._lacks_some = True  # known and never ready: nobody would be refused here
             raise
-        return views
 
     async def _read_holders(self, view: CampaignView) -> None:
         keys = self._cell.keys.of_campaign(view.campaign_id)

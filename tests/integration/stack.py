@@ -22,7 +22,7 @@ from grab_service.api.app import build_app
 from grab_service.api.process import Worker
 from grab_service.cell.rights import Login
 from grab_service.cell.scripts import ScriptSources, new_nonce, sha_of
-from grab_service.grabpath.lane import GrabLane
+from grab_service.grabpath.lane import ASGIApp
 from grab_service.ops.publish import publish_members
 from grab_service.settings import Settings
 from grab_service.sql.engine import asyncpg_url
@@ -64,9 +64,16 @@ class Service:
     """One worker, its application behind the lane, and the drain. `http` is a client of it."""
 
     def __init__(
-        self, worker: Worker, http: httpx.AsyncClient, redis: Redis, drain: "DrainTask", ledger_engine: AsyncEngine
+        self,
+        worker: Worker,
+        app: ASGIApp,
+        http: httpx.AsyncClient,
+        redis: Redis,
+        drain: "DrainTask",
+        ledger_engine: AsyncEngine,
     ) -> None:
         self.worker = worker
+        self.app = app
         self.http = http
         self.redis = redis
         self.drain = drain
@@ -192,7 +199,8 @@ async def running_service(redis_url: str, database_url: str, cell_name: str, **s
         forget_metrics()
         worker = Worker.build(given)
         await stack.enter_async_context(worker.running())
-        lane = GrabLane(build_app(worker), worker.path, worker.view.now_ms, worker.connections, worker.desk)
+        app = build_app(worker)
+        lane = worker.lane(app)
         transport = httpx.ASGITransport(lane, raise_app_exceptions=False)
         http = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://grab"))
-        yield Service(worker, http, redis, drain, ledger)
+        yield Service(worker, app, http, redis, drain, ledger)

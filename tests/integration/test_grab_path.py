@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import orjson
 import pytest
 from prometheus_client import REGISTRY
@@ -18,18 +19,21 @@ from grab_service.api.process import Worker
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import CampaignsReply, Cell
 from grab_service.grabpath import batcher
+from grab_service.grabpath import view as view_module
 from grab_service.grabpath.answers import Answer
 from grab_service.grabpath.batcher import Grab
 from grab_service.grabpath.gate import Gate, Verdict
-from grab_service.grabpath.view import CampaignView, View
+from grab_service.grabpath.view import CampaignView, StaleViewError, View
 from grab_service.servers.valkey import ValkeyServer
 from grab_service.vocabulary.campaigns import BenefitKind, Release
 from grab_service.vocabulary.outcomes import Outcome
 from grab_service.vocabulary.passes import PassKeys, mint
 from tests.faults.district import through
 from tests.faults.tools.proxy import Proxy
-from tests.integration.workers import Crowd, grab_worker
-from tests.lua.cells import Published, arm, enrol, grab, now_ms, publish, word
+from tests.integration.wires import serving
+from tests.integration.workers import Crowd, grab_worker, publish
+from tests.lua import cells
+from tests.lua.cells import Published, arm, enrol, grab, now_ms, word
 
 DISPLAY = '{"title": "中秋", "benefit": {"kind": "generated_code", "name": "月饼", "valid_days": 30}}'
 RUSH = Published(display=DISPLAY, benefit_kind=BenefitKind.GENERATED_CODE)
@@ -293,10 +297,12 @@ async def test_a_redis_that_hangs_is_an_unknown_outcome_within_the_deadline(tmp_
     ],
 )
 async def test_what_is_sent_along_is_checked_before_anything_is_decided(
-    crowd: Crowd, cell: Cell, headers: dict[str, str], content: bytes, status: int, code: str | None
+    crowd: Crowd, worker: Worker, cell: Cell, headers: dict[str, str], content: bytes, status: int, code: str | None
 ) -> None:
     await publish(cell, replace(RUSH, stock=1))
-    answer = await crowd.grab("m-1", headers=headers, content=content)
+    sent = {"Authorization": f"Bearer {crowd.pass_of('m-1')}", **headers}
+    async with serving(worker) as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+        answer = await client.post("/v1/campaigns/c/claims", headers=sent, content=content)
     assert (answer.status_code, answer.json().get("code")) == (status, code)
     assert "X-Server-Time-Ms" in answer.headers
     if status != 201:
@@ -396,7 +402,7 @@ async def test_what_was_read_in_the_life_before_is_not_taken_for_the_one_after(c
     held.hold_up("c")
     held.hold_up()
     late, late_list = held.late[("c",)], held.late[()]
-    knowing = asyncio.create_task(view.know("c"))
+    knowing = asyncio.create_task(view._load(["c"]))
     await held.asked[("c",)].wait()
     # Another life, in which nobody has won anything yet.
     await redis_client.delete(cell.keys.of_campaign("c").claims, cell.keys.log)
@@ -408,8 +414,7 @@ async def test_what_was_read_in_the_life_before_is_not_taken_for_the_one_after(c
     late.set()
     await asyncio.sleep(0.05)
     late_list.set()
-    known = await knowing
-    assert known is not None
+    await knowing
     async with asyncio.timeout(5):
         while view.seq != 2 or view.campaign("c") is None:
             view.wake()
@@ -421,21 +426,85 @@ async def test_what_was_read_in_the_life_before_is_not_taken_for_the_one_after(c
     await running
 
 
-async def test_a_campaign_is_known_though_the_view_begins_anew_while_it_is_read(
+async def test_a_fresh_view_says_by_itself_that_a_campaign_does_not_exist(
     worker: Worker, cell: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody has won, and waits to hear what the claim looks like."""
+    async def asked(*_: object) -> None:
+        raise AssertionError("the cell was asked for an id that somebody made up")
+
+    await seen(worker, cell.seen_seq)
+    monkeypatch.setattr(worker.view._cell, "read_campaigns", asked)
+    assert await worker.view.find("made-up") is None
+
+
+async def test_all_who_wait_for_a_fresh_view_share_one_poll(
+    cell: Cell, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = View(worker.cell, poll_s=60, age_max_s=0.05, clock=worker.clock)
+    running = asyncio.create_task(view.run())
+    assert await view.wait_complete(5)
+    await cells.publish(cell, replace(RUSH, stock=1))
+    await asyncio.sleep(0.06)
+    assert not view.is_fresh
+    polls, tail = 0, view._cell.tail
+
+    async def counted(*asked: Any) -> Any:
+        nonlocal polls
+        polls += 1
+        return await tail(*asked)
+
+    monkeypatch.setattr(view._cell, "tail", counted)
+    found = await asyncio.gather(*(view.find("c") for _ in range(50)), view.find("made-up"))
+    assert {campaign.campaign_id for campaign in found[:50] if campaign} == {"c"}
+    assert found[50] is None
+    assert polls == 1
+    view.stop()
+    await running
+
+
+async def test_a_view_that_begins_anew_says_of_no_campaign_that_it_does_not_exist(
+    worker: Worker, cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(view_module, "FIND_TIMEOUT_S", 0.01)
     await publish(cell, replace(RUSH, stock=1))
-    view = View(worker.cell, poll_s=0.01, age_max_s=0.05, clock=worker.clock)
-    read_holders = view._read_holders
+    view = View(worker.cell, poll_s=60, age_max_s=10, clock=worker.clock)
+    running = asyncio.create_task(view.run())
+    assert await view.wait_complete(5)
+    assert await view.find("c") is not None
+    read_campaigns, go_on = view._cell.read_campaigns, asyncio.Event()
 
-    async def meanwhile(campaign: CampaignView) -> None:
-        view._campaigns = {}
-        await read_holders(campaign)
+    async def late(campaign_ids: list[str]) -> CampaignsReply:
+        await go_on.wait()
+        return await read_campaigns(campaign_ids)
 
-    monkeypatch.setattr(view, "_read_holders", meanwhile)
-    assert (known := await view.know("c")) is not None
-    assert known.campaign_id == "c"
+    monkeypatch.setattr(view._cell, "read_campaigns", late)
+    view._epoch = 0
+    view.wake()
+    await asyncio.sleep(0.05)
+    with pytest.raises(StaleViewError):
+        await view.find("c")
+    go_on.set()
+    await asyncio.sleep(0.05)
+    assert await view.find("c") is not None
+    view.stop()
+    await running
+
+
+async def test_a_view_that_does_not_become_fresh_says_nothing_about_a_campaign(
+    worker: Worker, cell: Cell, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(view_module, "FIND_TIMEOUT_S", 0.1)
+    await publish(cell, replace(RUSH, stock=1))
+    await redis_client.client_pause(600)
+    await asyncio.sleep(0.1)
+    with pytest.raises(StaleViewError):
+        await worker.view.find("made-up")
+    async with Crowd(worker) as crowd:
+        answer = await crowd.grab("m-1", "made-up")
+        assert (answer.status_code, answer.json()["code"]) == (503, "paused-for-recovery")
+        await asyncio.sleep(0.6)
+        assert (await crowd.grab("m-1", "made-up")).status_code == 404
+        assert (await crowd.grab("m-1")).status_code == 201
 
 
 async def test_no_code_is_offered_again_once_it_is_won(
@@ -540,7 +609,7 @@ async def test_nobody_is_refused_before_all_who_hold_are_known(
     monkeypatch.setattr(view, "_read_holders", late)
     await publish(cell, replace(RUSH, stock=1))
     await grab(cell, ["m-0"])
-    knowing = asyncio.create_task(view.know("c"))
+    knowing = asyncio.create_task(view._load(["c"]))
     gate = Gate(view, age_max_s=0.05)
     async with asyncio.timeout(5):
         while view.seq < cell.seen_seq:

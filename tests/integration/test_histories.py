@@ -89,6 +89,8 @@ class Round:
     async def run(self, redis: Redis) -> History:
         self._cell.seen_seq = 0
         await publish(self._cell, Published(self.campaign_id, stock=STOCK, display=DISPLAY))
+        while not all(crowd.knows(self.campaign_id) for crowd, _ in self._ways):
+            await asyncio.sleep(0.001)
         trouble = asyncio.create_task(self._trouble()) if self._dice.random() < 0.4 else None
         await asyncio.gather(*(self._member(name) for name in self.members))
         if trouble is not None:

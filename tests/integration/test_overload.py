@@ -16,8 +16,8 @@ from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell
 from tests.faults.tools.proxy import Proxy
 from tests.integration.stack import forget_metrics
-from tests.integration.workers import Crowd, grab_worker
-from tests.lua.cells import Published, arm, enrol, publish
+from tests.integration.workers import Crowd, grab_worker, publish
+from tests.lua.cells import Published, arm, enrol
 
 DISPLAY = '{"title": "中秋", "benefit": {"kind": "none", "name": "月饼"}}'
 DEADLINE_S = 2.0

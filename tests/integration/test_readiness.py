@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from grab_service.api import probes
 from grab_service.ops import readiness
 from grab_service.ops.server_checks import NOTE_AGE_MAX_MS, SKEW_MAX_MS, ServerFacts, aof_of, eviction_of, skew_of
 from grab_service.servers.valkey import AppendFsync, ValkeyServer
@@ -23,6 +24,12 @@ from tests.integration.ledgers import Town
 from tests.integration.stack import Service, running_service
 
 ALL = {"redis", "scripts", "view", "staying", "data", "eviction_policy", "aof_policy", "skew", "postgres", "lag"}
+
+
+@pytest.fixture(autouse=True)
+def _looks_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was found is kept for a second, and these tests change it sooner."""
+    monkeypatch.setattr(probes, "KEPT_S", 0.0)
 
 
 @pytest.fixture
@@ -236,3 +243,20 @@ def test_a_redis_that_does_not_tell_its_settings_is_not_refused_and_says_so() ->
 def test_the_note_lies_in_the_cell() -> None:
     keys = CellKeys.of("x")
     assert keys.server.startswith(keys.prefix), "a rebuild takes it away with the rest"
+
+
+async def test_however_many_ask_each_check_is_made_once_a_second(sound: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "KEPT_S", 30.0)
+    looked = 0
+    check = readiness.check_readiness
+
+    async def counted(*given: Any, **named: Any) -> Any:
+        nonlocal looked
+        looked += 1
+        return await check(*given, **named)
+
+    monkeypatch.setattr(probes, "check_readiness", counted)
+    queries = ["", "?exclude=lag", "?exclude=postgres&exclude=lag"] * 20
+    assert {status for status, _ in await asyncio.gather(*(asked(sound, query) for query in queries))} == {200}
+    assert (await asked(sound))[0] == 200
+    assert looked == 1

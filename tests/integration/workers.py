@@ -11,11 +11,13 @@ from pydantic import SecretStr
 
 from grab_service.api.process import Worker
 from grab_service.cell.rights import Login
-from grab_service.grabpath.lane import GrabLane
+from grab_service.cell.store import Cell
 from grab_service.settings import Settings
 from grab_service.vocabulary.passes import mint
 from tests.integration.logins import redis_logins
+from tests.lua import cells
 
+VIEW_AGE_MAX_S = Settings.model_fields["view_age_max_s"].default
 SECRET = "a secret of tests, long enough"
 UNUSED_DATABASE = "postgresql://nobody@127.0.0.1:1/none"
 
@@ -24,6 +26,13 @@ async def nothing_else(scope: Any, receive: Any, send: Any) -> None:
     """What stands behind the lane in these tests: says 404 to whatever the lane passes on."""
     await send({"type": "http.response.start", "status": 404, "headers": [(b"x-passed-on", b"1")]})
     await send({"type": "http.response.body", "body": b""})
+
+
+async def publish(cell: Cell, campaign: cells.Published) -> int:
+    """Publish a campaign as `schedule` does: when this returns, no fresh view lacks it."""
+    seq = await cells.publish(cell, campaign)
+    await asyncio.sleep(VIEW_AGE_MAX_S)
+    return seq
 
 
 @asynccontextmanager
@@ -47,7 +56,7 @@ class Crowd:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        lane = GrabLane(nothing_else, worker.path, worker.view.now_ms, worker.connections, worker.desk)
+        lane = worker.lane(nothing_else)
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(lane), base_url="http://grab")
 
     async def __aenter__(self) -> Self:
@@ -55,6 +64,10 @@ class Crowd:
 
     async def __aexit__(self, *_: object) -> None:
         await self.http.aclose()
+
+    def knows(self, campaign_id: str) -> bool:
+        """Whether the worker's view has the campaign."""
+        return self._worker.path.knows(campaign_id)
 
     def pass_of(self, member_id: str, ttl_s: int = 600) -> str:
         return mint(self._worker.keys, member_id, int(time.time()) + ttl_s)

@@ -181,7 +181,7 @@ def test_the_table_of_problems_is_the_catalogue() -> None:
 
 def test_the_calls_listed_are_those_that_are_served() -> None:
     # Only what the routes are made of is asked for while the application is put together.
-    parts = SimpleNamespace(settings=Settings(dev=True), view=SimpleNamespace(now_ms=lambda: 0), desk=None)
+    parts = SimpleNamespace(settings=Settings(dev=True), view=SimpleNamespace(now_ms=lambda: 0), clock=None)
     paths = build_app(cast("Worker", parts)).openapi()["paths"]
     served = {f"{method.upper()} {path}" for path, operations in paths.items() for method in operations}
     listed = [codes(row[0])[0] for row in rows(text_of(API)) if re.match(r"`(?:GET|POST|PUT|PATCH|DELETE) /", row[0])]

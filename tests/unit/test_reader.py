@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from grab_service.grabpath.reader import PLAIN_MAX_BYTES, SHAPES_MAX, START, GrabReader, bearer_token
+from grab_service.grabpath.reader import HOSTS_MAX, PLAIN_MAX_BYTES, SHAPES_MAX, START, GrabReader, bearer_token
 from grab_service.vocabulary.problems import choose_language
 
 PLAIN = b"POST /v1/campaigns/c-1/claims HTTP/1.1\r\nHost: grab\r\nAuthorization: Bearer abc\r\n\r\n"
@@ -120,10 +120,20 @@ def test_what_clients_make_up_is_not_kept_for_ever() -> None:
     reader = GrabReader()
     for number in range(3 * SHAPES_MAX):
         assert reader.read(
-            PLAIN.replace(b"Host", b"X-%d" % number).replace(b"\r\n\r\n", b"\r\nAccept-Language: x-%d\r\n\r\n" % number)
+            PLAIN.replace(b"grab", b"grab-%d\r\nX-%d: x" % (number, number)).replace(
+                b"\r\n\r\n", b"\r\nAccept-Language: x-%d\r\n\r\n" % number
+            )
         )
     assert len(reader._shapes) <= SHAPES_MAX
     assert len(reader._languages) <= SHAPES_MAX
+    assert len(reader._hosts) <= HOSTS_MAX
+
+
+def test_a_host_that_is_none_is_refused_also_behind_one_that_is() -> None:
+    reader = GrabReader()
+    assert reader.read(PLAIN) is not None
+    assert reader.read(PLAIN.replace(b": grab", b": a b")) is None
+    assert reader.read(PLAIN) is not None
 
 
 def test_the_token_is_read_as_the_ordinary_way_reads_it() -> None:

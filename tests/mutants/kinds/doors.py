@@ -7,7 +7,9 @@ from tests.mutants.mutant import Mutant
 _PASSES: Final = "grab_service/vocabulary/passes.py"
 _ASSERTIONS: Final = "grab_service/api/assertions.py"
 _LANE: Final = "grab_service/grabpath/lane.py"
-_EDGE: Final = "grab_service/api/edge.py"
+_BODIES: Final = "grab_service/grabpath/bodies.py"
+_DESK: Final = "grab_service/grabpath/desk.py"
+_FRAMING: Final = "grab_service/grabpath/framing.py"
 _GIVE_BACK: Final = "grab_service/api/give_back.py"
 _PROTOCOL: Final = "grab_service/grabpath/protocol.py"
 _OF_PASSES: Final = "tests/unit/test_passes.py::test_"
@@ -15,6 +17,9 @@ _SESSIONS: Final = "tests/integration/test_api_sessions.py::test_"
 _MEMBERS: Final = "tests/integration/test_api_members.py::test_"
 _EDGES: Final = "tests/integration/test_api_edges.py::test_"
 _FAST: Final = "tests/integration/test_fast_lane.py::test_"
+_WIRE: Final = "tests/security/test_wire.py::test_"
+_FRAMES: Final = "tests/security/test_framing.py::test_"
+_TWO_WAYS: Final = f"{_FRAMES}a_request_that_can_be_read_in_two_ways_is_refused_and_ends_its_connection"
 _SENT_ALONG: Final = "tests/integration/test_grab_path.py::test_what_is_sent_along_is_checked_before_anything_is_decided"
 
 MUTANTS: Final = (
@@ -222,27 +227,27 @@ MUTANTS: Final = (
         "body_of_a_grab_unbounded",
         "a grab has a body of 4 KiB at most",
         "of any size",
-        _LANE,
-        "BODY_MAX_BYTES: Final = 4096",
-        "BODY_MAX_BYTES: Final = 2**40",
+        _BODIES,
+        "GRAB_BODY_MAX_BYTES: Final = 4096",
+        "GRAB_BODY_MAX_BYTES: Final = 2**40",
         (f"{_SENT_ALONG}[headers5-xxx-413-too-large]", _SENT_ALONG),
     ),
     Mutant(
         "body_without_end",
         "a body that does not end is cut off where it becomes too large",
         "it is read on",
-        _EDGE,
-        "            if self._bytes > self._max_bytes:",
-        "            if False:",
+        _PROTOCOL,
+        "        elif incoming.body_bytes > incoming.bounds.max_bytes + DISCARD_MAX_BYTES:",
+        "        elif False:",
         (f"{_EDGES}a_body_that_does_not_end_is_cut_off_where_it_becomes_too_large",),
     ),
     Mutant(
         "body_never_comes",
         "a body has a time to come in",
         "it is waited for",
-        _EDGE,
-        "            async with asyncio.timeout_at(self._ends_at_s):",
-        "            async with asyncio.timeout(None):",
+        _PROTOCOL,
+        "            if now_s > incoming.ends_at_s:",
+        "            if False:",
         (f"{_EDGES}a_body_that_never_comes_is_not_waited_for_forever",),
     ),
     Mutant(
@@ -268,8 +273,8 @@ MUTANTS: Final = (
         "headers have a hundred lines at most",
         "any number",
         _PROTOCOL,
-        "if len(self.headers) > HEADERS_MAX or (",
-        "if (",
+        "            len(headers) > HEADERS_MAX\n            or ",
+        "            ",
         (f"{_FAST}headers_without_end_or_number_are_refused",),
     ),
     Mutant(
@@ -285,9 +290,9 @@ MUTANTS: Final = (
         "pages_before_grabs",
         "so many ordinary calls are at work in a worker, and more hear `overloaded`: grabs keep their share",
         "any number",
-        "grab_service/grabpath/desk.py",
-        "        if self._free <= 0:",
-        "        if False:",
+        _DESK,
+        "return self._free > 0 and self._taken[caller] <",
+        "return self._taken[caller] <",
         (f"{_FAST}ordinary_calls_beyond_their_places_are_turned_away_and_grabs_are_not",),
     ),
     Mutant(
@@ -307,5 +312,131 @@ MUTANTS: Final = (
         "        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:\n",
         "        if True:\n",
         ("tests/unit/test_stopping.py::test_a_run_ends_when_it_is_asked_and_under_nohup_not_with_its_terminal",),
+    ),
+    Mutant(
+        "header_twice",
+        "a header that decides something stands once, or the request is refused",
+        "the last one counts",
+        _FRAMING,
+        "            if name in found:",
+        "            if False:",
+        (f"{_TWO_WAYS}[authorization twice-ordinary]",),
+    ),
+    Mutant(
+        "no_host",
+        "a request names its host",
+        "it need not",
+        _FRAMING,
+        '    if (host is None and version == "1.1") or',
+        "    if False or",
+        (
+            f"{_TWO_WAYS}[no host-ordinary]",
+            f"{_TWO_WAYS}[no host, grab-lane]",
+        ),
+    ),
+    Mutant(
+        "any_coding",
+        "a body comes by its length or in chunks, and in no other coding",
+        "any coding is taken for chunks",
+        _FRAMING,
+        ' or encoding.lower() != b"chunked":',
+        ":",
+        (f"{_TWO_WAYS}[two codings-ordinary]",),
+    ),
+    Mutant(
+        "upgrade_goes_on",
+        "a request that asks for an upgrade is the last of its connection",
+        "the next one is answered on it",
+        _FRAMING,
+        ' or (b"upgrade" in options and b"upgrade" in found)',
+        "",
+        (f"{_WIRE}nothing_behind_an_upgrade_is_a_request",),
+    ),
+    Mutant(
+        "lane_frames_by_itself",
+        "the lane asks the one function that decides framing",
+        "it takes a request without a host",
+        "grab_service/grabpath/reader.py",
+        " or not self._frames(self._head):",
+        ":",
+        (
+            f"{_TWO_WAYS}[two hosts, grab-lane]",
+            f"{_TWO_WAYS}[no host, grab-lane]",
+        ),
+    ),
+    Mutant(
+        "hosts_of_the_first",
+        "the lane judges each host that it has not seen",
+        "the first one stands for all",
+        "grab_service/grabpath/reader.py",
+        "                and (head[host] in self._hosts or self._frames(head))\n",
+        "",
+        ("tests/unit/test_reader.py::test_a_host_that_is_none_is_refused_also_behind_one_that_is",),
+    ),
+    Mutant(
+        "trailers_are_headers",
+        "a trailer is never a header",
+        "it outranks the head",
+        _PROTOCOL,
+        "        if self._in_head:  # else it stands behind the body: nothing there is a header\n",
+        "        if True:\n",
+        (
+            f"{_WIRE}a_trailer_does_not_outrank_the_head",
+            f"{_FRAMES}requests_are_those_that_a_strict_parser_reads_in_whatever_pieces_they_come[trailers-ordinary]",
+        ),
+    ),
+    Mutant(
+        "trailers_without_end",
+        "what stands beside a body is bounded",
+        "trailers are read for as long as they come",
+        _PROTOCOL,
+        "        return self.quiet_bytes <= FRAMING_MAX_BYTES and beside_bytes",
+        "        return beside_bytes >= 0 or beside_bytes",
+        (f"{_WIRE}trailers_are_bounded_and_whoever_sends_them_without_end_is_refused",),
+    ),
+    Mutant(
+        "hears_no_answer",
+        "a caller who shuts only the sending side hears every answer",
+        "the connection ends at once",
+        _PROTOCOL,
+        "        self._no_more = True\n        self._end_with(self.cycle)\n        return True\n",
+        "        return False\n",
+        (f"{_WIRE}a_caller_who_shuts_only_the_sending_side_hears_every_answer",),
+    ),
+    Mutant(
+        "deaf_keeps_a_place",
+        "a caller who does not read holds no place",
+        "it keeps the place until it reads",
+        _PROTOCOL,
+        "                if caller is not None and flow.write_paused and not cycle.disconnected:",
+        "                if False:",
+        (f"{_WIRE}a_caller_who_does_not_read_holds_no_place",),
+    ),
+    Mutant(
+        "head_has_a_body",
+        "a refused HEAD has no body",
+        "it has one, and the next answer is misread",
+        _PROTOCOL,
+        "            answer = answer.without_body() if self.bodiless else answer\n",
+        "",
+        (f"{_WIRE}head_answers_as_get_without_a_body_also_when_it_is_refused",),
+    ),
+    Mutant(
+        "places_of_one_unbounded",
+        "one caller has a few places, and strangers half of them",
+        "one member on many connections has all",
+        _DESK,
+        " and self._taken[caller] < (self._of_strangers if caller == STRANGER else self._of_one)",
+        "",
+        (f"{_WIRE}neither_one_member_nor_all_strangers_can_take_every_place",),
+    ),
+    Mutant(
+        "bodies_unbounded",
+        "all bodies together are bounded, and the oldest is cut off",
+        "they fill the memory",
+        _BODIES,
+        "        while self._bytes > self._bodies_max_bytes and",
+        "        while False and",
+        (f"{_WIRE}when_all_bodies_together_become_too_much_the_oldest_is_cut_off",),
     ),
 )

@@ -24,8 +24,8 @@ MUTANTS: Final = (
         "a head that comes in one read is bounded, too",
         "only what comes in several is counted",
         _PROTOCOL,
-        "            and sum(len(name) + len(value) for name, value in self.headers) + len(self.url) > HEAD_MAX_BYTES\n",
-        "            and len(self.url) > HEAD_MAX_BYTES\n",
+        "            or sum(len(name) + len(value) for name, value in headers) + len(self.url) > HEAD_MAX_BYTES\n",
+        "",
         (f"{_LANE}a_head_that_is_too_large_is_refused_in_however_many_reads_it_comes",),
     ),
     Mutant(

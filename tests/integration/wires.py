@@ -1,0 +1,93 @@
+"""How does a test speak to a worker over a real socket, byte by byte?"""
+
+import asyncio
+import contextlib
+import re
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import uvicorn
+
+from grab_service.api.listener import bound_what_the_kernel_keeps
+from grab_service.api.process import Worker
+from grab_service.grabpath.lane import ASGIApp
+from grab_service.grabpath.protocol import GrabProtocol
+from tests.integration.workers import nothing_else
+
+
+@asynccontextmanager
+async def serving(worker: Worker, behind: ASGIApp = nothing_else) -> AsyncIterator[int]:
+    """A real uvicorn with the grab protocol in this process, and `behind` for all that is no grab; its port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    bound_what_the_kernel_keeps(listener)
+    lane = worker.lane(behind)
+    config = uvicorn.Config(
+        lane, http=GrabProtocol, lifespan="off", proxy_headers=False, server_header=False, access_log=False, log_config=None
+    )
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started:
+        await asyncio.sleep(0.01)
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        await task
+        listener.close()
+
+
+class Wire:
+    """One connection that says exactly what it is told to."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    async def ask(self, request: bytes) -> bytes:
+        self.writer.write(request)
+        return await self.answer()
+
+    async def answer(self) -> bytes:
+        async with asyncio.timeout(5):
+            head = await self.reader.readuntil(b"\r\n\r\n")
+            found = re.search(rb"content-length: (\d+)", head)
+            assert found, head
+            return head + await self.reader.readexactly(int(found[1]))
+
+    async def is_closed(self, timeout_s: float = 5) -> bool:
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self.reader.read(1) == b""
+        except TimeoutError:
+            return False
+        except ConnectionError:
+            return True
+
+
+@asynccontextmanager
+async def wire(port: int) -> AsyncIterator[Wire]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield Wire(reader, writer)
+    finally:
+        await hang_up(writer)
+
+
+@contextmanager
+def small_window(port: int) -> Iterator[socket.socket]:
+    """A connection on which only a little may be under way."""
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        one.connect(("127.0.0.1", port))
+        yield one
+
+
+async def hang_up(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
+
+
+def request(campaign_id: str, *headers: str, method: str = "POST") -> bytes:
+    lines = [f"{method} /v1/campaigns/{campaign_id}/claims HTTP/1.1", "Host: grab", *headers]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
