@@ -157,7 +157,8 @@ class Worker:
         tail = asyncio.create_task(self.view.run())
         regular = [asyncio.create_task(self._flush()), asyncio.create_task(self.connections.sweep_regularly())]
         try:
-            await self._get_ready()
+            if not await self._get_ready():
+                regular.append(asyncio.create_task(self._fill_pools_later()))
             # What exists now lives as long as the worker: the collector need not look at it again.
             gc.collect()
             gc.freeze()
@@ -174,14 +175,22 @@ class Worker:
             await self.redis.aclose()
             await self.engine.dispose()
 
-    async def _get_ready(self) -> None:
-        """Return when this worker may open; see `Opening`."""
+    async def _get_ready(self) -> bool:
+        """Return when this worker may open, see `Opening`; False if it opens before the cell can be read."""
         opening = self.opening
-        while not await self.view.wait_complete(opening.look_s) and opening.must_be_ready:
+        while not await self.view.wait_complete(opening.look_s):
+            if not opening.must_be_ready:
+                return False
             opening.say(self.view.lost_because)
         while (why := await self._fill_pools()) and opening.must_be_ready:
             opening.say(why)
             await asyncio.sleep(LOOK_INTERVAL_S)
+        return True
+
+    async def _fill_pools_later(self) -> None:
+        while not await self.view.wait_complete(OPEN_ANYWAY_S):
+            pass
+        await self._fill_pools()
 
     async def _fill_pools(self) -> str:
         """Open the connections of grabs and pages, which would all wait for them at once; why that is refused, or nothing.
