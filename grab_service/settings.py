@@ -38,6 +38,7 @@ class Settings(BaseSettings):
     connections_max: int = Field(default=20_000, ge=1, description="per worker; more are turned away with 503")
     fast_lane: bool = Field(default=True, description="answer plain grabs below ASGI; off only to compare")
     ordinary_max: int = Field(default=64, ge=1, description="calls but grabs at work at once, per worker; more are turned away")
+    hsts_s: int = Field(default=0, ge=0, le=63_072_000, description="browsers come back by HTTPS only, so long; 0: not said")
     keep_alive_s: int = Field(default=75, ge=1)
     drain_s: float = Field(default=5.0, ge=0, le=60, description="idle connections of a worker that ends stay open so long")
     body_max_bytes: int = Field(default=64 * 1024, ge=1024, description="of any call but imports")

@@ -55,7 +55,7 @@ def page() -> Response:
         bundle=file_of("swagger-ui-bundle.js").address,
         start=file_of("start.js").address,
     )
-    headers = {"cache-control": "no-cache", "content-security-policy": _POLICY, "x-content-type-options": "nosniff"}
+    headers = {"cache-control": "no-cache", "content-security-policy": _POLICY}
     return Response(html, headers=headers, media_type="text/html")
 
 
@@ -64,5 +64,5 @@ def part(digest: str, name: str) -> Response:
     """A file of the viewer."""
     if name not in TYPES or file_of(name).digest != digest:
         raise RefusalError("not-found")
-    headers = {"cache-control": "public, max-age=31536000, immutable", "x-content-type-options": "nosniff"}
+    headers = {"cache-control": "public, max-age=31536000, immutable"}
     return Response(file_of(name).content, headers=headers, media_type=TYPES[name])

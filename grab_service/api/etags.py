@@ -17,12 +17,16 @@ def _listed(header: str) -> list[str]:
     return [tag.strip() for tag in header.split(",")]
 
 
-def matches_strongly(if_match: str, etag: str) -> bool:
-    """`If-Match` (RFC 9110): `*`, or one of the list is exactly this strong tag."""
-    return if_match.strip() == "*" or (etag in _listed(if_match) and not etag.startswith("W/"))
-
-
 def matches_weakly(if_none_match: str, etag: str) -> bool:
     """`If-None-Match` (RFC 9110): `*`, or one of the list is this tag, weak or strong."""
     plain = etag.removeprefix("W/")
     return if_none_match.strip() == "*" or any(tag.removeprefix("W/") == plain for tag in _listed(if_none_match))
+
+
+def matches_version(if_match: str, etag: str) -> bool:
+    """`If-Match`: `*`, or one of the list is the tag of this version.
+
+    RFC 9110 wants no weak tag here, because bytes may differ under one. A tag of ours names a version, not bytes; a proxy that
+    compresses makes it weak, and it still names the same one.
+    """
+    return matches_weakly(if_match, etag)

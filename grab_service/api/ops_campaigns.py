@@ -16,7 +16,7 @@ from grab_service.api.dependencies import (
     TheView,
     Writer,
 )
-from grab_service.api.etags import matches_strongly, version_etag
+from grab_service.api.etags import matches_version, version_etag
 from grab_service.api.examples import DEFINITION
 from grab_service.api.field_errors import field_errors
 from grab_service.api.ops_shapes import OpsCampaign, OpsCampaignPage
@@ -151,7 +151,7 @@ async def change(
     campaign = await read_campaign(engine, campaign_id)
     if if_match is None:
         raise RefusalError("precondition-required")
-    if not matches_strongly(if_match, version_etag(campaign.version)):
+    if not matches_version(if_match, version_etag(campaign.version)):
         raise RefusalError("precondition-failed")
     if campaign.state is not CampaignState.DRAFT:
         raise RefusalError("wrong-state", state=campaign.state.value)

@@ -25,7 +25,6 @@ _HEADERS: Final = {
     "cache-control": "public, max-age=300",
     "vary": "Accept-Language",
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'",
-    "x-content-type-options": "nosniff",
 }
 
 

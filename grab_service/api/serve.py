@@ -11,6 +11,7 @@ from grab_service.api.app import build_app
 from grab_service.api.listener import listen
 from grab_service.api.opening import Opening
 from grab_service.api.process import Worker
+from grab_service.api.standing_headers import standing_headers
 from grab_service.api.supervisor import Supervisor
 from grab_service.grabpath.lane import ASGIApp
 from grab_service.grabpath.protocol import GrabProtocol
@@ -50,10 +51,21 @@ def serve(settings: Settings) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:  # a connection is a file
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    leave_s = settings.drain_s + GRACE_S
-    config = uvicorn.Config(
-        "grab_service.api.serve:application",
-        factory=True,
+    config = configured(settings, "grab_service.api.serve:application")
+    status = Supervisor(config, listen(config), leave_s=_leave_s(settings)).run()
+    if status:
+        sys.exit(status)
+
+
+def _leave_s(settings: Settings) -> float:
+    return settings.drain_s + GRACE_S
+
+
+def configured(settings: Settings, application: ASGIApp | str) -> uvicorn.Config:
+    """How uvicorn serves the application, or what the factory of this name makes."""
+    return uvicorn.Config(
+        application,
+        factory=isinstance(application, str),
         host=settings.host,
         port=settings.port,
         workers=settings.workers,
@@ -63,12 +75,10 @@ def serve(settings: Settings) -> None:
         lifespan="on",
         backlog=settings.backlog,
         timeout_keep_alive=settings.keep_alive_s,
-        timeout_graceful_shutdown=round(leave_s),
+        timeout_graceful_shutdown=round(_leave_s(settings)),
         access_log=False,
         server_header=False,
+        headers=standing_headers(settings),
         proxy_headers=False,  # nobody is known by their address, and the middleware costs a tenth of a grab
         log_level="error",  # a warning for every request that is none is a way to fill the log
     )
-    status = Supervisor(config, listen(config), leave_s=leave_s).run()
-    if status:
-        sys.exit(status)

@@ -1,6 +1,5 @@
 """What is said of the rows of a file that could not be taken?"""
 
-import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from rich.text import Text
 
 from grab_service.cli.files import written
 from grab_service.cli.terminal import WIDTH_OF_A_PIPE, say
-from grab_service.ops.claims_export import harmless
+from grab_service.ops.safe_csv import csv_lines
 from grab_service.people.csv_rows import Rejection
 
 
@@ -43,8 +42,5 @@ def write_rejections(rejected: Sequence[Rejection], where: Path | None) -> None:
     if where is None:
         return
     with written(where) as stream:
-        writer = csv.writer(stream)
-        writer.writerow(("row", "field", "reason"))
-        for rejection in rejected:
-            said = rejection.in_language("en")
-            writer.writerow((said["row"], harmless(str(said["field"] or "")), harmless(str(said["reason"]))))
+        stream.write(csv_lines([("row", "field", "reason")]))
+        stream.write(csv_lines((one.row, one.field, one.reason.en) for one in rejected))

@@ -1,7 +1,5 @@
 """How do the claims of a campaign leave as a file that a spreadsheet can open without harm?"""
 
-import csv
-import io
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -9,6 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from grab_service.ops.campaigns import read_campaign
+from grab_service.ops.safe_csv import csv_lines
 from grab_service.sql.tables import claims
 from grab_service.vocabulary.claims import ClaimRef
 
@@ -24,12 +23,6 @@ COLUMNS: Final = (
     "idempotency_key",
 )
 ROWS_PER_CHUNK: Final = 1000
-FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
-
-
-def harmless(cell: str) -> str:
-    """The cell, with an apostrophe before what a spreadsheet would take for a formula."""
-    return f"'{cell}" if cell.startswith(FORMULA_STARTS) else cell
 
 
 async def export_claims(engine: AsyncEngine, campaign_id: str) -> AsyncIterator[bytes]:
@@ -57,29 +50,23 @@ async def _pieces(engine: AsyncEngine, campaign_id: str) -> AsyncIterator[bytes]
         .where(claims.c.campaign_id == campaign_id)
         .order_by(claims.c.seq)
     )
-    yield _csv([COLUMNS])
+    yield csv_lines([COLUMNS]).encode()
     async with engine.connect() as connection:
         stream = await connection.stream(query)
         async for rows in stream.partitions(ROWS_PER_CHUNK):
-            yield _csv(
+            yield csv_lines(
                 [
                     (
                         str(ClaimRef(campaign_id, row.epoch, row.seq)),
                         campaign_id,
-                        harmless(row.member_id),
+                        row.member_id,
                         row.state,
                         row.unit_no,
                         row.seq,
                         row.granted_at_ms,
-                        harmless(row.code or ""),
-                        harmless(row.idempotency_key or ""),
+                        row.code,
+                        row.idempotency_key,
                     )
                     for row in rows
                 ]
-            )
-
-
-def _csv(rows: list[tuple[object, ...]]) -> bytes:
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows(rows)
-    return text.getvalue().encode()
+            ).encode()

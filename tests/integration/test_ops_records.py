@@ -44,12 +44,13 @@ async def test_the_file_is_safe_to_open_in_a_spreadsheet(service: Service) -> No
     await service.http.post(f"/v1/ops/campaigns/{campaign_id}/codes", content=codes, headers=headers)
     await post(service, f"{campaign_id}/schedule")
     assert (await service.grab("-m", campaign_id, **{"Idempotency-Key": "+1"})).status_code == 201
-    assert (await service.grab("m-2", campaign_id, **{"Idempotency-Key": "a"})).status_code == 201
+    assert (await service.grab("m-2", campaign_id, **{"Idempotency-Key": "a;=1"})).status_code == 201
     await service.drained()
     text = (await ops(service, "GET", f"campaigns/{campaign_id}/claims.csv")).text
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
     assert (rows[0]["member_id"], rows[0]["code"], rows[0]["idempotency_key"]) == ("'-m", "'=HYPERLINK(A1)", "'+1")
-    assert (rows[1]["member_id"], rows[1]["code"], rows[1]["idempotency_key"]) == ("m-2", "'@SUM", "a")
+    assert (rows[1]["member_id"], rows[1]["code"], rows[1]["idempotency_key"]) == ("m-2", "'@SUM", "a;'=1")
+    assert '"a;\'=1"' in text
 
 
 async def test_a_large_file_is_complete(service: Service) -> None:

@@ -7,6 +7,7 @@ notice.
 from typing import Final
 
 from tests.mutants.kinds import (
+    answers,
     audit,
     cell,
     doctor,
@@ -39,4 +40,5 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *rights.MUTANTS,
     *witness.MUTANTS,
     *way.MUTANTS,
+    *answers.MUTANTS,
 )

@@ -1,5 +1,7 @@
 """Do the small parts of the API hold by themselves: tags, cursors, patches, waits, words?"""
 
+import csv
+import io
 from typing import Any
 
 import pytest
@@ -8,13 +10,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from grab_service.api.campaign_bodies import poll_after_ms
-from grab_service.api.etags import content_etag, matches_strongly, matches_weakly, version_etag
+from grab_service.api.etags import content_etag, matches_version, matches_weakly, version_etag
 from grab_service.api.field_errors import _REASONS, field_errors
 from grab_service.api.paging import decode_cursor, encode_cursor
-from grab_service.ops.claims_export import harmless
 from grab_service.ops.definition import Definition
 from grab_service.ops.merge_patch import merged
 from grab_service.ops.refusal import RefusalError
+from grab_service.ops.safe_csv import csv_lines, harmless
 from grab_service.vocabulary.campaigns import Phase
 
 JSON = st.recursive(
@@ -26,10 +28,13 @@ JSON = st.recursive(
 
 @pytest.mark.parametrize(
     ("header", "matches"),
-    [('"3"', True), ("*", True), ('"1", "3"', True), ('W/"3"', False), ('"33"', False), ("3", False), ("", False)],
+    [
+        *(('"3"', True), ("*", True), ('"1", "3"', True), ('W/"3"', True), ('W/"1", W/"3"', True)),
+        *(('"33"', False), ('W/"33"', False), ("W/*", False), ("3", False), ("", False)),
+    ],
 )
-def test_if_match_wants_exactly_this_version(header: str, matches: bool) -> None:
-    assert matches_strongly(header, version_etag(3)) is matches
+def test_if_match_wants_exactly_this_version_however_a_proxy_has_weakened_it(header: str, matches: bool) -> None:
+    assert matches_version(header, version_etag(3)) is matches
 
 
 def test_if_none_match_takes_weak_for_strong() -> None:
@@ -103,14 +108,35 @@ def test_a_crowd_does_not_ask_again_at_once() -> None:
     assert len(waits) > 50
 
 
-@pytest.mark.parametrize(("cell", "written"), [("=1+1", "'=1+1"), ("@a", "'@a"), ("-1", "'-1"), ("+1", "'+1"), ("\tx", "'\tx")])
+@pytest.mark.parametrize(
+    ("cell", "written"),
+    [
+        *((f"{sign}1", f"'{sign}1") for sign in "=+-@＝＋－＠"),
+        *((f"k;{sign}1", f"k;'{sign}1") for sign in "=+-@＝＋－＠"),
+        *((f"{start}x", f"'{start}x") for start in "\t\r"),
+        ("  =1", "'  =1"),
+        ("a\n=1;\t@b", "a\n'=1;'\t'@b"),
+    ],
+)
 def test_a_formula_is_made_harmless(cell: str, written: str) -> None:
     assert harmless(cell) == written
 
 
-@pytest.mark.parametrize("cell", ["", "m-1", "A=1", "'=1", "7K2M-9QXT"])
+@pytest.mark.parametrize("cell", ["", "m-1", "A=1", "'=1", "7K2M-9QXT", "a;b", "a, -b", "张＝三"])
 def test_what_is_no_formula_stays_as_it_is(cell: str) -> None:
     assert harmless(cell) == cell
+
+
+@given(st.lists(st.lists(st.none() | st.integers() | st.text("ab ;,=+-@＝\"'\t\r\n"), min_size=1), max_size=4))
+def test_a_cell_begins_no_formula_however_a_file_is_split(rows: list[list[Any]]) -> None:
+    written = csv_lines(rows)
+    for cell in (cell for row in rows for cell in row if isinstance(cell, str)):
+        for separator in ";\t\r\n":
+            assert not any(part.lstrip().startswith(tuple("=+-@＝＋－＠")) for part in harmless(cell).split(separator))
+    read = list(csv.reader(io.StringIO(written, newline="")))
+    assert [row or [""] for row in read] == [
+        [harmless(cell) if isinstance(cell, str) else "" if cell is None else str(cell) for cell in row] for row in rows
+    ]
 
 
 def test_every_kind_of_error_of_a_definition_has_words_in_both_languages() -> None:

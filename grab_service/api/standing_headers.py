@@ -1,0 +1,18 @@
+"""Which headers stand on every answer, whoever gives it: a route, the lane, a problem, or what is no HTTP request?
+
+uvicorn adds them, below ASGI, and the lane takes them over from there: they cost a grab nothing but their bytes.
+"""
+
+from grab_service.settings import Settings
+
+
+def standing_headers(settings: Settings) -> list[tuple[str, str]]:
+    """What browsers are told of every answer; pages add a stricter policy of their own, and both hold."""
+    headers = [
+        ("x-content-type-options", "nosniff"),
+        ("content-security-policy", "frame-ancestors 'none'"),
+        ("referrer-policy", "no-referrer"),
+    ]
+    if settings.hsts_s:
+        headers.append(("strict-transport-security", f"max-age={settings.hsts_s}"))
+    return headers

@@ -1,0 +1,77 @@
+"""Guards of what answers carry to browsers and to spreadsheets."""
+
+from typing import Final
+
+from tests.mutants.mutant import Mutant
+
+_HEADERS: Final = "grab_service/api/standing_headers.py"
+_SERVE: Final = "grab_service/api/serve.py"
+_CSV: Final = "grab_service/ops/safe_csv.py"
+_OF_HEADERS: Final = "tests/integration/test_headers.py::test_"
+_PARTS: Final = "tests/unit/test_api_parts.py::test_"
+
+MUTANTS: Final = (
+    Mutant(
+        "headers_do_not_stand",
+        "every answer carries the headers that browsers heed",
+        "none does",
+        _SERVE,
+        "        headers=standing_headers(settings),\n",
+        "",
+        (f"{_OF_HEADERS}every_answer_carries_the_headers_that_browsers_heed_and_none_twice",),
+    ),
+    Mutant(
+        "may_be_framed",
+        "no page of others may show an answer in a frame of its own",
+        "any page may",
+        _HEADERS,
+        '        ("content-security-policy", "frame-ancestors \'none\'"),\n',
+        "",
+        (f"{_OF_HEADERS}every_answer_carries_the_headers_that_browsers_heed_and_none_twice",),
+    ),
+    Mutant(
+        "https_always",
+        "browsers are bound to HTTPS only where somebody has set it",
+        "always",
+        _HEADERS,
+        "    if settings.hsts_s:\n",
+        "    if True:\n",
+        (f"{_OF_HEADERS}https_alone_is_asked_for_only_where_it_is_set",),
+    ),
+    Mutant(
+        "formula_behind_a_semicolon",
+        "no formula begins where a spreadsheet splits a cell at `;`",
+        "only the beginning of a cell is looked at",
+        _CSV,
+        r"(^|[;\t\r\n])",
+        "(^)",
+        (f"{_PARTS}a_formula_is_made_harmless",),
+    ),
+    Mutant(
+        "formula_in_wide_signs",
+        "full-width signs begin a formula, too",
+        "they do not",
+        _CSV,
+        "＝＋－＠",  # what it is about
+        "",
+        (f"{_PARTS}a_formula_is_made_harmless",),
+    ),
+    Mutant(
+        "semicolon_unquoted",
+        "a cell with `;` in it is quoted",
+        "it is not",
+        _CSV,
+        "r'[\",;",
+        "r'[\",",
+        ("tests/integration/test_ops_records.py::test_the_file_is_safe_to_open_in_a_spreadsheet",),
+    ),
+    Mutant(
+        "weakened_version",
+        "a version that a proxy has made a weak tag of still names the same draft",
+        "whoever sends it hears that somebody else changed it",
+        "grab_service/api/etags.py",
+        "    return matches_weakly(if_match, etag)\n",
+        '    return if_match.strip() == "*" or etag in _listed(if_match)\n',
+        (f"{_PARTS}if_match_wants_exactly_this_version_however_a_proxy_has_weakened_it",),
+    ),
+)
