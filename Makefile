@@ -6,7 +6,6 @@ ARGS =
 ROUNDS = 10
 # More than there are cores, for most tests wait most of their time. The longest tests come first (tests/harness/order.py).
 WORKERS_OF_TESTS = 4
-SIDE_BY_SIDE = -n $(WORKERS_OF_TESTS) --dist loadgroup --no-loadscope-reorder
 
 # What one process of a run has compiled the others need not compile again, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
@@ -34,10 +33,10 @@ run: set-up-run ## serve with the demo's members until Ctrl-C; ARGS= goes to `gr
 	@$(WITH_MAKE) .venv/bin/grab run $(ARGS)
 
 test: set-up-dev ## run every test, on real servers; ARGS= goes to pytest
-	@$(WITH_MAKE) .venv/bin/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
+	@$(WITH_MAKE) .venv/bin/python -m pytest -n $(WORKERS_OF_TESTS) $(ARGS)
 
 test-fast: set-up-dev ## run the tests that take seconds
-	@$(WITH_MAKE) .venv/bin/python -m pytest $(SIDE_BY_SIDE) -m "not slow" $(ARGS)
+	@$(WITH_MAKE) .venv/bin/python -m pytest -n $(WORKERS_OF_TESTS) -m "not slow" $(ARGS)
 
 faults: set-up-dev ## break everything under load, ROUNDS= of each fault; ARGS="-k power_cut" picks; writes docs/RELIABILITY.md
 	@.venv/bin/python -m tests.faults.prerequisites
@@ -51,7 +50,7 @@ profile: set-up-dev ## draw where service and ledger spend their time in a rush,
 	@$(WITH_MAKE) .venv/bin/python -m loadtest.bench.profiles $(ARGS)
 
 mutants: set-up-dev ## take each guard away and see that a test misses it; ARGS="-k drain" picks; writes docs/GUARDS.md
-	@status=0; GRAB_MUTANTS=all $(WITH_MAKE) .venv/bin/python -m pytest $(SIDE_BY_SIDE) tests/mutants tests/lua/test_mutants.py \
+	@status=0; GRAB_MUTANTS=all $(WITH_MAKE) .venv/bin/python -m pytest -n $(WORKERS_OF_TESTS) tests/mutants tests/lua/test_mutants.py \
 	  $(ARGS) || status=$$?; .venv/bin/python -m tests.mutants.report; exit $$status
 
 lint: set-up-dev ## style, types, and who may import whom

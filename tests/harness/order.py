@@ -5,25 +5,32 @@ which keeps what a module sets up with one worker; and last those that run alone
 up says so itself: `xdist_group`.
 """
 
+import json
+import os
 from pathlib import Path
 from typing import Final
 
 import pytest
+
+GROUPS: Final = "groups.json"
+"""In the directory that workers share: the group of each test that has one, for `schedule`."""
 
 LONGEST: Final = tuple(
     line.partition(" ")[2] for line in (Path(__file__).parent / "longest.txt").read_text(encoding="utf-8").splitlines() if line
 )
 
 
-@pytest.hookimpl(tryfirst=True)  # before the groups become parts of the tests' names
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Each worker does the same, and no more is done where there are none."""
-    if not hasattr(config, "workerinput"):
+    shared_dir = getattr(config, "workerinput", {}).get("shared_dir")
+    if shared_dir is None:
         return
-    for item in items:
-        if not any(map(item.get_closest_marker, ("slow", "alone", "xdist_group"))):
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
     items.sort(key=_turn)
+    groups = {item.nodeid: group for item in items if (group := _group(item))}
+    new = Path(shared_dir, f"{GROUPS}.{os.getpid()}")
+    new.write_text(json.dumps(groups), encoding="utf-8")
+    new.replace(new.with_name(GROUPS))
 
 
 def _turn(item: pytest.Item) -> tuple[int, int]:
@@ -33,3 +40,12 @@ def _turn(item: pytest.Item) -> tuple[int, int]:
     if function in LONGEST:
         return 0, LONGEST.index(function)
     return (1 if item.get_closest_marker("slow") else 2), 0
+
+
+def _group(item: pytest.Item) -> str | None:
+    asked = item.get_closest_marker("xdist_group")
+    if asked:
+        return str(asked.args[0])
+    if any(map(item.get_closest_marker, ("slow", "alone"))):
+        return None
+    return item.nodeid.partition("::")[0]

@@ -67,6 +67,13 @@ class Host:
         """Tell a new worker where to ask."""
         node.workerinput["shared_dir"] = str(self._dir)
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
+        """Who gives them their tests."""
+        from tests.harness.schedule import InGroups  # where xdist is
+
+        return InGroups(config, log, self._dir)
+
     def pytest_unconfigure(self) -> None:
         """End the server when all workers have ended."""
         self._end.set()

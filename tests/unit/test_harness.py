@@ -1,5 +1,6 @@
 """Does the suite run the same however it is started, and beside what else?"""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -39,3 +40,30 @@ def test_the_longest_tests_that_come_first_are_there() -> None:
     for name in LONGEST:
         path, _, function = name.partition("::")
         assert f"def {function}(" in (CHECKOUT / path).read_text(encoding="utf-8"), name
+
+
+def test_what_a_module_sets_up_is_set_up_by_one_worker(tmp_path: Path) -> None:
+    """Two modules, two workers: no module is with both of them."""
+    for name in ("one", "two"):
+        (tmp_path / f"test_{name}.py").write_text(
+            "import os, pathlib, pytest\n"
+            "@pytest.mark.parametrize('number', range(9))\n"
+            "def test_it(number, pytestconfig):\n"
+            f"    with pathlib.Path(__file__).with_name('{name}').open('a') as seen:\n"
+            "        seen.write(os.environ['PYTEST_XDIST_WORKER'] + chr(10))\n"
+        )
+    (tmp_path / "conftest.py").write_text("from tests.conftest import pytest_configure\n")
+    run = [sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(tmp_path)]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    done = subprocess.run(
+        [*run, "--import-mode=importlib"],
+        cwd=tmp_path,
+        env={**env, "PYTHONPATH": str(CHECKOUT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "18 passed" in done.stdout, done.stdout
+    for name in ("one", "two"):
+        seen = (tmp_path / name).read_text().split()
+        assert (len(seen), len(set(seen))) == (9, 1), seen
