@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import jwt
-import orjson
 
 from grab_service.settings import Settings
+from grab_service.vocabulary.json_text import read_json
 
 LIFETIME_MAX_S: Final = 300
 LEEWAY_S: Final = 5
@@ -119,7 +119,7 @@ def _check_times(claims: Mapping[str, Any], now_s: float) -> None:
 
 def _read_jwks(path: Path) -> dict[str, _Key]:
     by_kid = {}
-    for entry in orjson.loads(path.read_bytes())["keys"]:
+    for entry in read_json(path.read_bytes())["keys"]:
         algorithm = _ALGORITHMS.get(entry.get("crv", ""))
         if algorithm is None or "d" in entry:
             raise ValueError(f"{path} may hold public keys on Ed25519 or P-256 only")

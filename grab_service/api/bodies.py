@@ -11,6 +11,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from grab_service.ops.refusal import RefusalError
+from grab_service.vocabulary.json_text import read_json
 
 CSV: Final = "text/csv"
 MULTIPART: Final = "multipart/form-data"
@@ -25,7 +26,7 @@ class _JsonRequest(Request):
     """A request whose JSON has been read."""
 
     async def json(self) -> Any:
-        return orjson.loads(await self.body())
+        return read_json(await self.body())
 
 
 class StrictRoute(APIRoute):
@@ -43,7 +44,7 @@ class StrictRoute(APIRoute):
                 if kind not in {"", "application/json"} and not (kind.startswith("application/") and kind.endswith("+json")):
                     raise RefusalError("unsupported-media-type", expected="application/json")
                 try:
-                    orjson.loads(body)
+                    read_json(body)
                 except orjson.JSONDecodeError as error:
                     raise RefusalError("malformed") from error
             again = _JsonRequest(request.scope, request.receive)

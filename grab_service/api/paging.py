@@ -8,6 +8,7 @@ from fastapi import Query
 
 from grab_service.api.field_errors import field_error
 from grab_service.ops.refusal import RefusalError
+from grab_service.vocabulary.json_text import read_json
 from grab_service.vocabulary.problems import Language
 
 LIMIT_DEFAULT: Final = 20
@@ -36,7 +37,7 @@ def decode_cursor(cursor: str | None, language: Language, *kinds: type[int] | ty
     if cursor is None:
         return None
     try:
-        place = orjson.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        place = read_json(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     except ValueError:
         place = None
     fits = isinstance(place, list) and [type(part) for part in place] == list(kinds)

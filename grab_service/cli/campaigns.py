@@ -215,10 +215,11 @@ def _definition_in(file: Path) -> "Definition":
 
     from grab_service.api.field_errors import field_errors
     from grab_service.ops.definition import Definition
+    from grab_service.vocabulary.json_text import read_json
 
     data = read_input(file, DEFINITION_BYTES_MAX).removeprefix(b"\xef\xbb\xbf")
     try:
-        content = orjson.loads(data)
+        content = read_json(data)
     except orjson.JSONDecodeError as error:
         where = f"{name_of(file)}, line {error.lineno}, column {error.colno}"
         raise CommandError(

@@ -18,6 +18,7 @@ from grab_service.grabpath.desk import Desk
 from grab_service.grabpath.path import GrabPath
 from grab_service.grabpath.reader import GrabReader, bearer_token
 from grab_service.grabpath.turnstile import Turnstile
+from grab_service.vocabulary.json_text import read_json
 from grab_service.vocabulary.problems import Text, choose_language
 
 Scope = MutableMapping[str, Any]
@@ -143,7 +144,7 @@ def refusal_of_body(body: bytes, content_type: bytes, language: str) -> Answer |
     if content_type and content_type.split(b";", 1)[0].strip().lower() != b"application/json":
         return of_problem("unsupported-media-type", language)
     try:
-        content = orjson.loads(body)
+        content = read_json(body)
     except orjson.JSONDecodeError:
         return of_problem("malformed", language)
     if not isinstance(content, dict):

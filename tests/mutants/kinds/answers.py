@@ -1,4 +1,4 @@
-"""Guards of what answers carry to browsers and to spreadsheets."""
+"""Guards of texts that come in, and of what answers carry to browsers and to spreadsheets."""
 
 from typing import Final
 
@@ -73,5 +73,14 @@ MUTANTS: Final = (
         "    return matches_weakly(if_match, etag)\n",
         '    return if_match.strip() == "*" or etag in _listed(if_match)\n',
         (f"{_PARTS}if_match_wants_exactly_this_version_however_a_proxy_has_weakened_it",),
+    ),
+    Mutant(
+        "nested_without_end",
+        "JSON that is nested more deeply than anything of ours is malformed",
+        "it goes as deep as the parser",
+        "grab_service/vocabulary/json_text.py",
+        "    if openings > NESTING_MAX and not _is_shallow(value):\n",
+        "    if False:\n",
+        ("tests/integration/test_nesting.py::test_no_depth_of_a_body_is_a_fault_of_ours_wherever_json_is_taken",),
     ),
 )
