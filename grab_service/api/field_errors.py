@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from grab_service.vocabulary.problems import Language, Text
+from grab_service.vocabulary.unseen import words_for
 
 ERRORS_MAX: Final = 50
 """More than these are not listed; whoever mends so many asks again anyway."""
@@ -38,7 +39,7 @@ _REASONS: Final[Mapping[str, Text]] = {
     ),
     "too_late": Text("时间应早于 2200 年", "a time before the year 2200 is needed"),
     "not_a_day": Text("应为日期，例如 2020-01-31", "a day is needed, such as 2020-01-31"),
-    "control_characters": Text("不能含控制字符", "control characters are not allowed"),
+    "unseen": words_for("{character}"),
     "unsupported": Text("本版本不支持 {value}", "this release does not support {value}"),
     "repeated": Text("有重复的值", "the same value stands twice"),
     "not_an_org_id": Text("工会编号应为 1 到 32 个 A-Z a-z 0-9 _ -", "1 to 32 of A-Z a-z 0-9 _ - are needed"),

@@ -3,7 +3,6 @@
 Types for pydantic models; the kinds of errors that they raise have their words in `api.field_errors`.
 """
 
-import re
 from typing import Annotated, Final, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
@@ -12,15 +11,13 @@ from pydantic_core import PydanticCustomError
 from grab_service.vocabulary.days import parse_day
 from grab_service.vocabulary.identifiers import is_actor, is_member_id, is_org_id, is_tag
 from grab_service.vocabulary.times import parse_rfc3339, rfc3339
+from grab_service.vocabulary.unseen import unseen_in
 
 REASON_MAX: Final = 500
 MOMENT_BOUND_MS: Final = parse_rfc3339("2200-01-01T00:00:00Z")
 """No campaign opens, closes or is valid beyond it; what is computed from these times stays in what can be written."""
 
 T = TypeVar("T")
-
-# And halves of characters, which no text in UTF-8 can hold.
-_CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def _moment(text: str) -> str:
@@ -34,13 +31,17 @@ def _moment(text: str) -> str:
 
 
 def _line(text: str) -> str:
-    if _CONTROLS.search(text):
-        raise PydanticCustomError("control_characters", "control characters are not allowed")
-    return text
+    return _seen(text, "")
 
 
 def _text(text: str) -> str:
-    _line(text.replace("\n", " ").replace("\r", " "))
+    return _seen(text, "\n\r")
+
+
+def _seen(text: str, but: str) -> str:
+    unseen = unseen_in(text, but=but)
+    if unseen is not None:
+        raise PydanticCustomError("unseen", "{character} is not allowed", {"character": unseen})
     return text
 
 
@@ -95,13 +96,13 @@ Moment = Annotated[
 """RFC 3339 with an offset; kept in UTC to the millisecond."""
 Day = Annotated[str, AfterValidator(_day), WithJsonSchema({"type": "string", "format": "date", "examples": ["2020-01-31"]})]
 Line = Annotated[str, AfterValidator(_line), Field(json_schema_extra={"pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]*$"})]
-"""Text without line breaks."""
+"""Text without line breaks, all of which can be seen."""
 Lines = Annotated[
     str,
     AfterValidator(_text),
     Field(json_schema_extra={"pattern": "^[^\\u0000-\\u0009\\u000b\\u000c\\u000e-\\u001f\\u007f-\\u009f]*$"}),
 ]
-"""Text with line breaks, but no other control characters."""
+"""Text with line breaks, all else of which can be seen."""
 Reason = Annotated[Lines, Field(min_length=1, max_length=REASON_MAX)]
 """Why something is done, for the log of what was done."""
 OrgId = Annotated[str, AfterValidator(_org_id), Field(json_schema_extra={"pattern": "^[A-Za-z0-9_-]{1,32}$"})]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from grab_service.people.csv_rows import Rejection, read_rows, shown
 from grab_service.vocabulary.problems import Text
+from grab_service.vocabulary.unseen import unseen_in, words_for
 
 COLUMNS = ("code",)
 CODE_MAX = 64
@@ -44,7 +45,10 @@ def _refusal(code: str) -> Text | None:
         return Text("券码不能为空", "a code cannot be empty")
     if len(code) > CODE_MAX:
         return Text(f"券码最多 {CODE_MAX} 个字符", f"a code has at most {CODE_MAX} characters")
-    # Not printable are tabs, line breaks, wide and zero-width spaces: what nobody can type, and what sets records apart.
+    unseen = unseen_in(code)
+    if unseen is not None:
+        return words_for(unseen)
+    # Not printable are also wide spaces and what no font has: nobody can type them.
     if not code.isprintable() or " " in code:
         return Text(
             f"券码里有空格或不可见的字符：“{shown(code)}”", f"there are spaces or invisible characters in “{shown(code)}”"

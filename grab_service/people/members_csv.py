@@ -16,6 +16,7 @@ from grab_service.people.csv_rows import Rejection, read_rows, shown
 from grab_service.vocabulary.identifiers import is_member_id, is_org_id, is_tag
 from grab_service.vocabulary.members import Member, MemberStatus
 from grab_service.vocabulary.problems import Text
+from grab_service.vocabulary.unseen import unseen_in, words_for
 
 COLUMNS = ("member_id", "org_id", "person_id", "name", "tags", "birthday_month", "joined_on", "status")
 NAME_MAX = 64
@@ -142,8 +143,10 @@ def _name(cell: str) -> str:
         raise _BadCell("姓名不能为空", "a member has a name")
     if len(name) > NAME_MAX:
         raise _BadCell(f"姓名最多 {NAME_MAX} 个字", f"a name has at most {NAME_MAX} characters")
-    if not name.isprintable():
-        raise _BadCell("姓名里有不可见的字符", "there are invisible characters in the name")
+    unseen = unseen_in(cell, but="\t\r\n")
+    if unseen is not None:
+        words = words_for(unseen)
+        raise _BadCell(words.zh, words.en)
     return name
 
 

@@ -9,6 +9,7 @@ from grab_service.people.csv_rows import Rejection, read_rows, shown
 from grab_service.vocabulary.identifiers import is_org_id
 from grab_service.vocabulary.members import Org
 from grab_service.vocabulary.problems import Text
+from grab_service.vocabulary.unseen import unseen_in, words_for
 
 COLUMNS = ("org_id", "name")
 NAME_MAX = 100
@@ -40,7 +41,9 @@ def parse_orgs(data: bytes) -> Iterator[OrgRow | Rejection]:
         elif first_row != item.row:
             reason = Text(f"和第 {first_row} 行重复", f"stands in row {first_row} already")
             yield Rejection(item.row, "org_id", reason)
-        elif not name or len(name) > NAME_MAX or not name.isprintable():
+        elif (unseen := unseen_in(item.cells[1], but="\t\r\n")) is not None:
+            yield Rejection(item.row, "name", words_for(unseen))
+        elif not name or len(name) > NAME_MAX:
             reason = Text(f"应为 1 到 {NAME_MAX} 个可见的字", f"must be 1 to {NAME_MAX} visible characters")
             yield Rejection(item.row, "name", reason)
         else:

@@ -8,6 +8,7 @@ _HEADERS: Final = "grab_service/api/standing_headers.py"
 _SERVE: Final = "grab_service/api/serve.py"
 _CSV: Final = "grab_service/ops/safe_csv.py"
 _OF_HEADERS: Final = "tests/integration/test_headers.py::test_"
+_UNSEEN: Final = "tests/unit/test_unseen.py::test_"
 _PARTS: Final = "tests/unit/test_api_parts.py::test_"
 
 MUTANTS: Final = (
@@ -73,6 +74,33 @@ MUTANTS: Final = (
         "    return matches_weakly(if_match, etag)\n",
         '    return if_match.strip() == "*" or etag in _listed(if_match)\n',
         (f"{_PARTS}if_match_wants_exactly_this_version_however_a_proxy_has_weakened_it",),
+    ),
+    Mutant(
+        "unseen_in_a_title",
+        "no text that people read has characters in it that nobody sees",
+        "what ops write is taken as it is",
+        "grab_service/ops/fields.py",
+        "    if unseen is not None:\n",
+        "    if False:\n",
+        (f"{_UNSEEN}what_nobody_sees_is_named_wherever_people_read",),
+    ),
+    Mutant(
+        "unseen_in_a_name",
+        "no name in a file has characters in it that nobody sees",
+        "they are taken as they are",
+        "grab_service/people/members_csv.py",
+        "    if unseen is not None:\n",
+        "    if False:\n",
+        (f"{_UNSEEN}what_nobody_sees_is_named_wherever_people_read",),
+    ),
+    Mutant(
+        "form_of_nothing",
+        "what chooses a form, or joins, stands where there is something to choose or to join",
+        "it may stand anywhere",
+        "grab_service/vocabulary/unseen.py",
+        "(?<=[{_EMOJI}\\ufe0f])\\u200d(?=[{_EMOJI}])",
+        "[\\u200d\\ufe0f]",
+        (f"{_UNSEEN}what_joins_and_chooses_is_seen_only_where_there_is_something_to_join_or_choose",),
     ),
     Mutant(
         "nested_without_end",
