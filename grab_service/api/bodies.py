@@ -1,5 +1,6 @@
 """How is a body read? Of the right type, within its limits, and JSON by one strict parser."""
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from email.message import Message
 from email.parser import BytesParser
@@ -15,6 +16,11 @@ from grab_service.vocabulary.json_text import read_json
 
 CSV: Final = "text/csv"
 MULTIPART: Final = "multipart/form-data"
+
+PARTS_MAX: Final = 16
+PART_HEAD_MAX_BYTES: Final = 4096
+BOUNDARY_MAX: Final = 70
+"""As RFC 2046 has it."""
 
 
 def media_type(request: Request) -> str:
@@ -58,26 +64,41 @@ async def read_csv(request: Request) -> bytes:
     """The bytes of a CSV, sent as the body itself or as the one file of a form.
 
     Raises:
-        RefusalError: unsupported-media-type, malformed, too-large or request-timeout.
+        RefusalError: unsupported-media-type, malformed.
     """
     kind = media_type(request)
     if kind not in {"", CSV, MULTIPART}:
         raise RefusalError("unsupported-media-type", expected=CSV)
     body = await request.body()
-    return _only_file(request.headers["content-type"], body) if kind == MULTIPART else body
+    return await asyncio.to_thread(only_file, request.headers["content-type"], body) if kind == MULTIPART else body
 
 
-def _is_file(part: Message) -> bool:
-    name = part.get_param("name", header="content-disposition")
-    return part.get_filename() is not None or name == "file"
+def only_file(content_type: str, form: bytes) -> bytes:
+    """The content of the one file of a form, which is named `file` or has a file name.
 
-
-def _only_file(content_type: str, body: bytes) -> bytes:
-    header = b"Content-Type: " + content_type.encode("latin-1") + b"\r\n\r\n"
-    form: Message = BytesParser(policy=HTTP).parsebytes(header + body)
-    parts = form.get_payload() if form.is_multipart() else []
-    files = [part for part in parts if isinstance(part, Message) and _is_file(part)]
+    Raises:
+        RefusalError: malformed: no form, more than `PARTS_MAX` parts, not exactly one file, or one that is encoded.
+    """
+    head = Message()
+    head["content-type"] = content_type
+    boundary = head.get_boundary()
+    if not boundary or len(boundary) > BOUNDARY_MAX:
+        raise RefusalError("malformed", reason="boundary")
+    pieces = (b"\r\n" + form).split(b"\r\n--" + boundary.encode("latin-1", "replace"), PARTS_MAX + 2)
+    if len(pieces) > PARTS_MAX + 2 or not pieces[-1].startswith(b"--"):
+        raise RefusalError("malformed", reason="multipart/form-data")
+    files = [content for piece in pieces[1:-1] if (content := _content_of_file(piece)) is not None]
     if len(files) != 1:
-        raise RefusalError("malformed")
-    content = files[0].get_payload(decode=True)
-    return content if isinstance(content, bytes) else b""
+        raise RefusalError("malformed", reason="multipart/form-data")
+    return files[0]
+
+
+def _content_of_file(piece: bytes) -> bytes | None:
+    head, end, content = piece.partition(b"\r\n\r\n")
+    if not end or len(head) > PART_HEAD_MAX_BYTES:
+        raise RefusalError("malformed", reason="multipart/form-data")
+    part: Message = BytesParser(policy=HTTP).parsebytes(head.lstrip() + b"\r\n\r\n", headersonly=True)
+    if part.get("content-transfer-encoding", "binary").lower() not in {"binary", "8bit", "7bit"}:
+        raise RefusalError("malformed", reason="content-transfer-encoding")
+    is_file = part.get_filename() is not None or part.get_param("name", header="content-disposition") == "file"
+    return content if is_file else None

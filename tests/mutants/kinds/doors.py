@@ -439,4 +439,13 @@ MUTANTS: Final = (
         "        while False and",
         (f"{_WIRE}when_all_bodies_together_become_too_much_the_oldest_is_cut_off",),
     ),
+    Mutant(
+        "form_on_the_loop",
+        "a form has so many parts at most",
+        "each of its parts is read",
+        "grab_service/api/bodies.py",
+        "    if len(pieces) > PARTS_MAX + 2 or not",
+        "    if not",
+        ("tests/security/test_bodies.py::test_what_is_no_form_with_one_file_is_refused",),
+    ),
 )
