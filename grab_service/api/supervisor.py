@@ -48,7 +48,8 @@ class Supervisor:
         self._listener = listener
         self._leave_s = leave_s
         self._signals: deque[int] = deque()
-        self._had_terminal = _has_terminal()
+        # Under `nohup` the end of the terminal is not ours: whoever sends SIGHUP there asks for new workers.
+        self._had_terminal = _has_terminal() and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
         self._serving: list[WorkerProcess] = []
         self._to_replace: deque[int] = deque()
         self._successor: tuple[int, WorkerProcess] | None = None

@@ -3,8 +3,11 @@
 import signal
 import subprocess
 import sys
+from typing import Any
 
 import pytest
+
+from grab_service.api import supervisor
 
 RUN = """
 import asyncio, os, signal, sys
@@ -38,3 +41,19 @@ def test_a_run_ends_when_it_is_asked_and_under_nohup_not_with_its_terminal(
     shell = [*("sh", "-c", f'trap "" {ignored}; exec "$@"' if ignored else 'exec "$@"', "sh"), sys.executable, "-c", RUN]
     done = subprocess.run([*shell, str(int(sign))], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == says
+
+
+@pytest.mark.parametrize(("handling", "ends"), [(signal.SIG_DFL, True), (signal.SIG_IGN, False)], ids=["terminal", "nohup"])
+def test_the_service_ends_with_its_terminal_and_under_nohup_goes_on(
+    handling: signal.Handlers, ends: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.signal(signal.SIGHUP, handling)
+    try:
+        monkeypatch.setattr(supervisor, "_has_terminal", lambda: True)
+        nothing: Any = None
+        service = supervisor.Supervisor(nothing, nothing, leave_s=1.0)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    monkeypatch.setattr(supervisor, "_has_terminal", lambda: False)
+    service._signals.append(signal.SIGHUP)
+    assert service._told_to_end() is ends

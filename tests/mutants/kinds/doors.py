@@ -448,4 +448,13 @@ MUTANTS: Final = (
         "    if not",
         ("tests/security/test_bodies.py::test_what_is_no_form_with_one_file_is_refused",),
     ),
+    Mutant(
+        "service_under_nohup",
+        "a service under `nohup` goes on when its terminal is closed",
+        "it ends with its terminal",
+        "grab_service/api/supervisor.py",
+        "_has_terminal() and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN",
+        "_has_terminal()",
+        ("tests/unit/test_stopping.py::test_the_service_ends_with_its_terminal_and_under_nohup_goes_on",),
+    ),
 )
