@@ -47,14 +47,16 @@ _STATE_SET: Final = text("UPDATE campaigns SET state = :state WHERE campaign_id 
 _STOCK_SET: Final = text(
     "UPDATE campaigns SET total = :total, releases = :releases WHERE campaign_id = :campaign_id AND published_seq IS NOT NULL"
 ).bindparams(bindparam("releases", type_=JSONB))
+# A code that went back to the pool is no longer the claim's: it may be granted again, further down the same log.
 # Postgres has decided before the cell was told; where it has not, the log is what happened, and the reason names the state.
 _RETURNED: Final = text(
     "UPDATE claims SET returned_seq = :seq,"  # noqa: S608 -- put together from constants
     f" state = CASE WHEN {HELD} THEN :reason ELSE state END,"
     f" voucher_state = CASE WHEN {HELD} AND voucher_state = 'active' THEN 'returned' ELSE voucher_state END,"
-    " decided_at_ms = coalesce(decided_at_ms, :at_ms) "
+    " decided_at_ms = coalesce(decided_at_ms, :at_ms),"
+    " code = CASE WHEN :code = '' THEN code END "
     "WHERE seq = :claim_seq AND campaign_id = :campaign_id AND member_id = :member_id AND unit_no = :unit_no"
-    " AND returned_seq IS NULL"
+    " AND returned_seq IS NULL AND :code IN ('', code)"
 )
 _DONE: Final = text("UPDATE commands SET done_seq = :seq WHERE claim_seq = :claim_seq AND done_seq IS NULL")
 _EPOCH: Final = text("SELECT count(*) FROM epochs WHERE epoch = :epoch AND predecessor = :predecessor AND first_seq = :seq")
@@ -165,6 +167,7 @@ async def _apply(connection: AsyncConnection, event: Published | StateSet | Stoc
             "unit_no": event.unit_no,
             "claim_seq": event.claim_seq,
             "reason": event.reason,
+            "code": event.code,
             "at_ms": event.at_ms,
         }
         await _one(connection, _RETURNED, place | about, event, "no such claim, or its unit came back before")

@@ -50,7 +50,7 @@ _POOLS: Final = (
     .limit(CAMPAIGNS_MAX)
 )
 _REFUSALS: Final = frozenset({"unknown_claim", "campaign_not_found"})
-"""What should never be said to a return. `no_spare_code` may be: it waits for codes to be imported."""
+"""What should never be said to a return."""
 
 # A unit may have come back before its command was written: then no entry of the log will ever tell.
 _MEND_DONE: Final = text(

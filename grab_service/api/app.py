@@ -23,6 +23,7 @@ from grab_service.api import (
     ops_steering,
     problem_pages,
     sessions,
+    vouchers,
 )
 from grab_service.api.answers import put_failures_into_words
 from grab_service.api.assertions import AssertionKeys
@@ -54,6 +55,7 @@ ALWAYS: Final = (
     campaigns,
     grab,
     claims,
+    vouchers,
     sessions,
     ops_campaigns,
     ops_imports,

@@ -83,7 +83,7 @@ def poll_after_ms(phase: Phase, until_release_ms: int | None) -> int:
 
 
 def held_claim_body(campaign: CampaignView, member_id: str, record: ClaimRecord) -> dict[str, Any]:
-    """A claim that the cell says is held."""
+    """A claim that the cell says is held; whether its code was asked for, the cell does not know."""
     return claim_body(
         campaign.campaign_id,
         member_id,
@@ -92,4 +92,5 @@ def held_claim_body(campaign: CampaignView, member_id: str, record: ClaimRecord)
         VoucherState.ACTIVE,
         campaign.validity,
         campaign.has_voucher,
+        campaign.on_request,
     )

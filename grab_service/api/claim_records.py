@@ -10,8 +10,8 @@ from grab_service.api.campaign_bodies import held_claim_body
 from grab_service.cell.store import Cell
 from grab_service.grabpath.view import View
 from grab_service.ops.refusal import RefusalError, refusal_of
-from grab_service.sql.tables import claims, log_cursor
-from grab_service.vocabulary.campaigns import Phase
+from grab_service.sql.tables import campaigns, claims, log_cursor
+from grab_service.vocabulary.campaigns import BenefitKind, Phase, Reveal
 from grab_service.vocabulary.claim_body import claim_body
 from grab_service.vocabulary.claims import ClaimRecord, ClaimRef, ClaimState, Validity, VoucherState, parse_holding
 
@@ -28,6 +28,9 @@ class StoredClaim:
     state: ClaimState
     voucher_state: VoucherState | None
     valid_until_ms: int | None
+    code_seen: bool
+    """Whether a code of a third party was seen by the member, and is worth money elsewhere."""
+
     body: dict[str, Any]
 
     @classmethod
@@ -38,6 +41,8 @@ class StoredClaim:
         )
         state = ClaimState(row.state)
         voucher_state = VoucherState(row.voucher_state) if row.voucher_state is not None else None
+        on_request = row.reveal == Reveal.ON_REQUEST
+        code_seen = row.benefit_kind == BenefitKind.CODE_POOL and not (on_request and row.revealed_at_ms is None)
         body = claim_body(
             row.campaign_id,
             row.member_id,
@@ -46,12 +51,21 @@ class StoredClaim:
             voucher_state or VoucherState.ACTIVE,
             Validity(valid_from_ms=row.valid_from_ms, valid_until_ms=row.valid_until_ms),
             has_voucher=voucher_state is not None,
+            on_request=on_request,
+            revealed_at_ms=row.revealed_at_ms,
         )
-        return cls(ClaimRef(row.campaign_id, row.epoch, row.seq), state, voucher_state, row.valid_until_ms, body)
+        ref = ClaimRef(row.campaign_id, row.epoch, row.seq)
+        return cls(ref, state, voucher_state, row.valid_until_ms, code_seen, body)
+
+
+_BENEFIT: Final = campaigns.c.definition["benefit"]
+_CLAIMS: Final = select(
+    claims, _BENEFIT["kind"].astext.label("benefit_kind"), _BENEFIT["reveal"].astext.label("reveal")
+).join_from(claims, campaigns, claims.c.campaign_id == campaigns.c.campaign_id)
 
 
 def _stored(ref: ClaimRef, member_id: str) -> Select[Any]:
-    return select(claims).where(
+    return _CLAIMS.where(
         claims.c.seq == ref.seq,
         claims.c.epoch == ref.epoch,
         claims.c.campaign_id == ref.campaign_id,
@@ -115,7 +129,7 @@ async def read_my_claims(
     """
     # The cell first: what is drained between the two looks is then in both, and in Postgres is where it counts.
     held = await _held_now(view, cell, member_id)
-    query = select(claims).where(claims.c.member_id == member_id).order_by(claims.c.seq.desc()).limit(limit)
+    query = _CLAIMS.where(claims.c.member_id == member_id).order_by(claims.c.seq.desc()).limit(limit)
     if before_seq is not None:
         query = query.where(claims.c.seq < before_seq)
     async with engine.connect() as connection:

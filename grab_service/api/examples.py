@@ -22,6 +22,7 @@ CLAIM: Final[dict[str, Any]] = {
         "valid_until": "2026-10-20T04:00:00.012Z",
     },
 }
+REVEALED: Final[dict[str, Any]] = CLAIM["voucher"] | {"qr": None, "revealed_at": "2026-09-20T04:05:00.000Z"}
 DEFINITION: Final[dict[str, Any]] = {
     "title": "中秋月饼",
     "summary": "每人一盒，先到先得",

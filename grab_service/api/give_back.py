@@ -18,7 +18,7 @@ from grab_service.cell.store import Cell, CellError
 from grab_service.grabpath.view import View
 from grab_service.ops.refusal import RefusalError
 from grab_service.sql.tables import campaigns, claims, commands
-from grab_service.vocabulary.campaigns import BenefitKind
+from grab_service.vocabulary.campaigns import BenefitKind, Reveal
 from grab_service.vocabulary.claims import ClaimRef, ClaimState, VoucherState
 
 BEHIND_RETRY_S: Final = 1
@@ -73,7 +73,11 @@ def _limit(campaign_id: str) -> ScalarSelect[int]:
 
 def _code_unseen(campaign_id: str) -> ColumnElement[bool]:
     """A code of a third party that somebody has seen is worth money elsewhere: its unit stays where it is."""
-    return _of_campaign(campaign_id, campaigns.c.definition["benefit"]["kind"].astext) != BenefitKind.CODE_POOL.value
+    benefit = campaigns.c.definition["benefit"]
+    return or_(
+        _of_campaign(campaign_id, benefit["kind"].astext) != BenefitKind.CODE_POOL.value,
+        and_(_of_campaign(campaign_id, benefit["reveal"].astext) == Reveal.ON_REQUEST.value, claims.c.revealed_at_ms.is_(None)),
+    )
 
 
 def _returns(member_id: str, *which: ColumnElement[bool]) -> ScalarSelect[int]:
@@ -124,12 +128,11 @@ async def _why_not(connection: AsyncConnection, claim: StoredClaim, member_id: s
         return RefusalError("not-returnable", reason="expired")
     if claim.voucher_state is VoucherState.REDEEMED:
         return RefusalError("not-returnable", reason="redeemed")
-    campaign_id = claim.ref.campaign_id
-    of_campaign = _returns(member_id, _before.c.campaign_id == campaign_id)
-    facts = select(_code_unseen(campaign_id).label("unseen"), _limit(campaign_id).label("limit"), of_campaign.label("used"))
-    row = (await connection.execute(facts)).one()
-    if not row.unseen:
+    if claim.code_seen:
         return RefusalError("not-returnable", reason="code-seen")
+    campaign_id = claim.ref.campaign_id
+    used = _returns(member_id, _before.c.campaign_id == campaign_id)
+    row = (await connection.execute(select(_limit(campaign_id).label("limit"), used.label("used")))).one()
     if row.used >= row.limit:
         return RefusalError("returns-used-up", limit=row.limit, used=row.used)
     return RefusalError("rate-limited", retry_after_s=await _window_ends_in_s(connection, member_id, now_ms))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from grab_service.vocabulary.campaigns import BenefitKind, Phase
+from grab_service.vocabulary.campaigns import BenefitKind, Phase, Reveal
 from grab_service.vocabulary.claims import ClaimState, VoucherState
 
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
@@ -34,13 +34,17 @@ class Price(Shape):
 
 
 class Voucher(Shape):
-    """What the holder shows at the counter."""
+    """What the holder shows at the counter; `qr` and `revealed_at` are there where the code is shown on request."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=False)
 
     voucher_id: str
-    code: str
+    code: str | None = Field(description="null: it is shown on request (`benefit.reveal`), and was not asked for here")
     state: VoucherState
     valid_from: Time
     valid_until: Time | None
+    qr: str | None = Field(default=None, description="null in this release")
+    revealed_at: Time | None = Field(default=None, description="when its holder asked for the code")
 
 
 class Claim(Shape):
@@ -76,10 +80,13 @@ class Stock(Shape):
 
 
 class Benefit(Shape):
-    """What is won."""
+    """What is won; campaigns published by an earlier release do not say `reveal`."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=False)
 
     kind: BenefitKind
     name: str
+    reveal: Reveal = Reveal.AT_ONCE
     valid_from: Time | None
     valid_until: Time | None
     valid_days: int | None

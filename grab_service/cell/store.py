@@ -193,7 +193,10 @@ class Cell:
         keys, campaign = self.keys, self.keys.of_campaign(campaign_id)
         reply = await self._call(
             "return_unit",
-            (keys.cell, campaign.campaign, campaign.claims, campaign.free, campaign.returns, campaign.codes, keys.log),
+            (
+                *(keys.cell, campaign.campaign, campaign.claims, campaign.free, campaign.returns, campaign.codes),
+                *(keys.log, campaign.bindings),
+            ),
             (campaign_id, member_id, claim_seq, reason),
         )
         return reply[0].decode(), self._saw(reply[1])

@@ -125,7 +125,16 @@ def of_claim(
 ) -> Answer:
     """A claim, new (201) or held already (200)."""
     voucher_state = VoucherState.ACTIVE if state is ClaimState.FULFILLED else VoucherState.RETURNED
-    claim = claim_body(campaign.campaign_id, member_id, record, state, voucher_state, campaign.validity, campaign.has_voucher)
+    claim = claim_body(
+        campaign.campaign_id,
+        member_id,
+        record,
+        state,
+        voucher_state,
+        campaign.validity,
+        campaign.has_voucher,
+        campaign.on_request,
+    )
     body = orjson.dumps(claim)
     head = b"%bcontent-length: %d\r\nlocation: /v1/claims/%b\r\n" % (JSON, len(body), claim["claim_id"].encode())
     return Answer(status, head, body)

@@ -43,7 +43,7 @@ class Teller:
     def decided(self, campaign_id: str, grabs: Sequence[Grab], reply: GrabReply) -> None:
         """Tell all who asked in one call what the cell decided."""
         campaign = self._view.campaign(campaign_id)
-        any_code_fits = campaign is not None and campaign.benefit_kind is not BenefitKind.CODE_POOL
+        any_code_fits = campaign is not None and (campaign.benefit_kind is not BenefitKind.CODE_POOL or campaign.on_request)
         form: WinForm | None = None
         won = 0
         for grab, said in zip(grabs, reply.answers, strict=True):

@@ -22,6 +22,7 @@ from grab_service.vocabulary.campaigns import (
     Phase,
     PublishedCampaign,
     Release,
+    Reveal,
     phase_of,
     released_by,
     total_of,
@@ -95,6 +96,11 @@ class CampaignView:
     def has_voucher(self) -> bool:
         """Whether a winner gets a code."""
         return self.benefit_kind is not BenefitKind.NONE
+
+    @property
+    def on_request(self) -> bool:
+        """Whether the winner sees the code only when asking for it."""
+        return bool(self.display["benefit"].get("reveal") == Reveal.ON_REQUEST)
 
     def held_by(self, member_id: str) -> bool:
         """Whether the member holds a claim, or once did."""

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from pydantic_core import PydanticCustomError
 
 from grab_service.ops.fields import Day, Line, Lines, Moment, OrgId, Tag, Whole, distinct
-from grab_service.vocabulary.campaigns import BenefitKind, Eligibility, Release, total_of
+from grab_service.vocabulary.campaigns import BenefitKind, Eligibility, Release, Reveal, total_of
 from grab_service.vocabulary.times import parse_rfc3339
 
 TITLE_MAX: Final = 100
@@ -81,10 +81,18 @@ class BenefitPart(_Part):
 
     kind: Literal["generated_code", "code_pool", "none"]
     name: Line = Field(min_length=1, max_length=TITLE_MAX)
+    reveal: Literal["at_once", "on_request"] = Field(default="at_once", description="when the winner sees the code")
     valid_from: Moment | None = None
     valid_until: Moment | None = None
     valid_days: Whole | None = Field(default=None, ge=1, le=VALID_DAYS_MAX)
     stores: list[Any] = Field(default=[], description="not supported yet: leave empty", json_schema_extra={"maxItems": 0})
+
+    @field_validator("reveal")
+    @classmethod
+    def _a_code_to_reveal(cls, value: str, info: ValidationInfo) -> str:
+        if value != Reveal.AT_ONCE and info.data.get("kind") == BenefitKind.NONE:
+            raise PydanticCustomError("nothing_to_reveal", "a benefit of kind none has no code")
+        return value
 
     @field_validator("valid_until")
     @classmethod

@@ -28,8 +28,8 @@ _API: Final[Rights] = MappingProxyType(
             f"INSERT (campaign_id, {_DRAFT}, created_at_ms)",
             f"UPDATE ({_DRAFT})",
         ),
-        # A member gives back; everything else that a claim says came from the log.
-        "claims": ("SELECT", "UPDATE (state, voucher_state, decided_at_ms)"),
+        # A member gives back, or sees the code; everything else that a claim says came from the log.
+        "claims": ("SELECT", "UPDATE (state, voucher_state, decided_at_ms, revealed_at_ms)"),
         "commands": ("SELECT", "INSERT (kind, campaign_id, member_id, claim_seq, reason, created_at_ms)"),
         "log_cursor": _READS,
         "members": (
@@ -53,7 +53,7 @@ _LEDGER: Final[Rights] = MappingProxyType(
         "alarms": ("SELECT", "INSERT (raised_at_ms, kind, detail)", "UPDATE (detail, cleared_at_ms)"),
         "alembic_version": _READS,
         "campaigns": ("SELECT", "UPDATE (published_seq, state, releases, total)"),
-        "claims": ("SELECT", "INSERT", "UPDATE (returned_seq, state, voucher_state, decided_at_ms)"),
+        "claims": ("SELECT", "INSERT", "UPDATE (returned_seq, state, voucher_state, decided_at_ms, code)"),
         "commands": ("SELECT", "UPDATE (done_seq, last_outcome)"),
         "epochs": ("SELECT", "INSERT"),
         "log_cursor": ("SELECT", "INSERT", "UPDATE (epoch, last_seq, last_id, at_ms)"),

@@ -115,11 +115,13 @@ claims = Table(
     Column("valid_until_ms", BigInteger),
     Column("decided_at_ms", BigInteger, comment="when it ceased to be held"),
     Column("returned_seq", BigInteger, comment="where the log says that its unit went back to stock"),
+    Column("revealed_at_ms", BigInteger, comment="when its holder asked for the code, where that is shown on request"),
     CheckConstraint("state IN ('pending_payment', 'fulfilled', 'lapsed', 'returned', 'revoked')", name="state"),
     CheckConstraint("voucher_state IN ('active', 'redeemed', 'returned', 'expired', 'revoked')", name="voucher_state"),
     CheckConstraint("unit_no >= 1", name="unit_no"),
     CheckConstraint("slot >= 1", name="slot"),
     CheckConstraint(f"returned_seq IS NULL OR NOT ({HELD})", name="returned_is_not_held"),
+    CheckConstraint("revealed_at_ms IS NULL OR code IS NOT NULL", name="seen_code_stays"),
     Index("claims_unit_uq", "campaign_id", "unit_no", unique=True, postgresql_where=text(HELD)),
     Index(
         "claims_slot_uq",

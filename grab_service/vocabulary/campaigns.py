@@ -40,6 +40,13 @@ class BenefitKind(StrEnum):
     NONE = "none"
 
 
+class Reveal(StrEnum):
+    """When the winner sees the code; what was not seen can go to somebody else."""
+
+    AT_ONCE = "at_once"
+    ON_REQUEST = "on_request"
+
+
 @dataclass(frozen=True, slots=True)
 class Release:
     """A quantity that becomes available at a time (批次)."""

@@ -20,6 +20,8 @@ def claim_body(
     voucher_state: VoucherState,
     validity: Validity,
     has_voucher: bool,
+    on_request: bool = False,
+    revealed_at_ms: int | None = None,
 ) -> dict[str, Any]:
     """The claim as JSON shows it: in this order, with times in UTC to the millisecond.
 
@@ -31,6 +33,8 @@ def claim_body(
         voucher_state: the voucher's state now; not looked at without a voucher.
         validity: when the campaign's vouchers are valid.
         has_voucher: False where the benefit is of kind none: the claim is all there is.
+        on_request: whether the code is shown only once its holder has asked for it.
+        revealed_at_ms: when that was; None: not yet, or nobody here knows.
     """
     claim_id = f"{campaign_id}.{record.epoch}.{record.seq}"
     granted_at_ms = record.granted_at_ms
@@ -44,6 +48,10 @@ def claim_body(
             "valid_from": rfc3339(valid_from_ms),
             "valid_until": None if valid_until_ms is None else rfc3339(valid_until_ms),
         }
+        if on_request and revealed_at_ms is None:
+            voucher |= {"code": None, "qr": None, "revealed_at": None}
+        elif on_request and revealed_at_ms is not None:
+            voucher |= {"qr": None, "revealed_at": rfc3339(revealed_at_ms)}
     return {
         "claim_id": claim_id,
         "campaign_id": campaign_id,

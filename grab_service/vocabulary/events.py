@@ -68,7 +68,7 @@ class StockSet:
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """The unit of one claim went back to stock."""
+    """The unit of one claim went back to stock; `code` went back to the pool, '' if none did."""
 
     seq: int
     last_seq: int
@@ -79,6 +79,7 @@ class Returned:
     claim_seq: int
     unit_no: int
     reason: str
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,5 +180,6 @@ def _decode(fields: dict[bytes, bytes]) -> Event:
             int(fields[b"claim_seq"]),
             int(fields[b"unit_no"]),
             fields[b"reason"].decode(),
+            fields.get(b"code", b"").decode(),
         )
     raise ValueError(f"unknown type {kind!r}")

@@ -11,6 +11,12 @@ from sqlalchemy import text
 from tests.integration.stack import Service, at
 from tests.integration.test_ops_campaigns import post, problem
 
+WAITING = text(
+    "SELECT count(DISTINCT pid) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted"
+    " AND pg_stat_activity.datname = current_database()"
+)
+"""How many sessions of this database wait for somebody's lock."""
+
 
 async def get(service: Service, path: str, member_id: str | None = None, **headers: str) -> httpx.Response:
     sent = {**(service.member(member_id) if member_id else {}), **headers}
@@ -253,7 +259,8 @@ async def test_what_is_not_on_record_yet_cannot_be_given_back_yet(service: Servi
 async def publish_pool(service: Service, codes: int, units: int | None = None, **changes: Any) -> str:
     """A campaign with codes of a third party, as many as there are units unless it is said how many units."""
     releases = [{"opens_at": at(-1), "quantity": units or codes}]
-    campaign_id = await service.create(releases=releases, benefit={"kind": "code_pool", "name": "骑行券"}, **changes)
+    benefit = {"kind": "code_pool", "name": "骑行券"}
+    campaign_id = await service.create(**{"releases": releases, "benefit": benefit, **changes})
     headers = {**service.ops(), "Content-Type": "text/csv"}
     rows = "".join(f"A{number}\n" for number in range(1, codes + 1))
     loaded = await service.http.post(f"/v1/ops/campaigns/{campaign_id}/codes", content=f"code\n{rows}", headers=headers)
@@ -325,15 +332,11 @@ async def test_of_several_returns_at_once_each_counts_those_before_it(service: S
     await service.enrol("m-1")
     campaign_id = await service.publish(limit_per_member=2)
     claims = await win(service, campaign_id, 2)
-    waiting = text(
-        "SELECT count(DISTINCT pid) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted"
-        " AND pg_stat_activity.datname = current_database()"
-    )
     async with service.ledger_engine.begin() as connection:
         # Both have begun, and neither can decide yet.
         await connection.execute(text("SELECT seq FROM claims FOR UPDATE"))
         tasks = [asyncio.create_task(give_back(service, claim)) for claim in claims]
-        while (await connection.execute(waiting)).scalar_one() < 2:
+        while (await connection.execute(WAITING)).scalar_one() < 2:
             await asyncio.sleep(0.01)
     answers = await asyncio.gather(*tasks)
     assert sorted(answer.status_code for answer in answers) == [200, 409]
@@ -381,6 +384,138 @@ async def test_why_a_claim_is_not_returnable_comes_before_how_many_were_returned
         assert refused.json()["reason"] == reason
         assert refused.json().get("state") == ("revoked" if reason == "state" else None)
         assert (await give_back(service, other)).status_code == 200
+
+
+UNSEEN = {"code": None, "qr": None, "revealed_at": None}
+
+
+async def publish_on_request(service: Service, kind: str, codes: int = 5, **changes: Any) -> str:
+    benefit = {"kind": kind, "name": "骑行券", "reveal": "on_request"}
+    if kind == "code_pool":
+        return await publish_pool(service, codes, benefit=benefit, **changes)
+    return await service.publish(benefit=benefit, **changes)
+
+
+async def ask_for_code(service: Service, claim: dict[str, Any], member_id: str = "m-1") -> httpx.Response:
+    url = f"/v1/me/vouchers/{claim['voucher']['voucher_id']}/reveal"
+    return await service.http.post(url, headers=service.member(member_id))
+
+
+@pytest.mark.parametrize("kind", ["generated_code", "code_pool"])
+async def test_a_code_on_request_is_nowhere_until_it_is_asked_for(kind: str, service: Service) -> None:
+    await service.enrol("m-1", "m-2")
+    campaign_id = await publish_on_request(service, kind)
+    await service.drain.stop()
+    won = (await service.grab("m-1", campaign_id)).json()
+    assert won["voucher"] | UNSEEN == won["voucher"]
+    assert problem(await ask_for_code(service, won)) == (503, "ledger-behind")
+    assert await mine(service, "m-1") == [won]
+    service.drain.start()
+    await service.drained()
+    assert (await service.grab("m-1", campaign_id)).json() == won
+    assert (await get(service, f"/v1/claims/{won['claim_id']}", "m-1")).json() == won
+    assert (await get(service, f"/v1/campaigns/{campaign_id}", "m-1")).json()["my_claims"] == [won]
+    assert await mine(service, "m-1") == [won]
+
+    assert problem(await ask_for_code(service, won, "m-2")) == (404, "voucher-not-found")
+    assert (await get(service, f"/v1/claims/{won['claim_id']}", "m-1")).json() == won, "nobody else ends its being unseen"
+    shown = await ask_for_code(service, won)
+    assert shown.status_code == 200, shown.text
+    voucher = shown.json()
+    assert voucher == won["voucher"] | {"code": voucher["code"], "revealed_at": voucher["revealed_at"]}
+    assert voucher["code"]
+    assert voucher["revealed_at"] >= won["granted_at"]
+    assert (await ask_for_code(service, won)).content == shown.content
+    assert await mine(service, "m-1") == [won | {"voucher": voucher}]
+    assert (await get(service, f"/v1/claims/{won['claim_id']}", "m-1")).json()["voucher"] == voucher
+    assert (await service.grab("m-1", campaign_id)).json() == won, "the wallet shows it, not the grab"
+
+
+async def test_vouchers_that_never_were_are_not_found(service: Service) -> None:
+    await service.enrol("m-1")
+    plain = (await service.grab("m-1", await service.publish(benefit={"kind": "none", "name": "x"}))).json()
+    at_once = (await service.grab("m-1", await service.publish())).json()
+    await service.drained()
+    for voucher_id in (f"v.{plain['claim_id']}", at_once["claim_id"], "v.nobodys.1.1", f"v.{at_once['claim_id']}9", "v"):
+        found = await ask_for_code(service, {"voucher": {"voucher_id": voucher_id}})
+        assert problem(found) == (404, "voucher-not-found"), voucher_id
+    shown = await ask_for_code(service, at_once)
+    assert (shown.status_code, shown.json()) == (200, at_once["voucher"])
+
+
+async def test_a_code_that_nobody_has_seen_goes_to_the_next_with_its_unit(service: Service) -> None:
+    await service.enrol("m-1", "m-2")
+    campaign_id = await publish_on_request(service, "code_pool", codes=1)
+    key = {"Idempotency-Key": "key-0001"}
+    won = (await service.grab("m-1", campaign_id, **key)).json()
+    await service.drained()
+    given = (await give_back(service, won)).json()
+    assert given == won | {"state": "returned", "voucher": won["voucher"] | {"state": "returned"}}
+    assert problem(await ask_for_code(service, won)) == (409, "voucher-returned")
+    await service.drained()
+    await asyncio.sleep(0.06)
+    bound = await service.redis.hget(service.worker.cell.keys.of_campaign(campaign_id).bindings, "m-1\tkey-0001")
+    assert isinstance(bound, bytes)
+    assert bound.split(b"\t")[5] == b"", "the claim gave its code up"
+    other = (await service.grab("m-2", campaign_id)).json()
+    assert other["unit_no"] == won["unit_no"]
+    await service.drained()
+    assert (await ask_for_code(service, other, "m-2")).json()["code"] == "A1"
+    assert (await service.grab("m-1", campaign_id, **key)).json() == given
+    assert (await get(service, f"/v1/claims/{won['claim_id']}", "m-1")).json() == given
+    assert problem(await ask_for_code(service, won)) == (409, "voucher-returned")
+
+
+@pytest.mark.parametrize(("kind", "status"), [("code_pool", 409), ("generated_code", 200)])
+async def test_whoever_has_seen_a_code_of_a_third_party_keeps_it(kind: str, status: int, service: Service) -> None:
+    await service.enrol("m-1")
+    won = (await service.grab("m-1", await publish_on_request(service, kind))).json()
+    await service.drained()
+    voucher = (await ask_for_code(service, won)).json()
+    answer = await give_back(service, won)
+    assert answer.status_code == status
+    assert answer.json().get("reason") == ("code-seen" if status == 409 else None)
+    again = await ask_for_code(service, won)
+    assert again.json() == voucher | {"state": "active" if status == 409 else "returned"}
+
+
+@pytest.mark.parametrize("first", ["return", "reveal"])
+async def test_of_a_return_and_a_look_at_the_code_at_once_exactly_one_wins(first: str, service: Service) -> None:
+    await service.enrol("m-1")
+    won = (await service.grab("m-1", await publish_on_request(service, "code_pool"))).json()
+    await service.drained()
+    calls = {"return": lambda: give_back(service, won), "reveal": lambda: ask_for_code(service, won)}
+    order = sorted(calls, key=lambda name: name != first)
+    async with service.ledger_engine.begin() as connection:
+        await connection.execute(text("SELECT seq FROM claims FOR UPDATE"))
+        tasks = {}
+        for count, name in enumerate(order, 1):
+            tasks[name] = asyncio.create_task(calls[name]())
+            while (await connection.execute(WAITING)).scalar_one() < count:
+                await asyncio.sleep(0.01)
+    winner, loser = await tasks[first], await tasks[order[1]]
+    assert winner.status_code == 200
+    assert problem(loser) == (409, "not-returnable" if first == "reveal" else "voucher-returned")
+    body = (await get(service, f"/v1/claims/{won['claim_id']}", "m-1")).json()
+    seen = body["voucher"]["code"] is not None
+    assert (body["state"], seen) == (("fulfilled", True) if first == "reveal" else ("returned", False))
+
+
+async def test_whoever_gives_back_unseen_and_looks_at_last_has_seen_one_code(service: Service) -> None:
+    await service.enrol("m-1")
+    campaign_id = await publish_on_request(service, "code_pool", returns_per_member=3)
+    seen, refused = set(), []
+    for _ in range(5):
+        claim = (await service.grab("m-1", campaign_id)).json()
+        await service.drained()
+        answer = await give_back(service, claim)
+        if answer.status_code == 200:
+            await asyncio.sleep(0.06)
+            continue
+        refused.append(problem(answer))
+        seen.add((await ask_for_code(service, claim)).json()["code"])
+    assert refused == [(409, "returns-used-up"), (409, "not-returnable")]
+    assert len(seen) == 1
 
 
 async def test_a_sign_up_without_a_code_has_no_voucher_anywhere(service: Service) -> None:

@@ -203,14 +203,18 @@ async def a_code_that_somebody_has_is_in_the_pool_again(day: Day) -> None:
     await day.town.redis.lset(day.key("pool", "codes"), 0, day.pool[0].code)
 
 
+async def a_code_that_went_back_stays_with_its_claim(day: Day) -> None:
+    await day.town.sql("UPDATE claims SET code = :code WHERE seq = :seq", code=day.pool[2].code, seq=day.pool[2].seq)
+
+
 async def a_code_nobody_imported_is_in_the_pool(day: Day) -> None:
     await day.town.redis.lset(day.key("pool", "codes"), 0, "FORGED")
 
 
 async def the_pool_is_empty_and_units_are_left(day: Day) -> None:
-    """Codes and claims agree, but five units can never be granted."""
+    """Codes and claims agree, but six units can never be granted."""
     await day.town.redis.delete(day.key("pool", "codes"))
-    await day.town.redis.hset(day.key("pool", "campaign"), "codes_loaded", 5)
+    await day.town.redis.hset(day.key("pool", "campaign"), "codes_loaded", 4)
 
 
 async def a_member_holds_more_than_the_limit(day: Day) -> None:
@@ -250,6 +254,7 @@ CORRUPTIONS: list[tuple[Corrupt, set[Invariant]]] = [
     (more_is_granted_than_released, {I1}),
     (a_code_is_lost_from_the_pool, {I6}),
     (a_code_that_somebody_has_is_in_the_pool_again, {I5}),
+    (a_code_that_went_back_stays_with_its_claim, {I5, I6}),
     (a_code_nobody_imported_is_in_the_pool, {I6}),
     (the_pool_is_empty_and_units_are_left, {I2}),
     (a_member_holds_more_than_the_limit, {I3, I4}),

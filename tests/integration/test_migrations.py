@@ -126,7 +126,7 @@ async def test_campaigns_of_an_earlier_release_have_the_defaults_of_what_was_add
     migrate.upgrade(empty_database_url)
     definition = json.loads(await session.fetchval("SELECT definition FROM campaigns"))
     await session.close()
-    assert definition == {"title": "x", "returns_per_member": 1, "benefit": {"kind": "none"}}
+    assert definition == {"title": "x", "returns_per_member": 1, "benefit": {"kind": "none", "reveal": "at_once"}}
 
 
 CAMPAIGN = (
@@ -175,6 +175,7 @@ IMPOSSIBLE = {
     "claims_returned_is_not_held_ck": [claim(1, returned=2)],
     "claims_unit_uq": [claim(1, unit=5), claim(2, unit=5)],
     "claims_slot_uq": [claim(1, member="m", slot=1, state="revoked"), claim(2, member="m", slot=1)],
+    "claims_seen_code_stays_ck": [claim(1), "UPDATE claims SET revealed_at_ms = 1"],
     "claims_code_uq": [claim(1, code="'X'", state="returned"), claim(2, code="'X'")],
     "claims_idempotency_key_uq": [claim(1, member="m", key="'k'", state="returned"), claim(2, member="m", key="'k'")],
     "claims_returned_seq_uq": [claim(1, state="returned", returned=9), claim(2, state="returned", returned=9)],

@@ -67,7 +67,6 @@ NOBODY_MAY = [
     "DELETE FROM campaigns",
     "UPDATE claims SET unit_no = 2",
     "UPDATE claims SET member_id = 'me'",
-    "UPDATE claims SET code = 'x'",
     "DELETE FROM ops_log",
     "UPDATE epochs SET first_seq = 2",
     "DELETE FROM log_cursor",
@@ -80,6 +79,7 @@ NOBODY_MAY = [
 API_MAY_NOT = [
     CLAIM.format(2, 2, 2),
     "UPDATE claims SET returned_seq = 5",
+    "UPDATE claims SET code = 'x'",
     "UPDATE log_cursor SET last_seq = 0",
     "INSERT INTO log_cursor VALUES ('y', 1, 1, '1-0', 0)",
     "INSERT INTO epochs VALUES (2, 1, 2, 0, 'mine')",

@@ -80,25 +80,22 @@ async def test_a_command_is_repeated_until_its_entry_is_drained(town: Town) -> N
         assert await free_units(town) == [b"1"]
 
 
-async def test_a_unit_without_a_spare_code_waits_for_codes(town: Town) -> None:
+async def test_the_code_of_a_pool_goes_back_with_its_unit_and_is_granted_again(town: Town) -> None:
     async with without_sweep(town) as sweep:
-        names = await town.enrol(3)
+        names = await town.enrol(4)
         await town.schedule(stock=3, kind="code_pool", codes=3)
-        claims = await town.win("c", names)
+        claims = await town.win("c", names[:3], key="k")
         await town.drained()
         await town.decide_return(claims[0], "c", names[0])
         await sweep.round()
-        assert await pending(town) == ["no_spare_code"]
-        assert await town.open_alarms() == {}, "nothing is wrong: codes are to be imported"
-        await town.import_codes("c", 1)
-        await sweep.round()  # loads the code, and finds the command not to be due yet
-        await asyncio.sleep(0.6)
-        await sweep.round()
+        (again,) = await town.win("c", names[3:])
         await town.drained()
         assert await pending(town) == []
-        (again,) = await town.win("c", names[:1])
-    assert again.unit_no == claims[0].unit_no
-    assert again.code == "c-POOL-0004", "a code that somebody has seen is never given out again"
+        assert await town.open_alarms() == {}
+        rows = {row.seq: row for row in await town.claims()}
+    assert (again.unit_no, again.code) == (claims[0].unit_no, claims[0].code)
+    assert (rows[claims[0].seq].state, rows[claims[0].seq].code) == ("returned", None)
+    assert rows[again.seq].code == claims[0].code
 
 
 async def test_a_command_that_cannot_be_is_said_and_does_not_hold_up_the_others(town: Town) -> None:
@@ -124,10 +121,10 @@ async def test_a_command_that_cannot_be_is_said_and_does_not_hold_up_the_others(
 async def test_a_command_that_was_not_carried_out_is_sent_less_and_less_often(town: Town) -> None:
     async with without_sweep(town) as sweep:
         names = await town.enrol(1)
-        await town.schedule(stock=1, kind="code_pool", codes=1)
+        await town.schedule(stock=1)
         (claim,) = await town.win("c", names)
         await town.drained()
-        await town.decide_return(claim, "c", names[0])
+        await town.command_return(claim, "c", "somebody-else")
         calls = 0
 
         async def counted(*arguments: object) -> tuple[str, int]:

@@ -38,6 +38,7 @@ class Campaign:
     closes_at_ms: int = 0
     state: str = ""
     codes: list[str] = field(default_factory=list)
+    free_codes: list[str] = field(default_factory=list)
     grants: list[Grant] = field(default_factory=list)
     units_used: set[int] = field(default_factory=set)
 
@@ -52,11 +53,6 @@ class Campaign:
     @property
     def pooled(self) -> bool:
         return self.published is not None and self.published.benefit_kind is BenefitKind.CODE_POOL
-
-    @property
-    def free_codes(self) -> list[str]:
-        given = {grant.record.code for grant in self.grants}
-        return [code for code in self.codes if not self.pooled or code not in given]
 
     def available(self, now_ms: int) -> int:
         return sum(release.quantity for release in self.releases if release.opens_at_ms <= now_ms) - len(self.held)
@@ -158,11 +154,9 @@ class Model:
         assert campaign.published is not None
         slots = {grant.record.slot for grant in campaign.held if grant.member_id == member_id}
         unit_no = campaign.next_unit()
-        code = {
-            BenefitKind.NONE: "",
-            BenefitKind.GENERATED_CODE: candidate,
-            BenefitKind.CODE_POOL: campaign.free_codes[0] if campaign.free_codes else "",
-        }[campaign.published.benefit_kind]
+        code = candidate if campaign.published.benefit_kind is BenefitKind.GENERATED_CODE else ""
+        if campaign.pooled and campaign.free_codes:
+            code = campaign.free_codes.pop(0)
         slot = next(slot for slot in range(1, 101) if slot not in slots)
         grant = Grant(member_id, ClaimRecord(seq, EPOCH, unit_no, slot, self.now_ms, code, key))
         campaign.grants.append(grant)
@@ -237,6 +231,7 @@ class Model:
         if not new:
             return "already", self.seq, loaded
         campaign.codes += new
+        campaign.free_codes += new
         self.log.append(events.CodesLoaded(*self._place(), campaign_id, len(campaign.codes)))
         return "codes_loaded", self.seq, len(campaign.codes)
 
@@ -265,10 +260,11 @@ class Model:
         grants = [grant for grant in campaign.held if (grant.member_id, grant.record.seq) == (member_id, claim_seq)]
         if not grants:
             return "unknown_claim", self.seq
-        if campaign.pooled and len(campaign.free_codes) <= campaign.total - len(campaign.held):
-            return "no_spare_code", self.seq
-        place = self._place()
+        place, record = self._place(), grants[0].record
         grants[0].returned_seq = self.seq
-        unit_no = grants[0].record.unit_no
-        self.log.append(events.Returned(*place, campaign_id, member_id, claim_seq, unit_no, reason))
+        code = record.code if campaign.pooled else ""
+        if code:  # nobody has seen it: it goes to somebody else, and the claim that gave it up has none
+            campaign.free_codes.append(code)
+            grants[0].record = replace(record, code="")
+        self.log.append(events.Returned(*place, campaign_id, member_id, claim_seq, record.unit_no, reason, code))
         return "returned", self.seq

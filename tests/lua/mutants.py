@@ -102,12 +102,10 @@ MUTANTS: Final = (
     Mutant("only the claim that is held", "return_unit", "if claim_seq == ARGV[4] then", "if true then"),
     Mutant("the unit is free again", "return_unit", "redis.call('ZADD', KEYS[4], unit_no, unit_no)", ""),
     Mutant("the count goes down", "return_unit", "'active', active,", "'active', facts[3],"),
-    Mutant(
-        "a spare code",
-        "return_unit",
-        "redis.call('LLEN', KEYS[6]) <= total - active",
-        "redis.call('LLEN', KEYS[6]) < total - active",
-    ),
+    Mutant("the code goes back with its unit", "return_unit", "  redis.call('RPUSH', KEYS[6], code)", ""),
+    Mutant("only the code of a pool goes back", "return_unit", "if facts[5] ~= 'code_pool' then", "if false then"),
+    Mutant("a claim given back names no code", "return_unit", "about .. '\\t' .. key)", "given)"),
+    Mutant("the log says which code went back", "return_unit", "'code', code)", "'code', '')"),
     # Ops
     Mutant("compare and set", "set_stock", "elseif total ~= expected then", "elseif false then"),
     Mutant("units in hands", "set_stock", "elseif wanted < lowest then", "elseif wanted < facts[5] - 1 then"),

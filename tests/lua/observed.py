@@ -1,7 +1,7 @@
 """What is in a cell: all of it, decoded; and what does its log alone say should be in it?"""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from redis.asyncio import Redis
@@ -120,7 +120,6 @@ def replay(log: Iterable[events.Event], codes_of: Mapping[str, Sequence[str]]) -
     Written from the meaning of the entries and not from the scripts: it is what a recovery has to go by.
     """
     campaigns: dict[str, Holdings] = {}
-    codes_given: dict[str, int] = {}
     for entry in log:
         if isinstance(entry, events.MembersPublished | events.EpochBegan):
             continue
@@ -136,9 +135,9 @@ def replay(log: Iterable[events.Event], codes_of: Mapping[str, Sequence[str]]) -
                 campaign.free = [unit for unit in campaign.free if unit <= entry.total]
                 campaign.issued = min(campaign.issued, entry.total)
             case events.CodesLoaded():
+                campaign.codes += codes_of.get(entry.campaign_id, ())[campaign.codes_loaded : entry.codes_loaded]
                 campaign.codes_loaded = entry.codes_loaded
             case events.Granted():
-                pool = codes_of.get(entry.campaign_id, ())
                 for seq, (member_id, unit_no, slot, code, key) in enumerate(entry.claims, start=entry.seq):
                     record = ClaimRecord(seq, entry.epoch, unit_no, slot, entry.at_ms, code, key)
                     campaign.claims.setdefault(member_id, []).append(record)
@@ -147,7 +146,8 @@ def replay(log: Iterable[events.Event], codes_of: Mapping[str, Sequence[str]]) -
                     if unit_no in campaign.free:
                         campaign.free.remove(unit_no)
                     campaign.issued = max(campaign.issued, unit_no)
-                    codes_given[entry.campaign_id] = codes_given.get(entry.campaign_id, 0) + (code in pool)
+                    if code in campaign.codes:
+                        campaign.codes.remove(code)
             case events.Returned():
                 kept = [record for record in campaign.claims[entry.member_id] if record.seq != entry.claim_seq]
                 campaign.claims[entry.member_id] = kept
@@ -155,8 +155,12 @@ def replay(log: Iterable[events.Event], codes_of: Mapping[str, Sequence[str]]) -
                     del campaign.claims[entry.member_id]
                 campaign.free = sorted([*campaign.free, entry.unit_no])
                 campaign.returns[entry.claim_seq] = entry.seq
-    for campaign_id, campaign in campaigns.items():
-        campaign.codes = list(codes_of.get(campaign_id, ()))[codes_given.get(campaign_id, 0) : campaign.codes_loaded]
+                if entry.code:
+                    campaign.codes.append(entry.code)
+                    for binding, record in campaign.bindings.items():
+                        if record.seq == entry.claim_seq:
+                            campaign.bindings[binding] = replace(record, code="")
+    for campaign in campaigns.values():
         held = [record for _, record in campaign.held]
         campaign.active = len(held)
         campaign.unit_sum = sum(record.unit_no for record in held)

@@ -62,7 +62,7 @@ NEEDED: dict[str, Any] = {
     "publish_members": lambda c: _of(c, "cell", "log", "members"),
     "read_campaigns": lambda c: _of(c, "cell", "campaigns", "campaign"),
     "read_claims": lambda c: _of(c, "cell", "claims"),
-    "return_unit": lambda c: _of(c, "cell", "log", "campaign", "claims", "free", "returns", "codes"),
+    "return_unit": lambda c: _of(c, "cell", "log", "campaign", "claims", "free", "returns", "codes", "bindings"),
     "scan_holders": lambda c: _of(c, "cell", "claims"),
     "set_state": lambda c: _of(c, "cell", "log", "campaign"),
     "set_stock": lambda c: _of(c, "cell", "log", "campaign", "free", "codes"),

@@ -123,7 +123,7 @@ async def test_a_snapshot_has_the_counters_of_all_campaigns_at_one_seq(armed_cel
     assert (int(active), int(issued), int(codes_loaded)) == (2, 3, 10)
     assert int(unit_sum) == sum(record.unit_no for record in held) == 5
     assert int(seq_sum) == sum(record.seq for record in held)
-    assert sizes == [2, 1, 1, 7]
+    assert sizes == [2, 1, 1, 8]
     assert d[2:] == [b"0", b"0", b"0", b"0", b"0", 0, 0, 0, 0]
     assert unknown == [b""] * 7 + [0, 0, 0, 0]
 

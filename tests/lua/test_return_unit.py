@@ -1,5 +1,6 @@
 """Does a unit come back once, to the stock it came from, and only for the claim that holds it?"""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -84,23 +85,35 @@ async def test_a_claim_can_be_given_back_whatever_ops_do(action: str, cell: Cell
     assert (await cell.return_unit("c", "m1", claim.seq, "returned"))[0] == "returned"
 
 
-async def test_a_code_that_was_seen_is_never_given_again(cell: Cell, raw: Redis) -> None:
-    await publish(cell, Published(stock=2, benefit_kind=BenefitKind.CODE_POOL), codes=["a", "b", "c"])
-    first, _ = [won(answer) for answer in (await grab(cell, ["m1", "m2"])).answers]
+async def test_the_code_of_a_pool_goes_back_with_its_unit_and_its_claim_names_it_no_longer(cell: Cell, raw: Redis) -> None:
+    await publish(cell, Published(stock=2, benefit_kind=BenefitKind.CODE_POOL), codes=["a", "b"])
+    first, _ = [won(answer) for answer in (await grab(cell, [("m1", "k"), "m2"])).answers]
     assert (await cell.return_unit("c", "m1", first.seq, "returned"))[0] == "returned"
+    assert (await log_of(raw, cell))[-1] == events.Returned(
+        *(cell.seen_seq, cell.seen_seq, 1, (await log_of(raw, cell))[-1].at_ms), "c", "m1", first.seq, 1, "returned", "a"
+    )
+    assert await raw.lrange(cell.keys.of_campaign("c").codes, 0, -1) == [b"a"]
     again = won((await grab(cell, ["m3"])).answers[0])
-    assert (again.unit_no, again.code) == (first.unit_no, "c")
-    # No code is left to spare: this unit waits until one is loaded.
-    before = await everything(raw, cell)
-    assert await cell.return_unit("c", "m3", again.seq, "returned") == ("no_spare_code", cell.seen_seq)
-    assert await everything(raw, cell) == before
-    await cell.load_codes("c", 4, ["d"])
-    assert (await cell.return_unit("c", "m3", again.seq, "returned"))[0] == "returned"
-    assert won((await grab(cell, ["m4"])).answers[0]).code == "d"
+    assert (again.unit_no, again.code) == (first.unit_no, "a")
+    bound = replace(first, code="")
+    assert (await grab(cell, [("m1", "k")])).answers == [f"held\treturned\t{bound.encode()}".encode()]
 
 
-async def test_codes_for_units_not_yet_granted_are_not_spare(cell: Cell) -> None:
+async def test_codes_as_many_as_units_are_enough_to_give_back(cell: Cell, raw: Redis) -> None:
     await publish(cell, Published(stock=3, benefit_kind=BenefitKind.CODE_POOL), codes=["a", "b", "c"])
-    claim = won((await grab(cell, ["m1"])).answers[0])
-    assert (await cell.return_unit("c", "m1", claim.seq, "returned"))[0] == "no_spare_code"
-    assert words(await grab(cell, ["m2", "m3", "m4"])) == ["won", "won", "sold_out"]
+    claims = [won(answer) for answer in (await grab(cell, ["m1", "m2"])).answers]
+    for member, claim in zip(("m1", "m2"), claims, strict=True):
+        assert (await cell.return_unit("c", member, claim.seq, "lapsed"))[0] == "returned"
+    assert await raw.lrange(cell.keys.of_campaign("c").codes, 0, -1) == [b"c", b"a", b"b"]
+    assert words(await grab(cell, ["m1", "m2", "m3", "m4"])) == ["won", "won", "won", "sold_out"]
+
+
+async def test_a_code_that_was_generated_goes_nowhere(cell: Cell, raw: Redis) -> None:
+    await publish(cell, Published(stock=1, benefit_kind=BenefitKind.GENERATED_CODE))
+    claim = won((await grab(cell, [("m1", "k", "x")])).answers[0])
+    await cell.return_unit("c", "m1", claim.seq, "returned")
+    entry = (await log_of(raw, cell))[-1]
+    assert isinstance(entry, events.Returned)
+    assert entry.code == ""
+    assert await raw.exists(cell.keys.of_campaign("c").codes) == 0
+    assert (await grab(cell, [("m1", "k")])).answers == [f"held\treturned\t{claim.encode()}".encode()]

@@ -122,7 +122,7 @@ def codes_of_a_pool(walker: Walker) -> None:
     walker.load_codes(2, 3)
     walker.load_codes(1, 4)
     walker.publish(replace(OPEN, benefit_kind=BenefitKind.CODE_POOL))
-    answers = walker.grab(["stranger", "m1", "m2", "m1", "m3"])
+    answers = walker.grab(["stranger", ("m1", "k"), "m2", ("m1", "k"), "m3"])
     walker.return_unit("m2", seq_of(answers[2]))
     walker.set_stock(4, 5)
     walker.load_codes(5, 1)
@@ -133,11 +133,13 @@ def codes_of_a_pool(walker: Walker) -> None:
     walker.set_stock(4, 6)
     walker.grab(list(CROWD))
     walker.return_unit("m1", seq_of(answers[1]))
+    walker.grab([("m1", "k"), ("m1", "l"), *CROWD])
 
 
 def codes_that_are_generated(walker: Walker) -> None:
     enrol(walker, replace(OPEN, benefit_kind=BenefitKind.GENERATED_CODE))
-    walker.grab(["stranger", "m1", "m1", "m2", "m3", "m4", "m5"])
+    answers = walker.grab(["stranger", "m1", "m1", "m2", "m3", "m4", "m5"])
+    walker.return_unit("m1", seq_of(answers[1]))
 
 
 def who_may(walker: Walker) -> None:

@@ -23,6 +23,7 @@ GET /v1/campaigns/{campaign_id}/state
 POST /v1/campaigns/{campaign_id}/claims
 GET /v1/claims/{claim_id}
 GET /v1/me/claims
+POST /v1/me/vouchers/{voucher_id}/reveal
 POST /v1/claims/{claim_id}/return
 POST /v1/ops/campaigns
 GET /v1/ops/campaigns

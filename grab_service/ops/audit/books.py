@@ -28,6 +28,7 @@ _SUMS: Final = (
     " coalesce(max(unit_no) FILTER (WHERE active), 0) AS unit_max,"
     " coalesce(max(slot), 0) AS slot_max,"
     " count(code) AS codes,"
+    " count(*) FILTER (WHERE code IS NOT NULL OR (returned_seq > :seq AND voucher_state IS NOT NULL)) AS codes_out,"
     " count(*) FILTER (WHERE held) AS held"
 )
 _DISTINCT: Final = (
@@ -48,6 +49,7 @@ _CURSOR: Final = text("SELECT epoch, last_seq FROM log_cursor WHERE cell = :cell
 class CampaignBooks:
     """One published campaign in Postgres. All but `state`, `releases`, `total` and `held` are as of the seq asked for.
 
+    `codes` counts those that claims have now, `codes_out` those that they had then: what came back since has given its code up.
     `holders`, `units`, `slots` and `codes_distinct` count what is distinct; None if that was not counted.
     """
 
@@ -66,6 +68,7 @@ class CampaignBooks:
     unit_max: int = 0
     slot_max: int = 0
     codes: int = 0
+    codes_out: int = 0
     held: int = 0
     holders: int | None = 0
     units: int | None = 0

@@ -133,9 +133,9 @@ def _conserved(cell: CampaignCut, ledger: CampaignBooks, _: int) -> Iterator[Fin
             Invariant.CONSERVED, "the highest unit issued is below one that is held, or above the total", example, differs=False
         )
     if ledger.benefit_kind == BenefitKind.CODE_POOL:
-        codes = {"loaded": cell.codes_loaded, "free": cell.free_codes, "granted": ledger.granted, "imported": ledger.pool_codes}
-        if cell.codes_loaded != cell.free_codes + ledger.granted or cell.codes_loaded > ledger.pool_codes:
-            what = "codes loaded are neither free nor granted"
+        codes = {"loaded": cell.codes_loaded, "free": cell.free_codes, "out": ledger.codes_out, "imported": ledger.pool_codes}
+        if cell.codes_loaded != cell.free_codes + ledger.codes_out or cell.codes_loaded > ledger.pool_codes:
+            what = "codes loaded are neither free nor with a claim"
             yield Finding(Invariant.CONSERVED, what, {"campaign_id": cell.campaign_id, **codes})
     configured = {"releases": (cell.releases, ledger.releases), "total": (total_of(cell.releases), ledger.total)}
     if ledger.state not in OVER:

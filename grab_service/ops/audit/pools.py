@@ -28,7 +28,10 @@ _UNITS_HELD: Final = text(
     " WHERE seq <= as_of_seq AND (returned_seq IS NULL OR returned_seq > as_of_seq)"
     " AND (SELECT last_seq FROM log_cursor WHERE cell = :cell) >= as_of_seq"
 )
-_CODES_GRANTED: Final = text("SELECT seq FROM claims WHERE code = ANY(CAST(:free AS text[])) AND seq <= :seq")
+_CODES_GRANTED: Final = text(
+    "SELECT seq FROM claims WHERE code = ANY(CAST(:free AS text[])) AND seq <= :seq"
+    " AND (SELECT last_seq FROM log_cursor WHERE cell = :cell) >= :seq"
+)
 _CODES_IMPORTED: Final = text(
     "SELECT count(*) FROM pool_codes WHERE campaign_id = :campaign_id AND code = ANY(CAST(:free AS text[]))"
 )
@@ -84,12 +87,14 @@ async def _check_codes(client: Redis, engine: AsyncEngine, cell_name: str, campa
         if codes:
             about: dict[str, Any] = {"campaign_id": campaign_id, "free": codes}
             async with engine.connect() as connection:
-                granted = (await connection.execute(_CODES_GRANTED, {"free": codes, "seq": int(seq or 0)})).scalars().all()
+                as_of = {"free": codes, "seq": int(seq or 0), "cell": cell_name}
+                granted = (await connection.execute(_CODES_GRANTED, as_of)).scalars().all()
                 imported = (await connection.execute(_CODES_IMPORTED, about)).scalar_one()
             # The codes themselves are worth money to whoever reads the report.
-            for claim_seq in granted:
-                example = {"campaign_id": campaign_id, "seq": claim_seq}
-                findings.append(Finding(Invariant.UNIQUE_UNIT, "a code is free in the cell and was granted before", example))
+            twice = "a code is free in the cell and with a claim in Postgres"
+            findings += [
+                Finding(Invariant.UNIQUE_UNIT, twice, {"campaign_id": campaign_id, "seq": claim_seq}) for claim_seq in granted
+            ]
             if imported != len(codes) or len(set(codes)) != len(codes):
                 example = {"campaign_id": campaign_id, "free": len(codes), "imported": imported}
                 findings.append(

@@ -13,11 +13,12 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from grab_service.ops.audit.report import Finding, Invariant
-from grab_service.vocabulary.claims import ClaimRecord, parse_holding
+from grab_service.vocabulary.claims import ClaimRecord, ClaimState, parse_holding
 from grab_service.vocabulary.keys import CellKeys
 
 PAGE: Final = 1000
 
+GIVEN_BACK: Final = frozenset({ClaimState.RETURNED.value, ClaimState.LAPSED.value})
 _ROWS: Final = text(
     "SELECT claims.*, log_cursor.last_seq AS cursor_seq "
     "FROM log_cursor LEFT JOIN claims ON claims.seq = ANY(CAST(:seqs AS bigint[])) WHERE cell = :cell"
@@ -130,6 +131,8 @@ def _differences(campaign_id: str, member_id: str, record: ClaimRecord, row: Row
         "code": record.code,
         "idempotency_key": record.idempotency_key,
     }
+    if row["state"] in GIVEN_BACK:
+        del in_cell["code"]  # the two are looked at one after the other, and in between it may have gone back to its pool
     # A code is worth money to whoever reads the report.
     return {
         name: "differs" if name == "code" else {"cell": value, "postgres": row[name] or ""}

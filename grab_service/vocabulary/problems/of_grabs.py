@@ -347,4 +347,34 @@ OF_GRABS: tuple[Problem, ...] = (
             "stays valid and can be used as before.",
         ),
     ),
+    Problem(
+        "voucher-not-found",
+        404,
+        title=Text("没有这张券", "No such voucher"),
+        detail=Text("没有找到这张券。", "There is no such voucher."),
+        explanation=Text(
+            "这张券不存在，或者不是你的：每个人只能看到自己的券。",
+            "This voucher does not exist, or is not yours: everybody sees only their own.",
+        ),
+    ),
+    Problem(
+        "voucher-returned",
+        409,
+        title=Text("券已退还", "Given back"),
+        detail=Text("这张券已经退还，不能再看券码。", "This voucher was given back, and its code cannot be seen any more."),
+        explanation=Text(
+            "退还之后，这张券的名额和券码都会给别人。",
+            "What was given back goes to somebody else, and its code with it.",
+        ),
+    ),
+    Problem(
+        "voucher-revoked",
+        409,
+        title=Text("券已收回", "Revoked"),
+        detail=Text("这张券已被收回，不能再看券码。", "This voucher was revoked, and its code cannot be seen any more."),
+        explanation=Text(
+            "主办方收回了这张券。如有疑问，请联系所在工会。",
+            "The organisers have taken this voucher back. If you do not know why, talk to your union.",
+        ),
+    ),
 )

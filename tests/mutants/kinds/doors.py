@@ -11,6 +11,7 @@ _BODIES: Final = "grab_service/grabpath/bodies.py"
 _DESK: Final = "grab_service/grabpath/desk.py"
 _FRAMING: Final = "grab_service/grabpath/framing.py"
 _GIVE_BACK: Final = "grab_service/api/give_back.py"
+_REVEAL: Final = "grab_service/api/reveal.py"
 _PROTOCOL: Final = "grab_service/grabpath/protocol.py"
 _OF_PASSES: Final = "tests/unit/test_passes.py::test_"
 _SESSIONS: Final = "tests/integration/test_api_sessions.py::test_"
@@ -90,8 +91,8 @@ MUTANTS: Final = (
         "the list of claims is the caller's own",
         "it is everybody's",
         "grab_service/api/claim_records.py",
-        "    query = select(claims).where(claims.c.member_id == member_id).order_by(",
-        "    query = select(claims).order_by(",
+        "    query = _CLAIMS.where(claims.c.member_id == member_id).order_by(",
+        "    query = _CLAIMS.order_by(",
         (f"{_MEMBERS}nobody_sees_or_returns_the_claim_of_another",),
     ),
     Mutant(
@@ -139,6 +140,63 @@ MUTANTS: Final = (
         "            _code_unseen(ref.campaign_id),\n",
         "",
         (f"{_MEMBERS}a_code_of_a_pool_that_was_seen_is_not_given_back",),
+    ),
+    Mutant(
+        "revealed_given_back",
+        "of a return and a look at the code of a pool, one wins: whoever has seen it keeps it",
+        "it is given back, and the next who sees it is the second",
+        _GIVE_BACK,
+        " == Reveal.ON_REQUEST.value, claims.c.revealed_at_ms.is_(None)),",
+        " == Reveal.ON_REQUEST.value),",
+        (
+            f"{_MEMBERS}of_a_return_and_a_look_at_the_code_at_once_exactly_one_wins",
+            f"{_MEMBERS}whoever_has_seen_a_code_of_a_third_party_keeps_it",
+        ),
+    ),
+    Mutant(
+        "returned_revealed",
+        "of a return and a look at the code of a pool, one wins: whoever has given it back does not see it",
+        "it is shown although somebody else may have it by now",
+        _REVEAL,
+        "                claims.c.voucher_state.not_in([state.value for state in _GONE]),\n",
+        "",
+        (f"{_MEMBERS}of_a_return_and_a_look_at_the_code_at_once_exactly_one_wins",),
+    ),
+    Mutant(
+        "revealed_by_others",
+        "a code is shown to its holder alone, and nobody else makes it seen",
+        "whoever knows the id makes it seen",
+        _REVEAL,
+        "                claims.c.member_id == member_id,\n",
+        "",
+        (f"{_MEMBERS}a_code_on_request_is_nowhere_until_it_is_asked_for",),
+    ),
+    Mutant(
+        "code_in_the_grab",
+        "the answer to a grab leaves out a code that is shown on request",
+        "the winner has it without asking",
+        "grab_service/grabpath/answers.py",
+        "        campaign.has_voucher,\n        campaign.on_request,\n",
+        "        campaign.has_voucher,\n",
+        (f"{_MEMBERS}a_code_on_request_is_nowhere_until_it_is_asked_for",),
+    ),
+    Mutant(
+        "code_in_the_list",
+        "lists and claims leave out a code that is shown on request and was not asked for",
+        "what is on record shows it",
+        "grab_service/api/claim_records.py",
+        "            on_request=on_request,\n",
+        "            on_request=False,\n",
+        (f"{_MEMBERS}a_code_on_request_is_nowhere_until_it_is_asked_for",),
+    ),
+    Mutant(
+        "code_before_it_is_on_record",
+        "a claim that only the cell knows leaves out a code that is shown on request",
+        "the page of a campaign shows it",
+        "grab_service/api/campaign_bodies.py",
+        "        campaign.has_voucher,\n        campaign.on_request,\n",
+        "        campaign.has_voucher,\n",
+        (f"{_MEMBERS}a_code_on_request_is_nowhere_until_it_is_asked_for",),
     ),
     Mutant(
         "expired_given_back",

@@ -172,13 +172,22 @@ MUTANTS: Final = (
         (f"{_STOPS}[a_return_of_nothing]",),
     ),
     Mutant(
+        "returned_code_kept",
+        "a code that went back to its pool is no longer that of the claim",
+        "the claim keeps it, and whoever is granted it next is one too many",
+        "reconcile/rows.py",
+        '    " decided_at_ms = coalesce(decided_at_ms, :at_ms),"\n    " code = CASE WHEN :code = \'\' THEN code END "\n',
+        '    " decided_at_ms = coalesce(decided_at_ms, :at_ms) "\n',
+        ("tests/integration/test_sweep.py::test_the_code_of_a_pool_goes_back_with_its_unit_and_is_granted_again",),
+    ),
+    Mutant(
         "outbox_forgets",
         "a return that Postgres decided is sent to the cell until the log says that it was done",
         "it is sent once",
         "reconcile/sweep.py",
         "select(commands).where(commands.c.done_seq.is_(None))",
         "select(commands).where(commands.c.done_seq.is_(None), commands.c.last_outcome.is_(None))",
-        ("tests/integration/test_sweep.py::test_a_unit_without_a_spare_code_waits_for_codes",),
+        ("tests/integration/test_sweep.py::test_a_command_that_cannot_be_is_said_and_does_not_hold_up_the_others",),
     ),
     Mutant(
         "stands_still_in_a_batch",
