@@ -3,6 +3,7 @@
 Read once, where a process is built; nothing below that place looks at the environment.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from grab_service.vocabulary.keys import DEFAULT_CELL
 
 SECRET_LENGTH_MIN = 16
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
+_DEFAULT_PORTS = (":80", ":443")
 
 
 class Settings(BaseSettings):
@@ -39,6 +42,7 @@ class Settings(BaseSettings):
     fast_lane: bool = Field(default=True, description="answer plain grabs below ASGI; off only to compare")
     ordinary_max: int = Field(default=64, ge=1, description="calls but grabs at work at once, per worker; more are turned away")
     hsts_s: int = Field(default=0, ge=0, le=63_072_000, description="browsers come back by HTTPS only, so long; 0: not said")
+    cors_origins: str = Field(default="", description="origins whose pages may call, with commas between; exactly these")
     keep_alive_s: int = Field(default=75, ge=1)
     drain_s: float = Field(default=5.0, ge=0, le=60, description="idle connections of a worker that ends stay open so long")
     body_max_bytes: int = Field(default=64 * 1024, ge=1024, description="of any call but imports")
@@ -82,6 +86,21 @@ class Settings(BaseSettings):
     def redis_url_of_guard(self) -> str:
         """Whose user may load scripts and rebuild the cell."""
         return self.guard_redis_url or self.redis_url
+
+    @property
+    def allowed_origins(self) -> tuple[str, ...]:
+        """Whose pages may call."""
+        return tuple(origin.strip() for origin in self.cors_origins.split(",") if origin.strip())
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _exact_origins(cls, value: str) -> str:
+        for origin in (part.strip() for part in value.split(",") if part.strip()):
+            if not _ORIGIN.fullmatch(origin) or origin.endswith(_DEFAULT_PORTS[origin.startswith("https:")]):
+                raise ValueError(
+                    f"{origin[:100]!r} is no origin as a browser writes it, such as https://h5.example or http://localhost:5173"
+                )
+        return value
 
     @field_validator("assertion_jwks_file", "loading_file", mode="before")
     @classmethod

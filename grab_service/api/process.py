@@ -148,8 +148,8 @@ class Worker:
 
     def lane(self, app: ASGIApp) -> GrabLane:
         """The application that a server is given: the grab path in front of all other calls."""
-        fast = self.settings.fast_lane
-        return GrabLane(app, self.path, self.view.now_ms, self.connections, self.desk, self.bodies, fast=fast)
+        fast, origins = self.settings.fast_lane, self.settings.allowed_origins
+        return GrabLane(app, self.path, self.view.now_ms, self.connections, self.desk, self.bodies, fast=fast, origins=origins)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -15,4 +15,6 @@ def standing_headers(settings: Settings) -> list[tuple[str, str]]:
     ]
     if settings.hsts_s:
         headers.append(("strict-transport-security", f"max-age={settings.hsts_s}"))
+    if settings.allowed_origins:
+        headers.append(("vary", "Origin"))  # a cache must not give to one what was said to another
     return headers

@@ -5,7 +5,7 @@ route declared in FastAPI for the sake of OpenAPI leads to the same `GrabPath`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from grab_service.grabpath.answers import Answer, of_problem, of_validation
 from grab_service.grabpath.bodies import Bodies
 from grab_service.grabpath.connections import Connections
+from grab_service.grabpath.cors import Cors
 from grab_service.grabpath.desk import Desk
 from grab_service.grabpath.path import GrabPath
 from grab_service.grabpath.reader import GrabReader, bearer_token
@@ -55,8 +56,12 @@ class GrabLane:
         bodies: Bodies,
         *,
         fast: bool = True,
+        origins: Iterable[str] = (),
     ) -> None:
-        """`fast`: plain grabs are answered below ASGI, by the protocol; else all take the ordinary way."""
+        """`fast`: plain grabs are answered below ASGI, by the protocol; else all take the ordinary way.
+
+        `origins`: pages of these may call. A grab that names its origin takes the ordinary way then.
+        """
         self.path = path
         self.now_ms = now_ms
         self.connections = connections
@@ -64,7 +69,8 @@ class GrabLane:
         self.desk = desk
         self.bodies = bodies
         self.fast = fast
-        self.reader = GrabReader()
+        self.cors = Cors(origins)
+        self.reader = GrabReader(ordinary=(b"origin",) if self.cors else ())
         self.turnstile = Turnstile(connections.clock, _call_soon)
         self._app = app
         self._starts: dict[int, bytes] = {}
@@ -81,6 +87,8 @@ class GrabLane:
         return b"%b%bx-server-time-ms: %d\r\n%b\r\n%b" % (start, answer.head, now_ms, ends, answer.body)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.cors and scope["type"] == "http":
+            send = self.cors.sending(scope["headers"], send)
         campaign_id = campaign_of_grab(scope["method"], scope["path"]) if scope["type"] == "http" else None
         if campaign_id is None:
             if scope["type"] == "http" and scope["method"] == "HEAD":
@@ -95,6 +103,7 @@ class GrabLane:
 
     async def turn_away(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 -- ASGI: nothing is read
         """ASGI: a call for which there is no place now."""
+        send = self.cors.sending(scope["headers"], send)
         wish = dict(scope["headers"]).get(b"accept-language")
         await self._send(of_problem("overloaded", choose_language(wish)), send)
 

@@ -395,6 +395,11 @@ class GrabProtocol(HttpToolsProtocol):
         lane = self.lane
         caller = lane.caller_of(incoming.header(b"authorization")) if needs_place(incoming.path) else None
         body_bytes = lane.bodies.complete(self)
+        preflight = lane.cors.preflight(incoming.method, incoming.headers)
+        if preflight is not None:
+            lane.bodies.done(body_bytes)
+            self._answer(incoming, preflight)
+            return
         if caller is not None and not (self._is_answering() or self.flow.write_paused) and not lane.desk.has_room(caller):
             lane.bodies.done(body_bytes)
             self._shed(incoming)
@@ -498,6 +503,7 @@ class GrabProtocol(HttpToolsProtocol):
 
     def _answer(self, incoming: _Incoming, answer: Answer) -> None:
         """Give a whole answer, behind what is still to be answered."""
+        answer = self.lane.cors.of(answer, incoming.header(b"origin"))
         self._tell_in_turn(answer, keep_alive=not self._no_more, bodiless=incoming.method == b"HEAD")
 
     def _tell_in_turn(self, answer: Answer, *, keep_alive: bool, bodiless: bool) -> None:
@@ -610,12 +616,14 @@ class GrabProtocol(HttpToolsProtocol):
     def refuse(self, name: str, **extra: Any) -> None:
         """Say what is wrong with what came, behind what is still to be answered, and end the connection."""
         incoming = self._incoming
-        wish, bodiless = None, False
+        wish, origin, bodiless = None, None, False
         if incoming is not None:
-            wish, bodiless = incoming.header(b"accept-language"), incoming.method == b"HEAD"
+            wish, origin = incoming.header(b"accept-language"), incoming.header(b"origin")
+            bodiless = incoming.method == b"HEAD"
         self._no_more = True
         self._forget_incoming()
-        self._tell_in_turn(of_problem(name, choose_language(wish), **extra), keep_alive=False, bodiless=bodiless)
+        answer = self.lane.cors.of(of_problem(name, choose_language(wish), **extra), origin)
+        self._tell_in_turn(answer, keep_alive=False, bodiless=bodiless)
 
     def _stop(self, name: str, **extra: Any) -> NoReturn:
         """The same, from within the parser."""

@@ -6,6 +6,7 @@ and what their names mean is worked out once for each set of names that clients 
 ordinary way; here nothing is refused.
 """
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import httptools
@@ -51,7 +52,9 @@ class _Shape(NamedTuple):
 class GrabReader:
     """Reads the plain grabs of one worker."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, ordinary: Iterable[bytes] = ()) -> None:
+        """`ordinary`: headers, in lower case, with which a grab is not plain."""
+        self._not_plain = _NOT_PLAIN.union(ordinary)
         self._head: dict[bytes, bytes] = {}
         self._shapes: dict[tuple[bytes, ...], _Shape] = {}
         self._languages: dict[bytes, str] = {}
@@ -94,7 +97,7 @@ class GrabReader:
 
     def _learn(self, names: tuple[bytes, ...]) -> _Shape:
         spelled = {name.lower(): name for name in names}
-        if len(spelled) != len(names) or not spelled.keys().isdisjoint(_NOT_PLAIN) or not self._frames(self._head):
+        if len(spelled) != len(names) or not spelled.keys().isdisjoint(self._not_plain) or not self._frames(self._head):
             raise _NotPlainError
         if len(self._shapes) >= SHAPES_MAX:
             self._shapes.clear()

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import uvicorn
+from pydantic import ValidationError
 
 from grab_service.api.serve import configured
 from grab_service.grabpath.lane import GrabLane
-from tests.integration.stack import Service, running_service
+from grab_service.settings import Settings
+from tests.integration.stack import Service, at, running_service
 
 SECURITY = {
     "x-content-type-options": "nosniff",
@@ -20,10 +22,20 @@ SECURITY = {
     "strict-transport-security": "max-age=31536000",
 }
 
+H5 = "https://h5.example"
+PREFLIGHT = {"Access_Control_Request_Method": "POST", "Access_Control_Request_Headers": "authorization,idempotency-key"}
+
 
 @pytest.fixture
 async def service(valkey_url: str, database_url: str, cell_name: str) -> AsyncIterator[Service]:
     async with running_service(valkey_url, database_url, cell_name, hsts_s=31_536_000) as running:
+        yield running
+
+
+@pytest.fixture
+async def open_service(valkey_url: str, database_url: str, cell_name: str) -> AsyncIterator[Service]:
+    """One that pages of two origins may call."""
+    async with running_service(valkey_url, database_url, cell_name, cors_origins=f"{H5}, http://localhost:5173") as running:
         yield running
 
 
@@ -100,3 +112,89 @@ async def test_https_alone_is_asked_for_only_where_it_is_set(service: Service) -
     async with served(service, hsts_s=0) as port:
         _, headers = await ask(port, request("GET /livez"))
         assert "strict-transport-security" not in dict(headers)
+
+
+async def test_a_page_of_an_origin_that_is_set_is_granted_its_calls_before_it_makes_them(open_service: Service) -> None:
+    campaign_id = await open_service.publish()
+    async with served(open_service) as port:
+        for path in (f"/v1/campaigns/{campaign_id}/claims", "/v1/me/claims", f"/v1/ops/campaigns/{campaign_id}"):
+            for origin in (H5, "http://localhost:5173"):
+                status, headers = await ask(port, request(f"OPTIONS {path}", Origin=origin, **PREFLIGHT))
+                said = dict(headers)
+                assert (status, said["access-control-allow-origin"], said["vary"]) == (204, origin, "Origin")
+                assert {"POST", "PATCH", "PUT", "DELETE"} <= set(said["access-control-allow-methods"].split(", "))
+                assert set(said["access-control-allow-headers"].split(", ")) == {
+                    *("authorization", "idempotency-key", "content-type", "if-match", "if-none-match", "accept-language"),
+                }
+                assert int(said["access-control-max-age"]) > 0
+                assert said["x-server-time-ms"].isdigit()
+                assert "access-control-allow-credentials" not in said
+            for stranger in ("https://h5.example.evil", "http://h5.example", "https://H5.example", "null", "*"):
+                status, headers = await ask(port, request(f"OPTIONS {path}", Origin=stranger, **PREFLIGHT))
+                assert (status, [name for name, _ in headers if name.startswith("access-control")]) == (405, []), stranger
+
+
+async def test_a_page_of_an_origin_that_is_set_can_read_every_answer_also_refusals(open_service: Service) -> None:
+    service = open_service
+    await service.enrol("m-1", "m-2")
+    campaign_id = await service.publish(releases=[{"opens_at": at(-1), "quantity": 1}])
+    grab, member = f"POST /v1/campaigns/{campaign_id}/claims", service.member("m-1")
+    json = {"Content-Type": "application/json"}
+    cases = [
+        # Plain but for the origin: the lane would answer them below ASGI.
+        (201, "location", request(grab, **member, Connection="keep-alive")),
+        (409, "content-language", request(grab, **service.member("m-2"), Connection="keep-alive")),
+        (401, "www-authenticate", request(grab, Connection="keep-alive")),
+        (422, "content-language", request(grab, **member, **json, Content_Length="2") + b"[]"),
+        (200, "x-server-time-ms", request("GET /v1/campaigns", **member)),
+        (404, "content-language", request("GET /nowhere")),
+        (405, "allow", request("OPTIONS /v1/time")),
+        (413, "content-language", request("POST /v1/sessions", Content_Length="70000") + b"x" * 70_000),
+        (413, "content-language", request("POST /v1/sessions", Content_Length="70000000")),
+        (503, "retry-after", request("GET /v1/campaigns", **member)),
+        (503, "retry-after", request("GET /v1/campaigns", Connection="keep-alive")),
+    ]
+    async with served(service) as port:
+        for status, header, sent in cases:
+            if status == 503:
+                while service.worker.desk.enter(caller := f"m-{service.worker.desk.free}"):
+                    assert caller
+            for origin in (H5, "https://stranger.example", None):
+                named = (
+                    sent if origin is None else sent.replace(b"Host: grab\r\n", f"Host: grab\r\nOrigin: {origin}\r\n".encode())
+                )
+                got, headers = await ask(port, named)
+                assert got in {status, 200 if status == 201 else status}, named[:300]
+                assert header in dict(headers), named
+                granted = {value for name, value in headers if name == "access-control-allow-origin"}
+                assert granted == ({H5} if origin == H5 else set()), named[:300]
+                exposed = [value for name, value in headers if name == "access-control-expose-headers"]
+                assert len(exposed) == (origin == H5)
+                assert ("vary", "Origin") in headers
+                assert "*" not in dict(headers).values()
+
+
+async def test_without_origins_no_page_of_others_is_granted_anything(service: Service) -> None:
+    campaign_id = await service.publish()
+    async with served(service) as port:
+        for method in ("OPTIONS", "POST"):
+            sent = request(f"{method} /v1/campaigns/{campaign_id}/claims", Origin=H5, **PREFLIGHT)
+            status, headers = await ask(port, sent)
+            assert status == {"OPTIONS": 405, "POST": 401}[method]
+            assert not [name for name, _ in headers if name.startswith("access-control") or name == "vary"]
+
+
+@pytest.mark.parametrize(
+    "origins", ["https://h5.example", "https://a.example, http://127.0.0.1:5173,app://h5", "http://[::1]:80000"]
+)
+def test_origins_are_taken_as_browsers_write_them(origins: str) -> None:
+    assert Settings(cors_origins=origins).allowed_origins == tuple(origins.replace(" ", "").split(","))
+
+
+@pytest.mark.parametrize(
+    "origins",
+    ["*", "null", "h5.example", "https://h5.example/", "https://H5.example", "https://*.example", "https://a.example:443"],
+)
+def test_what_no_browser_writes_as_an_origin_is_refused_at_the_start(origins: str) -> None:
+    with pytest.raises(ValidationError, match="no origin as a browser writes it"):
+        Settings(cors_origins=f"https://good.example,{origins}")
