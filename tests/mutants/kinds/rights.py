@@ -60,8 +60,8 @@ MUTANTS: Final = (
         "claims are inserted by the ledger alone",
         "the service's role may insert them, too",
         _GRANTS,
-        '"claims": ("SELECT", "UPDATE (state, voucher_state, decided_at_ms)"),',
-        '"claims": ("SELECT", "INSERT", "UPDATE (state, voucher_state, decided_at_ms)"),',
+        '"claims": ("SELECT", "UPDATE (state, voucher_state, decided_at_ms, revealed_at_ms)"),',
+        '"claims": ("SELECT", "INSERT", "UPDATE (state, voucher_state, decided_at_ms, revealed_at_ms)"),',
         (f"{_ROLES}what_is_not_its_work_is_refused",),
     ),
     Mutant(
