@@ -36,6 +36,7 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
+    probes_port: int | None = Field(default=None, ge=1, le=65535, description="where probes and scrapers are answered as well")
     workers: int = Field(default=1, ge=1, le=64)
     backlog: int = Field(default=4096, ge=128)
     connections_max: int = Field(default=20_000, ge=1, description="per worker; more are turned away with 503")

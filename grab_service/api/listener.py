@@ -1,6 +1,8 @@
 """On which terms are connections accepted? What is set on the listening socket holds for every connection it gives."""
 
 import socket
+from collections.abc import Sequence
+from copy import copy
 from typing import Final
 
 import uvicorn
@@ -19,11 +21,19 @@ ACCEPTS_A_TURN: Final = 16
 waits to be accepted would wait for seconds, until the others have finished."""
 
 
-def listen(config: uvicorn.Config) -> socket.socket:
-    """Bind the address of the configuration; ends the process with a word if it is taken."""
-    listener = config.bind_socket()
-    bound_what_the_kernel_keeps(listener)
-    return listener
+def listen(config: uvicorn.Config, probes_port: int | None) -> list[socket.socket]:
+    """Bind the address of the configuration, and the port of the probes if they have one of their own.
+
+    Ends the process with a word if one of them is taken.
+    """
+    listeners = [config.bind_socket()]
+    if probes_port is not None:
+        of_probes = copy(config)
+        of_probes.port = probes_port
+        listeners.append(of_probes.bind_socket())
+    for listener in listeners:
+        bound_what_the_kernel_keeps(listener)
+    return listeners
 
 
 def bound_what_the_kernel_keeps(listener: socket.socket) -> None:
@@ -41,9 +51,10 @@ def bound_what_the_kernel_keeps(listener: socket.socket) -> None:
             listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-def handles(listener: socket.socket) -> list[socket.socket]:
-    """The listening socket under several descriptors, the given one first: each of them accepts in every turn of the loop."""
+def handles(listeners: Sequence[socket.socket]) -> list[socket.socket]:
+    """The listening sockets, and the first one under several descriptors: each of them accepts in every turn of the loop."""
     # All workers share one socket and whether it blocks, and `dup` makes it so unless this one is known not to: until the new
     # worker's loop turned that back, a loop of an old one could fall asleep in `accept`, beside another that was quicker.
-    listener.setblocking(False)
-    return [listener, *(listener.dup() for _ in range(ACCEPTS_A_TURN - 1))]
+    for listener in listeners:
+        listener.setblocking(False)
+    return [*listeners, *(listeners[0].dup() for _ in range(ACCEPTS_A_TURN - 1))]

@@ -148,8 +148,18 @@ class Worker:
 
     def lane(self, app: ASGIApp) -> GrabLane:
         """The application that a server is given: the grab path in front of all other calls."""
-        fast, origins = self.settings.fast_lane, self.settings.allowed_origins
-        return GrabLane(app, self.path, self.view.now_ms, self.connections, self.desk, self.bodies, fast=fast, origins=origins)
+        settings = self.settings
+        return GrabLane(
+            app,
+            self.path,
+            self.view.now_ms,
+            self.connections,
+            self.desk,
+            self.bodies,
+            fast=settings.fast_lane,
+            origins=settings.allowed_origins,
+            probes_port=settings.probes_port,
+        )
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

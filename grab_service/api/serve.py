@@ -52,7 +52,7 @@ def serve(settings: Settings) -> None:
     if soft < hard:  # a connection is a file
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     config = configured(settings, "grab_service.api.serve:application")
-    status = Supervisor(config, listen(config), leave_s=_leave_s(settings)).run()
+    status = Supervisor(config, listen(config, settings.probes_port), leave_s=_leave_s(settings)).run()
     if status:
         sys.exit(status)
 

@@ -15,6 +15,7 @@ import signal
 import socket
 import time
 from collections import deque
+from collections.abc import Sequence
 from multiprocessing import connection
 from typing import Final
 
@@ -42,10 +43,10 @@ log = structlog.get_logger()
 class Supervisor:
     """The workers of one `grab serve`."""
 
-    def __init__(self, config: uvicorn.Config, listener: socket.socket, *, leave_s: float) -> None:
+    def __init__(self, config: uvicorn.Config, listeners: Sequence[socket.socket], *, leave_s: float) -> None:
         """`leave_s`: how long a worker that was told to end may take; it is killed a moment later."""
         self._config = config
-        self._listener = listener
+        self._listeners = listeners
         self._leave_s = leave_s
         self._signals: deque[int] = deque()
         # Under `nohup` the end of the terminal is not ours: whoever sends SIGHUP there asks for new workers.
@@ -80,7 +81,7 @@ class Supervisor:
         # A hang-up of the terminal goes to all processes: what it means is decided here, so the workers inherit it blocked.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         try:
-            return WorkerProcess(self._config, self._listener, must_be_ready=must_be_ready)
+            return WorkerProcess(self._config, self._listeners, must_be_ready=must_be_ready)
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
@@ -158,7 +159,8 @@ class Supervisor:
         self._leaving = staying
 
     def _end(self) -> None:
-        self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         until_s = time.monotonic() + self._leave_s + LEAVE_MARGIN_S
         for worker in self._all():
             worker.terminate()

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from types import FrameType
 from typing import Any, Final
@@ -69,7 +70,9 @@ class WorkerServer(uvicorn.Server):
             os.write(self._beats.fileno(), what + b"\n")
 
 
-def _run(config: uvicorn.Config, listener: socket.socket, beats: Connection, parent_pid: int, *, must_be_ready: bool) -> None:
+def _run(
+    config: uvicorn.Config, listeners: Sequence[socket.socket], beats: Connection, parent_pid: int, *, must_be_ready: bool
+) -> None:
     # The supervisor ends its workers when it is asked to; if it is killed, the kernel does.
     die_with(parent_pid, signal.SIGTERM)
     config.configure_logging()
@@ -77,7 +80,7 @@ def _run(config: uvicorn.Config, listener: socket.socket, beats: Connection, par
     assert isinstance(config.app, str), "the application is named: this process builds its own"
     config.app = functools.partial(import_from_string(config.app), Opening(must_be_ready=must_be_ready, say=server.waits_for))
     with contextlib.suppress(KeyboardInterrupt):
-        server.run(handles(listener))
+        server.run(handles(listeners))
 
 
 class WorkerProcess:
@@ -93,7 +96,7 @@ class WorkerProcess:
         waits_since_s: since when something has kept it; monotonic.
     """
 
-    def __init__(self, config: uvicorn.Config, listener: socket.socket, *, must_be_ready: bool) -> None:
+    def __init__(self, config: uvicorn.Config, listeners: Sequence[socket.socket], *, must_be_ready: bool) -> None:
         """`must_be_ready`: it opens only when it can do what the others can; else after a moment, whatever is there."""
         self.beats, theirs = SPAWN.Pipe(duplex=False)
         self.began_at_s = self.heard_at_s = self.waits_since_s = time.monotonic()
@@ -101,7 +104,7 @@ class WorkerProcess:
         self.waits_for = ""
         self._unheard = b""
         self._process = SPAWN.Process(
-            target=_run, args=(config, listener, theirs, os.getpid()), kwargs={"must_be_ready": must_be_ready}
+            target=_run, args=(config, listeners, theirs, os.getpid()), kwargs={"must_be_ready": must_be_ready}
         )
         self._process.start()
         theirs.close()

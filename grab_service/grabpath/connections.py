@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 SWEEP_INTERVAL_S: Final = 1.0
+PROBES_MAX: Final = 64
+"""Connections at the port of the probes, if they have one."""
 
 
 class Connection(Protocol):
@@ -28,6 +30,7 @@ class Connections:
         self._drains_since_s: float | None = None
         self._open: set[Connection] = set()
         self._turned_away: set[Connection] = set()
+        self._of_probes: set[Connection] = set()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -61,8 +64,16 @@ class Connections:
         self._turned_away.add(connection)
         return True
 
+    def add_probe(self, connection: Connection) -> bool:
+        """Note one at the port of the probes; False if there are too many there. The others do not count here."""
+        if len(self._of_probes) >= PROBES_MAX:
+            return False
+        self._of_probes.add(connection)
+        return True
+
     def discard(self, connection: Connection) -> None:
         """It is gone."""
+        self._of_probes.discard(connection)
         self._open.discard(connection)
         self._turned_away.discard(connection)
 
@@ -71,5 +82,5 @@ class Connections:
         while True:
             await asyncio.sleep(SWEEP_INTERVAL_S)
             now_s = self.clock()
-            for connection in [*self._open, *self._turned_away]:
+            for connection in [*self._open, *self._turned_away, *self._of_probes]:
                 connection.look_at_the_clock(now_s)

@@ -18,7 +18,8 @@ PLACES_OF_ONE: Final = 8
 STRANGER: Final = ""
 """All callers without a valid pass or token are one caller."""
 
-_ALWAYS: Final = frozenset({"/livez", "/readyz", "/metrics", "/v1/time"})
+PROBES: Final = frozenset({"/livez", "/readyz", "/metrics"})
+_ALWAYS: Final = PROBES | {"/v1/time"}
 
 
 def needs_place(path: str) -> bool:

@@ -57,10 +57,12 @@ class GrabLane:
         *,
         fast: bool = True,
         origins: Iterable[str] = (),
+        probes_port: int | None = None,
     ) -> None:
         """`fast`: plain grabs are answered below ASGI, by the protocol; else all take the ordinary way.
 
         `origins`: pages of these may call. A grab that names its origin takes the ordinary way then.
+        At `probes_port` nothing is answered but probes and scrapers.
         """
         self.path = path
         self.now_ms = now_ms
@@ -71,6 +73,7 @@ class GrabLane:
         self.fast = fast
         self.cors = Cors(origins)
         self.reader = GrabReader(ordinary=(b"origin",) if self.cors else ())
+        self.probes_port = probes_port
         self.turnstile = Turnstile(connections.clock, _call_soon)
         self._app = app
         self._starts: dict[int, bytes] = {}

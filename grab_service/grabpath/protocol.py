@@ -29,7 +29,7 @@ from grab_service.grabpath.bodies import (
     FRAMING_PER_BYTE,
     Bounds,
 )
-from grab_service.grabpath.desk import needs_place
+from grab_service.grabpath.desk import PROBES, needs_place
 from grab_service.grabpath.framing import HEADERS_MAX, Ambiguous, Frame, frame_of
 from grab_service.grabpath.lane import GrabLane, campaign_of_grab
 from grab_service.grabpath.reader import START, bearer_token
@@ -135,6 +135,7 @@ class GrabProtocol(HttpToolsProtocol):
 
     __slots__ = (
         "_between",
+        "_fast",
         "_grab",
         "_head_bytes",
         "_held",
@@ -143,6 +144,7 @@ class GrabProtocol(HttpToolsProtocol):
         "_last",
         "_lingers_until_s",
         "_no_more",
+        "_probes_only",
         "_running",
         "_shed_in_read",
         "_silent_since_s",
@@ -172,6 +174,8 @@ class GrabProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._incoming: _Incoming | None = None
         self._no_more = False
+        self._fast = self.lane.fast
+        self._probes_only = False
         self._stalled = False
         self._turned_away = False
         self._between = True
@@ -187,7 +191,11 @@ class GrabProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._silent_since_s = self.loop.time()
-        if not self.lane.connections.add(self):
+        if self.lane.probes_port is not None and self.server is not None and self.server[1] == self.lane.probes_port:
+            self._fast, self._probes_only = False, True
+            if not self.lane.connections.add_probe(self):
+                transport.abort()
+        elif not self.lane.connections.add(self):
             # Who is told before they have sent anything is reset when they do, and does not hear it.
             self._turned_away = True
             if not self.lane.connections.add_turned_away(self, TURNED_AWAY_MAX):
@@ -206,7 +214,7 @@ class GrabProtocol(HttpToolsProtocol):
         if self._held is not None:
             # Sent ahead of an answer: not plain any more.
             data, self._held = self._held + data, None
-        elif self.lane.fast and self._between and (cycle is None or cycle.response_complete) and data.startswith(START):
+        elif self._fast and self._between and (cycle is None or cycle.response_complete) and data.startswith(START):
             self._held = data
             self.lane.turnstile.line_up(self)
             return
@@ -383,7 +391,10 @@ class GrabProtocol(HttpToolsProtocol):
             self._give_up_answers()
             self.transport.abort()
             raise _EndOfReadingError
-        if incoming.too_large:
+        if self._probes_only and incoming.path not in PROBES:
+            self.lane.bodies.drop(self)
+            self._answer(incoming, of_problem("not-found", choose_language(incoming.header(b"accept-language"))))
+        elif incoming.too_large:
             language = choose_language(incoming.header(b"accept-language"))
             self._answer(incoming, of_problem("too-large", language, limit_bytes=incoming.bounds.max_bytes))
         else:

@@ -51,7 +51,7 @@ def knocked() -> tuple[socket.socket, list[socket.socket]]:
 
 def test_several_are_accepted_in_each_turn_of_the_loop() -> None:
     listener, guests = knocked()
-    assert turns_until_all_are_in(handles(listener)) < 3 * KNOCKING / ACCEPTS_A_TURN
+    assert turns_until_all_are_in(handles([listener])) < 3 * KNOCKING / ACCEPTS_A_TURN
     for each in guests:
         each.close()
 
@@ -69,6 +69,6 @@ def test_a_new_worker_never_lets_the_socket_of_the_old_ones_block() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)  # as a loop that accepts has it
         in_new_worker = socket.socket(fileno=os.dup(listener.fileno()))  # as a process gets it
-        for one in handles(in_new_worker):
+        for one in handles([in_new_worker]):
             assert not os.get_blocking(listener.fileno())
             one.close()

@@ -19,22 +19,25 @@ from tests.integration.workers import nothing_else
 @asynccontextmanager
 async def serving(worker: Worker, behind: ASGIApp = nothing_else) -> AsyncIterator[int]:
     """A real uvicorn with the grab protocol in this process, and `behind` for all that is no grab; its port."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    bound_what_the_kernel_keeps(listener)
+    probes_port = worker.settings.probes_port
+    listeners = [socket.create_server(("127.0.0.1", port)) for port in (0, probes_port) if port is not None]
+    for listener in listeners:
+        bound_what_the_kernel_keeps(listener)
     lane = worker.lane(behind)
     config = uvicorn.Config(
         lane, http=GrabProtocol, lifespan="off", proxy_headers=False, server_header=False, access_log=False, log_config=None
     )
     server = uvicorn.Server(config)
-    task = asyncio.create_task(server.serve(sockets=[listener]))
+    task = asyncio.create_task(server.serve(sockets=listeners))
     while not server.started:
         await asyncio.sleep(0.01)
     try:
-        yield listener.getsockname()[1]
+        yield listeners[0].getsockname()[1]
     finally:
         server.should_exit = True
         await task
-        listener.close()
+        for listener in listeners:
+            listener.close()
 
 
 class Wire:

@@ -14,7 +14,9 @@ from grab_service.api.process import Worker
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell
 from grab_service.grabpath.bodies import Bodies
+from grab_service.grabpath.connections import PROBES_MAX
 from grab_service.grabpath.desk import PLACES_OF_ONE
+from grab_service.servers.ports import free_port
 from grab_service.vocabulary.campaigns import BenefitKind
 from grab_service.vocabulary.passes import mint
 from tests.integration.stack import forget_metrics
@@ -275,6 +277,29 @@ async def test_when_all_bodies_together_become_too_much_the_oldest_is_cut_off(wo
         assert (await oldest.answer())[9:12] == b"503"
         assert await oldest.is_closed()
         assert (await second.ask(b"x" * 5_000))[9:12] == b"200"
+
+
+async def test_probes_have_a_port_of_their_own_which_no_crowd_can_fill(valkey_url: str, cell: Cell) -> None:
+    await publish(cell, RUSH)
+    forget_metrics()
+    probes_port = free_port()
+    async with AsyncExitStack() as stack:
+        bounds = {"connections_max": 5, "probes_port": probes_port}
+        worker = await stack.enter_async_context(grab_worker(valkey_url, cell.name, **bounds))
+        port = await stack.enter_async_context(serving(worker, at_once))
+        for _ in range(20):
+            await stack.enter_async_context(wire(port))
+        await asyncio.sleep(0.1)
+        probe = await stack.enter_async_context(wire(probes_port))
+        for path in ("/livez", "/readyz?exclude=lag", "/metrics"):
+            assert (await probe.ask(call(path)))[9:12] == b"200"
+        for other in (request("c", bearer(worker, "m-1")), call("/v1/campaigns"), call("/v1/time")):
+            answer = await probe.ask(other)
+            assert answer[9:12] == b"404"
+            assert b'"code":"not-found"' in answer
+        others = [await stack.enter_async_context(wire(probes_port)) for _ in range(PROBES_MAX)]
+        assert await others[-1].is_closed()
+        assert (await probe.ask(call("/livez")))[9:12] == b"200"
 
 
 async def test_the_lane_can_be_turned_off_and_answers_are_the_same(valkey_url: str, cell: Cell) -> None:

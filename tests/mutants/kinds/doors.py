@@ -515,4 +515,22 @@ MUTANTS: Final = (
         "_has_terminal()",
         ("tests/unit/test_stopping.py::test_the_service_ends_with_its_terminal_and_under_nohup_goes_on",),
     ),
+    Mutant(
+        "grabs_at_the_probes",
+        "at the port of the probes nothing else is answered",
+        "whatever is asked there is",
+        _PROTOCOL,
+        "        if self._probes_only and incoming.path not in PROBES:",
+        "        if False:",
+        (f"{_WIRE}probes_have_a_port_of_their_own_which_no_crowd_can_fill",),
+    ),
+    Mutant(
+        "probes_unbounded",
+        "the port of the probes has so many connections at most",
+        "any number",
+        "grab_service/grabpath/connections.py",
+        "        if len(self._of_probes) >= PROBES_MAX:",
+        "        if False:",
+        (f"{_WIRE}probes_have_a_port_of_their_own_which_no_crowd_can_fill",),
+    ),
 )
