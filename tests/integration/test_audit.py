@@ -7,6 +7,8 @@ import orjson
 import pytest
 
 from grab_service.ops.audit import AuditImpossibleError, Invariant, audit_cell
+from grab_service.ops.audit.books import read_books
+from grab_service.ops.audit.pools import check_pools
 from tests.integration.days import Day, a_day
 from tests.integration.ledgers import Town
 
@@ -28,6 +30,21 @@ async def test_all_is_green_when_all_is_well(day: Day) -> None:
     assert (figures["one"].active, figures["one"].available, figures["one"].free_units, figures["one"].issued) == (9, 11, 1, 10)
     assert (figures["pool"].codes_loaded, figures["pool"].free_codes, figures["pool"].returned) == (12, 8, 1)
     assert orjson.loads(orjson.dumps(report.as_json()))["invariants"]["I1 NoOversell"]["holds"] is True
+
+
+async def test_codes_are_counted_as_of_the_seq_though_one_went_back_since(day: Day) -> None:
+    (back,) = await day.town.sql("SELECT returned_seq AS seq FROM claims WHERE seq = :seq", seq=day.pool[2].seq)
+    books = [await read_books(day.town.engine, day.town.settings.cell, seq) for seq in (back.seq - 1, back.seq)]
+    assert [one.campaigns["pool"].codes_out for one in books] == [5, 4]
+
+
+async def test_a_code_that_went_back_is_left_to_the_next_audit_while_the_ledger_lags(day: Day) -> None:
+    await day.town.redis.lset(day.key("pool", "codes"), 0, day.pool[0].code)
+    about = (day.town.redis, day.town.engine, day.town.settings.cell, ["pool"])
+    await day.town.redis.hincrby(day.town.keys.cell, "seq", 1)
+    assert await check_pools(*about) == []
+    await day.town.redis.hincrby(day.town.keys.cell, "seq", -1)
+    assert [finding.invariant for finding in await check_pools(*about)] == [Invariant.UNIQUE_UNIT]
 
 
 async def test_what_is_decided_and_not_yet_freed_counts_as_active(day: Day) -> None:

@@ -63,4 +63,23 @@ MUTANTS: Final = (
         "        books = await read_books(engine, cell.name, 2**62)\n",
         ("tests/integration/test_audit.py::test_it_is_green_in_the_middle_of_a_rush",),
     ),
+    Mutant(
+        "audit_codes_now",
+        "codes are counted as of the cut's seq, also one that went back since",
+        "a code that goes back while the audit looks is lost for it",
+        "grab_service/ops/audit/books.py",
+        "code IS NOT NULL OR (returned_seq > :seq AND voucher_state IS NOT NULL)) AS codes_out",
+        "code IS NOT NULL) AS codes_out",
+        ("tests/integration/test_audit.py::test_codes_are_counted_as_of_the_seq_though_one_went_back_since",),
+    ),
+    Mutant(
+        "audit_codes_ahead_of_the_ledger",
+        "free codes are judged only where the ledger has come as far as the cell",
+        "a code that went back a moment ago looks as if somebody had it",
+        "grab_service/ops/audit/pools.py",
+        '    "SELECT seq FROM claims WHERE code = ANY(CAST(:free AS text[])) AND seq <= :seq"\n'
+        '    " AND (SELECT last_seq FROM log_cursor WHERE cell = :cell) >= :seq"\n',
+        '    "SELECT seq FROM claims WHERE code = ANY(CAST(:free AS text[])) AND seq <= :seq"\n',
+        ("tests/integration/test_audit.py::test_a_code_that_went_back_is_left_to_the_next_audit_while_the_ledger_lags",),
+    ),
 )
