@@ -62,6 +62,9 @@ class CampaignView:
     active: int
     display: dict[str, Any]
     validity: Validity
+    on_request: bool
+    """Whether the winner sees the code only when asking for it."""
+
     holders: set[str] = field(default_factory=set)
     ready: bool = False
 
@@ -80,6 +83,7 @@ class CampaignView:
             active=campaign.active,
             display=display,
             validity=Validity.of_benefit(display["benefit"]),
+            on_request=display["benefit"].get("reveal") == Reveal.ON_REQUEST,
         )
 
     @property
@@ -96,11 +100,6 @@ class CampaignView:
     def has_voucher(self) -> bool:
         """Whether a winner gets a code."""
         return self.benefit_kind is not BenefitKind.NONE
-
-    @property
-    def on_request(self) -> bool:
-        """Whether the winner sees the code only when asking for it."""
-        return bool(self.display["benefit"].get("reveal") == Reveal.ON_REQUEST)
 
     def held_by(self, member_id: str) -> bool:
         """Whether the member holds a claim, or once did."""

@@ -66,6 +66,7 @@ async def test_what_is_left_out_has_the_defaults_of_a_free_rush_for_everyone(ser
     assert campaign["allocation"] == "rush"
     assert campaign["price"] == {"points": 0, "cash_fen": 0}
     assert (campaign["limit_per_member"], campaign["limit_per_person"]) == (1, None)
+    assert (campaign["returns_per_member"], campaign["benefit"]["reveal"]) == (1, "at_once")
     assert campaign["eligibility"] == {"orgs": None, "tags_any": [], "birthday_months": [], "joined_before": None}
     assert (campaign["shares"], campaign["caps"], campaign["waitlist"], campaign["pay_within_s"]) == (None, [], False, None)
     assert campaign["stock"] == {"total": 10, "available": 0, "active": 0}
@@ -106,6 +107,10 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("limit_per_member", {"limit_per_member": "1"}),
     ("benefit.kind", {"benefit": {"kind": "cash", "name": "x"}}),
     ("benefit.name", {"benefit": {"kind": "none"}}),
+    ("benefit.reveal", {"benefit": {"kind": "none", "name": "x", "reveal": "on_request"}}),
+    ("benefit.reveal", {"benefit": {"kind": "code_pool", "name": "x", "reveal": "later"}}),
+    ("returns_per_member", {"returns_per_member": -1}),
+    ("returns_per_member", {"returns_per_member": 101}),
     ("benefit.valid_days", {"benefit": {"kind": "none", "name": "x", "valid_days": 0}}),
     ("benefit.valid_until", {"benefit": {"kind": "none", "name": "x", "valid_from": at(9), "valid_until": at(8)}}),
     ("eligibility.orgs", {"eligibility": {"orgs": []}}),
