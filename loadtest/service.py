@@ -114,8 +114,8 @@ class Service:
         return parse_facts(_object(self.get(path), path), campaign_id)
 
     def claims_csv(self, campaign_id: str, ops_token: str) -> str:
-        """Ask `GET /v1/ops/campaigns/{id}/claims.csv` with an ops token."""
-        path = f"/v1/ops/campaigns/{quote(campaign_id, safe='')}/claims.csv"
+        """Ask `GET /v1/ops/campaigns/{id}/claims.csv?codes=full` with an ops token."""
+        path = f"/v1/ops/campaigns/{quote(campaign_id, safe='')}/claims.csv?codes=full"
         return self.get(path, {"Authorization": f"Bearer {ops_token}"}).decode("utf-8-sig")
 
     def post(self, path: str, document: Mapping[str, Any]) -> bytes:

@@ -57,13 +57,15 @@ async def member_of(request: Request) -> str | None:
         RefusalError: pass-invalid or pass-expired.
     """
     token = bearer_token(request.headers)
+    worker = worker_of(request)
     if token is None:
         if "authorization" in request.headers:
+            worker.refused.note(PassRefusal.INVALID.value)
             raise RefusalError("pass-invalid")
         return None
-    worker = worker_of(request)
     member_id = passes.verify(worker.keys, token, now_ms_of(worker) / 1000)
     if isinstance(member_id, PassRefusal):
+        worker.refused.note(member_id.value)
         raise RefusalError(member_id.value)
     return member_id
 
@@ -89,6 +91,7 @@ def identity_of(request: Request) -> OpsIdentity:
     worker = worker_of(request)
     identity = passes.verify_ops(worker.keys, token, now_ms_of(worker) / 1000) if token is not None else None
     if identity is None or isinstance(identity, PassRefusal):
+        worker.refused.note(f"ops-{'token-missing' if identity is None else identity.value}")
         raise RefusalError("sign-in-required")
     return identity
 

@@ -14,13 +14,14 @@ from grab_service.ops.audit import AuditImpossibleError, audit_cell
 from grab_service.ops.claims_export import export_claims
 from grab_service.ops.ops_log import read_log
 from grab_service.ops.refusal import RefusalError
+from grab_service.vocabulary.claims import Codes
 from grab_service.vocabulary.times import rfc3339
 
 router = APIRouter(prefix="/v1/ops", tags=["ops"], dependencies=WITH_OPS_TOKEN)
 
 _EXAMPLE = (
     "claim_id,campaign_id,member_id,state,unit_no,seq,granted_at_ms,code,idempotency_key\r\n"
-    "n4bv82kq7d.1.20417,n4bv82kq7d,m-000001,fulfilled,17,20417,1789876800012,7K2M-9QXT-3FHB-0WZC-5N8D,\r\n"
+    "n4bv82kq7d.1.20417,n4bv82kq7d,m-000001,fulfilled,17,20417,1789876800012,****5N8D,\r\n"
 )
 
 
@@ -29,18 +30,25 @@ _EXAMPLE = (
     summary="The claims of a campaign, as a file",
     response_class=StreamingResponse,
     responses=answers(
+        "validation",
         "campaign-not-found",
         *OPS_ONLY,
         *LEDGER,
         ok={200: {"content": {"text/csv": {"schema": {"type": "string"}, "example": _EXAMPLE}}}},
     ),
 )
-async def claims_csv(campaign_id: str, _identity: Reader, engine: TheEngine) -> Response:
+async def claims_csv(
+    campaign_id: str,
+    identity: Reader,
+    engine: TheEngine,
+    codes: Annotated[Codes, Query(description="`full` is for operators and admins; every export is in the log")] = Codes.MASKED,
+) -> Response:
     """All that is on record at one moment, in the order in which they were won; safe to open in a spreadsheet.
 
-    A cell that a spreadsheet would take for a formula has an apostrophe before it.
+    Codes are masked but for their last four characters, unless full ones are asked for. A cell that a spreadsheet would take
+    for a formula has an apostrophe before it.
     """
-    pieces = await export_claims(engine, campaign_id)
+    pieces = await export_claims(engine, identity, campaign_id, codes)
     headers = {"content-disposition": f'attachment; filename="claims-{campaign_id}.csv"', **NO_STORE}
     return StreamingResponse(pieces, headers=headers, media_type="text/csv; charset=utf-8")
 

@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from grab_service.api.opening import LOOK_INTERVAL_S, OPEN_ANYWAY_S, Opening
+from grab_service.api.refused_sign_ins import RefusedSignIns
 from grab_service.cell.connect import connect as connect_redis
 from grab_service.cell.connect import fill_pool as fill_redis_pool
 from grab_service.cell.nodes import Nodes
@@ -71,6 +72,7 @@ class Worker:
     desk: Desk
     bodies: Bodies
     metrics: GrabMetrics
+    refused: RefusedSignIns
     clock: Callable[[], float]
     opening: Opening
 
@@ -142,6 +144,7 @@ class Worker:
             desk,
             bodies,
             metrics,
+            RefusedSignIns(),
             clock,
             opening or Opening(),
         )
@@ -165,7 +168,8 @@ class Worker:
     async def running(self) -> AsyncIterator[None]:
         """Keep the view up to date; on the way out, finish what was sent and close the connections."""
         tail = asyncio.create_task(self.view.run())
-        regular = [asyncio.create_task(self._flush()), asyncio.create_task(self.connections.sweep_regularly())]
+        regularly = (self._flush(), self.connections.sweep_regularly(), self.refused.tell_regularly())
+        regular = [asyncio.create_task(one) for one in regularly]
         try:
             if not await self._get_ready():
                 regular.append(asyncio.create_task(self._fill_pools_later()))
@@ -181,6 +185,7 @@ class Worker:
                 task.cancel()
             await asyncio.gather(tail, *regular, return_exceptions=True)
             self._flush_once()
+            self.refused.tell()
             await self.grab_redis.aclose()
             await self.redis.aclose()
             await self.engine.dispose()

@@ -84,7 +84,7 @@ async def exchange(wanted: Assertion, worker: TheWorker, keys: TheAssertionKeys,
     try:
         claims = keys.verify(wanted.assertion, now_ms / 1000)
     except AssertionRefusedError as error:
-        log.info("assertion_refused", why=str(error))
+        worker.refused.note(f"assertion: {error}")
         raise RefusalError("assertion-invalid") from error
     try:
         said = _Said.model_validate(claims)

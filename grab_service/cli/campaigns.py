@@ -11,6 +11,7 @@ from grab_service.cli.files import STANDARD, CsvFile, JsonFile, name_of, read_in
 from grab_service.cli.help import examples, new_app
 from grab_service.cli.terminal import ERRORS_SHOWN, AsJson, ErrorsShown, Rejected, output, print_json, say
 from grab_service.vocabulary.campaigns import CampaignState
+from grab_service.vocabulary.claims import Codes
 
 if TYPE_CHECKING:
     from grab_service.cli.desk import Desk
@@ -179,21 +180,24 @@ def codes(
         raise typer.Exit(1)
 
 
-@app.command(epilog=examples("grab campaign claims n4bv82kq7d --out claims.csv", "grab campaign claims n4bv82kq7d | wc -l"))
+@app.command(
+    epilog=examples("grab campaign claims n4bv82kq7d --codes full --out claims.csv", "grab campaign claims n4bv82kq7d | wc -l")
+)
 def claims(
     campaign_id: CampaignId,
     out: Annotated[Path, typer.Option(metavar="FILE.csv", help="Where to write them; - is standard output.")] = STANDARD,
+    codes: Annotated[Codes, typer.Option(help="Whether codes are masked or written in full.")] = Codes.MASKED,
 ) -> None:
     """Write the claims on record as CSV.
 
-    In the order in which they were won, and safe to open in a spreadsheet. The file is readable for its owner alone, for it
-    holds codes.
+    In the order in which they were won, and safe to open in a spreadsheet. The file is readable for its owner alone. Full
+    codes are worth money; every export is in the log of what was done.
     """
     from grab_service.cli.desk import at_desk
     from grab_service.ops.claims_export import export_claims
 
     async def work(desk: "Desk") -> int:
-        pieces = await export_claims(desk.engine, campaign_id)
+        pieces = await export_claims(desk.engine, desk.identity, campaign_id, codes)
         lines = 0
         with written(out, private=True) as stream:
             async for piece in pieces:

@@ -171,7 +171,7 @@ class Crowd:
 
     async def _download_truth(self, client: httpx.AsyncClient, campaign_id: str) -> Path:
         path = self._home / "claims.csv"
-        async with client.stream("GET", f"/v1/ops/campaigns/{campaign_id}/claims.csv") as answer:
+        async with client.stream("GET", f"/v1/ops/campaigns/{campaign_id}/claims.csv?codes=full") as answer:
             if not answer.is_success:
                 raise DemoError(f"claims.csv answered {answer.status_code}: {(await answer.aread())[:500]!r}")
             with path.open("wb") as file:

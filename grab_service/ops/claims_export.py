@@ -1,4 +1,8 @@
-"""How do the claims of a campaign leave as a file that a spreadsheet can open without harm?"""
+"""How do the claims of a campaign leave as a file that a spreadsheet can open without harm?
+
+Anybody who reads a code can spend it, so codes are masked unless full ones are asked for, and the log of ops has every
+export.
+"""
 
 from collections.abc import AsyncIterator
 from typing import Final
@@ -7,9 +11,12 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from grab_service.ops.campaigns import read_campaign
+from grab_service.ops.ops_log import logged
+from grab_service.ops.refusal import RefusalError
 from grab_service.ops.safe_csv import csv_lines
 from grab_service.sql.tables import claims
-from grab_service.vocabulary.claims import ClaimRef
+from grab_service.vocabulary.claims import ClaimRef, Codes
+from grab_service.vocabulary.passes import OpsIdentity, Role
 
 COLUMNS: Final = (
     "claim_id",
@@ -23,19 +30,32 @@ COLUMNS: Final = (
     "idempotency_key",
 )
 ROWS_PER_CHUNK: Final = 1000
+SHOWN_OF_A_CODE: Final = 4
+SEES_CODES: Final = frozenset({Role.OPERATOR, Role.ADMIN})
+ACTION: Final = "claims.export"
 
 
-async def export_claims(engine: AsyncEngine, campaign_id: str) -> AsyncIterator[bytes]:
+async def export_claims(
+    engine: AsyncEngine, identity: OpsIdentity, campaign_id: str, codes: Codes = Codes.MASKED
+) -> AsyncIterator[bytes]:
     """Open the file: its pieces, all claims of one moment in the order of the log, the header first.
 
     Raises:
-        RefusalError: campaign-not-found, before the first piece.
+        RefusalError: campaign-not-found, before the first piece; forbidden: this role sees codes masked only.
     """
-    await read_campaign(engine, campaign_id)
-    return _pieces(engine, campaign_id)
+    async with logged(engine, identity, ACTION, campaign_id, detail={"codes": codes.value}):
+        if codes is Codes.FULL and identity.role not in SEES_CODES:
+            raise RefusalError("forbidden", role=identity.role.value)
+        await read_campaign(engine, campaign_id)
+    return _pieces(engine, campaign_id, codes)
 
 
-async def _pieces(engine: AsyncEngine, campaign_id: str) -> AsyncIterator[bytes]:
+def masked(code: str | None) -> str | None:
+    """The end of a code, by which it can be told from others and not be used."""
+    return None if code is None else f"****{code[-SHOWN_OF_A_CODE:] if len(code) > 2 * SHOWN_OF_A_CODE else ''}"
+
+
+async def _pieces(engine: AsyncEngine, campaign_id: str, codes: Codes) -> AsyncIterator[bytes]:
     query = (
         select(
             claims.c.epoch,
@@ -64,7 +84,7 @@ async def _pieces(engine: AsyncEngine, campaign_id: str) -> AsyncIterator[bytes]
                         row.unit_no,
                         row.seq,
                         row.granted_at_ms,
-                        row.code,
+                        row.code if codes is Codes.FULL else masked(row.code),
                         row.idempotency_key,
                     )
                     for row in rows

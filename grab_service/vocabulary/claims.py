@@ -22,6 +22,13 @@ class ClaimState(StrEnum):
     REVOKED = "revoked"
 
 
+class Codes(StrEnum):
+    """How the codes of an export are written."""
+
+    MASKED = "masked"
+    FULL = "full"
+
+
 class VoucherState(StrEnum):
     """The life of a voucher."""
 

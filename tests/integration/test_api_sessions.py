@@ -3,6 +3,7 @@
 import asyncio
 import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from tests.integration.stack import Service, running_service
 from tests.integration.test_ops_campaigns import problem
@@ -214,3 +216,28 @@ async def test_an_assertion_without_a_body_of_its_own_is_malformed_or_invalid(se
     wrong: list[Any] = [{}, {"assertion": ""}, {"assertion": 7}, {"assertion": "x", "more": 1}]
     for body in wrong:
         assert problem(await service.http.post("/v1/sessions", json=body)) == (422, "validation")
+
+
+async def test_refused_sign_ins_are_counted_and_logged_as_one_line_a_reason(service: Service) -> None:
+    with capture_logs() as logs:
+        for _ in range(20):
+            await service.http.post("/v1/sessions", json={"assertion": "x.y.z"})
+            await service.http.get("/v1/me/claims", headers={"Authorization": "Bearer nonsense"})
+            await service.http.get("/v1/me/claims", headers={"Authorization": "Basic x"})
+            await service.http.get("/v1/ops/campaigns", headers={"Authorization": "Bearer nonsense"})
+            await service.http.get("/v1/ops/campaigns")
+        service.worker.refused.tell()
+    counted: Counter[str] = Counter()
+    for line in logs:
+        if line["event"] == "sign_ins_refused":
+            counted[line["reason"]] += line["count"]
+    assert counted == {
+        "assertion: no issuer is configured": 20,
+        "pass-invalid": 40,
+        "ops-pass-invalid": 20,
+        "ops-token-missing": 20,
+    }
+    lines = [line for line in logs if line["log_level"] in {"info", "warning", "error"}]
+    assert len(lines) <= 4 * 3, "a line for each of them would fill the log"
+    figures = (await service.http.get("/metrics")).text
+    assert 'grab_sign_ins_refused_total{reason="pass-invalid"} 40.0' in figures

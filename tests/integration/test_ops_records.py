@@ -2,11 +2,13 @@
 
 import csv
 import io
+from collections import Counter
 from typing import Any
 
 import httpx
 
 from grab_service.api.paging import encode_cursor
+from grab_service.ops.claims_export import masked
 from grab_service.vocabulary.passes import Role
 from tests.integration.stack import Service, at
 from tests.integration.test_ops_campaigns import post, problem
@@ -22,7 +24,7 @@ async def test_the_claims_of_a_campaign_come_as_a_file(service: Service) -> None
     won = [(await service.grab(member_id, campaign_id)).json() for member_id in ("m-1", "m-2")]
     await service.drained()
     await service.http.post(f"/v1/claims/{won[0]['claim_id']}/return", headers=service.member("m-1"))
-    response = await ops(service, "GET", f"campaigns/{campaign_id}/claims.csv", role=Role.VIEWER)
+    response = await ops(service, "GET", f"campaigns/{campaign_id}/claims.csv?codes=full")
     assert response.headers["content-type"] == "text/csv; charset=utf-8"
     rows = list(csv.DictReader(io.StringIO(response.text, newline="")))
     columns = "claim_id,campaign_id,member_id,state,unit_no,seq,granted_at_ms,code,idempotency_key"
@@ -32,6 +34,36 @@ async def test_the_claims_of_a_campaign_come_as_a_file(service: Service) -> None
         (won[1]["claim_id"], "m-2", "fulfilled", won[1]["voucher"]["code"]),
     ]
     assert int(rows[1]["granted_at_ms"]) == won[1]["granted_at_ms"]
+
+
+async def test_codes_in_exports_need_a_right_of_their_own_and_every_export_is_in_the_log(service: Service) -> None:
+    await service.enrol("m-1")
+    campaign_id = await service.publish()
+    code = (await service.grab("m-1", campaign_id)).json()["voucher"]["code"]
+    await service.drained()
+    for role in (Role.VIEWER, Role.APPROVER, Role.OPERATOR, Role.ADMIN):
+        for query in ("", "?codes=masked"):
+            answer = await ops(service, "GET", f"campaigns/{campaign_id}/claims.csv{query}", role=role)
+            assert answer.status_code == 200
+            assert f",****{code[-4:]}," in answer.text
+            assert code not in answer.text
+        full = await ops(service, "GET", f"campaigns/{campaign_id}/claims.csv?codes=full", role=role)
+        if role in {Role.OPERATOR, Role.ADMIN}:
+            assert code in full.text
+        else:
+            assert (full.status_code, full.json()["code"]) == (403, "forbidden")
+    assert (await ops(service, "GET", f"campaigns/{campaign_id}/claims.csv?codes=some")).status_code == 422
+    lines = (await ops(service, "GET", "log?limit=100")).json()["items"]
+    exports = [(line["role"], line["outcome"], line["detail"]["codes"]) for line in lines if line["action"] == "claims.export"]
+    assert Counter(exports) == {
+        **{(role, "done", "masked"): 2 for role in ("viewer", "approver", "operator", "admin")},
+        **{(role, "done", "full"): 1 for role in ("operator", "admin")},
+        **{(role, "forbidden", "full"): 1 for role in ("viewer", "approver")},
+    }
+
+
+def test_little_is_shown_of_a_short_code() -> None:
+    assert [masked(code) for code in ("AB12-CD34-EF", "12345678", "1", "", None)] == ["****4-EF", "****", "****", "****", None]
 
 
 async def test_the_file_is_safe_to_open_in_a_spreadsheet(service: Service) -> None:
@@ -46,7 +78,7 @@ async def test_the_file_is_safe_to_open_in_a_spreadsheet(service: Service) -> No
     assert (await service.grab("-m", campaign_id, **{"Idempotency-Key": "+1"})).status_code == 201
     assert (await service.grab("m-2", campaign_id, **{"Idempotency-Key": "a;=1"})).status_code == 201
     await service.drained()
-    text = (await ops(service, "GET", f"campaigns/{campaign_id}/claims.csv")).text
+    text = (await ops(service, "GET", f"campaigns/{campaign_id}/claims.csv?codes=full")).text
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
     assert (rows[0]["member_id"], rows[0]["code"], rows[0]["idempotency_key"]) == ("'-m", "'=HYPERLINK(A1)", "'+1")
     assert (rows[1]["member_id"], rows[1]["code"], rows[1]["idempotency_key"]) == ("m-2", "'@SUM", "a;'=1")

@@ -533,4 +533,35 @@ MUTANTS: Final = (
         "        if False:",
         (f"{_WIRE}probes_have_a_port_of_their_own_which_no_crowd_can_fill",),
     ),
+    Mutant(
+        "codes_for_everybody",
+        "full codes in an export need a right of their own",
+        "whoever may look takes all codes away",
+        "grab_service/ops/claims_export.py",
+        "        if codes is Codes.FULL and identity.role not in SEES_CODES:",
+        "        if False:",
+        (
+            "tests/integration/test_ops_records.py::test_codes_in_exports_need_a_right_of_their_own_and_every_export_is_in_the_log",
+        ),
+    ),
+    Mutant(
+        "codes_unmasked",
+        "codes in an export are masked unless full ones are asked for",
+        "they are always there",
+        "grab_service/ops/claims_export.py",
+        "row.code if codes is Codes.FULL else masked(row.code)",
+        "row.code",
+        (
+            "tests/integration/test_ops_records.py::test_codes_in_exports_need_a_right_of_their_own_and_every_export_is_in_the_log",
+        ),
+    ),
+    Mutant(
+        "refused_and_not_counted",
+        "refused passes are counted",
+        "nobody sees that somebody tries",
+        "grab_service/api/dependencies.py",
+        "        worker.refused.note(member_id.value)\n",
+        "",
+        (f"{_SESSIONS}refused_sign_ins_are_counted_and_logged_as_one_line_a_reason",),
+    ),
 )

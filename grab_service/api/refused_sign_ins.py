@@ -1,0 +1,39 @@
+"""Who could not sign in, and why? Counted by reason, and logged as one line a second and reason at most: anybody can be refused."""
+
+import asyncio
+from collections import Counter as Tally
+from typing import Final
+
+import structlog
+from prometheus_client import Counter
+
+INTERVAL_S: Final = 1.0
+
+log = structlog.get_logger()
+
+
+class RefusedSignIns:
+    """Refused passes, tokens and assertions of one worker; build one per process. Those of grabs are among `grab_answers`."""
+
+    def __init__(self) -> None:
+        self._tally: Tally[str] = Tally()
+        self._counter = Counter(
+            "grab_sign_ins_refused", "Passes, tokens and assertions that were refused, by reason", ["reason"]
+        )
+
+    def note(self, reason: str) -> None:
+        """Count one; the reason is one of few words, and nothing that the caller sent."""
+        self._tally[reason] += 1
+
+    async def tell_regularly(self) -> None:
+        """Log and hand over what was counted, once a second, until cancelled."""
+        while True:
+            await asyncio.sleep(INTERVAL_S)
+            self.tell()
+
+    def tell(self) -> None:
+        """Log and hand over what was counted since the last time."""
+        tally, self._tally = self._tally, Tally()
+        for reason, count in tally.items():
+            self._counter.labels(reason).inc(count)
+            log.info("sign_ins_refused", reason=reason, count=count)
