@@ -1,4 +1,4 @@
-"""Who could not sign in, and why? Counted by reason, and logged as one line a second and reason at most: anybody can be refused."""
+"""Who could not sign in, and why? Counted by reason, and logged as one line a second and reason at most."""
 
 import asyncio
 from collections import Counter as Tally
@@ -17,9 +17,7 @@ class RefusedSignIns:
 
     def __init__(self) -> None:
         self._tally: Tally[str] = Tally()
-        self._counter = Counter(
-            "grab_sign_ins_refused", "Passes, tokens and assertions that were refused, by reason", ["reason"]
-        )
+        self._counter = Counter("grab_sign_ins_refused", "Refused passes, tokens and assertions, by reason", ["reason"])
 
     def note(self, reason: str) -> None:
         """Count one; the reason is one of few words, and nothing that the caller sent."""

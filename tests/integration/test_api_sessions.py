@@ -232,7 +232,7 @@ async def test_refused_sign_ins_are_counted_and_logged_as_one_line_a_reason(serv
         if line["event"] == "sign_ins_refused":
             counted[line["reason"]] += line["count"]
     assert counted == {
-        "assertion: no issuer is configured": 20,
+        "assertion: DecodeError": 20,
         "pass-invalid": 40,
         "ops-pass-invalid": 20,
         "ops-token-missing": 20,

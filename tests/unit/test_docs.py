@@ -219,7 +219,8 @@ def test_every_figure_named_is_shown() -> None:
     table = rows(section(OPERATIONS, "Figures"))
     named = {code.partition("{")[0] for row in table for code in codes(row[0])}
     of_ledger = {f"ledger_{counter.name}" for counter in fields(Counters)}
-    of_workers = set(re.findall(r'"(grab_\w+)"', text_of(ROOT / "grab_service/metrics.py")))
+    counting = (ROOT / "grab_service/metrics.py", ROOT / "grab_service/api/refused_sign_ins.py")
+    of_workers = {name for path in counting for name in re.findall(r'"(grab_\w+)"', text_of(path))}
     assert {name.removesuffix("_total") for name in named} <= of_ledger | of_workers
 
 
