@@ -13,10 +13,13 @@ from typing import Final
 
 STARTS_A_TURN: Final = 4
 PLACES_OF_ONE: Final = 8
-"""Of one member or one person of ops, per worker. A browser opens six connections."""
+"""Of one member, per worker. A browser opens six connections."""
 
 STRANGER: Final = ""
 """All callers without a valid pass or token are one caller."""
+
+OPS: Final = "ops "
+"""Somebody of ops, or a program of theirs: the name follows."""
 
 PROBES: Final = frozenset({"/livez", "/readyz", "/metrics"})
 _ALWAYS: Final = PROBES | {"/v1/time"}
@@ -33,7 +36,7 @@ class Desk:
     def __init__(self, places: int) -> None:
         self._free = places
         self._of_one = min(places, PLACES_OF_ONE)
-        self._of_strangers = max(1, places // 2)
+        self._half = max(1, places // 2)
         self._taken: Counter[str] = Counter()
         self._lined_up: deque[Callable[[], None]] = deque()
 
@@ -44,7 +47,8 @@ class Desk:
 
     def has_room(self, caller: str) -> bool:
         """Whether there is a place for this caller."""
-        return self._free > 0 and self._taken[caller] < (self._of_strangers if caller == STRANGER else self._of_one)
+        most = self._half if caller == STRANGER or caller.startswith(OPS) else self._of_one
+        return self._free > 0 and self._taken[caller] < most
 
     def enter(self, caller: str) -> bool:
         """Take a place; False if there is none for this caller, and the call has to be turned away."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from grab_service.grabpath.answers import Answer, of_phase
 from grab_service.grabpath.batcher import Batcher, Grab
-from grab_service.grabpath.desk import STRANGER
+from grab_service.grabpath.desk import OPS, STRANGER
 from grab_service.grabpath.gate import Gate, Verdict
 from grab_service.grabpath.rates import RateLimit
 from grab_service.grabpath.teller import Teller
@@ -130,11 +130,11 @@ class GrabPath:
         if not isinstance(member_id, PassRefusal):
             return f"member {member_id}"
         identity = verify_ops(self._keys, token, at_s)
-        return STRANGER if isinstance(identity, PassRefusal) else f"ops {identity.actor}"
+        return STRANGER if isinstance(identity, PassRefusal) else f"{OPS}{identity.actor}"
 
     def is_of_ops(self, token: bytes | None, now_s: float) -> bool:
         """Whether somebody of ops calls with this token."""
-        return self.caller_of(token, now_s).startswith("ops ")
+        return self.caller_of(token, now_s).startswith(OPS)
 
     def _say(self, verdict: Verdict, at_ms: int, language: str) -> Answer:
         """A refusal of the gate in words, once for all who hear the same."""

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,6 +49,8 @@ IMPORT_AT_ONCE: Final = 50_000
 IMPORT_TIMEOUT_S: Final = 300.0
 REWRITE_TIMEOUT_S: Final = 60.0
 DRAIN_TIMEOUT_S: Final = 120.0
+CALLS_AT_ONCE: Final = 16
+"""A service takes no more than half of its places from one actor of ops."""
 
 
 class StandError(Exception):
@@ -65,10 +67,12 @@ class Stand:
     ops: httpx.AsyncClient
     redis: Redis
     engine: AsyncEngine
+    at_once: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CALLS_AT_ONCE))
 
     async def ask(self, method: str, path: str, **request: Any) -> Any:
         """One call as ops that has to succeed; the JSON of its answer."""
-        answer = await self.ops.request(method, path, **request)
+        async with self.at_once:
+            answer = await self.ops.request(method, path, **request)
         if not answer.is_success:
             raise StandError(f"{method} {path} answered {answer.status_code}: {answer.text[:500]}")
         return answer.json()
