@@ -16,6 +16,7 @@ _PROTOCOL: Final = "grab_service/grabpath/protocol.py"
 _OF_PASSES: Final = "tests/unit/test_passes.py::test_"
 _SESSIONS: Final = "tests/integration/test_api_sessions.py::test_"
 _MEMBERS: Final = "tests/integration/test_api_members.py::test_"
+_BY_ROLE: Final = "tests/security/test_doors_by_role.py::test_"
 _EDGES: Final = "tests/integration/test_api_edges.py::test_"
 _FAST: Final = "tests/integration/test_fast_lane.py::test_"
 _WIRE: Final = "tests/security/test_wire.py::test_"
@@ -235,6 +236,15 @@ MUTANTS: Final = (
         "_WRITERS = frozenset({Role.OPERATOR, Role.ADMIN})",
         "_WRITERS = _READERS",
         ("tests/integration/test_ops_campaigns.py::test_who_may_do_what",),
+    ),
+    Mutant(
+        "officers_look",
+        "officers see no call of ops that is not theirs",
+        "they see all that may be looked at",
+        "grab_service/api/dependencies.py",
+        "_READERS = frozenset({Role.VIEWER, Role.OPERATOR, Role.APPROVER, Role.ADMIN})",
+        "_READERS = frozenset(Role)",
+        (f"{_BY_ROLE}each_call_lets_in_those_whom_the_table_names_and_nobody_else",),
     ),
     Mutant(
         "assertion_used_twice",

@@ -1,0 +1,125 @@
+"""Whom does each call let in? Every route that is described, tried by everybody who might come, against one table."""
+
+import re
+import time
+from collections.abc import AsyncIterator
+from enum import Enum
+from typing import Final
+
+import pytest
+
+from grab_service.vocabulary.passes import PassKeys, Role, mint, mint_ops
+from tests.integration.stack import SECRET, Service, running_service
+
+MADE_UP: Final = "zzzzzzzzzz"
+
+
+class Door(Enum):
+    """Who is let in: each caller that is not named hears 401, an officer or a lesser role 403."""
+
+    OPEN = "all, whatever they bring"
+    SHOWN = "all, but a pass that is shown must be good"
+    MEMBERS = "members"
+    LOOK = "roles that may look"
+    CHANGE = "roles that may change things"
+
+
+MAY: Final = {
+    Door.LOOK: {Role.VIEWER, Role.OPERATOR, Role.APPROVER, Role.ADMIN},
+    Door.CHANGE: {Role.OPERATOR, Role.ADMIN},
+}
+
+# What is asked for does not exist, and nothing is sent: whoever is let in hears the last column.
+TABLE: Final[dict[str, tuple[Door, int]]] = {
+    "GET /": (Door.OPEN, 200),
+    "GET /livez": (Door.OPEN, 200),
+    "GET /metrics": (Door.OPEN, 200),
+    "GET /problems": (Door.OPEN, 200),
+    "GET /problems/{slug}": (Door.OPEN, 404),
+    "GET /v1/time": (Door.OPEN, 200),
+    "GET /v1/campaigns": (Door.OPEN, 200),
+    "GET /v1/campaigns/{campaign_id}/state": (Door.OPEN, 404),
+    "POST /v1/sessions": (Door.OPEN, 422),
+    "POST /v1/dev/sessions": (Door.OPEN, 422),
+    "POST /v1/dev/ops-sessions": (Door.OPEN, 422),
+    # No ledger leads here, so nothing is ready.
+    "GET /readyz": (Door.OPEN, 503),
+    "GET /v1/campaigns/{campaign_id}": (Door.SHOWN, 404),
+    "POST /v1/campaigns/{campaign_id}/claims": (Door.MEMBERS, 404),
+    "GET /v1/claims/{claim_id}": (Door.MEMBERS, 404),
+    "POST /v1/claims/{claim_id}/return": (Door.MEMBERS, 404),
+    "GET /v1/me/claims": (Door.MEMBERS, 200),
+    "POST /v1/me/vouchers/{voucher_id}/reveal": (Door.MEMBERS, 404),
+    "GET /v1/ops/audit": (Door.LOOK, 200),
+    "GET /v1/ops/blocklist": (Door.LOOK, 200),
+    "GET /v1/ops/campaigns": (Door.LOOK, 200),
+    "GET /v1/ops/campaigns/{campaign_id}": (Door.LOOK, 404),
+    "GET /v1/ops/campaigns/{campaign_id}/claims.csv": (Door.LOOK, 404),
+    "GET /v1/ops/campaigns/{campaign_id}/preflight": (Door.LOOK, 404),
+    "GET /v1/ops/log": (Door.LOOK, 200),
+    "GET /v1/ops/orgs": (Door.LOOK, 200),
+    "GET /v1/ops/campaigns/{campaign_id}/claims.csv?codes=full": (Door.CHANGE, 404),
+    "POST /v1/ops/campaigns": (Door.CHANGE, 422),
+    "PATCH /v1/ops/campaigns/{campaign_id}": (Door.CHANGE, 422),
+    "POST /v1/ops/campaigns/{campaign_id}/codes": (Door.CHANGE, 404),
+    "POST /v1/ops/campaigns/{campaign_id}/schedule": (Door.CHANGE, 404),
+    "POST /v1/ops/campaigns/{campaign_id}/pause": (Door.CHANGE, 404),
+    "POST /v1/ops/campaigns/{campaign_id}/resume": (Door.CHANGE, 404),
+    "POST /v1/ops/campaigns/{campaign_id}/close": (Door.CHANGE, 404),
+    "POST /v1/ops/campaigns/{campaign_id}/cancel": (Door.CHANGE, 404),
+    "POST /v1/ops/campaigns/{campaign_id}/stock": (Door.CHANGE, 422),
+    "POST /v1/ops/members/import": (Door.CHANGE, 422),
+    "POST /v1/ops/orgs": (Door.CHANGE, 422),
+    "PUT /v1/ops/blocklist/{member_id}": (Door.CHANGE, 422),
+    "DELETE /v1/ops/blocklist/{member_id}": (Door.CHANGE, 404),
+}
+
+
+def expected(door: Door, inside: int, who: str) -> int:
+    """The status that this caller hears at this door."""
+    if door is Door.OPEN or (door is Door.SHOWN and who in {"nobody", "member"}):
+        return inside
+    if door in {Door.SHOWN, Door.MEMBERS}:
+        return inside if who == "member" else 401
+    if who not in set(Role):
+        return 401
+    return inside if Role(who) in MAY[door] else 403
+
+
+@pytest.fixture
+async def service(valkey_url: str, database_url: str, cell_name: str) -> AsyncIterator[Service]:
+    async with running_service(valkey_url, database_url, cell_name, rate_burst=10_000) as running:
+        yield running
+
+
+def callers(service: Service) -> dict[str, dict[str, str]]:
+    """The headers of everybody who might come."""
+    keys, now_s = service.worker.keys, int(time.time())
+    others = PassKeys.build(f"{keys.cell[:8]}-other", [("k1", SECRET.encode())])
+    tokens = {
+        "rubbish": "rubbish",
+        "member": mint(keys, "m-1", now_s + 600),
+        "expired-pass": mint(keys, "m-1", now_s - 1),
+        "other-cells-pass": mint(others, "m-1", now_s + 600),
+        "expired-token": mint_ops(keys, "alice", Role.ADMIN, now_s - 1),
+        "other-cells-token": mint_ops(others, "alice", Role.ADMIN, now_s + 600),
+        **{role.value: mint_ops(keys, "alice", role, now_s + 600) for role in Role},
+    }
+    return {"nobody": {}, **{who: {"Authorization": f"Bearer {token}"} for who, token in tokens.items()}}
+
+
+async def test_each_call_lets_in_those_whom_the_table_names_and_nobody_else(service: Service) -> None:
+    described = (await service.http.get("/openapi.json")).json()["paths"]
+    routes = {f"{method.upper()} {path}" for path, methods in described.items() for method in methods}
+    lines = {line.partition("?")[0] for line in TABLE}
+    assert routes - lines == set(), "routes without a line"
+    assert lines - routes == set(), "lines without a route"
+    wrong = []
+    for line, (door, inside) in TABLE.items():
+        method, _, path = line.partition(" ")
+        url = re.sub(r"\{\w+\}", MADE_UP, path)
+        for who, headers in callers(service).items():
+            heard = (await service.http.request(method, url, headers=headers)).status_code
+            if heard != expected(door, inside, who):
+                wrong.append((line, who, heard, expected(door, inside, who)))
+    assert wrong == []
