@@ -11,6 +11,7 @@ from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from grab_service.vocabulary.keys import DEFAULT_CELL
+from grab_service.vocabulary.passes import OPS_TTL_MAX_S
 
 SECRET_LENGTH_MIN = 16
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
@@ -50,7 +51,7 @@ class Settings(BaseSettings):
     import_max_bytes: int = Field(default=64 * 1024 * 1024, ge=1024, description="of a CSV of members or codes")
 
     pass_ttl_s: int = Field(default=12 * 3600, ge=60)
-    ops_token_ttl_s: int = Field(default=8 * 3600, ge=60)
+    ops_token_ttl_s: int = Field(default=8 * 3600, ge=60, le=OPS_TTL_MAX_S)
     assertion_issuer: str = ""
     assertion_audience: str = "grab-service"
     assertion_secret: SecretStr = SecretStr("")

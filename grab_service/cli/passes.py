@@ -15,11 +15,12 @@ from grab_service.cli.help import examples, new_app
 from grab_service.cli.settings_in_force import pass_keys, settings_in_force
 from grab_service.cli.terminal import say
 from grab_service.vocabulary.identifiers import is_actor, is_member_id
-from grab_service.vocabulary.passes import Role, mint, mint_ops
+from grab_service.vocabulary.passes import OPS_TTL_MAX_S, Role, mint, mint_ops
 
 TTL_MAX_S: Final = 366 * 24 * 3600
 
 Ttl = Annotated[int | None, typer.Option("--ttl-s", metavar="SECONDS", min=1, max=TTL_MAX_S, show_default=False)]
+OpsTtl = Annotated[int | None, typer.Option("--ttl-s", metavar="SECONDS", min=1, max=OPS_TTL_MAX_S, show_default=False)]
 
 app = new_app(help="Make passes of members and tokens of ops. Signs with the first key of GRAB_SECRETS.")
 
@@ -58,11 +59,12 @@ def mint_passes(
 def mint_ops_token(
     actor: Annotated[str, typer.Argument(metavar="NAME", help="Who it is, as the log of what was done will name them.")],
     role: Annotated[Role, typer.Option(help="What they may do.")] = Role.OPERATOR,
-    ttl_s: Ttl = None,
+    ttl_s: OpsTtl = None,
 ) -> None:
     """Mint a token for the ops calls of the service.
 
-    They take it as `Authorization: Bearer <token>`. It expires after --ttl-s seconds, by default GRAB_OPS_TOKEN_TTL_S.
+    They take it as `Authorization: Bearer <token>`. It expires after --ttl-s seconds, by default GRAB_OPS_TOKEN_TTL_S;
+    a day at most.
     """
     if not is_actor(actor):
         raise CommandError(f"{actor[:80]!r} cannot name somebody of ops.", "Use 1 to 64 of A-Z a-z 0-9 _ : @ . + -")

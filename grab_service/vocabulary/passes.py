@@ -27,6 +27,7 @@ SECRET_MAX_BYTES = 1024
 # 5 dots or fewer, version 2, kid 16, expiry 11, role 8, name 64, mac 24: nothing longer was ever minted.
 TOKEN_MAX_BYTES = 160
 EXPIRES_AT_MAX_S = 99_999_999_999
+OPS_TTL_MAX_S = 24 * 3600
 
 _MAC_BYTES = 18  # 144 bits: 24 base64 characters with no bit left over
 _PASS_VERSION = b"1"

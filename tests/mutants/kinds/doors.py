@@ -238,6 +238,15 @@ MUTANTS: Final = (
         ("tests/integration/test_ops_campaigns.py::test_who_may_do_what",),
     ),
     Mutant(
+        "ops_tokens_for_years",
+        "a token of ops is made for a day at most",
+        "for as long as a pass for load tests",
+        "grab_service/cli/passes.py",
+        "    ttl_s: OpsTtl = None,",
+        "    ttl_s: Ttl = None,",
+        ("tests/security/test_lives_of_tokens.py::test_no_token_of_ops_is_made_for_more_than_a_day",),
+    ),
+    Mutant(
         "officers_look",
         "officers see no call of ops that is not theirs",
         "they see all that may be looked at",
