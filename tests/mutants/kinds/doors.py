@@ -583,4 +583,13 @@ MUTANTS: Final = (
         "",
         (f"{_SESSIONS}refused_sign_ins_are_counted_and_logged_as_one_line_a_reason",),
     ),
+    Mutant(
+        "tokens_that_say_so_live",
+        "a token of ops that says it lives for more than a day is refused",
+        "whoever has the key makes tokens for years",
+        _PASSES,
+        " or expires_at_s > now_s + OPS_TTL_MAX_S + CLOCKS_APART_S:",
+        ":",
+        ("tests/security/test_lives_of_tokens.py::test_a_token_that_says_it_lives_longer_is_refused_whoever_made_it",),
+    ),
 )
