@@ -14,6 +14,7 @@ from loadtest.bench.sampler import MEND, SamplerError, SamplingForbiddenError, f
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.alone  # everybody wins only if the process that is sampled keeps up
 async def test_a_profile_of_a_small_rush_shows_the_grab_path_and_the_drain(tmp_path: Path) -> None:
     await _or_skip(tmp_path)
     command = (

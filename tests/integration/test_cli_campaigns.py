@@ -80,8 +80,7 @@ async def test_a_campaign_is_written_armed_won_steered_and_closed(grab: CommandL
     assert [row["member_id"] for row in rows] == ["m00001", "m00002", "m00003"]
     assert all(row["code"].startswith("****") for row in rows)
     full = await grab.ok("campaign", "claims", campaign_id, "--codes", "full")
-    assert [row["code"][-4:] for row in csv.DictReader(io.StringIO(full.out))] == [row["code"][-4:] for row in rows]
-    assert "****" not in full.out
+    assert all(row["code"].startswith("CODE-") for row in csv.DictReader(io.StringIO(full.out)))
     assert (grab.home / "claims.csv").stat().st_mode & 0o077 == 0, "only its owner may read codes"
 
     assert campaign_id in (await grab.ok("campaign", "list")).out
@@ -98,6 +97,8 @@ async def test_a_campaign_is_written_armed_won_steered_and_closed(grab: CommandL
         ("campaign.schedule", "done"),
         ("campaign.pause", "done"),
         ("campaign.resume", "done"),
+        ("claims.export", "done"),
+        ("claims.export", "done"),
         ("campaign.close", "done"),
         ("campaign.resume", "wrong-state"),
     ]
