@@ -1,8 +1,8 @@
 """What is the service, as one ASGI application? All routes but the lane's, and what holds around them."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -74,11 +74,6 @@ def operation_id(route: APIRoute) -> str:
     return f"{route.endpoint.__module__.rpartition('.')[2]}_{route.name}"
 
 
-def _described(app: FastAPI) -> Callable[[], dict[str, Any]]:
-    """What describes the application when it is asked for, which is not before all routes are there."""
-    return lambda: app.openapi()  # noqa: PLW0108 -- replaced further down
-
-
 def build_app(worker: Worker) -> FastAPI:
     """The application over the parts of one worker, which its lifespan starts and stops."""
 
@@ -101,7 +96,8 @@ def build_app(worker: Worker) -> FastAPI:
     app.state.worker = worker
     app.state.assertion_keys = AssertionKeys.read(worker.settings)
     app.state.probes = Probes(worker)
-    app.add_middleware(Glance, view=worker.view, probes=app.state.probes, describe=_described(app))
+    describe(app, DESCRIPTION)
+    app.add_middleware(Glance, view=worker.view, probes=app.state.probes, describe=app.openapi)
     # Added last, so it is around all.
     app.add_middleware(
         Edge,
@@ -112,5 +108,4 @@ def build_app(worker: Worker) -> FastAPI:
     for router in families:
         app.include_router(router)
     app.state.routes = [route for router in families for route in router.routes if isinstance(route, APIRoute)]
-    describe(app, DESCRIPTION)
     return app

@@ -31,7 +31,7 @@ async def alive() -> Response:
     responses=answers("validation", ok={503: {"model": Readiness, "description": "Not ready: `checks` says why."}}),
 )
 async def ready(request: Request, exclude: Excluded = ()) -> Response:
-    """Names each check; looked at once a second, whoever asks. The sale goes on while Postgres or the ledger are away.
+    """Names each check; each is made once a second at most. The sale goes on while Postgres or the ledger are away.
 
     A proxy that asks leaves these out: `?exclude=postgres&exclude=lag` shows what was found, but does not count it.
     """
@@ -45,7 +45,7 @@ async def ready(request: Request, exclude: Excluded = ()) -> Response:
     responses=answers(ok={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}),
 )
 async def metrics(request: Request) -> Response:
-    """Of all workers of this machine, where they count together; added up once a second, whoever asks."""
+    """Of all workers of this machine, where they count together; added up once a second at most."""
     return _response(await _probes(request).figures())
 
 

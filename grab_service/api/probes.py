@@ -26,7 +26,7 @@ Kept = tuple[int, str, bytes]
 
 
 class Shared(Generic[T]):
-    """A value that is worked out at most once in `KEPT_S`, whoever asks and however many."""
+    """A value that is worked out at most once in `KEPT_S`; all callers within that time get the same."""
 
     def __init__(self, work_out: Callable[[], Awaitable[T]], clock: Callable[[], float]) -> None:
         self._work_out = work_out

@@ -488,7 +488,7 @@ class GrabProtocol(HttpToolsProtocol):
         async def ordinary(scope: Any, receive: Any, send: Any) -> None:
             async def send_when_read(message: Any) -> None:
                 if caller is not None and flow.write_paused and not cycle.disconnected:
-                    # Whoever does not read holds no place meanwhile.
+                    # A call whose caller does not read holds no place meanwhile.
                     lane.desk.leave(caller)
                     try:
                         await flow.drain()

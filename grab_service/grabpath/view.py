@@ -281,7 +281,7 @@ class View:
         self.complete_at_s = sent_at_s
         self.lost_because = ""
         self._first.set()
-        # Wakes all who wait for a fresh view; whoever comes later waits for the next one.
+        # Wakes all calls that wait for a fresh view; later calls wait for the next one.
         self._completed.set()
         self._completed.clear()
         return True
