@@ -4,14 +4,16 @@ Read once, where a process is built; nothing below that place looks at the envir
 """
 
 import re
+from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from grab_service.vocabulary.keys import DEFAULT_CELL
-from grab_service.vocabulary.passes import OPS_TTL_MAX_S
+from grab_service.vocabulary.passes import OPS_TTL_MAX_S, PassKeys
 
 SECRET_LENGTH_MIN = 16
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
@@ -30,7 +32,10 @@ class Settings(BaseSettings):
     var_dir: Path = Path("var")
     dev: bool = Field(default=False, description="development mode: sessions without an assertion; never in production")
     secrets: Annotated[dict[str, SecretStr], NoDecode] = Field(
-        default={}, description="kid:secret,…; the first signs passes and ops tokens, all verify"
+        default={}, description="kid:secret,…; the first signs passes, all verify"
+    )
+    ops_secrets: Annotated[dict[str, SecretStr], NoDecode] = Field(
+        default={}, description="kid:secret,…; the first signs ops tokens, all verify; never those of `secrets`"
     )
     time_zone: str = "Asia/Shanghai"
     loading_file: Path | None = Field(default=None, description="while this file is there, `/readyz` is 503: data is loaded")
@@ -94,6 +99,20 @@ class Settings(BaseSettings):
         """Whose pages may call."""
         return tuple(origin.strip() for origin in self.cors_origins.split(",") if origin.strip())
 
+    def pass_keys(self) -> PassKeys:
+        """The keys of members' passes and of ops tokens.
+
+        In development mode without ops keys, they are made from those of the passes: there anybody gets any token anyway.
+
+        Raises:
+            ValueError: there are none or too many, or one cannot be used.
+        """
+        keys = _as_bytes(self.secrets)
+        ops_keys = _as_bytes(self.ops_secrets)
+        if self.dev and not ops_keys:
+            ops_keys = [(kid, sha256(b"ops tokens of development\0" + secret).digest()) for kid, secret in keys]
+        return PassKeys.build(self.cell, keys, ops_keys)
+
     @field_validator("cors_origins")
     @classmethod
     def _exact_origins(cls, value: str) -> str:
@@ -109,7 +128,7 @@ class Settings(BaseSettings):
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
 
-    @field_validator("secrets", mode="before")
+    @field_validator("secrets", "ops_secrets", mode="before")
     @classmethod
     def _split_secrets(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -118,3 +137,14 @@ class Settings(BaseSettings):
         if any(len(pair) != 2 or not pair[0].isalnum() or len(pair[1]) < SECRET_LENGTH_MIN for pair in pairs):
             raise ValueError(f"write kid:secret,… with a secret of at least {SECRET_LENGTH_MIN} characters each")
         return dict(pairs)
+
+    @field_validator("ops_secrets")
+    @classmethod
+    def _of_their_own(cls, value: dict[str, SecretStr], info: ValidationInfo) -> dict[str, SecretStr]:
+        if any(secret in info.data.get("secrets", {}).values() for secret in value.values()):
+            raise ValueError("a secret of GRAB_SECRETS stands there as well; tokens of ops need secrets of their own")
+        return value
+
+
+def _as_bytes(secrets: Mapping[str, SecretStr]) -> list[tuple[str, bytes]]:
+    return [(kid, secret.get_secret_value().encode()) for kid, secret in secrets.items()]

@@ -26,21 +26,26 @@ TRIM_PAGE: Final = 1000
 TRIM_PAGES_MAX: Final = 100
 TRIM_INTERVAL_S: Final = 60.0
 RETRY_S: Final = 1.0
-ASSERTIONS_MAX: Final = 10_000
+FORGOTTEN_MAX: Final = 10_000
 ASSERTIONS_KEPT_S: Final = 600
 """An assertion that has expired cannot be used again; it is kept a while longer, against clocks that differ."""
+TOKENS_KEPT_S: Final = 30 * 24 * 3600
+"""A token of ops that has expired is shown for so long."""
 
-_FORGET: Final = text(
-    "DELETE FROM used_assertions WHERE jti IN "
-    "(SELECT jti FROM used_assertions WHERE expires_at_ms < :before_ms ORDER BY expires_at_ms LIMIT :most)"
-)
+_FORGET: Final = {
+    text(
+        f"DELETE FROM {table} WHERE {key} IN "  # noqa: S608 -- names of our own
+        f"(SELECT {key} FROM {table} WHERE expires_at_ms < :before_ms ORDER BY expires_at_ms LIMIT :most)"
+    ): kept_s
+    for table, key, kept_s in (("used_assertions", "jti", ASSERTIONS_KEPT_S), ("ops_tokens", "token_id", TOKENS_KEPT_S))
+}
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Housekeeping:
-    """Trims the log, forgets assertions, audits in the background; only while leading."""
+    """Trims the log, forgets what has expired, audits in the background; only while leading."""
 
     engine: AsyncEngine
     redis: Redis
@@ -55,7 +60,7 @@ class Housekeeping:
         """All there is to do, each at its own pace, until cancelled."""
         return {
             "trim": self._every(TRIM_INTERVAL_S, self.trim),
-            "forget_assertions": self._every(TRIM_INTERVAL_S, self.forget_assertions),
+            "forget_expired": self._every(TRIM_INTERVAL_S, self.forget_expired),
             "audit": self._every(self.audit_interval_s, self.audit, self.audit_soon),
         }
 
@@ -102,11 +107,14 @@ class Housekeeping:
             log.info("log_trimmed", entries=trimmed)
         return trimmed
 
-    async def forget_assertions(self) -> int:
-        """Forget assertions that expired a while ago; how many."""
-        before_ms = time.time_ns() // 1_000_000 - ASSERTIONS_KEPT_S * 1000
+    async def forget_expired(self) -> int:
+        """Forget assertions and tokens of ops that expired a while ago; how many."""
+        now_ms, forgotten = time.time_ns() // 1_000_000, 0
         async with self.engine.begin() as connection:
-            return (await connection.execute(_FORGET, {"before_ms": before_ms, "most": ASSERTIONS_MAX})).rowcount
+            for forget, kept_s in _FORGET.items():
+                bounds = {"before_ms": now_ms - kept_s * 1000, "most": FORGOTTEN_MAX}
+                forgotten += (await connection.execute(forget, bounds)).rowcount
+        return forgotten
 
     async def audit(self) -> bool:
         """Audit the open cell, claims one by one; whether everything holds. A fault raises an alarm; it closes nothing."""

@@ -15,6 +15,7 @@ from grab_service.api.process import Worker
 from grab_service.cell.store import Cell
 from grab_service.grabpath.view import View
 from grab_service.ops.refusal import RefusalError
+from grab_service.ops.tokens import is_ended
 from grab_service.settings import Settings
 from grab_service.vocabulary import passes
 from grab_service.vocabulary.passes import OpsIdentity, PassRefusal, Role
@@ -22,6 +23,7 @@ from grab_service.vocabulary.problems import Language, choose_language
 
 _READERS = frozenset({Role.VIEWER, Role.OPERATOR, Role.APPROVER, Role.ADMIN})
 _WRITERS = frozenset({Role.OPERATOR, Role.ADMIN})
+_ADMINS = frozenset({Role.ADMIN})
 
 _PASS = HTTPBearer(scheme_name="memberPass", description="A member's pass, from `POST /v1/sessions`.", auto_error=False)
 _OPS_TOKEN = HTTPBearer(scheme_name="opsToken", description="A token of somebody of ops.", auto_error=False)
@@ -81,19 +83,22 @@ async def signed_in(member_id: "AnyMember") -> str:
     return member_id
 
 
-def identity_of(request: Request) -> OpsIdentity:
+async def identity_of(request: Request) -> OpsIdentity:
     """Who of ops is calling.
 
     Raises:
         RefusalError: sign-in-required.
     """
-    token = bearer_token(request.headers)
+    shown = bearer_token(request.headers)
     worker = worker_of(request)
-    identity = passes.verify_ops(worker.keys, token, now_ms_of(worker) / 1000) if token is not None else None
-    if identity is None or isinstance(identity, PassRefusal):
-        worker.refused.note(f"ops-{'token-missing' if identity is None else identity.value}")
+    token = passes.verify_ops(worker.keys, shown, now_ms_of(worker) / 1000) if shown is not None else None
+    if token is None or isinstance(token, PassRefusal):
+        worker.refused.note(f"ops-{'token-missing' if token is None else token.value}")
         raise RefusalError("sign-in-required")
-    return identity
+    if await is_ended(worker.engine, token):
+        worker.refused.note("ops-token-ended")
+        raise RefusalError("sign-in-required")
+    return token.identity
 
 
 async def reader(request: Request) -> OpsIdentity:
@@ -102,7 +107,7 @@ async def reader(request: Request) -> OpsIdentity:
     Raises:
         RefusalError: sign-in-required or forbidden.
     """
-    return _one_of(_READERS, identity_of(request))
+    return _one_of(_READERS, await identity_of(request))
 
 
 async def writer(request: Request) -> OpsIdentity:
@@ -111,7 +116,16 @@ async def writer(request: Request) -> OpsIdentity:
     Raises:
         RefusalError: sign-in-required or forbidden.
     """
-    return _one_of(_WRITERS, identity_of(request))
+    return _one_of(_WRITERS, await identity_of(request))
+
+
+async def admin(request: Request) -> OpsIdentity:
+    """Somebody of ops who may decide on the others.
+
+    Raises:
+        RefusalError: sign-in-required or forbidden.
+    """
+    return _one_of(_ADMINS, await identity_of(request))
 
 
 def _one_of(roles: frozenset[Role], identity: OpsIdentity) -> OpsIdentity:
@@ -162,5 +176,6 @@ AnyMember = Annotated[str | None, Depends(member_of)]
 MemberId = Annotated[str, Depends(signed_in)]
 Reader = Annotated[OpsIdentity, Depends(reader)]
 Writer = Annotated[OpsIdentity, Depends(writer)]
+Admin = Annotated[OpsIdentity, Depends(admin)]
 WITH_PASS: list[Any] = [Depends(_PASS)]
 WITH_OPS_TOKEN: list[Any] = [Depends(_OPS_TOKEN)]

@@ -5,12 +5,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from grab_service.api.answers import json_answer
 from grab_service.api.bodies import StrictRoute
-from grab_service.api.contract import WRITTEN, answers
+from grab_service.api.contract import LEDGER, WRITTEN, answers
 from grab_service.api.dependencies import TheWorker, now_ms_of
 from grab_service.api.shapes import OpsSession, Session
 from grab_service.ops.fields import Actor, MemberIdText
+from grab_service.ops.tokens import record_token
 from grab_service.vocabulary import passes
-from grab_service.vocabulary.passes import Role
+from grab_service.vocabulary.passes import OpsToken, Role
 from grab_service.vocabulary.times import rfc3339
 
 router = APIRouter(prefix="/v1/dev", tags=["development"], route_class=StrictRoute)
@@ -50,10 +51,14 @@ async def mint_pass(wanted: WantedSession, worker: TheWorker) -> Response:
     "/ops-sessions",
     summary="An ops token without a password",
     response_model=OpsSession,
-    responses=answers(*WRITTEN),
+    responses=answers(*WRITTEN, *LEDGER),
 )
 async def mint_ops_token(wanted: WantedOpsSession, worker: TheWorker) -> Response:
     """For `Authorization: Bearer` on `/v1/ops`."""
-    expires_at_s = now_ms_of(worker) // 1000 + worker.settings.ops_token_ttl_s
-    token = passes.mint_ops(worker.keys, wanted.actor or f"dev-{wanted.role}", wanted.role, expires_at_s)
-    return json_answer({"token": token, "expires_at": rfc3339(expires_at_s * 1000)})
+    now_s = now_ms_of(worker) // 1000
+    expires_at_s = now_s + worker.settings.ops_token_ttl_s
+    text = passes.mint_ops(worker.keys, wanted.actor or f"dev-{wanted.role}", wanted.role, now_s, expires_at_s)
+    token = passes.verify_ops(worker.keys, text.encode(), now_s)
+    assert isinstance(token, OpsToken)
+    await record_token(worker.engine, token)
+    return json_answer({"token": text, "expires_at": rfc3339(expires_at_s * 1000)})

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from grab_service.api.shapes import Benefit, EligibilityShape, Price, ReleaseShape, Shape, Time
 from grab_service.ops.preflight import Level
 from grab_service.vocabulary.campaigns import CampaignState, Phase
+from grab_service.vocabulary.passes import Role
 
 
 class OpsStock(Shape):
@@ -148,6 +149,27 @@ class OpsLogPage(Shape):
     """Lines of the log, newest first."""
 
     items: list[OpsLogLine]
+    next_cursor: str | None
+
+
+class Token(Shape):
+    """Who holds a token of ops, and how long it is good; `ended_at` null: nobody has ended it before its time."""
+
+    token_id: str
+    actor: str
+    role: Role
+    created_at: Time
+    created_at_ms: int
+    expires_at: Time
+    expires_at_ms: int
+    ended_at: Time | None
+    ended_at_ms: int | None
+
+
+class TokenPage(Shape):
+    """Tokens of ops, newest first."""
+
+    items: list[Token]
     next_cursor: str | None
 
 

@@ -79,8 +79,7 @@ class Worker:
     @classmethod
     def build(cls, settings: Settings, opening: Opening | None = None) -> "Worker":
         """Put the parts together; `settings` must name Redis, Postgres and at least one secret."""
-        secrets = [(kid, secret.get_secret_value().encode()) for kid, secret in settings.secrets.items()]
-        keys = PassKeys.build(settings.cell, secrets)
+        keys = settings.pass_keys()
         # Pages must not take the connections of grabs: a view that waits behind them gets old, and a batch is not sent.
         redis, grab_redis = (
             connect_redis(

@@ -51,6 +51,8 @@ def serve(settings: Settings) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:  # a connection is a file
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if not settings.pass_keys().ops_seals:
+        log.warning("ops_calls_refused", why="GRAB_OPS_SECRETS is not set")
     config = configured(settings, "grab_service.api.serve:application")
     status = Supervisor(config, listen(config, settings.probes_port), leave_s=_leave_s(settings)).run()
     if status:

@@ -9,10 +9,11 @@ from typing import Annotated, Final, TextIO
 
 import typer
 
+from grab_service.cli import tokens
 from grab_service.cli.errors import CommandError
 from grab_service.cli.files import STANDARD, CsvFile, name_of, written
 from grab_service.cli.help import examples, new_app
-from grab_service.cli.settings_in_force import pass_keys, settings_in_force
+from grab_service.cli.settings_in_force import EXAMPLES, pass_keys, settings_in_force
 from grab_service.cli.terminal import say
 from grab_service.vocabulary.identifiers import is_actor, is_member_id
 from grab_service.vocabulary.passes import OPS_TTL_MAX_S, Role, mint, mint_ops
@@ -22,7 +23,8 @@ TTL_MAX_S: Final = 366 * 24 * 3600
 Ttl = Annotated[int | None, typer.Option("--ttl-s", metavar="SECONDS", min=1, max=TTL_MAX_S, show_default=False)]
 OpsTtl = Annotated[int | None, typer.Option("--ttl-s", metavar="SECONDS", min=1, max=OPS_TTL_MAX_S, show_default=False)]
 
-app = new_app(help="Make passes of members and tokens of ops. Signs with the first key of GRAB_SECRETS.")
+app = new_app(help="Make passes of members and tokens of ops, list those tokens, and end one before its time.")
+tokens.add_to(app)
 
 
 @app.command(
@@ -41,8 +43,8 @@ def mint_passes(
 ) -> None:
     """Mint a pass for each member of a file.
 
-    The file is CSV with a column member_id. On standard input, each line is a member's id. Passes expire after --ttl-s
-    seconds, by default GRAB_PASS_TTL_S.
+    The file is CSV with a column member_id. On standard input, each line is a member's id. Passes are signed with the first
+    key of GRAB_SECRETS and expire after --ttl-s seconds, by default GRAB_PASS_TTL_S.
     """
     settings = settings_in_force("secrets")
     keys = pass_keys(settings)
@@ -63,14 +65,17 @@ def mint_ops_token(
 ) -> None:
     """Mint a token for the ops calls of the service.
 
-    They take it as `Authorization: Bearer <token>`. It expires after --ttl-s seconds, by default GRAB_OPS_TOKEN_TTL_S;
-    a day at most.
+    They take it as `Authorization: Bearer <token>`. It is signed with the first key of GRAB_OPS_SECRETS and expires after
+    --ttl-s seconds, by default GRAB_OPS_TOKEN_TTL_S; a day at most.
     """
     if not is_actor(actor):
         raise CommandError(f"{actor[:80]!r} cannot name somebody of ops.", "Use 1 to 64 of A-Z a-z 0-9 _ : @ . + -")
     settings = settings_in_force("secrets")
     keys = pass_keys(settings)
-    typer.echo(mint_ops(keys, actor, role, int(time.time()) + (ttl_s or settings.ops_token_ttl_s)))
+    if not keys.ops_seals:
+        raise CommandError("GRAB_OPS_SECRETS is not set.", f"Set it to what the service has ({EXAMPLES['ops_secrets']}).")
+    now_s = int(time.time())
+    typer.echo(mint_ops(keys, actor, role, now_s, now_s + (ttl_s or settings.ops_token_ttl_s)))
 
 
 def _member_ids(path: Path) -> Iterator[str]:

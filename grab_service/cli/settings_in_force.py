@@ -14,11 +14,17 @@ if TYPE_CHECKING:
     from grab_service.settings import Settings
     from grab_service.vocabulary.passes import PassKeys
 
-VARIABLES: Final = {"redis_url": "REDIS_URL", "database_url": "DATABASE_URL", "secrets": "GRAB_SECRETS"}
+VARIABLES: Final = {
+    "redis_url": "REDIS_URL",
+    "database_url": "DATABASE_URL",
+    "secrets": "GRAB_SECRETS",
+    "ops_secrets": "GRAB_OPS_SECRETS",
+}
 EXAMPLES: Final = {
     "redis_url": "REDIS_URL=redis://:password@127.0.0.1:6379/0",
     "database_url": "DATABASE_URL=postgresql://user:password@127.0.0.1:5432/grab",
     "secrets": "GRAB_SECRETS=k1:$(openssl rand -hex 32)",
+    "ops_secrets": "GRAB_OPS_SECRETS=o1:$(openssl rand -hex 32)",
 }
 PASSWORD_LENGTH_MIN: Final = 16
 
@@ -59,13 +65,11 @@ def pass_keys(settings: "Settings") -> "PassKeys":
     Raises:
         CommandError: there are too many, or one cannot be used.
     """
-    from grab_service.vocabulary.passes import PassKeys
-
-    secrets = [(kid, secret.get_secret_value().encode()) for kid, secret in settings.secrets.items()]
     try:
-        return PassKeys.build(settings.cell, secrets)
+        return settings.pass_keys()
     except ValueError as error:
-        raise CommandError(f"GRAB_SECRETS cannot be used: {error}.", f"Write it as {EXAMPLES['secrets']}.") from error
+        shape = f"Write them as {EXAMPLES['secrets']} and {EXAMPLES['ops_secrets']}, two keys each at most."
+        raise CommandError(f"GRAB_SECRETS or GRAB_OPS_SECRETS cannot be used: {error}.", shape) from error
 
 
 def login_passwords(settings: "Settings") -> dict[str, str]:

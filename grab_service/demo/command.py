@@ -118,12 +118,16 @@ class Demonstration:
         return Stack(given.var_dir, redis_url=given.redis_url or None, database_url=given.database_url or None, cell=given.cell)
 
     async def _prepare(self, stack: Stack) -> Settings:
-        secrets = self._given.secrets or {KID: SecretStr(remembered_secret(self._given.var_dir))}
+        secrets, ops_secrets = (
+            given or {KID: SecretStr(remembered_secret(self._given.var_dir, kind))}
+            for kind, given in (("pass", self._given.secrets), ("ops", self._given.ops_secrets))
+        )
         settings = self._given.model_copy(
             update={
                 "redis_url": stack.redis_url,
                 "database_url": stack.database_url,
                 "secrets": secrets,
+                "ops_secrets": ops_secrets,
                 "dev": True,
                 "loading_file": self._given.var_dir / "run" / "loading",
             }

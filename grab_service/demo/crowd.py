@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from grab_service.demo.steps import DemoError, Steps, ask
 from grab_service.settings import Settings
 from grab_service.sql.engine import connect
-from grab_service.vocabulary.passes import PassKeys, mint
+from grab_service.vocabulary.passes import mint
 
 HELD: Final = {"pending_payment", "fulfilled"}
 DRAIN_TIMEOUT_S: Final = 60.0
@@ -85,7 +85,7 @@ class Crowd:
     async def mint(self, member_ids: Sequence[str]) -> Path:
         """A pass for each of them; the file that holds these."""
         async with self._steps.step("minting a pass for each member"):
-            keys = pass_keys_of(self._settings)
+            keys = self._settings.pass_keys()
             expires_at_s = int(time.time()) + self._settings.pass_ttl_s
             path = self._home / "passes.tsv"
             lines = await asyncio.to_thread(
@@ -204,13 +204,6 @@ class Crowd:
                 if process.returncode is None:
                     process.terminate()
                     await process.wait()
-
-
-def pass_keys_of(settings: Settings) -> PassKeys:
-    """The keys that the settings name."""
-    return PassKeys.build(
-        settings.cell, [(kid, secret.get_secret_value().encode()) for kid, secret in settings.secrets.items()]
-    )
 
 
 def tools_are_here() -> bool:

@@ -36,9 +36,9 @@ def grab() -> tuple[str, ...]:
     return (sys.executable, "-m", MODULE)
 
 
-def remembered_secret(var_dir: Path) -> str:
-    """The secret that signs passes, made at the first run and kept readable for its owner alone."""
-    path = var_dir / "pass-secret"
+def remembered_secret(var_dir: Path, kind: str) -> str:
+    """The secret that signs passes, or tokens of ops, made at the first run and kept readable for its owner alone."""
+    path = var_dir / f"{kind}-secret"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)
@@ -113,13 +113,17 @@ class Program:
 def environment_of(settings: Settings, addresses: Addresses) -> dict[str, str]:
     """The settings as the environment that a child reads them from, with the addresses of its own and no others."""
     loading = {} if settings.loading_file is None else {"GRAB_LOADING_FILE": str(settings.loading_file)}
-    pairs = ",".join(f"{kid}:{secret.get_secret_value()}" for kid, secret in settings.secrets.items())
+    secrets, ops_secrets = (
+        ",".join(f"{kid}:{secret.get_secret_value()}" for kid, secret in keys.items())
+        for keys in (settings.secrets, settings.ops_secrets)
+    )
     return {
         "REDIS_URL": addresses.redis_url,
         "DATABASE_URL": addresses.database_url,
         "GRAB_GUARD_REDIS_URL": addresses.guard_redis_url,
         "GRAB_CELL": settings.cell,
-        "GRAB_SECRETS": pairs,
+        "GRAB_SECRETS": secrets,
+        "GRAB_OPS_SECRETS": ops_secrets,
         "GRAB_DEV": "1" if settings.dev else "0",
         "GRAB_HOST": settings.host,
         "GRAB_PORT": str(settings.port),

@@ -4,16 +4,16 @@ from collections.abc import Iterator
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from grab_service.api.assertions import AssertionKeys
 from grab_service.doctor.finding import Finding, fail, ok, unseen, warn
 from grab_service.doctor.standpoint import IN_THE_SERVICE, Standpoint
 from grab_service.settings import SECRET_LENGTH_MIN, Settings
-from grab_service.vocabulary.passes import PassKeys
 
 SECRET_BYTES_GOOD: Final = 32
 SECRETS_EXAMPLE: Final = "GRAB_SECRETS=k1:$(openssl rand -hex 32)"
+OPS_SECRETS_EXAMPLE: Final = "GRAB_OPS_SECRETS=o1:$(openssl rand -hex 32)"
 
 
 def unusable_fields(error: ValidationError | None) -> frozenset[str]:
@@ -53,27 +53,39 @@ def look_at_settings(
         yield unseen("secrets", f"none here, and {standpoint.value} needs none; {IN_THE_SERVICE}")
         yield unseen("sign-in", f"{standpoint.value} signs nobody in; {IN_THE_SERVICE}")
     else:
-        if "secrets" not in unusable:
-            yield _secrets(settings)
+        if not unusable & {"secrets", "ops_secrets"}:
+            yield from _secrets(settings)
         yield from _assertions(settings)
     yield from _time_zone(settings.time_zone)
 
 
-def _secrets(settings: Settings) -> Finding:
-    secrets = [(kid, secret.get_secret_value().encode()) for kid, secret in settings.secrets.items()]
-    if not secrets:
+def _secrets(settings: Settings) -> Iterator[Finding]:
+    if not settings.secrets:
         mend = f"Set {SECRETS_EXAMPLE}, the same for every process of the service."
-        return fail("secrets", "GRAB_SECRETS is not set: no pass can be made or read", mend)
+        yield fail("secrets", "GRAB_SECRETS is not set: no pass can be made or read", mend)
+        return
     try:
-        PassKeys.build(settings.cell, secrets)
+        settings.pass_keys()
     except ValueError as error:
-        return fail("secrets", str(error), f"Write it as {SECRETS_EXAMPLE}; two keys at most.")
-    shortest = min(len(secret) for _, secret in secrets)
-    found = f"{len(secrets)} key(s), {secrets[0][0]} signs; the shortest secret has {shortest} bytes"
+        yield fail("secrets", str(error), f"Write them as {SECRETS_EXAMPLE} and {OPS_SECRETS_EXAMPLE}; two keys each at most.")
+        return
+    yield _lengths("secrets", settings.secrets, SECRETS_EXAMPLE)
+    if settings.ops_secrets:
+        yield _lengths("ops-secrets", settings.ops_secrets, OPS_SECRETS_EXAMPLE)
+    elif settings.dev:
+        yield ok("ops-secrets", "none; in development mode they are made of GRAB_SECRETS")
+    else:
+        mend = f"Set {OPS_SECRETS_EXAMPLE}, the same for every process of the service, and never what GRAB_SECRETS holds."
+        yield fail("ops-secrets", "GRAB_OPS_SECRETS is not set: every call of ops is refused", mend)
+
+
+def _lengths(name: str, keys: dict[str, SecretStr], example: str) -> Finding:
+    shortest = min(len(secret.get_secret_value().encode()) for secret in keys.values())
+    found = f"{len(keys)} key(s), {next(iter(keys))} signs; the shortest secret has {shortest} bytes"
     if shortest < SECRET_BYTES_GOOD:
-        mend = f"At least {SECRET_LENGTH_MIN} are needed, {SECRET_BYTES_GOOD} random ones are good: {SECRETS_EXAMPLE}."
-        return warn("secrets", found, mend)
-    return ok("secrets", found)
+        mend = f"At least {SECRET_LENGTH_MIN} are needed, {SECRET_BYTES_GOOD} random ones are good: {example}."
+        return warn(name, found, mend)
+    return ok(name, found)
 
 
 def _assertions(settings: Settings) -> Iterator[Finding]:

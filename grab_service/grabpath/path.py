@@ -129,8 +129,8 @@ class GrabPath:
         member_id = verify(self._keys, token, at_s)
         if not isinstance(member_id, PassRefusal):
             return f"member {member_id}"
-        identity = verify_ops(self._keys, token, at_s)
-        return STRANGER if isinstance(identity, PassRefusal) else f"{OPS}{identity.actor}"
+        ops = verify_ops(self._keys, token, at_s)
+        return STRANGER if isinstance(ops, PassRefusal) else f"{OPS}{ops.identity.actor}"
 
     def is_of_ops(self, token: bytes | None, now_s: float) -> bool:
         """Whether somebody of ops calls with this token."""

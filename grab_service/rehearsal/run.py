@@ -21,7 +21,7 @@ from rich.console import Console
 
 from grab_service.demo import report as reports
 from grab_service.demo.command import server_versions
-from grab_service.demo.crowd import Crowd, CrowdPlan, RushOutcome, pass_keys_of
+from grab_service.demo.crowd import Crowd, CrowdPlan, RushOutcome
 from grab_service.demo.programs import Programs
 from grab_service.demo.rush import RushPlan
 from grab_service.demo.steps import DemoError, Steps, ask, client_of
@@ -127,6 +127,7 @@ class Rehearsal:
                     database_url=stack.database_url,
                     cell=DEFAULT_CELL,
                     secrets={"k1": SecretStr(secrets.token_hex(32))},
+                    ops_secrets={"o1": SecretStr(secrets.token_hex(32))},
                     var_dir=home,
                     host=LOOPBACK,
                     port=free_port(),
@@ -150,7 +151,8 @@ class Rehearsal:
 
     async def _rush(self, settings: Settings, url: str, home: Path, audience: Audience) -> tuple[RushOutcome, Expected]:
         load, expected = self._load, expected_of(self._shadow, self._load)
-        token = mint_ops(pass_keys_of(settings), ACTOR, Role.ADMIN, int(time.time()) + int(RUN_MAX_S))
+        now_s = int(time.time())
+        token = mint_ops(settings.pass_keys(), ACTOR, Role.ADMIN, now_s, now_s + int(RUN_MAX_S))
         headers = {"Authorization": f"Bearer {token}"}
         async with client_of(url, timeout_s=CALL_TIMEOUT_S, headers=headers) as client:
             await self._import(client, audience)

@@ -16,7 +16,7 @@ from grab_service.servers.launch import started_at
 from grab_service.settings import Settings
 from grab_service.sql.grants import OWNER
 
-SERVERS: Final = ("REDIS_URL", "DATABASE_URL", "GRAB_GUARD_REDIS_URL", "GRAB_CELL", "GRAB_SECRETS")
+SERVERS: Final = ("REDIS_URL", "DATABASE_URL", "GRAB_GUARD_REDIS_URL", "GRAB_CELL", "GRAB_SECRETS", "GRAB_OPS_SECRETS")
 """What another program takes from a run to work beside its own."""
 
 OF_THE_SERVICE: Final = ("GRAB_HOST", "GRAB_PORT", "GRAB_WORKERS", "GRAB_DEV")
@@ -87,7 +87,8 @@ def join_run(settings: Settings, who: str = OWNER, names: tuple[str, ...] = SERV
     if "cell" in settings.model_fields_set and settings.cell != given["GRAB_CELL"]:
         return None
     for name in names:
-        if name.lower().removeprefix("grab_") not in settings.model_fields_set:
+        # A run of an earlier release names fewer.
+        if name in given and name.lower().removeprefix("grab_") not in settings.model_fields_set:
             os.environ[name] = given[name]
     return run
 

@@ -42,6 +42,11 @@ _API: Final[Rights] = MappingProxyType(
             "INSERT (at_ms, actor, role, action, object_id, reason, outcome, detail)",
             "UPDATE (outcome, detail)",
         ),
+        "ops_tokens": (
+            "SELECT",
+            "INSERT (token_id, actor, role, created_at_ms, expires_at_ms)",
+            "UPDATE (ended_at_ms)",
+        ),
         "orgs": ("SELECT", "INSERT", "UPDATE (name)"),
         "pool_codes": ("SELECT", "INSERT"),
         # To lock the rows that it deletes takes the right to change something in them.
@@ -58,6 +63,7 @@ _LEDGER: Final[Rights] = MappingProxyType(
         "epochs": ("SELECT", "INSERT"),
         "log_cursor": ("SELECT", "INSERT", "UPDATE (epoch, last_seq, last_id, at_ms)"),
         "members": _READS,
+        "ops_tokens": ("SELECT", "DELETE"),
         "pool_codes": _READS,
         "used_assertions": ("SELECT", "DELETE"),
     }

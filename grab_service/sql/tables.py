@@ -203,6 +203,19 @@ ops_log = Table(
     comment="Who did what, when and why",
 )
 
+ops_tokens = Table(
+    "ops_tokens",
+    metadata,
+    Column("token_id", Text, primary_key=True),
+    Column("actor", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("expires_at_ms", BigInteger, nullable=False),
+    Column("ended_at_ms", BigInteger, comment="refused since then; null: nobody has ended it"),
+    Index(None, "created_at_ms", "token_id"),
+    comment="Tokens of ops: on record from their making or their first use on",
+)
+
 alarms = Table(
     "alarms",
     metadata,

@@ -20,6 +20,7 @@ _MEMBER_ID = re.compile(r"[A-Za-z0-9_:-]{1,64}")
 _ORG_ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _TAG = re.compile(r"[A-Za-z0-9_\-\u4e00-\u9fff]{1,32}")
 _CAMPAIGN_ID = re.compile(r"[a-z0-9-]{1,40}")
+_TOKEN_ID = re.compile(r"[0-9a-f]{16}")
 _ACTOR = re.compile(r"[A-Za-z0-9_:@.+-]{1,64}")
 # Printable ASCII without the space: what a header can carry and a Redis field can hold without escaping.
 _IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,64}")
@@ -52,6 +53,11 @@ def is_tag(text: str) -> bool:
 def is_campaign_id(text: str) -> bool:
     """Whether text can name a campaign (1..40 of a-z 0-9 -)."""
     return _CAMPAIGN_ID.fullmatch(text) is not None
+
+
+def is_token_id(text: str) -> bool:
+    """Whether text can name a token of ops (16 hexadecimal digits)."""
+    return _TOKEN_ID.fullmatch(text) is not None
 
 
 def is_actor(text: str) -> bool:

@@ -1,9 +1,10 @@
 """Who is calling? Mints and verifies the member's pass and the ops token.
 
-A pass is `1.<kid>.<exp>.<member>.<mac>`, an ops token `o1.<kid>.<exp>.<role>.<actor>.<mac>`: ASCII, with `exp` in Unix
-seconds. The mac is HMAC-SHA256 over a domain, the cell's name and everything before the last dot, cut to 144 bits and
-written in base64url. The domain keeps passes and ops tokens apart, the cell keeps districts apart even where they share
-a secret. Two keys may live at once: the first signs, both verify, so that a key is changed without signing anybody out.
+A pass is `1.<kid>.<exp>.<member>.<mac>`, an ops token `o2.<kid>.<created>.<exp>.<role>.<token_id>.<actor>.<mac>`: ASCII, with
+times in Unix seconds. The mac is HMAC-SHA256 over a domain, the cell's name and everything before the last dot, cut to 144
+bits and written in base64url. Passes and ops tokens have keys of their own; the domain keeps them apart even under one
+secret, and the cell keeps districts apart. Two keys of a kind may live at once: the first signs, both verify, so that a key
+is changed without signing anybody out.
 
 Verifying is on the path of every grab, so it works on bytes, without a pattern or a JSON parser, and starts from hash
 states that have already taken in key and domain: 2.6 µs, where `hmac.digest` alone takes 2.5 µs (OpenSSL 3 prepares
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
 from hmac import compare_digest
+from secrets import token_hex
 from types import MappingProxyType
 
 from grab_service.vocabulary.identifiers import is_actor, is_cell_name, is_member_id
@@ -24,7 +26,7 @@ KEYS_MAX = 2
 KID_MAX = 16
 SECRET_MIN_BYTES = 16
 SECRET_MAX_BYTES = 1024
-# 5 dots or fewer, version 2, kid 16, expiry 11, role 8, name 64, mac 24: nothing longer was ever minted.
+# 7 dots or fewer, version 2, kid 16, two times of 11, role 8, token id 16, name 64, mac 24: nothing longer was ever minted.
 TOKEN_MAX_BYTES = 160
 EXPIRES_AT_MAX_S = 99_999_999_999
 OPS_TTL_MAX_S = 24 * 3600
@@ -34,7 +36,8 @@ CLOCKS_APART_S = 60
 
 _MAC_BYTES = 18  # 144 bits: 24 base64 characters with no bit left over
 _PASS_VERSION = b"1"
-_OPS_VERSION = b"o1"
+_OPS_VERSION = b"o2"
+_TOKEN_ID_BYTES = 8  # written as 16 hexadecimal digits
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 # Names may hold `:` and `@`, a bearer token may not (RFC 6750); `~` and `/` may stand in it, and in no name.
 _TO_TOKEN = bytes.maketrans(b":@", b"~/")
@@ -75,6 +78,16 @@ class OpsIdentity:
     role: Role
 
 
+@dataclass(frozen=True, slots=True)
+class OpsToken:
+    """An ops token whose signature is good: whose it is, the id by which it can be ended, and from when to when it is good."""
+
+    identity: OpsIdentity
+    token_id: str
+    created_at_s: int
+    expires_at_s: int
+
+
 class _Seal:
     """HMAC-SHA256 (RFC 2104) under one key, for messages that all begin with one domain."""
 
@@ -93,25 +106,28 @@ class _Seal:
         return b2a_base64(outer.digest()[:_MAC_BYTES], newline=False).translate(_URL_SAFE)
 
 
+_Seals = Mapping[bytes, _Seal]
+
+
 @dataclass(frozen=True, slots=True)
 class PassKeys:
-    """The keys of one cell: `PassKeys.build(cell, [(kid, secret), …])`; the first signs, all verify.
+    """The keys of one cell: `PassKeys.build(cell, [(kid, secret), …], ops_keys)`; the first of a kind signs, all verify.
 
     Keeps no secret, only hash states made from them, and shows neither.
     """
 
     cell: str
-    signing_kid: bytes
-    pass_seals: Mapping[bytes, _Seal] = field(repr=False)
-    ops_seals: Mapping[bytes, _Seal] = field(repr=False)
+    pass_seals: _Seals = field(repr=False)
+    ops_seals: _Seals = field(repr=False)
 
     @classmethod
-    def build(cls, cell: str, keys: Sequence[tuple[str, bytes]]) -> "PassKeys":
+    def build(cls, cell: str, keys: Sequence[tuple[str, bytes]], ops_keys: Sequence[tuple[str, bytes]] = ()) -> "PassKeys":
         """Checks and prepares the keys.
 
         Args:
             cell: the cell's name; a pass of another cell is invalid here.
-            keys: one or two of (key id of 1..16 letters and digits, secret of 16..1024 bytes).
+            keys: one or two of (key id of 1..16 letters and digits, secret of 16..1024 bytes), for passes.
+            ops_keys: two at most, for ops tokens; without one no ops token is made or taken here.
 
         Raises:
             ValueError: a name, a key id or a secret is out of bounds, or a key id stands twice. The message holds no
@@ -121,22 +137,23 @@ class PassKeys:
             raise ValueError(f"not a cell name: {cell[:64]!r}")
         if not 1 <= len(keys) <= KEYS_MAX:
             raise ValueError(f"between 1 and {KEYS_MAX} pass keys are needed, got {len(keys)}")
-        secrets: dict[bytes, bytes] = {}
-        for kid, secret in keys:
-            if not (1 <= len(kid) <= KID_MAX and kid.isascii() and kid.isalnum()):
-                raise ValueError(f"a pass key id is 1 to {KID_MAX} letters and digits, got {kid[:64]!r}")
-            if kid.encode() in secrets:
-                raise ValueError(f"pass key id {kid!r} stands twice")
-            if not SECRET_MIN_BYTES <= len(secret) <= SECRET_MAX_BYTES:
-                raise ValueError(f"the secret of pass key {kid!r} must have {SECRET_MIN_BYTES} to {SECRET_MAX_BYTES} bytes")
-            secrets[kid.encode()] = bytes(secret)
-        pass_domain, ops_domain = (b"grab-%b\0%b\0" % (kind, cell.encode()) for kind in (b"pass", b"ops"))
-        return cls(
-            cell=cell,
-            signing_kid=keys[0][0].encode(),
-            pass_seals={kid: _Seal(secret, pass_domain) for kid, secret in secrets.items()},
-            ops_seals={kid: _Seal(secret, ops_domain) for kid, secret in secrets.items()},
-        )
+        if len(ops_keys) > KEYS_MAX:
+            raise ValueError(f"{KEYS_MAX} ops keys at most, got {len(ops_keys)}")
+        return cls(cell, _seals("pass", cell, keys), _seals("ops", cell, ops_keys))
+
+
+def _seals(kind: str, cell: str, keys: Sequence[tuple[str, bytes]]) -> _Seals:
+    """The seals by key id, the one that signs first."""
+    domain, seals = f"grab-{kind}\0{cell}\0".encode(), dict[bytes, _Seal]()
+    for kid, secret in keys:
+        if not (1 <= len(kid) <= KID_MAX and kid.isascii() and kid.isalnum()):
+            raise ValueError(f"a key id of {kind} keys is 1 to {KID_MAX} letters and digits, got {kid[:64]!r}")
+        if kid.encode() in seals:
+            raise ValueError(f"{kind} key id {kid!r} stands twice")
+        if not SECRET_MIN_BYTES <= len(secret) <= SECRET_MAX_BYTES:
+            raise ValueError(f"the secret of {kind} key {kid!r} must have {SECRET_MIN_BYTES} to {SECRET_MAX_BYTES} bytes")
+        seals[kid.encode()] = _Seal(secret, domain)
+    return seals
 
 
 def mint(keys: PassKeys, member_id: str, expires_at_s: int) -> str:
@@ -148,8 +165,9 @@ def mint(keys: PassKeys, member_id: str, expires_at_s: int) -> str:
     if not is_member_id(member_id):
         raise ValueError(f"not a member id: {member_id[:80]!r}")
     name = member_id.encode("ascii").translate(_TO_TOKEN)
-    payload = b"%b.%b.%d.%b" % (_PASS_VERSION, keys.signing_kid, _checked_expiry(expires_at_s), name)
-    return (payload + b"." + keys.pass_seals[keys.signing_kid].mac(payload)).decode("ascii")
+    kid, seal = next(iter(keys.pass_seals.items()))
+    payload = b"%b.%b.%d.%b" % (_PASS_VERSION, kid, _checked_expiry(expires_at_s), name)
+    return (payload + b"." + seal.mac(payload)).decode("ascii")
 
 
 def verify(keys: PassKeys, token: bytes, now_s: float) -> str | PassRefusal:
@@ -175,41 +193,49 @@ def verify(keys: PassKeys, token: bytes, now_s: float) -> str | PassRefusal:
     return fields[3].translate(_FROM_TOKEN).decode("ascii")
 
 
-def mint_ops(keys: PassKeys, actor: str, role: Role, expires_at_s: int) -> str:
-    """An ops token for `actor` in `role`, valid until (not at) `expires_at_s`, in Unix seconds.
+def mint_ops(keys: PassKeys, actor: str, role: Role, created_at_s: int, expires_at_s: int) -> str:
+    """An ops token for `actor` in `role` with an id of its own, valid until (not at) `expires_at_s`; both in Unix seconds.
 
     Raises:
-        ValueError: not an actor's name, or an expiry outside 1..EXPIRES_AT_MAX_S.
+        ValueError: not an actor's name, an expiry outside 1..EXPIRES_AT_MAX_S, a life longer than OPS_TTL_MAX_S, or there is
+            no ops key.
     """
     if not is_actor(actor):
         raise ValueError(f"not an actor's name: {actor[:80]!r}")
-    name = actor.encode("ascii").translate(_TO_TOKEN)
-    expiry = _checked_expiry(expires_at_s)
-    payload = b"%b.%b.%d.%b.%b" % (_OPS_VERSION, keys.signing_kid, expiry, role.value.encode(), name)
-    return (payload + b"." + keys.ops_seals[keys.signing_kid].mac(payload)).decode("ascii")
+    if not keys.ops_seals:
+        raise ValueError("there is no ops key")
+    if not 0 < expires_at_s - created_at_s <= OPS_TTL_MAX_S:
+        raise ValueError(f"an ops token lives for 1 to {OPS_TTL_MAX_S} s, got {expires_at_s - created_at_s}")
+    kid, seal = next(iter(keys.ops_seals.items()))
+    name, token_id = actor.encode("ascii").translate(_TO_TOKEN), token_hex(_TOKEN_ID_BYTES).encode()
+    times = b"%d.%d" % (created_at_s, _checked_expiry(expires_at_s))
+    payload = b"%b.%b.%b.%b.%b.%b" % (_OPS_VERSION, kid, times, role.value.encode(), token_id, name)
+    return (payload + b"." + seal.mac(payload)).decode("ascii")
 
 
-def verify_ops(keys: PassKeys, token: bytes, now_s: float) -> OpsIdentity | PassRefusal:
+def verify_ops(keys: PassKeys, token: bytes, now_s: float) -> OpsToken | PassRefusal:
     """Who of ops holds this token, or why it is refused. Never raises, whatever the bytes.
 
-    A role that this release does not know is refused, so that a token of a later release grants nothing by accident.
+    Whether it has been ended is on record in Postgres, and not known here. A role that this release does not know is refused,
+    so that a token of a later release grants nothing by accident.
     """
     if len(token) > TOKEN_MAX_BYTES:
         return PassRefusal.INVALID
     payload, _, mac = token.rpartition(b".")
-    fields = payload.split(b".", 4)  # the actor comes last, because it may hold dots itself
-    if len(fields) != 5 or fields[0] != _OPS_VERSION:
+    fields = payload.split(b".", 6)  # the actor comes last, because it may hold dots itself
+    if len(fields) != 7 or fields[0] != _OPS_VERSION:
         return PassRefusal.INVALID
     seal = keys.ops_seals.get(fields[1])
     if seal is None or not compare_digest(seal.mac(payload), mac):
         return PassRefusal.INVALID
-    role = _ROLES.get(fields[3])
-    expires_at_s = int(fields[2])
-    if role is None or expires_at_s > now_s + OPS_TTL_MAX_S + CLOCKS_APART_S:
-        return PassRefusal.INVALID  # no token was made for so long
+    role = _ROLES.get(fields[4])
+    created_at_s, expires_at_s = int(fields[2]), int(fields[3])
+    if role is None or expires_at_s - created_at_s > OPS_TTL_MAX_S or created_at_s > now_s + CLOCKS_APART_S:
+        return PassRefusal.INVALID  # no token was made for so long, or is made only later
     if expires_at_s <= now_s:
         return PassRefusal.EXPIRED
-    return OpsIdentity(actor=fields[4].translate(_FROM_TOKEN).decode("ascii"), role=role)
+    identity = OpsIdentity(actor=fields[6].translate(_FROM_TOKEN).decode("ascii"), role=role)
+    return OpsToken(identity, fields[5].decode("ascii"), created_at_s, expires_at_s)
 
 
 def _checked_expiry(expires_at_s: int) -> int:

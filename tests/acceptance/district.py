@@ -109,6 +109,7 @@ async def running_district(home: Path, *, workers: int = 1) -> AsyncIterator[Dis
             redis_url=stack.redis_url,
             database_url=stack.database_url,
             secrets={"k1": SecretStr("a secret of the acceptance tests")},
+            ops_secrets={"o1": SecretStr("another of the acceptance tests")},
             dev=True,
             port=free_port(),
             workers=workers,

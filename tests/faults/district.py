@@ -256,6 +256,7 @@ async def running_district(home: Path, site: Site, shim: Path | None, members: i
             redis_url=valkeys[0].url,
             database_url=postgres.url,
             secrets={"k1": SecretStr(SECRET)},
+            ops_secrets={"o1": SecretStr(f"{SECRET} for ops")},
             dev=True,
             port=free_port(),
             workers=2,

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from grab_service.vocabulary.passes import PassKeys, Role, mint_ops
+from grab_service.vocabulary.passes import Role, mint_ops
 from loadtest.service import Service
 from loadtest.truth import parse_claims
-from tests.faults.district import SECRET, District
+from tests.faults.district import District
 from tests.faults.fault import Fault
 from tests.faults.tools.crowd import Crowd
 from tests.faults.verdict import Verdict, judge
@@ -153,8 +153,8 @@ async def _audit(district: District) -> dict[str, Any] | None:
 
 
 def _judge(district: District, campaign_id: str, receipts: Path, audit: dict[str, Any], asked: int) -> Verdict:
-    keys = PassKeys.build(district.settings.cell, [("k1", SECRET.encode())])
-    token = mint_ops(keys, "faults", Role.ADMIN, int(time.time()) + 3600)
+    now_s = int(time.time())
+    token = mint_ops(district.settings.pass_keys(), "faults", Role.ADMIN, now_s, now_s + 3600)
     with Service(f"http://127.0.0.1:{district.settings.port}", timeout_s=60) as service:
         facts = service.campaign(campaign_id)
         truth = parse_claims(service.claims_csv(campaign_id, token))

@@ -19,6 +19,7 @@ from tests.integration.logins import as_role, redis_logins
 CHECKOUT: Final = Path(grab_service.__file__).parents[1]
 PATIENCE_S: Final = 120.0
 SECRET: Final = "k1:a secret of tests which is long enough"
+OPS_SECRET: Final = "o1:another secret of tests for ops alone"
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ from reconcile.wire import Wire
 from tests.integration.logins import as_role, redis_logins
 
 SECRET: Final = "a secret of tests, long enough"
+OPS_SECRET: Final = "another secret of tests for ops"
 
 
 def at(seconds: float) -> str:
@@ -81,7 +82,8 @@ class Service:
 
     def ops(self, role: Role = Role.OPERATOR, actor: str = "alice") -> dict[str, str]:
         """The headers of somebody of ops."""
-        return {"Authorization": f"Bearer {mint_ops(self.worker.keys, actor, role, int(time.time()) + 600)}"}
+        now_s = int(time.time())
+        return {"Authorization": f"Bearer {mint_ops(self.worker.keys, actor, role, now_s, now_s + 600)}"}
 
     def member(self, member_id: str) -> dict[str, str]:
         """The headers of a member."""
@@ -174,6 +176,7 @@ async def running_service(redis_url: str, database_url: str, cell_name: str, **s
             database_url=as_role(database_url, Login.API),
             cell=cell_name,
             secrets={"k1": SecretStr(SECRET)},
+            ops_secrets={"o1": SecretStr(OPS_SECRET)},
             **{"dev": True, "sql_connections_max": 3, **settings},
         )
         redis = await stack.enter_async_context(Redis.from_url(redis_url))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from grab_service.cell.rights import Login
-from tests.integration.command_line import SECRET, CommandLine, command_line_as
+from tests.integration.command_line import OPS_SECRET, SECRET, CommandLine, command_line_as
 from tests.integration.ledgers import Town
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # a process for each command, on a machine that may be busy
@@ -96,15 +96,16 @@ async def test_a_file_that_is_no_csv_of_members_is_refused_as_a_whole(grab: Comm
 
 
 async def test_passes_are_minted_for_a_file_of_members_or_not_at_all(tmp_path: Path) -> None:
-    grab = CommandLine(tmp_path, GRAB_SECRETS=SECRET, GRAB_CELL="here")
+    grab = CommandLine(tmp_path, GRAB_SECRETS=SECRET, GRAB_OPS_SECRETS=OPS_SECRET, GRAB_CELL="here")
     good = grab.file("good.csv", HEADER + 'm-1,org-1,,"张, 三",,,,active\nm-2,org-1,,李四,,,,active\n')
     bad = grab.file("bad.csv", HEADER + "m-1,org-1,,张三,,,,active\nm 2,org-1,,李四,,,,active\n")
-    minted, refused, piped, no_secret, token, nobody = await asyncio.gather(
+    minted, refused, piped, no_secret, token, closed, nobody = await asyncio.gather(
         grab.run("passes", "mint", good, "--out", "passes.tsv"),
         grab.run("passes", "mint", bad, "--out", "none.tsv"),
         grab.run("passes", "mint", "-", stdin="m-1\nm-2\n"),
         grab.run("passes", "mint", good, env={"GRAB_SECRETS": ""}),
         grab.run("passes", "ops", "alice@example.com", "--role", "admin"),
+        grab.run("passes", "ops", "alice", env={"GRAB_OPS_SECRETS": ""}),
         grab.run("passes", "ops", "no body"),
     )
     assert minted.status == 0, minted
@@ -115,5 +116,31 @@ async def test_passes_are_minted_for_a_file_of_members_or_not_at_all(tmp_path: P
     assert not (tmp_path / "none.tsv").exists()
     assert piped.out.splitlines()[0].startswith("m-1\t1.k1.")
     assert no_secret.is_refusal("GRAB_SECRETS is not set")
-    assert token.out.startswith("o1.k1.")
+    assert token.out.startswith("o2.o1.")
+    assert closed.is_refusal("GRAB_OPS_SECRETS is not set")
     assert nobody.is_refusal("'no body'")
+
+
+async def test_a_token_is_ended_from_the_command_line_by_its_id_or_by_itself(
+    valkey_url: str, database_url: str, cell_name: str, tmp_path: Path, town: Town
+) -> None:
+    keys = {"GRAB_SECRETS": SECRET, "GRAB_OPS_SECRETS": OPS_SECRET}
+    async with command_line_as(Login.API, valkey_url, database_url, cell_name, tmp_path, **keys) as grab:
+        leaked, other = await asyncio.gather(grab.ok("passes", "ops", "alice"), grab.ok("passes", "ops", "bob"))
+        token_id = leaked.out.split(".")[5]
+        unknown, rubbish, unused = await asyncio.gather(
+            grab.run("passes", "end", token_id),
+            grab.run("passes", "end", "rubbish"),
+            grab.ok("passes", "end", "-", stdin=other.out),
+        )
+        assert unknown.is_refusal("no such token")
+        assert rubbish.is_refusal("neither the id of a token nor a token")
+        assert other.out.split(".")[5] in unused.err
+        await grab.ok("passes", "end", leaked.out.strip())
+        await grab.ok("passes", "end", token_id)
+        shown, listed = await asyncio.gather(grab.ok("passes", "list"), grab.ok("passes", "list", "--json"))
+    assert {one["actor"] for one in listed.json} == {"alice", "bob"}
+    assert all(one["ended_at_ms"] for one in listed.json)
+    assert token_id in shown.out
+    rows = await town.sql("SELECT token_id FROM ops_tokens WHERE ended_at_ms IS NOT NULL")
+    assert {row.token_id for row in rows} == {one["token_id"] for one in listed.json}

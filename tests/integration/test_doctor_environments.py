@@ -15,7 +15,7 @@ from grab_service.servers.postgres import PostgresServer
 from grab_service.servers.valkey import ValkeyServer
 from grab_service.sql.grants import role_of
 from grab_service.vocabulary.keys import CellKeys
-from tests.integration.command_line import SECRET, CommandLine
+from tests.integration.command_line import OPS_SECRET, SECRET, CommandLine
 from tests.integration.test_provision import PASSWORDS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -50,7 +50,8 @@ async def test_the_doctor_is_content_wherever_the_documentation_sends_it(tmp_pat
         }
 
     guard = {"GRAB_GUARD_REDIS_URL": as_user(valkey.url, user_of(CELL, Login.GUARD), PASSWORDS["guard"])}
-    service, ledger = addresses(Login.API) | ASSERTIONS | {"GRAB_SECRETS": SECRET}, addresses(Login.LEDGER) | guard
+    secrets = {"GRAB_SECRETS": SECRET, "GRAB_OPS_SECRETS": OPS_SECRET}
+    service, ledger = addresses(Login.API) | ASSERTIONS | secrets, addresses(Login.LEDGER) | guard
     grab = CommandLine(tmp_path, GRAB_CELL=CELL)
     program = Program("ledger", ("reconcile",), tmp_path / "var", {"GRAB_CELL": CELL, **ledger})
     try:

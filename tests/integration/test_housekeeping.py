@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from reconcile.alarms import AlarmKind
-from reconcile.housekeeping import ASSERTIONS_KEPT_S, Housekeeping
+from reconcile.housekeeping import ASSERTIONS_KEPT_S, TOKENS_KEPT_S, Housekeeping
 from tests.integration.ledgers import HOUR_MS, Town, now_ms
 
 
@@ -80,8 +80,17 @@ async def test_assertions_are_forgotten_some_time_after_they_expired(town: Town)
     for jti, age_s in ages_s.items():
         await town.sql("INSERT INTO used_assertions VALUES (:jti, :at)", jti=jti, at=now_ms() + age_s * 1000)
     async with housekeeping(town) as house:
-        assert await house.forget_assertions() == 1
+        assert await house.forget_expired() == 1
     assert {row.jti for row in await town.sql("SELECT jti FROM used_assertions")} == {"fresh", "valid"}
+
+
+async def test_tokens_of_ops_are_shown_for_some_time_after_they_expired(town: Town) -> None:
+    for token_id, age_s in {"old": -TOKENS_KEPT_S - 10, "fresh": -TOKENS_KEPT_S + 60}.items():
+        row = "INSERT INTO ops_tokens VALUES (:token_id, 'alice', 'admin', 1, :at, NULL)"
+        await town.sql(row, token_id=token_id, at=now_ms() + age_s * 1000)
+    async with housekeeping(town) as house:
+        assert await house.forget_expired() == 1
+    assert [row.token_id for row in await town.sql("SELECT token_id FROM ops_tokens")] == ["fresh"]
 
 
 async def test_an_audit_in_the_background_says_what_it_found_and_when_it_is_over(town: Town) -> None:

@@ -89,6 +89,8 @@ API_MAY_NOT = [
     "INSERT INTO alarms (raised_at_ms, kind, detail) VALUES (1, 'x', '{}')",
     "DELETE FROM members",
     "UPDATE ops_log SET actor = 'somebody else'",
+    "UPDATE ops_tokens SET role = 'admin'",
+    "DELETE FROM ops_tokens",
     "UPDATE pool_codes SET code = 'x'",
 ]
 LEDGER_MAY_NOT = [
@@ -101,6 +103,8 @@ LEDGER_MAY_NOT = [
     "INSERT INTO pool_codes VALUES ('c', 1, 'x')",
     "INSERT INTO commands (kind, campaign_id, member_id, claim_seq, reason, created_at_ms) VALUES ('x', 'c', 'm', 1, 'x', 0)",
     "INSERT INTO used_assertions VALUES ('j', 1)",
+    "INSERT INTO ops_tokens VALUES ('t', 'a', 'admin', 1, 2, NULL)",
+    "UPDATE ops_tokens SET ended_at_ms = NULL",
 ]
 REFUSED = [
     *((login, statement) for login in GRANTS for statement in NOBODY_MAY),

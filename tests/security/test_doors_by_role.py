@@ -8,8 +8,9 @@ from typing import Final
 
 import pytest
 
-from grab_service.vocabulary.passes import PassKeys, Role, mint, mint_ops
-from tests.integration.stack import SECRET, Service, running_service
+from grab_service.ops.tokens import end_token, record_token
+from grab_service.vocabulary.passes import OpsToken, Role, mint, mint_ops, verify_ops
+from tests.integration.stack import Service, running_service
 
 MADE_UP: Final = "zzzzzzzzzz"
 
@@ -22,11 +23,13 @@ class Door(Enum):
     MEMBERS = "members"
     LOOK = "roles that may look"
     CHANGE = "roles that may change things"
+    ADMINS = "admins"
 
 
 MAY: Final = {
     Door.LOOK: {Role.VIEWER, Role.OPERATOR, Role.APPROVER, Role.ADMIN},
     Door.CHANGE: {Role.OPERATOR, Role.ADMIN},
+    Door.ADMINS: {Role.ADMIN},
 }
 
 # What is asked for does not exist, and nothing is sent: whoever is let in hears the last column.
@@ -72,6 +75,8 @@ TABLE: Final[dict[str, tuple[Door, int]]] = {
     "POST /v1/ops/orgs": (Door.CHANGE, 422),
     "PUT /v1/ops/blocklist/{member_id}": (Door.CHANGE, 422),
     "DELETE /v1/ops/blocklist/{member_id}": (Door.CHANGE, 404),
+    "GET /v1/ops/tokens": (Door.ADMINS, 200),
+    "DELETE /v1/ops/tokens/{token_id}": (Door.ADMINS, 404),
 }
 
 
@@ -92,18 +97,24 @@ async def service(valkey_url: str, database_url: str, cell_name: str) -> AsyncIt
         yield running
 
 
-def callers(service: Service) -> dict[str, dict[str, str]]:
+async def callers(service: Service) -> dict[str, dict[str, str]]:
     """The headers of everybody who might come."""
     keys, now_s = service.worker.keys, int(time.time())
-    others = PassKeys.build(f"{keys.cell[:8]}-other", [("k1", SECRET.encode())])
+    others = service.worker.settings.model_copy(update={"cell": f"{keys.cell[:8]}-other"}).pass_keys()
+    ended = mint_ops(keys, "alice", Role.ADMIN, now_s, now_s + 600)
+    opened = verify_ops(keys, ended.encode(), now_s)
+    assert isinstance(opened, OpsToken)
+    await record_token(service.worker.engine, opened)
+    await end_token(service.worker.engine, opened.identity, opened.token_id)
     tokens = {
         "rubbish": "rubbish",
         "member": mint(keys, "m-1", now_s + 600),
         "expired-pass": mint(keys, "m-1", now_s - 1),
         "other-cells-pass": mint(others, "m-1", now_s + 600),
-        "expired-token": mint_ops(keys, "alice", Role.ADMIN, now_s - 1),
-        "other-cells-token": mint_ops(others, "alice", Role.ADMIN, now_s + 600),
-        **{role.value: mint_ops(keys, "alice", role, now_s + 600) for role in Role},
+        "ended-token": ended,
+        "expired-token": mint_ops(keys, "alice", Role.ADMIN, now_s - 600, now_s - 1),
+        "other-cells-token": mint_ops(others, "alice", Role.ADMIN, now_s, now_s + 600),
+        **{role.value: mint_ops(keys, "alice", role, now_s, now_s + 600) for role in Role},
     }
     return {"nobody": {}, **{who: {"Authorization": f"Bearer {token}"} for who, token in tokens.items()}}
 
@@ -114,11 +125,11 @@ async def test_each_call_lets_in_those_whom_the_table_names_and_nobody_else(serv
     lines = {line.partition("?")[0] for line in TABLE}
     assert routes - lines == set(), "routes without a line"
     assert lines - routes == set(), "lines without a route"
-    wrong = []
+    wrong, coming = [], await callers(service)
     for line, (door, inside) in TABLE.items():
         method, _, path = line.partition(" ")
         url = re.sub(r"\{\w+\}", MADE_UP, path)
-        for who, headers in callers(service).items():
+        for who, headers in coming.items():
             heard = (await service.http.request(method, url, headers=headers)).status_code
             if heard != expected(door, inside, who):
                 wrong.append((line, who, heard, expected(door, inside, who)))

@@ -70,6 +70,7 @@ def test_what_pip_says_is_shown_with_how_to_mend_it(tmp_path: Path, said: str, m
 
 def test_the_checkout_is_found_and_grab_runs_where_the_path_has_blanks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bootstrap, "CHECKOUT", tmp_path / "a checkout 仓")
+    monkeypatch.delenv("PYTHONPATH", raising=False)  # a checkout that the tests of mutants name would be found first
     venv = bootstrap.CHECKOUT / ".venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
     (bootstrap.CHECKOUT / "grab_service" / "cli").mkdir(parents=True)

@@ -61,7 +61,7 @@ def test_the_commands_that_were_promised_are_there() -> None:
         *("serve", "reconcile", "run", "demo", "rehearse", "doctor", "audit", "provision", "migrate", "recover"),
         *(f"campaign {name}" for name in ("create", "list", "show", "preflight", "codes", "claims")),
         *(f"campaign {name}" for name in ("schedule", "pause", "resume", "close", "cancel", "stock")),
-        *("members import", "members generate", "orgs import", "passes mint", "passes ops"),
+        *("members import", "members generate", "orgs import", "passes mint", "passes ops", "passes list", "passes end"),
     }
 
 

@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from grab_service.vocabulary.identifiers import is_token_id
 from grab_service.vocabulary.passes import (
     EXPIRES_AT_MAX_S,
     OPS_TTL_MAX_S,
     TOKEN_MAX_BYTES,
     OpsIdentity,
+    OpsToken,
     PassKeys,
     PassRefusal,
     Role,
@@ -25,11 +27,20 @@ from grab_service.vocabulary.passes import (
 
 OLD = ("k1", b"the first secret of this cell ..")
 NEW = ("k2", b"the second secret of this cell .")
-KEYS = PassKeys.build("demo", [OLD])
+OPS = ("o1", b"the secret of ops of this cell ...")
+KEYS = PassKeys.build("demo", [OLD], [OPS])
 NOW_S = 1_800_000_000.25
+MADE_S = 1_800_000_000
 LATER_S = 1_800_003_600
 
-Verify = Callable[[PassKeys, bytes, float], str | OpsIdentity | PassRefusal]
+Verify = Callable[[PassKeys, bytes, float], str | OpsToken | PassRefusal]
+
+
+def identity_in(token: bytes, now_s: float) -> OpsIdentity:
+    opened = verify_ops(KEYS, token, now_s)
+    assert isinstance(opened, OpsToken)
+    return opened.identity
+
 
 member_ids = st.text(string.ascii_letters + string.digits + "_:-", min_size=1, max_size=64)
 actors = st.text(string.ascii_letters + string.digits + "_:@.+-", min_size=1, max_size=64)
@@ -42,17 +53,20 @@ def test_a_pass_names_the_member_it_was_minted_for(member_id: str, expires_at_s:
     assert len(token) <= TOKEN_MAX_BYTES
 
 
-@given(actors, st.sampled_from(Role), st.integers(min_value=int(NOW_S) + 1, max_value=int(NOW_S) + OPS_TTL_MAX_S))
+@given(actors, st.sampled_from(Role), st.integers(min_value=MADE_S + 1, max_value=MADE_S + OPS_TTL_MAX_S))
 def test_an_ops_token_names_the_actor_and_the_role(actor: str, role: Role, expires_at_s: int) -> None:
-    token = mint_ops(KEYS, actor, role, expires_at_s).encode()
-    assert verify_ops(KEYS, token, NOW_S) == OpsIdentity(actor, role)
+    token = mint_ops(KEYS, actor, role, MADE_S, expires_at_s).encode()
+    opened = verify_ops(KEYS, token, NOW_S)
+    assert isinstance(opened, OpsToken)
+    assert (opened.identity, opened.created_at_s, opened.expires_at_s) == (OpsIdentity(actor, role), MADE_S, expires_at_s)
+    assert is_token_id(opened.token_id)
     assert len(token) <= TOKEN_MAX_BYTES
 
 
 @given(st.binary(min_size=16, max_size=200), member_ids, st.sampled_from(Role))
 def test_the_signature_is_hmac_sha256_over_domain_cell_and_everything_said(secret: bytes, member_id: str, role: Role) -> None:
-    keys = PassKeys.build("demo", [("k1", secret)])
-    for token, domain in ((mint(keys, member_id, LATER_S), b"pass"), (mint_ops(keys, "li", role, LATER_S), b"ops")):
+    keys = PassKeys.build("demo", [("k1", secret)], [("k1", secret)])
+    for token, domain in ((mint(keys, member_id, LATER_S), b"pass"), (mint_ops(keys, "li", role, MADE_S, LATER_S), b"ops")):
         payload, _, mac = token.encode().rpartition(b".")
         expected = hmac.digest(secret, b"grab-" + domain + b"\0demo\0" + payload, "sha256")
         assert mac == urlsafe_b64encode(expected[:18])
@@ -62,15 +76,16 @@ def test_the_signature_is_hmac_sha256_over_domain_cell_and_everything_said(secre
 def test_tokens_hold_only_what_a_bearer_token_may_hold(member_id: str, actor: str) -> None:
     allowed = set(string.ascii_letters + string.digits + "-._~+/")
     assert set(mint(KEYS, member_id, LATER_S)) <= allowed
-    assert set(mint_ops(KEYS, actor, Role.ADMIN, LATER_S)) <= allowed
+    assert set(mint_ops(KEYS, actor, Role.ADMIN, MADE_S, LATER_S)) <= allowed
 
 
 @pytest.mark.parametrize(
     ("check", "token"),
     [
         (verify, mint(KEYS, "wx:m-1", LATER_S).encode()),
-        (verify_ops, mint_ops(KEYS, "li.wei@u.example", Role.OPERATOR, LATER_S).encode()),
+        (verify_ops, mint_ops(KEYS, "li.wei@u.example", Role.OPERATOR, MADE_S, LATER_S).encode()),
     ],
+    ids=["pass", "ops"],
 )
 def test_every_change_of_one_byte_is_refused(check: Verify, token: bytes) -> None:
     for position in range(len(token)):
@@ -91,7 +106,7 @@ def test_arbitrary_bytes_are_refused_and_never_raise(token: bytes) -> None:
     assert verify_ops(KEYS, token, NOW_S) is PassRefusal.INVALID
 
 
-@given(st.lists(st.sampled_from([b"1", b"o1", b"k1", b"k2", b"1800003600", b"m-1", b"admin", b"", b"\xff", b"A" * 24])))
+@given(st.lists(st.sampled_from([b"1", b"o2", b"k1", b"o1", b"1800003600", b"m-1", b"admin", b"", b"\xff", b"A" * 24])))
 @settings(max_examples=500)
 def test_bytes_that_look_like_a_token_are_refused_and_never_raise(fields: list[bytes]) -> None:
     token = b".".join(fields)
@@ -103,8 +118,8 @@ def test_a_pass_ends_at_its_second_and_not_before() -> None:
     token = mint(KEYS, "m-1", LATER_S).encode()
     assert verify(KEYS, token, LATER_S - 0.001) == "m-1"
     assert verify(KEYS, token, LATER_S) is PassRefusal.EXPIRED
-    ops = mint_ops(KEYS, "li", Role.VIEWER, LATER_S).encode()
-    assert verify_ops(KEYS, ops, LATER_S - 0.001) == OpsIdentity("li", Role.VIEWER)
+    ops = mint_ops(KEYS, "li", Role.VIEWER, MADE_S, LATER_S).encode()
+    assert identity_in(ops, LATER_S - 0.001) == OpsIdentity("li", Role.VIEWER)
     assert verify_ops(KEYS, ops, LATER_S) is PassRefusal.EXPIRED
 
 
@@ -114,19 +129,20 @@ def test_a_forged_pass_is_invalid_even_when_it_is_also_old() -> None:
 
 
 def test_a_pass_of_another_cell_is_invalid_under_the_same_secret() -> None:
-    other = PassKeys.build("demo2", [OLD])
+    other = PassKeys.build("demo2", [OLD], [OPS])
     assert verify(other, mint(KEYS, "m-1", LATER_S).encode(), NOW_S) is PassRefusal.INVALID
-    assert verify_ops(other, mint_ops(KEYS, "li", Role.ADMIN, LATER_S).encode(), NOW_S) is PassRefusal.INVALID
+    assert verify_ops(other, mint_ops(KEYS, "li", Role.ADMIN, MADE_S, LATER_S).encode(), NOW_S) is PassRefusal.INVALID
 
 
 def test_an_ops_token_is_never_a_pass_and_a_pass_never_an_ops_token() -> None:
-    assert verify(KEYS, mint_ops(KEYS, "li", Role.ADMIN, LATER_S).encode(), NOW_S) is PassRefusal.INVALID
+    assert verify(KEYS, mint_ops(KEYS, "li", Role.ADMIN, MADE_S, LATER_S).encode(), NOW_S) is PassRefusal.INVALID
     assert verify_ops(KEYS, mint(KEYS, "m-1", LATER_S).encode(), NOW_S) is PassRefusal.INVALID
 
 
 def test_swapping_the_version_does_not_turn_one_kind_into_the_other() -> None:
-    ops = mint_ops(KEYS, "li", Role.ADMIN, LATER_S).encode()
+    ops = mint_ops(KEYS, "li", Role.ADMIN, MADE_S, LATER_S).encode()
     assert verify(KEYS, ops[1:], NOW_S) is PassRefusal.INVALID
+    assert verify(KEYS, b"1" + ops[2:], NOW_S) is PassRefusal.INVALID
     assert verify(KEYS, ops[1:].replace(b".admin", b""), NOW_S) is PassRefusal.INVALID
     member = mint(KEYS, "admin", LATER_S).encode()
     assert verify_ops(KEYS, b"o" + member, NOW_S) is PassRefusal.INVALID
@@ -134,10 +150,10 @@ def test_swapping_the_version_does_not_turn_one_kind_into_the_other() -> None:
 
 
 def test_a_name_cannot_be_moved_into_the_neighbouring_field() -> None:
-    # "o1.k1.<exp>.admin.li" and an actor called "admin.li" in another role share no signature.
-    token = mint_ops(KEYS, "admin.li", Role.VIEWER, LATER_S).encode()
+    # "o2.o1.<created>.<exp>.admin.<id>.li" and an actor called "admin.li" in another role share no signature.
+    token = mint_ops(KEYS, "admin.li", Role.VIEWER, MADE_S, LATER_S).encode()
     assert verify_ops(KEYS, token.replace(b"viewer.", b""), NOW_S) is PassRefusal.INVALID
-    assert verify_ops(KEYS, token, NOW_S) == OpsIdentity("admin.li", Role.VIEWER)
+    assert identity_in(token, NOW_S) == OpsIdentity("admin.li", Role.VIEWER)
 
 
 def test_while_a_key_is_rotated_both_verify_and_the_first_signs() -> None:
@@ -156,6 +172,25 @@ def test_a_key_id_cannot_be_exchanged_for_another_with_the_same_secret() -> None
     assert verify(both, token.replace(b".k1.", b".k2."), NOW_S) is PassRefusal.INVALID
 
 
+def test_a_token_of_ops_has_a_key_of_its_own() -> None:
+    token = mint_ops(KEYS, "li", Role.ADMIN, MADE_S, LATER_S).encode()
+    # Whoever has the secret of the passes, and writes a token as it should be, is refused all the same.
+    forged = mint_ops(PassKeys.build("demo", [OLD], [(OPS[0], OLD[1])]), "li", Role.ADMIN, MADE_S, LATER_S).encode()
+    assert verify_ops(KEYS, forged, NOW_S) is PassRefusal.INVALID
+    for without in (PassKeys.build("demo", [OLD, OPS]), PassKeys.build("demo", [OLD])):
+        assert verify_ops(without, token, NOW_S) is PassRefusal.INVALID
+        with pytest.raises(ValueError, match="no ops key"):
+            mint_ops(without, "li", Role.ADMIN, MADE_S, LATER_S)
+    rotated = PassKeys.build("demo", [OLD], [("o2", b"the next secret of ops of this cell"), OPS])
+    assert isinstance(verify_ops(rotated, token, NOW_S), OpsToken)
+    assert verify_ops(KEYS, mint_ops(rotated, "li", Role.ADMIN, MADE_S, LATER_S).encode(), NOW_S) is PassRefusal.INVALID
+
+
+def test_no_two_tokens_of_ops_share_an_id() -> None:
+    made = {mint_ops(KEYS, "li", Role.ADMIN, MADE_S, LATER_S) for _ in range(1000)}
+    assert len(made) == 1000
+
+
 def test_a_member_called_like_a_refusal_is_a_member() -> None:
     for name in ("pass-invalid", "pass-expired", "invalid"):
         answer = verify(KEYS, mint(KEYS, name, LATER_S).encode(), NOW_S)
@@ -172,7 +207,7 @@ def test_nobody_gets_a_pass_under_a_name_that_is_none(member_id: str) -> None:
 @pytest.mark.parametrize("actor", ["", "a" * 65, "a b", "a\n", "李", "a~b", "a/b"])
 def test_nobody_gets_an_ops_token_under_a_name_that_is_none(actor: str) -> None:
     with pytest.raises(ValueError, match="not an actor"):
-        mint_ops(KEYS, actor, Role.ADMIN, LATER_S)
+        mint_ops(KEYS, actor, Role.ADMIN, MADE_S, LATER_S)
 
 
 @pytest.mark.parametrize("expires_at_s", [0, -1, EXPIRES_AT_MAX_S + 1])
@@ -180,7 +215,7 @@ def test_an_expiry_is_bounded(expires_at_s: int) -> None:
     with pytest.raises(ValueError, match="expires between"):
         mint(KEYS, "m-1", expires_at_s)
     with pytest.raises(ValueError, match="expires between"):
-        mint_ops(KEYS, "li", Role.ADMIN, expires_at_s)
+        mint_ops(KEYS, "li", Role.ADMIN, expires_at_s - 1, expires_at_s)
 
 
 @pytest.mark.parametrize(
@@ -204,8 +239,14 @@ def test_keys_that_cannot_be_meant_are_refused_at_start(cell: str, keys: list[tu
         PassKeys.build(cell, keys)
 
 
+def test_ops_keys_that_cannot_be_meant_are_refused_at_start() -> None:
+    for ops_keys, message in (([OPS, OPS], "twice"), ([OPS, NEW, OLD], "2 ops keys at most"), ([("o1", b"short")], "secret")):
+        with pytest.raises(ValueError, match=message):
+            PassKeys.build("demo", [OLD], ops_keys)
+
+
 def test_no_secret_is_shown() -> None:
-    assert "secret of this cell" not in repr(KEYS)
+    assert "secret" not in repr(KEYS)
     with pytest.raises(ValueError, match="secret") as caught:
         PassKeys.build("demo", [("k1", b"hunter2")])
     assert "hunter2" not in str(caught.value)

@@ -17,6 +17,7 @@ OF_THE_RUN = {
     "GRAB_GUARD_REDIS_URL": "",
     "GRAB_CELL": "quarter",
     "GRAB_SECRETS": "k1:a secret of the run which is long enough",
+    "GRAB_OPS_SECRETS": "o1:another secret of the run for ops alone",
     "GRAB_HOST": "127.0.0.1",
     "GRAB_PORT": "8123",
     "GRAB_WORKERS": "1",

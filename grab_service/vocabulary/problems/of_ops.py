@@ -14,6 +14,17 @@ _STATES = {
 
 OF_OPS: tuple[Problem, ...] = (
     Problem(
+        "token-not-found",
+        404,
+        title=Text("没有这个凭证", "No such token"),
+        detail=Text("没有找到这个登录凭证。", "There is no such token of ops."),
+        explanation=Text(
+            "命令行生成的凭证第一次使用后才会出现在列表里；过期 30 天后不再保留。请用列表里的 token_id。",
+            "A token made on the command line is on record from its first use on, and for 30 days after it expired. Take a "
+            "token_id of the list.",
+        ),
+    ),
+    Problem(
         "preflight-failed",
         409,
         title=Text("发布前检查未通过", "Preflight failed"),

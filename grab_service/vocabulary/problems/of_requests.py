@@ -78,8 +78,8 @@ OF_REQUESTS: tuple[Problem, ...] = (
         title=Text("请先登录", "Sign in first"),
         detail=Text("请先登录，再进行这项操作。", "Please sign in first."),
         explanation=Text(
-            "这项操作需要管理人员登录。登录凭证缺失、无效或已过期时也会看到这一页。",
-            "This needs somebody of ops who is signed in. A token that is missing, invalid or expired leads here too.",
+            "这项操作需要管理人员登录。登录凭证缺失、无效、已过期或已被停用时也会看到这一页。",
+            "This needs somebody of ops who is signed in. A token that is missing, invalid, expired or ended leads here too.",
         ),
     ),
     Problem(

@@ -14,6 +14,7 @@ _GIVE_BACK: Final = "grab_service/api/give_back.py"
 _REVEAL: Final = "grab_service/api/reveal.py"
 _PROTOCOL: Final = "grab_service/grabpath/protocol.py"
 _OF_PASSES: Final = "tests/unit/test_passes.py::test_"
+_OF_TOKENS: Final = "tests/security/test_lives_of_tokens.py::test_"
 _SESSIONS: Final = "tests/integration/test_api_sessions.py::test_"
 _MEMBERS: Final = "tests/integration/test_api_members.py::test_"
 _BY_ROLE: Final = "tests/security/test_doors_by_role.py::test_"
@@ -62,8 +63,8 @@ MUTANTS: Final = (
         "a pass is bound to its cell",
         "the same secret opens every district",
         _PASSES,
-        '(b"grab-%b\\0%b\\0" % (kind, cell.encode()) for kind',
-        '(b"grab-%b\\0" % kind for kind',
+        'f"grab-{kind}\\0{cell}\\0".encode()',
+        'f"grab-{kind}\\0".encode()',
         (f"{_OF_PASSES}a_pass_of_another_cell_is_invalid_under_the_same_secret",),
     ),
     Mutant(
@@ -71,8 +72,8 @@ MUTANTS: Final = (
         "a pass is signed in another domain than an ops token",
         "one signature is good for both",
         _PASSES,
-        'for kind in (b"pass", b"ops"))',
-        'for kind in (b"pass", b"pass"))',
+        '_seals("ops", cell, ops_keys)',
+        '_seals("pass", cell, ops_keys)',
         (
             f"{_OF_PASSES}swapping_the_version_does_not_turn_one_kind_into_the_other",
             f"{_OF_PASSES}the_signature_is_hmac_sha256_over_domain_cell_and_everything_said",
@@ -244,7 +245,7 @@ MUTANTS: Final = (
         "grab_service/cli/passes.py",
         "    ttl_s: OpsTtl = None,",
         "    ttl_s: Ttl = None,",
-        ("tests/security/test_lives_of_tokens.py::test_no_token_of_ops_is_made_for_more_than_a_day",),
+        (f"{_OF_TOKENS}no_token_of_ops_is_made_for_more_than_a_day",),
     ),
     Mutant(
         "officers_look",
@@ -588,8 +589,71 @@ MUTANTS: Final = (
         "a token of ops that says it lives for more than a day is refused",
         "whoever has the key makes tokens for years",
         _PASSES,
-        " or expires_at_s > now_s + OPS_TTL_MAX_S + CLOCKS_APART_S:",
+        " or expires_at_s - created_at_s > OPS_TTL_MAX_S or",
+        " or",
+        (f"{_OF_TOKENS}a_token_that_says_it_lives_longer_or_begins_later_is_refused_whoever_made_it",),
+    ),
+    Mutant(
+        "tokens_of_tomorrow",
+        "a token of ops that was made in time to come is refused",
+        "whoever has the key makes tokens for each day of a year",
+        _PASSES,
+        " or created_at_s > now_s + CLOCKS_APART_S:",
         ":",
-        ("tests/security/test_lives_of_tokens.py::test_a_token_that_says_it_lives_longer_is_refused_whoever_made_it",),
+        (f"{_OF_TOKENS}a_token_that_says_it_lives_longer_or_begins_later_is_refused_whoever_made_it",),
+    ),
+    Mutant(
+        "one_secret_for_all",
+        "tokens of ops need secrets of their own",
+        "whoever mints passes mints admins",
+        "grab_service/settings.py",
+        "if any(secret in info.data",
+        "if False and any(secret in info.data",
+        (f"{_OF_TOKENS}the_secret_of_the_passes_is_none_for_tokens_of_ops",),
+    ),
+    Mutant(
+        "ops_keys_of_development",
+        "outside development mode no ops key is made up",
+        "whoever mints passes mints admins where ops keys are not set",
+        "grab_service/settings.py",
+        "if self.dev and not ops_keys:",
+        "if not ops_keys:",
+        (f"{_OF_TOKENS}without_a_key_of_ops_nobody_of_ops_comes_in_but_in_development",),
+    ),
+    Mutant(
+        "ended_tokens_are_good",
+        "a token of ops that was ended is refused",
+        "it is good until it expires",
+        "grab_service/ops/tokens.py",
+        "return found.ended_at_ms is not None",
+        "return False",
+        (f"{_OF_TOKENS}an_ended_token_is_refused_by_every_worker_from_the_answer_on",),
+    ),
+    Mutant(
+        "tokens_without_a_record",
+        "a token of ops is on record from its first use on",
+        "those made on the command line are not listed, and cannot be ended",
+        "grab_service/ops/tokens.py",
+        "    await record_token(engine, token)\n    return False",
+        "    return False",
+        (f"{_OF_TOKENS}an_ended_token_is_refused_by_every_worker_from_the_answer_on",),
+    ),
+    Mutant(
+        "operators_end_tokens",
+        "admins alone see and end tokens of ops",
+        "operators do, too",
+        "grab_service/api/dependencies.py",
+        "_ADMINS = frozenset({Role.ADMIN})",
+        "_ADMINS = _WRITERS",
+        ("tests/security/test_doors_by_role.py::test_each_call_lets_in_those_whom_the_table_names_and_nobody_else",),
+    ),
+    Mutant(
+        "expired_tokens_for_good",
+        "tokens of ops are forgotten some time after they expired",
+        "the table grows for ever",
+        "reconcile/housekeeping.py",
+        ', ("ops_tokens", "token_id", TOKENS_KEPT_S))',
+        ",)",
+        ("tests/integration/test_housekeeping.py::test_tokens_of_ops_are_shown_for_some_time_after_they_expired",),
     ),
 )
