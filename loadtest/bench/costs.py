@@ -1,6 +1,7 @@
 """What does one grab cost in processor time, and one claim, one connection and one waiting member in memory?"""
 
 import asyncio
+import re
 import signal
 import socket
 from collections import defaultdict
@@ -26,6 +27,7 @@ QUICK_IDLE: Final = 200
 CONNECTIONS: Final = 256
 GATHER_S: Final = 0.7
 ANSWER_S: Final = 10.0
+CONTENT_LENGTH: Final = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
 
 
 async def measure(*, quick: bool = False, say: Say = print) -> Results:
@@ -139,13 +141,22 @@ def _exchange(connections: Sequence[socket.socket], requests: Sequence[bytes]) -
         one.send(request)
     for one in connections:
         one.settimeout(ANSWER_S)
-        try:
-            answer = one.recv(RECEIVE_MAX_BYTES)
-        except TimeoutError:
-            answer = b""
-        if not answer.startswith(b"HTTP/1.1 "):
-            raise InexactError("a connection got no answer")
+        answer = b""
+        while not _is_whole(answer):  # head and body may come one after the other
+            try:
+                piece = one.recv(RECEIVE_MAX_BYTES)
+            except TimeoutError:
+                piece = b""
+            if not piece:
+                raise InexactError("a connection got no answer")
+            answer += piece
         one.setblocking(False)
+
+
+def _is_whole(answer: bytes) -> bool:
+    head, end, body = answer.partition(b"\r\n\r\n")
+    length = CONTENT_LENGTH.search(head)
+    return bool(end) and answer.startswith(b"HTTP/1.1 ") and length is not None and len(body) >= int(length[1])
 
 
 if __name__ == "__main__":
