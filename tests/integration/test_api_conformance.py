@@ -1,7 +1,6 @@
 """Does what the server sends agree with what its OpenAPI says, whatever is asked?"""
 
 import asyncio
-import socket
 import sys
 import time
 from pathlib import Path
@@ -11,6 +10,7 @@ import uvicorn
 
 from grab_service.vocabulary.passes import Role
 from tests.integration.stack import Service
+from tests.integration.wires import listening
 
 # What a schema cannot say is refused with 422 all the same: an end before its beginning, a name that is no header of a CSV.
 # And a change without If-Match is answered 428, which the tool does not know as an answer to a missing header.
@@ -33,8 +33,7 @@ async def url(service: Service) -> str:
 async def test_a_run_of_random_requests_finds_nothing_that_openapi_does_not_say(
     service: Service, url: str, who: str, paths: str, tmp_path: Path
 ) -> None:
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
+    listener = listening()
     application = service.http._transport.app  # type: ignore[attr-defined]  # the lane and all behind it
     config = uvicorn.Config(application, http="httptools", ws="none", lifespan="off", log_level="error", access_log=False)
     server = uvicorn.Server(config)

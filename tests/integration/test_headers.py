@@ -1,7 +1,6 @@
 """What do browsers hear of every answer, whoever gives it?"""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,6 +13,7 @@ from grab_service.api.serve import configured
 from grab_service.grabpath.lane import GrabLane
 from grab_service.settings import Settings
 from tests.integration.stack import Service, at, running_service
+from tests.integration.wires import listening
 
 SECURITY = {
     "x-content-type-options": "nosniff",
@@ -42,7 +42,7 @@ async def open_service(valkey_url: str, database_url: str, cell_name: str) -> As
 @asynccontextmanager
 async def served(service: Service, *, fast: bool = True, **changes: Any) -> AsyncIterator[int]:
     """The service by uvicorn, as `grab serve` configures it; its port."""
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = listening()
     settings = service.worker.settings.model_copy(update=changes)
     lane: GrabLane = service.http._transport.app  # type: ignore[attr-defined]  # and all behind it
     lane.fast = fast
