@@ -16,7 +16,7 @@ BOOTSTRAP = grab_service/servers/bootstrap.py
 # A program started this way ends when make does, even if make is killed.
 WITH_MAKE = .venv/bin/python -I grab_service/servers/launch.py with-parent
 
-.PHONY: help demo excerpt run test test-fast faults bench profile mutants lint format lock clean set-up-run set-up-dev
+.PHONY: help demo excerpt run test test-fast faults bench profile mutants sample lint format lock clean set-up-run set-up-dev
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -52,6 +52,9 @@ profile: set-up-dev ## draw where service and ledger spend their time in a rush,
 mutants: set-up-dev ## take each guard away and see that a test misses it; ARGS="-k drain" picks; writes docs/GUARDS.md
 	@status=0; GRAB_MUTANTS=all $(WITH_MAKE) .venv/bin/python -m pytest -n $(WORKERS_OF_TESTS) tests/mutants tests/lua/test_mutants.py \
 	  $(ARGS) || status=$$?; .venv/bin/python -m tests.mutants.report; exit $$status
+
+sample: set-up-dev ## change lines drawn by chance and see that a test notices, about half an hour; ARGS="--seed 2", ARGS=--help
+	@$(WITH_MAKE) .venv/bin/python -m tests.mutants.sample $(ARGS)
 
 lint: set-up-dev ## style, types, and who may import whom
 	.venv/bin/python -m ruff check
