@@ -75,8 +75,11 @@ async def set_state(
     """
     async with logged(engine, identity, f"campaign.{action}", campaign_id, reason=reason):
         campaign = await read_campaign(engine, campaign_id)
-        if action is Action.CANCEL and await _cancelled_as_draft(engine, campaign):
-            return await read_campaign(engine, campaign_id)
+        if action is Action.CANCEL:
+            cancelled = await _cancelled_as_draft(engine, campaign)
+            campaign = await read_campaign(engine, campaign_id)  # a draft when it was read may be scheduled by now
+            if cancelled:
+                return campaign
         if campaign.state is CampaignState.DRAFT:
             raise RefusalError("wrong-state", state=campaign.state.value)
         await _in_the_cell(engine, cell, campaign)

@@ -361,6 +361,49 @@ async def test_a_member_gives_back_ten_units_a_minute_at_most(service: Service) 
     assert (await give_back(service, claims[10])).status_code == 200
 
 
+def stop_the_clock(service: Service, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The worker's clock stands still from now on; what it shows."""
+    now_ms = service.worker.view.now_ms()
+    monkeypatch.setattr(service.worker.view, "now_ms", lambda _now_s=None: now_ms)
+    return now_ms
+
+
+@pytest.mark.parametrize(("left_ms", "answer"), [(1, (200, None)), (0, (409, "not-returnable")), (None, (200, None))])
+async def test_a_voucher_can_be_given_back_until_the_very_moment_at_which_it_ends(
+    left_ms: int | None, answer: tuple[int, str | None], service: Service, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await service.enrol("m-1")
+    (claim,) = await win(service, await service.publish(), 1)
+    now_ms = stop_the_clock(service, monkeypatch)
+    session = await asyncpg.connect(database_url)
+    await session.execute("UPDATE claims SET valid_until_ms = $1", None if left_ms is None else now_ms + left_ms)
+    await session.close()
+    said = await give_back(service, claim)
+    assert (said.status_code, said.json().get("code")) == answer
+    assert said.json().get("reason") == ("expired" if answer[1] else None)
+
+
+async def test_the_tenth_return_before_counts_for_a_minute_to_the_millisecond(
+    service: Service, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await service.enrol("m-1")
+    campaign_id = await service.publish(
+        releases=[{"opens_at": at(-1), "quantity": 20}], limit_per_member=11, returns_per_member=100
+    )
+    claims = await win(service, campaign_id, 11)
+    for claim in claims[:10]:
+        assert (await give_back(service, claim)).status_code == 200
+    now_ms = stop_the_clock(service, monkeypatch)
+    session = await asyncpg.connect(database_url)
+    await session.execute("UPDATE claims SET valid_until_ms = NULL")
+    for ago_ms, status in ((59_999, 429), (60_000, 200)):
+        await session.execute("UPDATE claims SET decided_at_ms = $1 WHERE state = 'returned'", now_ms - ago_ms)
+        said = await give_back(service, claims[10])
+        assert said.status_code == status
+        assert said.headers.get("retry-after") == ("1" if status == 429 else None)
+    await session.close()
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

@@ -22,7 +22,7 @@ from grab_service.grabpath import batcher
 from grab_service.grabpath import view as view_module
 from grab_service.grabpath.answers import Answer
 from grab_service.grabpath.batcher import Grab
-from grab_service.grabpath.gate import Gate, Verdict
+from grab_service.grabpath.gate import CLOCK_STEP_MS, Gate, Verdict
 from grab_service.grabpath.view import CampaignView, StaleViewError, View
 from grab_service.servers.valkey import ValkeyServer
 from grab_service.vocabulary.campaigns import BenefitKind, Release
@@ -671,3 +671,91 @@ async def test_a_campaign_that_cannot_be_read_stops_no_worker(
     await redis_client.hset(cell.keys.of_campaign("odd").campaign, "display", DISPLAY)
     await until_fresh(True)
     assert (await crowd.grab("m-2")).json()["code"] == "sold-out"
+
+
+async def test_a_stock_that_rises_is_sold_and_one_that_falls_to_what_is_held_is_sold_out(
+    crowd: Crowd, worker: Worker, cell: Cell
+) -> None:
+    await publish(cell, replace(RUSH, stock=1))
+    gate = Gate(worker.view, age_max_s=0.05)
+
+    async def outcome() -> Outcome | None:
+        await seen(worker, cell.seen_seq)
+        verdict = refusal(gate, worker.view, "c", "m-9")
+        return None if verdict is None else verdict.outcome
+
+    assert (await crowd.grab("m-0")).status_code == 201
+    await grab(cell, ["m-9"])  # brings the seq of the win
+    assert await outcome() is Outcome.SOLD_OUT
+    # One unit more is one win more, by the gate that refused a moment ago.
+    assert (await cell.set_stock("c", 1, 2)).outcome == "stock_set"
+    assert await outcome() is None
+    assert [(await crowd.grab(name)).status_code for name in ("m-1", "m-2")] == [201, 409]
+    assert (await cell.set_stock("c", 2, 5)).outcome == "stock_set"
+    assert await outcome() is None
+    # Down to one above what is held: one is left. Down to what is held: nothing is.
+    assert (await cell.set_stock("c", 5, 3)).outcome == "stock_set"
+    assert await outcome() is None
+    assert (await cell.set_stock("c", 3, 2)).outcome == "stock_set"
+    assert await outcome() is Outcome.SOLD_OUT
+    assert word((await grab(cell, ["m-9"])).answers[0]) == "sold_out"
+
+
+async def test_the_gate_follows_every_change_of_state(worker: Worker, cell: Cell) -> None:
+    await publish(cell, replace(RUSH, stock=1))
+    gate = Gate(worker.view, age_max_s=0.05)
+    for action, expected in (("pause", Outcome.PAUSED), ("resume", None), ("pause", Outcome.PAUSED), ("close", Outcome.ENDED)):
+        await cell.set_state("c", action)
+        await seen(worker, cell.seen_seq)
+        verdict = refusal(gate, worker.view, "c", "m-9")
+        assert (verdict and verdict.outcome) is expected, action
+
+
+EDGES = {
+    "an opening": (replace(RUSH, opens_in_ms=60_000), "opens_at_ms", Outcome.NOT_OPEN_YET, None),
+    "an opening, paused": (replace(RUSH, opens_in_ms=60_000), "opens_at_ms", Outcome.NOT_OPEN_YET, Outcome.PAUSED),
+    "a later release": (RUSH, "later", Outcome.SOLD_OUT, None),
+    "a closing, sold out": (RUSH, "closes_at_ms", Outcome.SOLD_OUT, Outcome.ENDED),
+    "a closing, paused": (RUSH, "closes_at_ms", Outcome.PAUSED, Outcome.ENDED),
+}
+
+
+@pytest.mark.parametrize("edge", EDGES)
+async def test_a_refusal_ends_at_the_last_moment_at_which_it_is_certain(edge: str, worker: Worker, cell: Cell) -> None:
+    published, name, before, after = EDGES[edge]
+    if name == "later":
+        releases = (Release(now_ms() - 1_000, 1), Release(now_ms() + 60_000, 1), Release(now_ms() + 90_000, 1))
+        published = replace(published, releases=releases)
+    await publish(cell, published)
+    await grab(cell, ["m-0"])
+    if Outcome.PAUSED in (before, after):
+        await cell.set_state("c", "pause")
+    await seen(worker, cell.seen_seq)
+    view, campaign = worker.view, worker.view.campaign("c")
+    assert campaign is not None
+    edge_ms = campaign.releases[1].opens_at_ms if name == "later" else int(getattr(campaign, name))
+    now_s = time.monotonic()
+    bounds = view.now_bounds_ms(now_s)
+    assert bounds is not None
+    low_ms, high_ms = bounds
+
+    def at(time_ms: int, *, by: int = high_ms) -> Outcome | None:
+        """What is refused, judged anew, when this bound of the clock shows that time."""
+        moment_s = now_s + (time_ms - by) / 1000 + 0.0001
+        verdict = Gate(view, age_max_s=1e9).refuse(campaign, "m-9", moment_s)
+        return None if verdict is None else verdict.outcome
+
+    # Judged anew: certain as long as not even the highest possible time has reached it, and after it once the lowest has.
+    assert at(edge_ms - CLOCK_STEP_MS - 1) is before
+    assert at(edge_ms) is None
+    if after is not None:
+        assert at(edge_ms - 1, by=low_ms) is None
+        assert at(edge_ms, by=low_ms) is after
+    # Judged once: it holds until then, and no longer.
+    gate = Gate(view, age_max_s=1e9)
+    verdict = gate.refuse(campaign, "m-9", now_s)
+    assert verdict is not None
+    assert verdict.outcome is before
+    assert verdict.until_s == pytest.approx(now_s + (edge_ms - high_ms - CLOCK_STEP_MS) / 1000)
+    assert gate.refuse(campaign, "m-9", verdict.until_s) is verdict
+    assert gate.refuse(campaign, "m-9", verdict.until_s + 0.0001) is None

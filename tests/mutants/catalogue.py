@@ -13,6 +13,7 @@ from tests.mutants.kinds import (
     doctor,
     doors,
     drain,
+    edges,
     guard,
     overload,
     postgres,
@@ -41,4 +42,5 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *witness.MUTANTS,
     *way.MUTANTS,
     *answers.MUTANTS,
+    *edges.MUTANTS,
 )
