@@ -404,6 +404,30 @@ async def test_the_tenth_return_before_counts_for_a_minute_to_the_millisecond(
     await session.close()
 
 
+async def test_whoever_gave_back_too_much_waits_for_the_first_of_the_last_ten(
+    service: Service, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await service.enrol("m-1")
+    campaign_id = await service.publish(
+        releases=[{"opens_at": at(-1), "quantity": 20}], limit_per_member=12, returns_per_member=100
+    )
+    claims = await win(service, campaign_id, 12)
+    now_ms = stop_the_clock(service, monkeypatch)
+    session = await asyncpg.connect(database_url)
+    for claim in claims[:10]:
+        assert (await give_back(service, claim)).status_code == 200
+    # One that is long over, and one of the last ten.
+    over, first = claims[0], claims[3]
+    await session.execute("UPDATE claims SET decided_at_ms = $1 WHERE seq = $2", now_ms - 60_000, over["seq"])
+    assert (await give_back(service, claims[10])).status_code == 200
+    for ago_ms, wait_s in ((0, "60"), (1_000, "59"), (59_001, "1")):
+        await session.execute("UPDATE claims SET decided_at_ms = $1 WHERE seq = $2", now_ms - ago_ms, first["seq"])
+        refused = await give_back(service, claims[11])
+        assert problem(refused) == (429, "rate-limited")
+        assert refused.headers["retry-after"] == wait_s
+    await session.close()
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

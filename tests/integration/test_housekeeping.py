@@ -3,8 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+from reconcile import housekeeping as module
 from reconcile.alarms import AlarmKind
 from reconcile.housekeeping import ASSERTIONS_KEPT_S, TOKENS_KEPT_S, Housekeeping
 from tests.integration.ledgers import HOUR_MS, Town, now_ms
@@ -91,6 +95,25 @@ async def test_tokens_of_ops_are_shown_for_some_time_after_they_expired(town: To
     async with housekeeping(town) as house:
         assert await house.forget_expired() == 1
     assert [row.token_id for row in await town.sql("SELECT token_id FROM ops_tokens")] == ["fresh"]
+
+
+async def test_what_is_kept_is_kept_to_the_millisecond(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_ms = now_ms()
+    monkeypatch.setattr(module, "time", SimpleNamespace(time_ns=lambda: at_ms * 1_000_000))
+    await some_old_entries(town, count=3, drained_to=3)
+    for seq, more_ms in ((4, -1), (5, 0), (6, 1)):
+        entry: dict[Any, Any] = {"type": "members_published", "epoch": 1, "seq": seq, "last_seq": seq}
+        entry |= {"at_ms": at_ms - HOUR_MS + more_ms, "members_version": 0, "changed": 0}
+        await town.redis.xadd(town.keys.log, entry, id=f"{seq}-0")
+    await town.sql("UPDATE log_cursor SET last_seq = 6, last_id = '6-0'")
+    for jti, more_ms in (("over", -1), ("not yet", 0)):
+        moment_ms = at_ms - ASSERTIONS_KEPT_S * 1000 + more_ms
+        await town.sql("INSERT INTO used_assertions VALUES (:jti, :at)", jti=jti, at=moment_ms)
+    async with housekeeping(town, retention_h=1) as house:
+        assert await house.trim() == 4
+        assert await house.forget_expired() == 1
+    assert await log_of(town) == ["5-0", "6-0"]
+    assert [row.jti for row in await town.sql("SELECT jti FROM used_assertions")] == ["not yet"]
 
 
 async def test_an_audit_in_the_background_says_what_it_found_and_when_it_is_over(town: Town) -> None:

@@ -183,3 +183,26 @@ async def test_uploads_are_in_the_log_with_their_figures(service: Service) -> No
     lines: list[dict[str, Any]] = (await service.http.get("/v1/ops/log", headers=service.ops())).json()["items"]
     assert (lines[0]["action"], lines[0]["detail"]) == ("members.import", {"imported": 1, "updated": 0, "rejected": 0})
     assert (lines[1]["action"], lines[1]["detail"]) == ("campaign.codes", {"imported": 1, "rejected": 1, "loaded": 1})
+
+
+async def test_a_single_change_of_a_single_member_is_obeyed(service: Service) -> None:
+    row = HEADER + "m-1,org-1,,张三,,,,{}\n"
+    assert (await upload(service, "members/import", row.format("active"))).json()["imported"] == 1
+    campaign_id = await service.publish()
+    for status, expected in (("suspended", 403), ("active", 201)):
+        assert (await upload(service, "members/import", row.format(status))).json()["updated"] == 1
+        assert (await service.grab("m-1", campaign_id)).status_code == expected
+
+
+@pytest.mark.parametrize("count", [999, 1000, 1001, 2000])
+async def test_a_page_of_members_or_codes_may_be_just_full(count: int, service: Service) -> None:
+    # The names fall while the versions rise, so that no page can go by the one instead of the other.
+    rows = "".join(f"m-{number:04},org-1,,张三,,,,active\n" for number in reversed(range(count)))
+    assert (await upload(service, "members/import", HEADER + rows)).json()["imported"] == count
+    keys = service.worker.cell.keys
+    assert await service.redis.hlen(keys.members) == count
+    campaign_id = await pool(service, count)
+    codes = "".join(f"C-{number:04}\n" for number in range(count))
+    assert (await upload(service, f"campaigns/{campaign_id}/codes", "code\n" + codes)).json()["loaded"] == count
+    assert (await post(service, f"{campaign_id}/schedule")).status_code == 200
+    assert await service.redis.llen(keys.of_campaign(campaign_id).codes) == count

@@ -9,7 +9,9 @@ import httpx
 
 from grab_service.api.paging import encode_cursor
 from grab_service.ops.claims_export import masked
+from grab_service.ops.members import list_blocks
 from grab_service.vocabulary.passes import Role
+from grab_service.vocabulary.times import parse_rfc3339
 from tests.integration.stack import Service, at
 from tests.integration.test_ops_campaigns import post, problem
 
@@ -139,6 +141,16 @@ async def test_a_blocked_member_wins_nothing_from_the_answer_on_until_the_block_
     assert (await service.grab("m-1", campaign_id)).status_code == 201
     listed = (await ops(service, "GET", "blocklist")).json()
     assert [entry["member_id"] for entry in listed["items"]] == ["m-2"]
+
+
+async def test_a_block_is_listed_until_it_ends(service: Service) -> None:
+    await service.enrol("m-1")
+    until = "2099-01-01T00:00:00.000Z"
+    assert (await ops(service, "PUT", "blocklist/m-1", {"until": until, "reason": "代抢"})).status_code == 200
+    until_ms = parse_rfc3339(until)
+    for now_ms, listed in ((until_ms - 1, ["m-1"]), (until_ms, [])):
+        blocks = await list_blocks(service.worker.engine, now_ms=now_ms, after=None, limit=1)
+        assert [entry.member_id for entry in blocks] == listed
 
 
 async def test_a_block_needs_a_member_a_reason_and_a_time_to_come(service: Service) -> None:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -28,6 +29,7 @@ CHECKOUT = Path(__file__).parents[2]
 PARENT = """
 import asyncio, sys
 from pathlib import Path
+from typing import Any
 from grab_service.servers.stack import Stack
 
 async def main():
@@ -78,6 +80,48 @@ async def test_the_next_start_need_not_wait_for_the_last_servers_to_end(tmp_path
         assert await gone(pids)
 
 
+VALKEY_SAYS = {
+    "bind": "127.0.0.1",
+    "tcp-backlog": "4096",
+    "maxclients": "4096",
+    "appendonly": "yes",
+    "appendfsync": "always",
+    "no-appendfsync-on-rewrite": "no",
+    "aof-load-truncated": "yes",
+    "save": "",
+    "maxmemory": "0",
+    "maxmemory-policy": "noeviction",
+    "daemonize": "no",
+}
+POSTGRES_SAYS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "max_connections": "200",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "full_page_writes": "on",
+    "password_encryption": "scram-sha-256",
+    "server_encoding": "UTF8",
+}
+"""What a running server says of itself; not what it was told."""
+
+
+async def said_by_valkey(server: ValkeyServer) -> Any:
+    async with Redis.from_url(server.url, decode_responses=True) as client:
+        said: Any = await client.config_get(*VALKEY_SAYS)
+    return said
+
+
+async def said_by_postgres(server: PostgresServer) -> dict[str, str]:
+    session = await asyncpg.connect(server.url)
+    try:
+        return {name: await session.fetchval(f"SHOW {name}") for name in POSTGRES_SAYS}
+    finally:
+        await session.close()
+
+
 async def written_to_valkey(server: ValkeyServer) -> bytes | None:
     async with Redis.from_url(server.url) as client:
         before = await client.getset("kept", "yes")
@@ -100,6 +144,7 @@ async def test_valkey_keeps_its_address_and_what_was_written(tmp_path: Path, end
     server = ValkeyServer(tmp_path / "valkey")
     await server.start()
     url = server.url
+    assert await said_by_valkey(server) == VALKEY_SAYS
     assert await written_to_valkey(server) is None
     await getattr(server, end)()
     assert not server.running
@@ -117,6 +162,7 @@ async def test_postgres_keeps_its_address_and_what_was_written(tmp_path: Path, e
     server = PostgresServer(tmp_path / "postgres")
     await server.start()
     url = server.url
+    assert await said_by_postgres(server) == POSTGRES_SAYS
     assert await written_to_postgres(server) is None
     await getattr(server, end)()
     assert not server.running

@@ -83,6 +83,9 @@ MUTANTS: Final = (
     ),
     Mutant("a code is given once", "grab", "redis.call('LTRIM', KEYS[7], wins, -1)", "redis.call('LTRIM', KEYS[7], 0, -1)"),
     Mutant("codes are given in order", "grab", "code = codes[wins]", "code = codes[1]"),
+    Mutant("as many free units as asked for", "grab", "KEYS[5], 0, batch - 1)", "KEYS[5], 0, batch - 2)"),
+    Mutant("as many codes as asked for", "grab", "KEYS[7], 0, batch - 1)", "KEYS[7], 0, batch - 2)"),
+    Mutant("no release comes with the closing", "grab", "and at_ms < closes_at_ms and", "and at_ms <= closes_at_ms and"),
     # Who may
     Mutant("members are known and eligible", "grab", "answer = phase or refusal_of_member(members[i])", "answer = phase"),
     Mutant("who left is unknown", "grab", "if status == 'left' then", "if status == 'gone' then"),
@@ -111,6 +114,14 @@ MUTANTS: Final = (
     Mutant("units in hands", "set_stock", "elseif wanted < lowest then", "elseif wanted < facts[5] - 1 then"),
     Mutant("codes for more units", "set_stock", "redis.call('LLEN', KEYS[4]) < wanted - facts[5]", "false"),
     Mutant("over is over", "set_stock", " or now_ms >= tonumber(facts[3]) then", " then"),
+    Mutant(
+        "no stock after a cancellation", "set_stock", "if state == 'closed' or state == 'cancelled'", "if state == 'closed'"
+    ),
+    Mutant("a release is open from its moment on", "set_stock", "if tonumber(at_ms) <= now_ms", "if tonumber(at_ms) < now_ms"),
+    Mutant("as many releases as there may be", "publish_campaign", "#releases <= 50", "#releases <= 49"),
+    Mutant(
+        "a code that was generated stays named", "return_unit", "code ~= '' and key ~= '' and ARGV[3]", "key ~= '' and ARGV[3]"
+    ),
     Mutant("more joins the newest open release", "set_stock", "    newest_open = i\n", "    newest_open = 1\n"),
     Mutant("less comes off the last release", "set_stock", "for i = #quantities, 1, -1 do", "for i = 1, #quantities do"),
     Mutant("units above the total are forgotten", "set_stock", "  redis.call('ZREM', KEYS[3], issued)", ""),

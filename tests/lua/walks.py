@@ -138,8 +138,51 @@ def codes_of_a_pool(walker: Walker) -> None:
 
 def codes_that_are_generated(walker: Walker) -> None:
     enrol(walker, replace(OPEN, benefit_kind=BenefitKind.GENERATED_CODE))
-    answers = walker.grab(["stranger", "m1", "m1", "m2", "m3", "m4", "m5"])
+    answers = walker.grab(["stranger", "m1", "m1", ("m2", "k"), "m3", "m4", "m5"])
     walker.return_unit("m1", seq_of(answers[1]))
+    walker.return_unit("m2", seq_of(answers[3]))
+    walker.grab([("m2", "k")])
+
+
+def exactly_as_many_as_are_asked_for(walker: Walker) -> None:
+    """Free units, codes: neither one more nor one fewer than the batch asks for; of one, too."""
+    enrol(walker)
+    for count in (1, 2):
+        walker.load_codes(1 if count == 1 else 2, 1)
+        if count == 1:
+            walker.publish(replace(OPEN, releases=releases((-1, 1)), benefit_kind=BenefitKind.CODE_POOL))
+        else:
+            walker.set_stock(1, 2)
+        answers = walker.grab(CROWD[:count])
+        for name, answer in zip(CROWD[:count], answers, strict=True):
+            walker.return_unit(name, seq_of(answer))
+        answers = walker.grab(CROWD[2 : 2 + count])
+        for name, answer in zip(CROWD[2 : 2 + count], answers, strict=True):
+            walker.return_unit(name, seq_of(answer))
+    walker.grab(CROWD[5:8])
+
+
+def releases_at_their_bounds(walker: Walker) -> None:
+    """As many as there may be, one of them with the closing."""
+    many = releases(*((ms, 1) for ms in range(-1, 49)))
+    assert len(many) == 50
+    enrol(walker, replace(OPEN, releases=many, closes_in_ms=48))
+    walker.grab(["m1", "m2"])
+    walker.clock(START_MS + 46)
+    walker.grab(["m3"])
+    walker.clock(START_MS + 47)
+    walker.grab(["m4"])
+    walker.clock(START_MS + 48)
+    walker.grab(["m5"])
+
+
+def more_stock_at_the_moment_of_a_release(walker: Walker) -> None:
+    enrol(walker, replace(OPEN, releases=releases((-1, 1), (5, 1), (7, 1))))
+    walker.clock(START_MS + 5)
+    walker.set_stock(3, 4)
+    walker.set_stock(4, 1)
+    walker.set_state("cancel")
+    walker.set_stock(1, 2)
 
 
 def who_may(walker: Walker) -> None:
@@ -290,6 +333,9 @@ WALKS: Final[tuple[Walk, ...]] = (
     members_in_any_order,
     nothing_there,
     what_ops_intend,
+    exactly_as_many_as_are_asked_for,
+    releases_at_their_bounds,
+    more_stock_at_the_moment_of_a_release,
 )
 
 

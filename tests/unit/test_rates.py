@@ -19,6 +19,7 @@ def test_a_window_ends_and_whoever_was_slowed_down_may_grab_again() -> None:
     rate = RateLimit(burst=1, window_s=10)
     assert rate.retry_after_s("m-1", 100.0) == 0
     assert rate.retry_after_s("m-1", 109.999) == 1
+    assert rate.retry_after_s("m-1", 109.9999) == 1, "a refusal has a wait, however short"
     assert rate.retry_after_s("m-1", 110.0) == 0, "at its end it is over"
     assert rate.retry_after_s("m-1", 119.5) == 1, "the next one is as long"
     assert rate.retry_after_s("m-1", 120.0) == 0

@@ -1,4 +1,4 @@
-"""Guards of who comes first where two change the same thing at once, and of the very moment at which something ends."""
+"""Guards of two changes at once, of the moment at which something ends, of exact numbers, of single lines of configuration."""
 
 from typing import Final
 
@@ -12,6 +12,15 @@ _AT_ONCE: Final = "tests/integration/test_two_at_once.py::test_"
 _MEMBERS: Final = "tests/integration/test_api_members.py::test_"
 _OF_RATES: Final = "tests/unit/test_rates.py::test_"
 _OF_GATE: Final = "tests/integration/test_grab_path.py::test_a_refusal_ends_at_the_last_moment_at_which_it_is_certain"
+_CERTAIN: Final = ("tests/unit/test_gate.py::test_only_what_is_certain_is_refused",)
+_NEXT: Final = ("tests/unit/test_gate.py::test_a_refusal_ends_before_what_comes_next",)
+_ANEW: Final = ("tests/unit/test_gate.py::test_a_refusal_ends_with_the_age_of_the_view_and_a_fresh_view_judges_anew",)
+_CHANGES: Final = ("tests/unit/test_gate.py::test_each_change_that_a_fresh_view_shows_is_obeyed_at_once",)
+_RUNNING_VALKEY: Final = ("tests/integration/test_servers_life.py::test_valkey_keeps_its_address_and_what_was_written",)
+_IMPORTS: Final = "tests/integration/test_ops_imports.py::test_"
+_PUBLISH: Final = "grab_service/ops/publish.py"
+_VIEW: Final = "grab_service/grabpath/view.py"
+_VALKEY: Final = "grab_service/servers/valkey.py"
 
 MUTANTS: Final = (
     Mutant(
@@ -148,5 +157,194 @@ MUTANTS: Final = (
         " or now_s > verdict.until_s:",
         ":",
         (_OF_GATE,),
+    ),
+    Mutant(
+        "armed_and_cancelled",
+        "only a draft is cancelled in Postgres alone",
+        "one that was armed meanwhile is cancelled there, and sold on in the cell",
+        "grab_service/ops/control.py",
+        "            .where(campaigns.c.state == CampaignState.DRAFT.value)\n",
+        "",
+        (f"{_AT_ONCE}a_draft_that_is_scheduled_while_somebody_cancels_it_is_cancelled_as_what_it_is",),
+    ),
+    Mutant(
+        "window_ends_before_the_wait",
+        "whoever is refused is told to wait a second at least",
+        "at the very end of a window the refusal is taken for a yes",
+        _RATES,
+        "max(1, int(",
+        "max(0, int(",
+        (f"{_OF_RATES}a_window_ends_and_whoever_was_slowed_down_may_grab_again",),
+    ),
+    Mutant(
+        "wait_of_another_return",
+        "whoever gave back too much waits for the first of the last ten",
+        "for the one before it",
+        _GIVE_BACK,
+        "offset(RETURNS_A_MINUTE - 1)",
+        "offset(RETURNS_A_MINUTE)",
+        (f"{_MEMBERS}whoever_gave_back_too_much_waits_for_the_first_of_the_last_ten",),
+    ),
+    Mutant(
+        "verdict_of_an_older_view",
+        "a fresh view judges anew",
+        "what was once refused stays so until it ends by itself",
+        _GATE,
+        "if verdict is None or verdict.complete_at_s != self._view.complete_at_s:",
+        "if verdict is None:",
+        _ANEW,
+    ),
+    Mutant(
+        "sold_out_past_the_closing",
+        "sold out ends before the closing",
+        "with the next release, if there is one",
+        _GATE,
+        "reached_at_s(min([campaign.closes_at_ms, *later]))",
+        "reached_at_s(min(later, default=campaign.closes_at_ms))",
+        _NEXT,
+    ),
+    Mutant(
+        "paused_past_the_closing",
+        "paused ends before the closing",
+        "with the age of the view only",
+        _GATE,
+        "Outcome.PAUSED, reached_at_s(campaign.closes_at_ms)",
+        "Outcome.PAUSED, FOREVER",
+        _NEXT,
+    ),
+    Mutant(
+        "clock_read_as_exact",
+        "the cell's clock is read in whole milliseconds, and may be that much ahead",
+        "it is taken to be exact",
+        _GATE,
+        "(time_ms - high_ms - CLOCK_STEP_MS)",
+        "(time_ms - high_ms)",
+        _CERTAIN,
+    ),
+    Mutant(
+        "release_that_may_be_there",
+        "a release that may be there is asked for in the cell",
+        "sold out is said by the lower bound of the clock",
+        _GATE,
+        "released_by(campaign.releases, high_ms) <= campaign.active",
+        "released_by(campaign.releases, low_ms) <= campaign.active",
+        _CERTAIN,
+    ),
+    Mutant(
+        "last_unit_unseen",
+        "as many units held as released is sold out",
+        "only more than that",
+        _GATE,
+        "high_ms) <= campaign.active",
+        "high_ms) < campaign.active",
+        _CERTAIN,
+    ),
+    Mutant(
+        "ended_by_ops_alone",
+        "a campaign ends by ops, or by its time",
+        "by ops alone",
+        _GATE,
+        " or low_ms >= campaign.closes_at_ms:",
+        ":",
+        _CERTAIN,
+    ),
+    Mutant(
+        "ended_by_time_alone",
+        "a campaign ends by ops, or by its time",
+        "by its time alone",
+        _GATE,
+        "campaign.state is CampaignState.CLOSED or low_ms",
+        "low_ms",
+        _CERTAIN,
+    ),
+    Mutant(
+        "stock_unseen",
+        "a worker takes in a change of stock",
+        "it refuses by the stock of before",
+        _VIEW,
+        "            self.releases = event.releases\n",
+        "            pass\n",
+        _CHANGES,
+    ),
+    Mutant(
+        "return_unseen",
+        "a worker takes in a return",
+        "the unit that came back is sold out for it",
+        _VIEW,
+        "            self.active -= 1\n",
+        "            pass\n",
+        _CHANGES,
+    ),
+    Mutant(
+        "entry_twice",
+        "an entry that is in the view already is passed over",
+        "it is taken in twice",
+        _VIEW,
+        "if event.last_seq <= self.as_of_seq:",
+        "if event.last_seq < self.as_of_seq:",
+        ("tests/unit/test_gate.py::test_an_entry_that_the_view_has_already_changes_nothing",),
+    ),
+    Mutant(
+        "single_change_missed",
+        "a single change of a single member reaches the cell",
+        "only with a second one",
+        _PUBLISH,
+        'after = (members_version + 1, "")',
+        'after = (members_version + 2, "")',
+        (f"{_IMPORTS}a_single_change_of_a_single_member_is_obeyed",),
+    ),
+    Mutant(
+        "member_after_a_page_missed",
+        "the next page of members begins after the last one",
+        "a version later",
+        _PUBLISH,
+        'after = (last["version"], last["member_id"])',
+        'after = (last["version"] + 1, last["member_id"])',
+        (f"{_IMPORTS}a_page_of_members_or_codes_may_be_just_full",),
+    ),
+    Mutant(
+        "first_code_missed",
+        "codes are published from the position after the last",
+        "from the one after that",
+        _PUBLISH,
+        "pool_codes.c.position > position)",
+        "pool_codes.c.position > position + 1)",
+        (f"{_IMPORTS}a_page_of_members_or_codes_may_be_just_full",),
+    ),
+    Mutant(
+        "cut_log_stops_valkey",
+        "a torn end of the log is cut off at the start",
+        "Valkey does not start after a power cut",
+        _VALKEY,
+        '"aof-load-truncated": "yes"',
+        '"aof-load-truncated": "no"',
+        _RUNNING_VALKEY,
+    ),
+    Mutant(
+        "snapshots_beside_the_log",
+        "there are no snapshots beside the log",
+        "a fork now and then, in the middle of a rush",
+        _VALKEY,
+        '            "save": \'""\',\n',
+        "",
+        _RUNNING_VALKEY,
+    ),
+    Mutant(
+        "valkey_evicts",
+        "the embedded Valkey evicts nothing",
+        "the oldest keys go when memory is short",
+        _VALKEY,
+        '"maxmemory-policy": "noeviction"',
+        '"maxmemory-policy": "allkeys-lru"',
+        _RUNNING_VALKEY,
+    ),
+    Mutant(
+        "postgres_may_forget",
+        "the embedded PostgreSQL keeps what it has committed",
+        "it does not wait for the disk",
+        "grab_service/servers/postgres.py",
+        "        if not self._durable:\n            settings",
+        "        if True:\n            settings",
+        ("tests/integration/test_servers_life.py::test_postgres_keeps_its_address_and_what_was_written",),
     ),
 )
