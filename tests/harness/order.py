@@ -7,6 +7,7 @@ up says so itself: `xdist_group`.
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -18,11 +19,20 @@ GROUPS: Final = "groups.json"
 LONGEST: Final = tuple(
     line.partition(" ")[2] for line in (Path(__file__).parent / "longest.txt").read_text(encoding="utf-8").splitlines() if line
 )
+"""Tests that take more than a second, the longest first; `make test-fast` leaves them out."""
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Each worker does the same, and no more is done where there are none."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
+    """Mark as slow, before tests are chosen, what is known to take long, and put what was chosen in order.
+
+    Each worker does the same; where there are no workers, the order stays.
+    """
+    longest = frozenset(LONGEST)
+    for item in items:
+        if item.nodeid.partition("[")[0] in longest:
+            item.add_marker(pytest.mark.slow)
+    yield
     shared_dir = getattr(config, "workerinput", {}).get("shared_dir")
     if shared_dir is None:
         return

@@ -140,13 +140,23 @@ def judge(change: Change, tests: Sequence[str], tree: Path, clean: Path) -> Resu
             if not outcome.failures:  # nothing could be collected: the module does not even load
                 return Result(change, shown, KILLED, some[0], outcome.said[-200:], tried)
             failure = outcome.failures[0]
-            named = [test for test in some if test.endswith(failure.test.partition("::")[2])] or list(some)
-            if not run_tests(clean, named, timeout_s=CHANGE_TIMEOUT_S).failures:
+            if _passes(clean, failure.test, some):
                 how = HUNG if failure.why.startswith("Failed: Timeout") else KILLED
                 return Result(change, shown, how, failure.test, failure.why[:300], tried)
     finally:
         place.write_bytes(source)
     return Result(change, shown, SURVIVED if recorded else UNTESTED, tried=tried)
+
+
+def _passes(clean: Path, test: str, some: Sequence[str]) -> bool:
+    """Whether the unchanged tree passes the test; `test` is as `Failure` names it, `some` are those that it is among."""
+    module, _, name = test.partition("::")
+    named = [one for one in some if one.partition("::")[2] == name]
+    named = named or [f"{one.partition('::')[0]}::{name}" for one in some if Path(one.partition("::")[0]).stem == module]
+    try:
+        return not run_tests(clean, named or some, timeout_s=CHANGE_TIMEOUT_S).failures
+    except subprocess.TimeoutExpired:
+        return False
 
 
 def _some(tests: Sequence[str]) -> Iterator[Sequence[str]]:
