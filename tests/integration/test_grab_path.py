@@ -536,6 +536,24 @@ async def test_who_may_not_wait_any_more_is_told_so_at_once(worker: Worker, cell
     assert sum(one.status == 201 for one in told) == 10
 
 
+async def test_as_many_batches_are_on_their_way_as_the_setting_says_and_no_more(
+    cell: Cell, valkey_url: str, redis_client: Redis
+) -> None:
+    names = [f"c{number}" for number in range(5)]
+    for name in names:
+        await publish(cell, replace(RUSH, campaign_id=name, stock=5))
+    async with grab_worker(valkey_url, cell.name, batches_in_flight_max=2) as worker, Crowd(worker) as crowd:
+        await seen(worker, cell.seen_seq)
+        batches = worker.batcher._tasks
+        await redis_client.client_pause(60_000, all=False)  # nothing that writes is answered
+        grabs = [asyncio.create_task(crowd.grab(f"m-{number}", name)) for number, name in enumerate(names)]
+        while worker.batcher.waiting + len(batches) < len(names):
+            await asyncio.sleep(0.002)
+        assert len(batches) == 2
+        await redis_client.client_unpause()
+        assert [answer.status_code for answer in await asyncio.gather(*grabs)] == [201] * 5
+
+
 async def test_what_was_sent_too_late_to_be_heard_is_an_unknown_outcome(tmp_path: Path, cell_name: str) -> None:
     """It waited behind a batch that was not answered, was sent, and then its time was over."""
     server = ValkeyServer(tmp_path / "valkey")

@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from grab_service.servers.postgres import PostgresServer
 from grab_service.servers.valkey import AppendFsync, ValkeyServer
 from reconcile.alarms import AlarmKind
 from reconcile.epochs import begin_first
+from reconcile.guard import NO_POSTGRES
 from reconcile.leader import NotLeadingError
 from reconcile.life import Life
 from reconcile.recover import close_cell
@@ -113,6 +114,39 @@ async def test_after_a_plain_restart_of_redis_the_sale_resumes_within_two_second
         again = await mortal.redis.hgetall(mortal.keys.scripts)
         assert {sha for name, sha in shas.items() if b":" in name}.isdisjoint(again.values())
     assert len(await mortal.sql("SELECT 1 FROM epochs")) == 1, "nothing was lost, so no epoch began"
+
+
+async def test_while_a_server_is_away_the_ledger_says_that_the_cell_is_closed_and_why(
+    mortal: Town, server: ValkeyServer, postgres_server: PostgresServer
+) -> None:
+    session = await asyncpg.connect(postgres_server.url_of("postgres"))
+    (row,) = await mortal.sql("SELECT current_database() AS name")
+    async with mortal.parts() as ledger:
+        works = [asyncio.create_task(part) for part in (ledger.leader.run(), ledger.drain.run(), ledger.guard.run())]
+
+        def says(because: str | None, armed: int) -> Callable[[], Awaitable[bool]]:
+            async def said() -> bool:
+                return (ledger.guard.closed_because, ledger.counters.armed) == (because, armed)
+
+            return said
+
+        await until(says(None, 1))
+        await server.kill()
+        await until(says("Redis cannot be reached", 0))
+        await server.start()
+        await until(says(None, 1))
+        # While Redis runs on, nobody need ask Postgres; when it is back from a restart, everything has to be compared.
+        await session.execute(f"ALTER DATABASE {row.name} ALLOW_CONNECTIONS false")
+        await session.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", row.name)
+        await server.kill()
+        await server.start()
+        await until(says(NO_POSTGRES, 0))
+        await session.execute(f"ALTER DATABASE {row.name} ALLOW_CONNECTIONS true")
+        await until(says(None, 1))
+        for work in works:
+            work.cancel()
+        await asyncio.gather(*works, return_exceptions=True)
+    await session.close()
 
 
 async def test_nobody_wins_while_redis_is_back_and_no_ledger_has_looked(mortal: Town, server: ValkeyServer) -> None:

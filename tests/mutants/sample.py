@@ -44,8 +44,8 @@ MODULES: Final = (
 """What decides."""
 TESTS: Final = ("tests/unit", "tests/lua", "tests/integration", "tests/security")
 """Whose lines are recorded. Those of acceptance start programs, whose lines are not seen from the test."""
-PROGRAMS: Final = ("tests/acceptance/test_restart.py", "tests/integration/test_doors.py", "tests/integration/test_keeping.py")
-"""They start the programs as users do; asked about lines that no recorded test runs."""
+ASKED_AT_LAST: Final = ("tests/unit", "tests/acceptance/test_restart.py", "tests/integration/test_keeping.py")
+"""Asked about lines that no recorded test runs: what is run when a module is loaded, or in programs that users start."""
 HOME: Final = ROOT / "var" / "mutants"
 LINES: Final = HOME / "lines.coverage"
 TIMES: Final = HOME / "times.xml"
@@ -125,7 +125,7 @@ def judge(change: Change, tests: Sequence[str], tree: Path, clean: Path) -> Resu
     source = place.read_bytes()
     shown = change.shown(source)
     recorded = bool(tests)
-    tests = tests or PROGRAMS
+    tests = tests or ASKED_AT_LAST
     place.write_bytes(change.of(source))
     tried = 0
     try:

@@ -10,6 +10,9 @@ import orjson
 import pytest
 
 from grab_service.api.bodies import PARTS_MAX, only_file
+from grab_service.grabpath.bodies import FRAMING_MAX_BYTES, FRAMING_PER_BYTE, Bounds
+from grab_service.grabpath.framing import Frame
+from grab_service.grabpath.protocol import _Incoming
 from grab_service.ops.refusal import RefusalError
 from tests.integration.stack import Service, running_service
 
@@ -177,3 +180,27 @@ def test_the_watch_sees_a_loop_that_stands_still() -> None:
         return watch.blocked_s
 
     assert asyncio.run(stands_still()) > BLOCKED_MAX_S
+
+
+def test_what_is_not_body_has_a_bound_to_the_byte_that_grows_with_the_body() -> None:
+    frame, bounds = Frame(length=None, last=False, expects=False), Bounds(1_000_000, 10.0)
+
+    def incoming() -> _Incoming:
+        return _Incoming(b"POST", "/", {}, [], frame, bounds)
+
+    # Nothing of it is body: so many bytes, and no more, however they come.
+    quiet = incoming()
+    assert quiet.note_read(FRAMING_MAX_BYTES - 1, 0)
+    assert quiet.note_read(1, 0)
+    assert not quiet.note_read(1, 0)
+    # A byte of body, and the quiet begins anew; but all that was beside it still counts.
+    beside = incoming()
+    assert beside.note_read(FRAMING_MAX_BYTES, 0)
+    beside.body_bytes = 1
+    assert beside.note_read(1 + FRAMING_PER_BYTE, 0)
+    assert not beside.note_read(1, 1)
+    # Bodies in very small pieces have room for what frames them.
+    small = incoming()
+    for body_bytes in range(10_000):
+        small.body_bytes = body_bytes + 1
+        assert small.note_read(1 + FRAMING_PER_BYTE, body_bytes)

@@ -2,8 +2,19 @@
 
 from dataclasses import replace
 
+import pytest
+
 from grab_service.vocabulary.claim_body import claim_body
-from grab_service.vocabulary.claims import DAY_MS, EPOCH_MAX, ClaimRecord, ClaimRef, ClaimState, Validity, VoucherState
+from grab_service.vocabulary.claims import (
+    DAY_MS,
+    EPOCH_MAX,
+    ID_LENGTH_MAX,
+    ClaimRecord,
+    ClaimRef,
+    ClaimState,
+    Validity,
+    VoucherState,
+)
 
 GRANTED_AT_MS = 1_789_876_800_123  # 2026-09-20T04:00:00.123Z
 RECORD = ClaimRecord(seq=17, epoch=3, unit_no=5, slot=1, granted_at_ms=GRANTED_AT_MS, code="ABCD", idempotency_key="again")
@@ -71,3 +82,36 @@ def test_a_voucher_valid_from_a_day_to_come_counts_its_days_from_there() -> None
 def test_an_id_with_a_number_that_no_claim_can_have_is_no_claims_id() -> None:
     assert ClaimRef.parse(f"mooncake.{EPOCH_MAX}.17") == ClaimRef("mooncake", EPOCH_MAX, 17)
     assert ClaimRef.parse(f"mooncake.{EPOCH_MAX + 1}.17") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "c",
+        "c.1",
+        "c.1.2.3",
+        "c.x.1",
+        "c.1.x",
+        "c.-1.1",
+        "c.1.-1",
+        "c.1. 2",
+        "c.1.²",
+        "c.²1.1",
+        "c..1",
+        "c.1.",
+        "c.01.1",
+        "c.1.01",
+        f"c.1.{'9' * 16}",
+        f"c.{'9' * 16}.1",
+        f"c.{EPOCH_MAX + 1}.1",
+        "c" * ID_LENGTH_MAX + ".1.1",
+    ],
+)
+def test_what_is_no_id_of_a_claim_leads_nowhere(text: str) -> None:
+    assert ClaimRef.parse(text) is None
+
+
+@pytest.mark.parametrize("text", ["c.1.1", f"c.{EPOCH_MAX}.{'9' * 15}", "c" * (ID_LENGTH_MAX - 4) + ".1.1"])
+def test_the_longest_ids_of_claims_are_ids(text: str) -> None:
+    assert str(ClaimRef.parse(text)) == text
