@@ -239,6 +239,10 @@ class _Walk(ast.NodeVisitor):
 
     visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815
 
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:  # noqa: N802
+        for statement in node.body:  # what a decorator says of a class, such as `frozen`, decides nothing
+            self.visit(statement)
+
 
 def _is_text(node: ast.expr) -> bool:
     if isinstance(node, ast.JoinedStr):
