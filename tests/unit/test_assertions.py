@@ -50,6 +50,7 @@ def is_good(assertion: str) -> bool:
         ({"iat": NOW_S - LIFETIME_MAX_S, "exp": NOW_S + 1}, False),
         ({"nbf": 0}, True),
         ({"nbf": -1}, False),
+        ({"nbf": True}, False),
         ({"nbf": MOMENT_MAX_S + 1}, False),
         ({"iat": -1}, False),
         ({"iat": True}, False),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from grab_service.api.standing_headers import standing_headers
 from grab_service.grabpath.protocol import HEAD_MAX_BYTES, HEAD_TIMEOUT_S
 from grab_service.settings import Settings
 
@@ -58,6 +59,14 @@ def test_the_proxy_limits_nobody_by_address() -> None:
 def test_the_proxy_speaks_the_words_of_the_service() -> None:
     for code in ("outcome-unknown", "too-large"):
         assert f'"code":"{code}"' in CONF
+
+
+def test_what_the_proxy_says_by_itself_has_the_headers_of_every_answer() -> None:
+    named = re.findall(r"location @\w+ \{(.*?)\n    \}", CONF, re.DOTALL)
+    assert len(named) == 2
+    for block in named:
+        added = {name.lower(): value.strip('"') for name, value in re.findall(r"add_header (\S+) (.+) always;", block)}
+        assert added.items() >= dict(standing_headers(DEFAULT)).items()
 
 
 @pytest.mark.parametrize(
