@@ -19,7 +19,7 @@ import pytest
 
 from grab_service.demo.steps import client_of
 from grab_service.servers.ports import free_port
-from tests.integration.command_line import CHECKOUT
+from tests.integration.command_line import CHECKOUT, without_lane
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -65,7 +65,7 @@ class Running:
 
 
 def environment(**more: str) -> dict[str, str]:
-    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT), "LC_ALL": "C.UTF-8", **NOWHERE, **more}
+    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT), "LC_ALL": "C.UTF-8", **NOWHERE, **without_lane(), **more}
 
 
 @asynccontextmanager

@@ -22,6 +22,11 @@ SECRET: Final = "k1:a secret of tests which is long enough"
 OPS_SECRET: Final = "o1:another secret of tests for ops alone"
 
 
+def without_lane() -> dict[str, str]:
+    """The setting of a run of all tests that is without the fast lane, for programs that inherit nothing else."""
+    return {name: value for name, value in os.environ.items() if name == "GRAB_FAST_LANE"}
+
+
 @dataclass(frozen=True, slots=True)
 class Said:
     """How a command ended, and what it said."""
@@ -45,11 +50,12 @@ class Said:
 
 
 class CommandLine:
-    """`grab` as a process of its own, with an environment that holds nothing but what a test gives it."""
+    """`grab` as a process of its own, with an environment that holds what a test gives it, and whether there is a fast lane."""
 
     def __init__(self, home: Path, **env: str) -> None:
         self.home = home
-        self.env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT), "LC_ALL": "C.UTF-8", "USER": "tester", **env}
+        given = {"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT), "LC_ALL": "C.UTF-8", "USER": "tester"}
+        self.env = {**given, **without_lane(), **env}
 
     def file(self, name: str, content: str | bytes) -> str:
         """A file of that content in its directory; its name."""

@@ -5,8 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from grab_service.servers import child
+from tests.acceptance.test_run import environment
 from tests.harness.order import LONGEST
 from tests.harness.signals import NOT_INHERITED
+from tests.integration.command_line import CommandLine
 
 CHECKOUT = Path(__file__).parents[2]
 ASK = f"import signal; print(*(signal.getsignal(number) is signal.SIG_IGN for number in {[*map(int, NOT_INHERITED)]}))"
@@ -34,6 +39,16 @@ def test_a_run_that_ignores_a_hang_up_is_not_ended_by_one() -> None:
         "signal.signal(signal.SIGHUP, signal.SIG_IGN); signals.pytest_configure(); os.kill(os.getpid(), signal.SIGHUP)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, check=False).returncode == 0
+
+
+def test_programs_that_tests_start_are_without_the_fast_lane_if_the_run_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GRAB_FAST_LANE", raising=False)
+    assert "GRAB_FAST_LANE" not in CommandLine(tmp_path).env
+    monkeypatch.setenv("GRAB_FAST_LANE", "0")
+    for inherited in (CommandLine(tmp_path).env, environment(), child.environment(os.environ)):
+        assert inherited["GRAB_FAST_LANE"] == "0"
 
 
 def test_the_longest_tests_that_come_first_are_there() -> None:
