@@ -4,12 +4,13 @@ Read once, where a process is built; nothing below that place looks at the envir
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated
+from zoneinfo import available_timezones
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from grab_service.vocabulary.keys import DEFAULT_CELL
@@ -21,9 +22,20 @@ _DEFAULT_PORTS = (":80", ":443")
 
 
 class Settings(BaseSettings):
-    """From the environment: `GRAB_…`, and `REDIS_URL`, `DATABASE_URL` by those names."""
+    """From the environment: `GRAB_…`, and `REDIS_URL`, `DATABASE_URL` by those names.
 
-    model_config = SettingsConfigDict(env_prefix="GRAB_", extra="ignore", frozen=True, populate_by_name=True)
+    A variable that is empty counts as unset, and white space around a value is no part of it: files and templates leave both.
+    What was given stands in no error, for it may be a secret.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="GRAB_",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        populate_by_name=True,
+    )
 
     redis_url: str = Field(default="", validation_alias=AliasChoices("REDIS_URL", "GRAB_REDIS_URL", "redis_url"))
     database_url: str = Field(default="", validation_alias=AliasChoices("DATABASE_URL", "GRAB_DATABASE_URL", "database_url"))
@@ -123,20 +135,28 @@ class Settings(BaseSettings):
                 )
         return value
 
-    @field_validator("assertion_jwks_file", "loading_file", mode="before")
+    @field_validator("time_zone")
     @classmethod
-    def _empty_is_none(cls, value: object) -> object:
-        return None if value == "" else value
+    def _known_zone(cls, value: str) -> str:
+        zones = available_timezones()
+        if zones and value not in zones:  # a slim system knows none at all; `grab doctor` says so
+            raise ValueError(f"{value[:64]!r} is no time zone that this machine knows, such as Asia/Shanghai")
+        return value
 
     @field_validator("secrets", "ops_secrets", mode="before")
     @classmethod
     def _split_secrets(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        pairs = [part.split(":", 1) for part in value.split(",") if part]
+        pairs = [part.strip().split(":", 1) for part in value.split(",") if part.strip()]
         if any(len(pair) != 2 or not pair[0].isalnum() or len(pair[1]) < SECRET_LENGTH_MIN for pair in pairs):
             raise ValueError(f"write kid:secret,… with a secret of at least {SECRET_LENGTH_MIN} characters each")
         return dict(pairs)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _without_space_around(cls, value: object) -> object:
+        return value.strip() if isinstance(value, str) else value
 
     @field_validator("ops_secrets")
     @classmethod
@@ -148,3 +168,14 @@ class Settings(BaseSettings):
 
 def _as_bytes(secrets: Mapping[str, SecretStr]) -> list[tuple[str, bytes]]:
     return [(kid, secret.get_secret_value().encode()) for kid, secret in secrets.items()]
+
+
+def settings_errors(error: ValidationError) -> list[str]:
+    """One line a setting, by the name of its variable."""
+    return [f"{variable_of(problem['loc'])}: {problem['msg'].removeprefix('Value error, ')}" for problem in error.errors()]
+
+
+def variable_of(location: Sequence[int | str]) -> str:
+    """The variable of the environment that a field of the settings is read from."""
+    name = str(location[0]).upper() if location else ""
+    return name if name in {"REDIS_URL", "DATABASE_URL"} else f"GRAB_{name.removeprefix('GRAB_')}"

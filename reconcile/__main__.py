@@ -17,7 +17,7 @@ from grab_service.cell.store import CellError
 from grab_service.logs import configure_logs
 from grab_service.ops.audit import AuditImpossibleError
 from grab_service.servers.remembered import SERVERS, join_run
-from grab_service.settings import Settings
+from grab_service.settings import Settings, settings_errors
 from grab_service.sql.grants import OWNER
 from reconcile import by_hand
 from reconcile import migrate as migrations
@@ -131,7 +131,8 @@ def _settings(*, redis: bool = True) -> Settings:
         join_run(Settings(), Login.LEDGER if redis else OWNER, SERVERS)
         settings = Settings()
     except ValidationError as error:
-        typer.echo(str(error), err=True)
+        for problem in settings_errors(error):
+            typer.echo(problem, err=True)
         raise typer.Exit(2) from None
     if not settings.database_url or (redis and not settings.redis_url):
         typer.echo("Set DATABASE_URL and REDIS_URL." if redis else "Set DATABASE_URL.", err=True)

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 
 if TYPE_CHECKING:
-    from pydantic import ValidationError
-
     from grab_service.ops.refusal import RefusalError
 
 DETAILS_MAX: Final = 20
@@ -115,18 +113,9 @@ def _of_settings(error: Exception) -> Trouble | None:
 
     if not isinstance(error, ValidationError) or error.title != "Settings":
         return None
+    from grab_service.settings import settings_errors
+
     return Trouble("Some settings cannot be used.", "Mend them in the environment and repeat.", settings_errors(error))
-
-
-def settings_errors(error: "ValidationError") -> list[str]:
-    """One line a setting, by the name of its variable."""
-    return [f"{variable_of(problem['loc'])}: {problem['msg'].removeprefix('Value error, ')}" for problem in error.errors()]
-
-
-def variable_of(location: Sequence[int | str]) -> str:
-    """The variable of the environment that a field of the settings is read from."""
-    name = str(location[0]).upper() if location else ""
-    return name if name in {"REDIS_URL", "DATABASE_URL"} else f"GRAB_{name.removeprefix('GRAB_')}"
 
 
 def _of_refusals(error: Exception) -> Trouble | None:

@@ -176,10 +176,10 @@ async def _audit_closed(desk: "Desk") -> "AuditReport":
 
 
 async def _findings(*, as_json: bool) -> "list[Finding]":
-    from grab_service.cli.errors import settings_errors
     from grab_service.doctor.configuration import read_settings, unusable_fields
     from grab_service.doctor.examination import examine
     from grab_service.doctor.finding import fail
+    from grab_service.settings import settings_errors
 
     read, error = read_settings()
     if join(read):
