@@ -82,7 +82,7 @@ async def check_postgres(engine: AsyncEngine) -> Check:
 
     async def ask() -> Check:
         async with engine.connect() as connection:
-            await connection.execute(select(log_cursor.c.last_seq).limit(1))
+            await connection.execute(select(log_cursor.c.last_seq))
         return Check(ok=True, detail="answers")
 
     return await _within_time(ask(), "Postgres")

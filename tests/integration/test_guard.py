@@ -18,7 +18,7 @@ from grab_service.servers.postgres import PostgresServer
 from grab_service.servers.valkey import AppendFsync, ValkeyServer
 from reconcile.alarms import AlarmKind
 from reconcile.epochs import begin_first
-from reconcile.guard import NO_POSTGRES
+from reconcile.guard import NO_POSTGRES, DoubtError
 from reconcile.leader import NotLeadingError
 from reconcile.life import Life
 from reconcile.recover import close_cell
@@ -314,6 +314,16 @@ async def test_a_postgres_that_lies_behind_closes_the_cell_and_destroys_nothing(
         assert await town.redis.hlen(town.keys.of_campaign("c").claims) == 3
         assert await town.redis.xlen(town.keys.log) > 1, "a cell that was rebuilt has a log of one entry"
         assert await _epoch_is(town, 1)
+
+
+async def test_a_doubt_is_one_alarm_and_counted_once_however_often_it_is_seen(town: Town) -> None:
+    async with town.parts() as ledger:
+        for why, counted in (("newer_epoch", 1), ("newer_epoch", 1), ("unknown_to_postgres", 2), ("newer_epoch", 3)):
+            await ledger.guard._alarm(DoubtError(AlarmKind.CELL_CLOSED, why, {"seq": 1}))
+            assert (ledger.counters.alarms, ledger.guard.closed_because) == (counted, why)
+    assert [row.detail["why"] for row in await town.sql("SELECT detail FROM alarms WHERE kind = 'cell_closed'")] == [
+        "newer_epoch"
+    ]
 
 
 async def test_a_log_that_cannot_be_drained_keeps_the_cell_closed(mortal: Town, server: ValkeyServer) -> None:

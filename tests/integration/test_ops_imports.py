@@ -48,6 +48,15 @@ async def test_a_code_belongs_to_one_campaign(service: Service) -> None:
     assert other["rejected"][0]["reason"] != again["rejected"][0]["reason"]
 
 
+async def test_codes_of_a_draft_stay_out_of_the_cell_until_it_is_scheduled(service: Service) -> None:
+    campaign_id = await pool(service)
+    keys = service.worker.cell.keys.of_campaign(campaign_id)
+    assert (await upload(service, f"campaigns/{campaign_id}/codes", "code\nA1\nA2\n")).json()["loaded"] == 2
+    assert not await service.redis.exists(keys.codes, keys.campaign)
+    assert (await post(service, f"{campaign_id}/schedule")).status_code == 200
+    assert await service.redis.lrange(keys.codes, 0, -1) == [b"A1", b"A2"]
+
+
 async def test_codes_are_given_out_in_the_order_of_the_file_and_later_ones_after_them(service: Service) -> None:
     await service.enrol("m-1", "m-2", "m-3")
     campaign_id = await pool(service)

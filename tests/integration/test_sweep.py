@@ -5,12 +5,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 from sqlalchemy import select
 
 from grab_service.ops.publish import publish_campaign, publish_codes, publish_members
 from grab_service.sql.tables import commands
 from reconcile.alarms import AlarmKind
-from reconcile.sweep import Sweep
+from reconcile.sweep import BACKOFF_FIRST_S, BACKOFF_MAX_S, Sweep
 from tests.integration.ledgers import Town, until
 
 
@@ -137,6 +138,25 @@ async def test_a_command_that_was_not_carried_out_is_sent_less_and_less_often(to
             await sweep.round()
             await asyncio.sleep(0.05)
     assert 1 <= calls <= 3
+
+
+async def test_the_wait_before_a_command_is_sent_again_doubles_up_to_its_bound(town: Town) -> None:
+    async with without_sweep(town) as sweep:
+        names = await town.enrol(1)
+        await town.schedule(stock=1)
+        (claim,) = await town.win("c", names)
+        await town.drained()
+        await town.command_return(claim, "c", "somebody-else")
+        clock, waits_s = asyncio.get_running_loop().time, list[float]()
+        for _ in range(9):
+            began_s = clock()
+            await sweep.round()
+            (backoff,) = sweep._backoffs.values()
+            assert backoff.not_before_s > clock(), "it was sent, and waits"
+            waits_s.append(backoff.not_before_s - began_s)
+            backoff.not_before_s = clock()  # the wait is over
+    doubled = [BACKOFF_FIRST_S * 2**number for number in range(9)]
+    assert waits_s == pytest.approx([min(wait_s, BACKOFF_MAX_S) for wait_s in doubled], abs=0.2)
 
 
 async def test_what_was_scheduled_and_did_not_get_into_the_cell_is_published(town: Town) -> None:

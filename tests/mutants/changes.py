@@ -221,8 +221,7 @@ class _Walk(ast.NodeVisitor):
 
     def visit_Module(self, node: ast.Module) -> None:
         for statement in node.body:
-            named = isinstance(statement, ast.Assign | ast.AnnAssign)
-            if not (named and isinstance(getattr(statement, "value", None), ast.Constant)):
+            if not (isinstance(statement, ast.Assign | ast.AnnAssign) and _is_figure(statement.value)):
                 self.visit(statement)
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
@@ -242,6 +241,13 @@ class _Walk(ast.NodeVisitor):
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         for statement in node.body:  # what a decorator says of a class, such as `frozen`, decides nothing
             self.visit(statement)
+
+
+def _is_figure(node: ast.expr | None) -> bool:
+    """A number, or a product or sum of such: `8 * 1024`."""
+    if isinstance(node, ast.BinOp):
+        return _is_figure(node.left) and _is_figure(node.right)
+    return isinstance(node, ast.Constant)
 
 
 def _is_text(node: ast.expr) -> bool:

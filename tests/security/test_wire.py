@@ -16,6 +16,7 @@ from grab_service.cell.store import Cell
 from grab_service.grabpath.bodies import Bodies
 from grab_service.grabpath.connections import PROBES_MAX
 from grab_service.grabpath.desk import PLACES_OF_ONE
+from grab_service.grabpath.protocol import LINGER_S, GrabProtocol
 from grab_service.servers.ports import free_port
 from grab_service.vocabulary.campaigns import BenefitKind
 from grab_service.vocabulary.passes import mint
@@ -277,6 +278,21 @@ async def test_when_all_bodies_together_become_too_much_the_oldest_is_cut_off(wo
         assert (await oldest.answer())[9:12] == b"503"
         assert await oldest.is_closed()
         assert (await second.ask(b"x" * 5_000))[9:12] == b"200"
+
+
+async def test_whoever_is_refused_while_sending_has_a_moment_to_read_and_no_more(worker: Worker) -> None:
+    async with serving(worker, at_once) as port, wire(port) as one:
+        refused = await one.ask(call("/v1/sessions", "Content-Length: 9", "Content-Length: 8", method="POST", body=b"x" * 4))
+        assert refused[9:12] == b"400"
+        (connection,) = worker.connections._open
+        assert isinstance(connection, GrabProtocol)
+        until_s = connection._lingers_until_s
+        assert until_s is not None
+        assert 0 < until_s - worker.clock() <= LINGER_S
+        connection.look_at_the_clock(until_s)
+        assert not connection.transport.is_closing()
+        connection.look_at_the_clock(until_s + 0.001)
+        assert connection.transport.is_closing()
 
 
 async def test_probes_have_a_port_of_their_own_which_no_crowd_can_fill(valkey_url: str, cell: Cell) -> None:

@@ -41,7 +41,7 @@ SNIPPETS = {
     "q = select(t).where(t.a == 中)": {"q = select(t)", "q = select(t).where(t.a != 中)"},
     # Nobody should notice these.
     "@dataclass(frozen=True)\nclass A:\n    at_ms: int": set[str](),
-    "RETRY_S: Final = 1.0\nMOST = 5": set[str](),
+    "RETRY_S: Final = 1.0\nMOST = 5 * 1024": set[str](),
     "if TYPE_CHECKING:\n import x\nf'{a + 1}'\nassert a < b\n'a text with 3 words'": set[str](),
 }
 
