@@ -3,6 +3,7 @@
 import asyncio
 import re
 import socket
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,9 @@ async def test_commands_find_the_servers_of_a_run_in_their_directory(tmp_path: P
             migrated = await grab.ok("migrate")
             assert "Using the servers of the run whose data are in var/" in migrated.err
             assert "There are no campaigns yet" in (await grab.ok("campaign", "list")).out
+            words = (sys.executable, "-m", "reconcile", "migrate")
+            by_module = await asyncio.create_subprocess_exec(*words, cwd=tmp_path, env=grab.env)
+            assert await by_module.wait() == 0
             async with Redis.from_url(stack.redis_url) as client:
                 await client.config_set("appendonly", "no")
                 await client.config_set("maxmemory-policy", "allkeys-lru")

@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 
 from tests.mutants.changes import changes_of
+from tests.mutants.equivalents import EQUIVALENTS
 from tests.mutants.laboratory import ROOT
 from tests.mutants.sample import draw, population
 
@@ -67,3 +68,10 @@ def test_a_seed_draws_the_same_sample_and_every_change_has_its_chance() -> None:
         compile(change.of((ROOT / change.path).read_bytes()), change.path, "exec")
     assert set(drawn) == set(changes[:20])
     assert max(drawn.values()) < 2 * min(drawn.values())
+
+
+def test_a_change_that_is_known_to_make_no_difference_can_still_be_made() -> None:
+    for (path, shown), reason in EQUIVALENTS.items():
+        source = (ROOT / path).read_bytes()
+        assert shown in {change.shown(source) for change in changes_of(path, source)}, path
+        assert reason
