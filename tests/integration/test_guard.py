@@ -432,6 +432,20 @@ async def test_another_release_of_the_rules_is_loaded_beside_the_one_in_force(to
     await town.win("c", names[1:])
 
 
+async def test_the_own_release_or_a_part_of_it_is_not_taken_for_another_one(town: Town) -> None:
+    """Only scripts of another release show that a cell is armed, to which those of this one may be added without an audit."""
+    async with town.ledger():
+        await town.open_for_business()
+    async with town.parts() as parts, town.wire() as wire:
+        guard, own = parts.guard, parts.guard._fields_of_this_release()
+        assert not await guard._other_release_lives(wire, await Life.read(wire, town.keys))
+        await town.redis.hdel(town.keys.scripts, next(field for field in own if not field.endswith(b":grab")))
+        assert not await guard._other_release_lives(wire, await Life.read(wire, town.keys))
+        sha = await town.redis.hget(town.keys.scripts, next(field for field in own if field.endswith(b":grab")))
+        await town.redis.hset(town.keys.scripts, "another:grab", sha)
+        assert await guard._other_release_lives(wire, await Life.read(wire, town.keys))
+
+
 async def test_scripts_cannot_land_in_a_life_that_was_not_audited(mortal: Town, server: ValkeyServer) -> None:
     """Redis dies and comes back between the audit and the loading: the connection of the audit is the witness."""
     async with mortal.parts() as parts:
