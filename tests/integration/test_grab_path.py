@@ -774,6 +774,6 @@ async def test_a_refusal_ends_at_the_last_moment_at_which_it_is_certain(edge: st
     verdict = gate.refuse(campaign, "m-9", now_s)
     assert verdict is not None
     assert verdict.outcome is before
-    assert verdict.until_s == pytest.approx(now_s + (edge_ms - high_ms - CLOCK_STEP_MS) / 1000)
+    assert verdict.until_s == pytest.approx(now_s + (edge_ms - high_ms - CLOCK_STEP_MS) / 1000, abs=1e-6, rel=0)
     assert gate.refuse(campaign, "m-9", verdict.until_s) is verdict
     assert gate.refuse(campaign, "m-9", verdict.until_s + 0.0001) is None
