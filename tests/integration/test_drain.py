@@ -159,7 +159,8 @@ async def test_rows_are_written_in_the_order_of_the_log(town: Town) -> None:
     drain = town.new_drain()
     async with town.wire() as wire:
         assert await drain.step(wire) == 10 - 1  # all at once: the batch of two is one entry
-    assert town.counters.batches == 1
+    counters = town.counters
+    assert (counters.batches, counters.entries, counters.claims, counters.returns) == (1, 9, 4, 2)
     assert [(row.seq, row.unit_no, row.returned_seq) for row in await town.claims()] == [
         (3, 1, None),
         (5, 2, 9),

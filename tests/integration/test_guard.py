@@ -135,6 +135,11 @@ async def test_while_a_server_is_away_the_ledger_says_that_the_cell_is_closed_an
         await until(says("Redis cannot be reached", 0))
         await server.start()
         await until(says(None, 1))
+        await mortal.redis.flushall()
+        await mortal.redis.script_flush()
+        await until(lambda: _epoch_is(mortal, 2))
+        await until(says(None, 1))
+        assert ledger.counters.recoveries == 1
         # While Redis runs on, nobody need ask Postgres; when it is back from a restart, everything has to be compared.
         await session.execute(f"ALTER DATABASE {row.name} ALLOW_CONNECTIONS false")
         await session.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", row.name)

@@ -151,6 +151,7 @@ async def test_the_wait_before_a_command_is_sent_again_doubles_up_to_its_bound(t
         for _ in range(9):
             began_s = clock()
             await sweep.round()
+            assert sweep.counters.pending_commands == 1
             (backoff,) = sweep._backoffs.values()
             assert backoff.not_before_s > clock(), "it was sent, and waits"
             waits_s.append(backoff.not_before_s - began_s)
