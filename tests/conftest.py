@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+import structlog
 from redis.asyncio import Redis
 
 from grab_service.servers.postgres import PostgresServer
@@ -34,6 +35,14 @@ NewDatabase = Callable[[], Awaitable[str]]
 def pytest_configure(config: pytest.Config) -> None:
     for part in HARNESS:
         config.pluginmanager.register(part)
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """A command that a test calls in this process sets up the logs; the next test finds them as they were."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session")

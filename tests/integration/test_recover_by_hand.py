@@ -154,7 +154,7 @@ async def test_what_is_missing_is_said_in_a_sentence(town: Town) -> None:
         (("drain-once",), {"REDIS_URL": f"redis://{nowhere}/0"}, "Redis does not answer"),
         (("recover",), {}, "no such cell"),
         (("run",), {"DATABASE_URL": ""}, "Set DATABASE_URL and REDIS_URL"),
-        (("run",), {"GRAB_CELL": "no cell"}, "cell"),
+        (("run",), {"GRAB_CELL": "no cell"}, "GRAB_CELL"),
     ):
         status, _, trouble = await reconcile(town, *arguments, **env)
         assert status in {1, 2}
