@@ -16,7 +16,7 @@ from grab_service.cell.store import Cell
 from grab_service.grabpath.bodies import Bodies
 from grab_service.grabpath.connections import PROBES_MAX
 from grab_service.grabpath.desk import PLACES_OF_ONE
-from grab_service.grabpath.protocol import LINGER_S, GrabProtocol
+from grab_service.grabpath.protocol import LINGER_S, PIPELINE_MAX, GrabProtocol
 from grab_service.servers.ports import free_port
 from grab_service.vocabulary.campaigns import BenefitKind
 from grab_service.vocabulary.passes import mint
@@ -278,6 +278,20 @@ async def test_when_all_bodies_together_become_too_much_the_oldest_is_cut_off(wo
         assert (await oldest.answer())[9:12] == b"503"
         assert await oldest.is_closed()
         assert (await second.ask(b"x" * 5_000))[9:12] == b"200"
+
+
+async def test_as_many_requests_wait_on_one_connection_as_the_bound_says_and_no_more(worker: Worker) -> None:
+    busy = Busy()
+    page = call("/v1/campaigns", bearer(worker, "m-1"), "X-Waits: 1")
+    async with serving(worker, busy) as port, wire(port) as fits, wire(port) as more:
+        # One is answered, and so many wait behind it.
+        fits.writer.write(page * (1 + PIPELINE_MAX))
+        more.writer.write(page * (2 + PIPELINE_MAX))
+        cut_off = await more.is_closed()
+        busy.going_on.set()
+        assert cut_off
+        for _ in range(1 + PIPELINE_MAX):
+            assert (await fits.answer())[9:12] == b"200"
 
 
 async def test_whoever_is_refused_while_sending_has_a_moment_to_read_and_no_more(worker: Worker) -> None:
