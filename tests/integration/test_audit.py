@@ -109,3 +109,16 @@ async def test_without_a_ledger_that_keeps_up_nothing_is_said(town: Town) -> Non
     await town.win("c", names)
     with pytest.raises(AuditImpossibleError, match="the ledger is at epoch 1"):
         await audit_cell(town.cell, town.engine, town.redis, ledger_wait_s=0.1)
+
+
+async def test_the_very_last_claim_on_record_is_compared_as_well(day: Day) -> None:
+    town = day.town
+    (claim,) = await town.win("one", await town.enrol(1))
+    await town.drained()
+    assert (await town.cursor()).last_seq == claim.seq
+    assert (await day.audit()).holds
+    await town.sql("DELETE FROM claims WHERE seq = :seq", seq=claim.seq)
+    lost = (await day.audit()).invariants[Invariant.NO_LOST_ACK]
+    assert not lost.holds
+    assert "a claim of the cell is not in Postgres" in lost.detail
+    assert claim.seq in [example.get("seq") for example in lost.counterexamples]
