@@ -151,7 +151,10 @@ class Settings(BaseSettings):
         pairs = [part.strip().split(":", 1) for part in value.split(",") if part.strip()]
         if any(len(pair) != 2 or not pair[0].isalnum() or len(pair[1]) < SECRET_LENGTH_MIN for pair in pairs):
             raise ValueError(f"write kid:secret,… with a secret of at least {SECRET_LENGTH_MIN} characters each")
-        return dict(pairs)
+        keys = dict(pairs)
+        if len(keys) < len(pairs):
+            raise ValueError("a key id stands twice; give each secret an id of its own")
+        return keys
 
     @field_validator("*", mode="before")
     @classmethod

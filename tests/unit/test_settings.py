@@ -40,6 +40,7 @@ def test_white_space_around_a_value_is_no_part_of_it(name: str, monkeypatch: pyt
         ("GRAB_SECRETS", SECRET),
         ("GRAB_SECRETS", f"k 1:{SECRET}"),
         ("GRAB_OPS_SECRETS", f"o1:{SECRET},o2"),
+        ("GRAB_SECRETS", f"k1:{SECRET},k1:{SECRET} too"),
         ("GRAB_PORT", SECRET),
         ("GRAB_DEV", SECRET),
     ],
