@@ -13,6 +13,7 @@ from zoneinfo import available_timezones
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from grab_service.addresses import AddressError, PostgresAddress, RedisAddress, masked
 from grab_service.vocabulary.keys import DEFAULT_CELL
 from grab_service.vocabulary.passes import OPS_TTL_MAX_S, PassKeys
 
@@ -124,6 +125,17 @@ class Settings(BaseSettings):
         if self.dev and not ops_keys:
             ops_keys = [(kid, sha256(b"ops tokens of development\0" + secret).digest()) for kid, secret in keys]
         return PassKeys.build(self.cell, keys, ops_keys)
+
+    @field_validator("redis_url", "guard_redis_url", "database_url")
+    @classmethod
+    def _readable_address(cls, value: str, info: ValidationInfo) -> str:
+        read = PostgresAddress.parse if info.field_name == "database_url" else RedisAddress.parse
+        try:
+            if value:
+                read(value)
+        except AddressError as error:
+            raise ValueError(f"{masked(value)[:200]} cannot be used: {error}") from None
+        return value
 
     @field_validator("cors_origins")
     @classmethod

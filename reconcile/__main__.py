@@ -16,6 +16,8 @@ from grab_service.cell.rights import Login
 from grab_service.cell.store import CellError
 from grab_service.logs import configure_logs
 from grab_service.ops.audit import AuditImpossibleError
+from grab_service.servers.errors import ServerError
+from grab_service.servers.external import check_postgres, refuse_unfit_postgres
 from grab_service.servers.remembered import SERVERS, join_run
 from grab_service.settings import Settings, settings_errors
 from grab_service.sql.grants import OWNER
@@ -55,6 +57,7 @@ MENDS: Final[dict[type[Exception], str]] = {
     AuditImpossibleError: "Nothing can be said: {error}",
     CellError: "The cell does not answer: {error}",
     WireBrokenError: "Redis does not answer: {error}",
+    ServerError: "{error}",
     SQLAlchemyError: "Postgres does not answer, or lacks its tables (`python -m reconcile migrate`): {error}",
     OSError: "Postgres or Redis cannot be reached: {error}",
     TimeoutError: "Postgres or Redis did not answer in time.",
@@ -65,6 +68,7 @@ MENDS: Final[dict[type[Exception], str]] = {
 def run() -> None:
     """Drain, guard, sweep and audit until stopped (SIGTERM or SIGINT). Several may run: one leads, the others stand by."""
     settings = _settings()
+    _do(refuse_unfit_postgres(settings.database_url))
     try:
         asyncio.run(_run_until_told(settings))
     except* Exception:
@@ -111,6 +115,7 @@ def migrate() -> None:
     settings = _settings(redis=False)
 
     async def upgrade() -> None:
+        await check_postgres(settings.database_url)
         await asyncio.to_thread(migrations.upgrade, settings.database_url, settings.cell)
 
     _do(upgrade())

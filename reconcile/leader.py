@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import asyncpg
 import structlog
-from sqlalchemy.engine import make_url
 
+from grab_service.sql.sessions import Sessions
 from reconcile.counters import Counters
 
 LOCK: Final = 0x6C656164
@@ -38,7 +38,12 @@ class Leader:
     """
 
     def __init__(self, database_url: str, counters: Counters) -> None:
-        self._url = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+        self._sessions = Sessions(
+            database_url,
+            connect_timeout_s=CONNECT_TIMEOUT_S,
+            command_timeout_s=ANSWER_TIMEOUT_S,
+            settings={"idle_session_timeout": str(SILENT_MAX_S * 1000)},
+        )
         self._counters = counters
         self._leads = asyncio.Event()
         self._session: asyncpg.Connection | None = None
@@ -85,12 +90,7 @@ class Leader:
         said = False
         while True:
             try:
-                session = await asyncpg.connect(
-                    self._url,
-                    timeout=CONNECT_TIMEOUT_S,
-                    command_timeout=ANSWER_TIMEOUT_S,
-                    server_settings={"idle_session_timeout": str(SILENT_MAX_S * 1000)},
-                )
+                session = await self._sessions.open()
             except TROUBLE as error:
                 if not said:
                     log.warning("leader_waits", waits_for="postgres", why=str(error)[:300])

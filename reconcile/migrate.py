@@ -11,8 +11,9 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from grab_service.sql.engine import asyncpg_url
+from grab_service.sql.engine import DIALECT
 from grab_service.sql.grants import grant_all
+from grab_service.sql.sessions import Sessions
 from grab_service.vocabulary.keys import DEFAULT_CELL
 
 LOCK: Final = 0x67726162
@@ -38,7 +39,8 @@ def upgrade(database_url: str, cell: str = DEFAULT_CELL) -> None:
 
 
 async def _upgrade(database_url: str, cell: str) -> None:
-    engine = create_async_engine(asyncpg_url(database_url), poolclass=NullPool, connect_args={"timeout": CONNECT_TIMEOUT_S})
+    sessions = Sessions(database_url, connect_timeout_s=CONNECT_TIMEOUT_S, command_timeout_s=TIMEOUT_S)
+    engine = create_async_engine(DIALECT, async_creator=sessions.open, poolclass=NullPool)
     try:
         async with engine.begin() as connection:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})

@@ -6,18 +6,15 @@ that witness away; this one raises, and whoever used it starts over.
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from hiredis import pack_command
 from redis.asyncio import ConnectionPool
 from redis.asyncio.connection import AbstractConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
-from grab_service.cell.nodes import NOT_HERE, Nodes, follow
-
-CONNECT_TIMEOUT_S: Final = 1.0
+from grab_service.cell.connect import CONNECT_TIMEOUT_S, pool_of
+from grab_service.cell.nodes import NOT_HERE, Nodes
 
 Command = Sequence[str | bytes | int | float]
 
@@ -41,19 +38,9 @@ class Wire:
         Raises:
             WireBrokenError: Redis cannot be reached, or does not answer questions yet.
         """
-        pool: ConnectionPool = ConnectionPool.from_url(
-            redis_url,
-            # Sending with redis-py's own time-out goes through asyncio.wait_for, which on Python 3.11 can swallow a
-            # cancellation: whoever was told to end would go on for ever. The calls below have their own.
-            socket_timeout=None,
-            socket_connect_timeout=CONNECT_TIMEOUT_S,
-            retry=Retry(NoBackoff(), 0),
-            decode_responses=False,
-            protocol=2,
-            driver_info=None,
-        )
-        if nodes is not None:
-            follow(pool, nodes)
+        # Sending with redis-py's own time-out goes through asyncio.wait_for, which on Python 3.11 can swallow a
+        # cancellation: whoever was told to end would go on for ever. The calls below have their own.
+        pool: ConnectionPool = pool_of(ConnectionPool, redis_url, nodes, socket_timeout=None)
         wire = cls(pool.make_connection(), timeout_s)  # type: ignore[no-untyped-call]
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S + timeout_s):

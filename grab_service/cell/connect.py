@@ -5,37 +5,61 @@ caller. Neither is acceptable where a call may take a unit, so retries are off a
 """
 
 import asyncio
-from typing import Final
+from typing import Any, Final, TypeVar
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, Connection, ConnectionPool, Redis, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from grab_service.addresses import RedisAddress
 from grab_service.cell.nodes import Nodes, follow
 
 CONNECT_TIMEOUT_S: Final = 1.0
 POOL_WAIT_S: Final = 1.0
 
+Pool = TypeVar("Pool", bound=ConnectionPool)
 
-def connect(redis_url: str, *, connections_max: int, timeout_s: float, nodes: Nodes | None = None) -> Redis:
+
+def connect(redis_url: str | RedisAddress, *, connections_max: int, timeout_s: float, nodes: Nodes | None = None) -> Redis:
     """A client with a bounded pool, no retries, and bytes in its replies; opens nothing yet. Close it with `aclose`.
 
     With `nodes`, the address may be that of any node of a cluster, and the connections lead to the one that has the cell.
+
+    Raises:
+        AddressError: the address cannot be used.
     """
-    pool: BlockingConnectionPool = BlockingConnectionPool.from_url(
-        redis_url,
-        max_connections=connections_max,
-        timeout=POOL_WAIT_S,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=CONNECT_TIMEOUT_S,
+    return Redis.from_pool(
+        pool_of(
+            BlockingConnectionPool,
+            redis_url,
+            nodes,
+            max_connections=connections_max,
+            timeout=POOL_WAIT_S,
+            socket_timeout=timeout_s,
+        )
+    )
+
+
+def pool_of(kind: type[Pool], redis_url: str | RedisAddress, nodes: Nodes | None, **settings: Any) -> Pool:
+    """A pool whose connections never repeat a call by themselves; `settings` are redis-py's.
+
+    Raises:
+        AddressError: the address cannot be used.
+    """
+    address = RedisAddress.parse(redis_url) if isinstance(redis_url, str) else redis_url
+    connection: type = UnixDomainSocketConnection if address.socket else SSLConnection if address.tls else Connection
+    pool = kind(
+        connection_class=connection,
         retry=Retry(NoBackoff(), 0),
         decode_responses=False,
         protocol=2,
         driver_info=None,  # the user of the cell need not be allowed to describe itself
+        **address.settings(CONNECT_TIMEOUT_S),
+        **settings,
     )
     if nodes is not None:
-        follow(pool, nodes)
-    return Redis.from_pool(pool)
+        follow(pool, nodes, address.nodes)
+    return pool
 
 
 async def fill_pool(client: Redis, connections: int) -> None:

@@ -37,6 +37,7 @@ class Nodes:
         self.at: Address | None = None
         self.moves = 0
         self.is_alone = False
+        self._named: tuple[Address, ...] = ()
         self._others: list[Address] = []
         self._learned_at_move = -1
 
@@ -54,11 +55,20 @@ class Nodes:
 
     def lost(self, first: Address, address: Address) -> None:
         """Nobody answers there, or whoever does knows no more than that: another node may know who has the cell now."""
-        candidates = list(dict.fromkeys((first, *self._others)))
+        candidates = list(dict.fromkeys((first, *self._others, *self._named)))
         at = candidates.index(address) if address in candidates else -1
         other = candidates[(at + 1) % len(candidates)]
         if other != address:
             self.moved(other)
+
+    def named(self, addresses: tuple[Address, ...]) -> None:
+        """The address of the settings names these; any of them may be the first to answer."""
+        self._named = addresses
+
+    @property
+    def must_be_a_cluster(self) -> bool:
+        """Whether the address names several nodes: single servers beside each other would be two cells."""
+        return len(self._named) > 1
 
     def learned(self, others: list[Address]) -> None:
         """These are the nodes of the cluster."""
@@ -139,6 +149,11 @@ class _Following(Connection):
             found = await self._ask("CLUSTER", "SLOTS")
             if isinstance(found, ResponseError):
                 self._nodes.is_alone = "cluster support disabled" in str(found)
+                if self._nodes.is_alone and self._nodes.must_be_a_cluster:
+                    self._nodes.is_alone = False
+                    raise NoConnectionError(
+                        f"the address names several nodes, and {self.host}:{self.port} is no node of a cluster"
+                    )
                 found = ()
             self._nodes.learned(addresses(found, self.host))
 
@@ -165,8 +180,12 @@ async def leads_on(connection: AbstractConnection) -> bool:
         return False
 
 
-def follow(pool: ConnectionPool, nodes: Nodes) -> None:
-    """Let the connections that this pool will make lead to the node of the cell. A Unix socket leads where it leads."""
+def follow(pool: ConnectionPool, nodes: Nodes, named: tuple[Address, ...]) -> None:
+    """Let the connections that this pool will make lead to the node of the cell. A Unix socket leads where it leads.
+
+    `named` are the nodes that the address names; the first that answers tells of the others.
+    """
+    nodes.named(named)
     kinds: dict[type, type[_Following]] = {Connection: _Following, SSLConnection: _FollowingTls}
     kind = kinds.get(pool.connection_class)
     if kind is not None:

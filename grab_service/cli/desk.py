@@ -56,7 +56,7 @@ def at_desk(work: Callable[[Desk], Awaitable[T]], *, needs_redis: bool = True) -
     async def do() -> T:
         await check_postgres(settings.database_url)
         if needs_redis:
-            await check_redis(settings.redis_url)
+            await check_redis(settings.redis_url, settings.cell)
         async with opened(settings) as desk:
             return await work(desk)
 

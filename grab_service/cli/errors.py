@@ -150,10 +150,8 @@ def _of_postgres(error: Exception) -> Trouble | None:
     if "asyncpg" not in sys.modules:
         return None
     from asyncpg import InterfaceError, PostgresError
-    from sqlalchemy.exc import ArgumentError, DBAPIError
+    from sqlalchemy.exc import DBAPIError
 
-    if isinstance(error, ArgumentError):
-        return Trouble("DATABASE_URL is no address of a database.", "Write it as postgresql://user:password@host:5432/name.")
     raised: BaseException | None = error.orig if isinstance(error, DBAPIError) else error
     if not isinstance(error, DBAPIError | PostgresError | InterfaceError):
         return None

@@ -71,6 +71,7 @@ def serve(
     it, for it opens the cell.
     """
     from grab_service.cell.rights import Login
+    from grab_service.servers.external import refuse_unfit_postgres
     from grab_service.servers.remembered import SERVERS
 
     for name, value in (("GRAB_WORKERS", workers), ("GRAB_HOST", host), ("GRAB_PORT", port)):
@@ -80,6 +81,7 @@ def serve(
     pass_keys(settings)
     _see_that_assertions_can_be_checked(settings)
     _see_that_the_port_is_free(settings)
+    asyncio.run(refuse_unfit_postgres(settings.database_url))
 
     from grab_service.api.serve import serve as serve_forever
 

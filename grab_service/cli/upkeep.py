@@ -105,7 +105,7 @@ def provision(
         return
 
     async def work() -> tuple[bool, bool]:
-        await check_redis(settings.redis_url)
+        await check_redis(settings.redis_url, settings.cell)
         await check_postgres(settings.database_url)
         keeps = await provision_redis(settings.redis_url, settings.cell, passwords)
         return keeps, await provision_postgres(settings.database_url, settings.cell, passwords)

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Final
 from urllib.request import getproxies_environment
 
-import asyncpg
 from pydantic import SecretStr
-from redis.asyncio import Redis
 from rich.console import Console
 
+from grab_service.cell.connect import connect
 from grab_service.demo import report as reports
 from grab_service.demo.keeping import Kept, kept
 from grab_service.demo.programs import Programs, environments_of, remembered_secret
@@ -22,17 +21,19 @@ from grab_service.demo.stopping import Stopping
 from grab_service.servers.remembered import remembering
 from grab_service.servers.stack import Stack
 from grab_service.settings import Settings
+from grab_service.sql.sessions import Sessions
 from reconcile.migrate import upgrade
 
 KID: Final = "k1"
 SALE_OPENS_IN_S: Final = 60.0
+ANSWER_S: Final = 5.0
 
 
 async def server_versions(settings: Settings) -> dict[str, str]:
     """Which Redis or Valkey and which PostgreSQL this ran on."""
-    async with Redis.from_url(settings.redis_url) as client:
+    async with connect(settings.redis_url, connections_max=1, timeout_s=settings.redis_timeout_s) as client:
         info = await client.info("server")
-    connection = await asyncpg.connect(settings.database_url)
+    connection = await Sessions(settings.database_url, connect_timeout_s=ANSWER_S, command_timeout_s=ANSWER_S).open()
     try:
         postgres = await connection.fetchval("SHOW server_version")
     finally:

@@ -10,9 +10,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from grab_service.addresses import masked
 from grab_service.doctor.finding import Finding, fail, ok, warn
 from grab_service.servers.errors import ServerError
-from grab_service.servers.external import check_postgres, without_password
+from grab_service.servers.external import check_postgres
 from grab_service.sql.engine import connect
 
 STATEMENT_TIMEOUT_S: Final = 5
@@ -42,7 +43,7 @@ async def look_at_postgres(database_url: str) -> AsyncIterator[Finding]:
 
 async def _server(connection: AsyncConnection, database_url: str) -> Finding:
     version = str((await connection.execute(text("SHOW server_version"))).scalar_one()).split()[0]
-    found = f"PostgreSQL {version} at {without_password(database_url)}"
+    found = f"PostgreSQL {version} at {masked(database_url)}"
     if (await connection.execute(text("SELECT pg_is_in_recovery()"))).scalar_one():
         return fail("postgres", f"{found} is a standby", "Point DATABASE_URL at the primary: nothing can be written here.")
     off = [name for name in LOSSY if (await connection.execute(text(f"SHOW {name}"))).scalar_one() == "off"]

@@ -7,12 +7,13 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from grab_service.addresses import masked
 from grab_service.cell.connect import connect
 from grab_service.cell.nodes import Nodes
 from grab_service.doctor.finding import Finding, fail, ok, unseen, warn
 from grab_service.ops.server_checks import SKEW_MAX_MS, Skew, aof_of, ask_server
 from grab_service.servers.errors import ServerError
-from grab_service.servers.external import check_redis, without_password
+from grab_service.servers.external import check_redis
 from grab_service.vocabulary.keys import CellKeys
 
 SKEW_OK_MS: Final = 250
@@ -23,7 +24,7 @@ ON_REWRITE: Final = "no-appendfsync-on-rewrite"
 async def look_at_redis(redis_url: str, timeout_s: float, cell: str) -> AsyncIterator[Finding]:
     """Everything about the server itself; the first finding says whether it is there, and is the last if not."""
     try:
-        await check_redis(redis_url)
+        await check_redis(redis_url, cell)
     except ServerError as error:
         yield fail("redis", error.message, error.mend)
         return
@@ -40,7 +41,7 @@ async def look_at_redis(redis_url: str, timeout_s: float, cell: str) -> AsyncIte
 
 def _server(info: dict[str, Any], redis_url: str) -> Finding:
     kind = "Valkey" if "valkey_version" in info else "Redis"
-    found = f"{kind} {info.get('valkey_version') or info['redis_version']} at {without_password(redis_url)}"
+    found = f"{kind} {info.get('valkey_version') or info['redis_version']} at {masked(redis_url)}"
     if info.get("role") == "slave":
         return fail("redis", f"{found} is a replica", "Point REDIS_URL at the primary: a replica takes no grabs.")
     return ok("redis", found)

@@ -7,10 +7,10 @@ login does everything, Redis is asked whether it knows the cell's users beside i
 
 from enum import StrEnum
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
 
 from redis.exceptions import RedisError, ResponseError
 
+from grab_service.addresses import AddressError, PostgresAddress, RedisAddress
 from grab_service.cell.connect import connect
 from grab_service.cell.nodes import Nodes
 from grab_service.cell.rights import Login, user_of
@@ -39,9 +39,10 @@ IN_THE_SERVICE: Final = "`grab doctor` in the environment of the service looks a
 
 def user_in(url: str) -> str:
     """The name in an address; empty if there is none."""
+    read = PostgresAddress.parse if url.startswith("postgres") else RedisAddress.parse
     try:
-        return unquote(urlsplit(url).username or "")
-    except ValueError:
+        return read(url).user
+    except AddressError:
         return ""
 
 

@@ -62,6 +62,10 @@ class CannotRunAsRootError(ServerError):
     """PostgreSQL refuses to run as root and this machine offers no other identity."""
 
 
+class UnfitDatabaseError(ServerError):
+    """A database answers, but it cannot be used as it is: another program's, not UTF8, behind a pooler that shares sessions."""
+
+
 class ForeignDataError(ServerError):
     """The data directory belongs to another user or another major version."""
 

@@ -1,89 +1,135 @@
-"""Is a server that was given by its address new enough?"""
+"""Can a server that was given by its address be used: is it there, new enough, and ours?"""
 
-from typing import Final
-from urllib.parse import urlsplit
+from contextlib import suppress
+from typing import Any, Final
 
 import asyncpg
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
+from grab_service.addresses import POSTGRES_EXAMPLE, REDIS_EXAMPLE, masked
+from grab_service.cell.connect import connect
+from grab_service.cell.nodes import Nodes
 from grab_service.servers.binaries import POSTGRES_MIN, REDIS_MIN, VALKEY_MIN, dotted, parse_version
-from grab_service.servers.errors import ServerTooOldError, ServerUnreachableError
+from grab_service.servers.errors import ServerTooOldError, ServerUnreachableError, UnfitDatabaseError
+from grab_service.sql.sessions import Sessions, SharedSessionError
+from grab_service.sql.tables import metadata
 
 _ANSWER_TIMEOUT_S: Final = 5.0
+_WITHOUT_INFO: Final = ("NOPERM", "unknown command", "unknown subcommand")
+_STEPS: Final = "alembic_version"
+_HAS_TABLE: Final = "SELECT to_regclass(quote_ident($1)) IS NOT NULL"
 
 
-async def check_redis(url: str) -> None:
+async def check_redis(url: str, cell: str) -> None:
     """See that REDIS_URL leads to a Redis or Valkey that knows what the rules use.
+
+    A user that may not ask for the version (INFO) is taken at its word: its scripts would not load on an older one.
 
     Raises:
         ServerUnreachableError: nothing answers there, or something else.
         ServerTooOldError: it answers and is too old.
     """
     try:
-        client = Redis.from_url(
-            url,
-            socket_timeout=_ANSWER_TIMEOUT_S,
-            socket_connect_timeout=_ANSWER_TIMEOUT_S,
-            retry=Retry(NoBackoff(), 0),
-        )
-        async with client:
-            info = await client.info("server")
+        async with connect(url, connections_max=1, timeout_s=_ANSWER_TIMEOUT_S, nodes=Nodes(cell)) as client:
+            await client.time()
+            info = await _server_info(client)
     except (RedisError, OSError, ValueError) as problem:
-        raise _unreachable("REDIS_URL", url, problem, "redis://:password@host:6379/0") from problem
+        raise _unreachable("REDIS_URL", url, problem, REDIS_EXAMPLE) from problem
+    if info is None:
+        return
     # Valkey also tells the version of Redis that it stands in for; its own comes first.
     kind, least = ("Valkey", VALKEY_MIN) if "valkey_version" in info else ("Redis", REDIS_MIN)
     found = parse_version(str(info.get("valkey_version") or info.get("redis_version", "")))
     if found < least:
         raise ServerTooOldError(
-            f"REDIS_URL ({without_password(url)}) leads to {kind} {dotted(found)}, "
+            f"REDIS_URL ({masked(url)}) leads to {kind} {dotted(found)}, "
             f"and Redis >= {dotted(REDIS_MIN)} or Valkey >= {dotted(VALKEY_MIN)} is needed.",
             "Point it at a newer one, or unset it to use the embedded Valkey.",
         )
 
 
+async def _server_info(client: Redis) -> dict[str, Any] | None:
+    """What INFO says of the server; None where this user may not ask."""
+    try:
+        return dict(await client.info("server"))
+    except ResponseError as refusal:
+        if any(word in str(refusal) for word in _WITHOUT_INFO):
+            return None
+        raise
+
+
 async def check_postgres(url: str) -> None:
-    """See that DATABASE_URL leads to a PostgreSQL that knows what the tables use.
+    """See that DATABASE_URL leads to a PostgreSQL that knows what the tables use, and to a database that is or can be ours.
 
     Raises:
         ServerUnreachableError: nothing answers there, or something else, or the database does not exist.
         ServerTooOldError: it answers and is too old.
+        UnfitDatabaseError: the database is not UTF8, belongs to another program, or is reached through a pooler that shares
+            sessions.
     """
     try:
-        session = await asyncpg.connect(driver_url(url), timeout=_ANSWER_TIMEOUT_S, command_timeout=_ANSWER_TIMEOUT_S)
+        sessions = Sessions(url, connect_timeout_s=_ANSWER_TIMEOUT_S, command_timeout_s=_ANSWER_TIMEOUT_S)
+        session = await sessions.open()
         try:
             found = parse_version(await session.fetchval("SHOW server_version"))
+            encoding = await session.fetchval("SHOW server_encoding")
+            strange = await _whose(session)
         finally:
             await session.close()
+    except SharedSessionError as problem:
+        raise UnfitDatabaseError(
+            f"DATABASE_URL ({masked(url)}) leads to a pooler: {problem}.",
+            "Set pool_mode=session for this database in PgBouncer, or name PostgreSQL itself.",
+        ) from problem
     except (TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as problem:
-        raise _unreachable("DATABASE_URL", url, problem, "postgresql://user:password@host:5432/database") from problem
+        raise _unreachable("DATABASE_URL", url, problem, POSTGRES_EXAMPLE) from problem
     if found < POSTGRES_MIN:
         raise ServerTooOldError(
-            f"DATABASE_URL ({without_password(url)}) leads to PostgreSQL {dotted(found)}, "
+            f"DATABASE_URL ({masked(url)}) leads to PostgreSQL {dotted(found)}, "
             f"and PostgreSQL >= {dotted(POSTGRES_MIN)} is needed.",
             "Point it at a newer one, or unset it to use the embedded PostgreSQL.",
         )
+    if encoding != "UTF8":
+        raise UnfitDatabaseError(
+            f"The database of DATABASE_URL ({masked(url)}) has the encoding {encoding}, and it has to be UTF8: "
+            "names of members would not fit.",
+            "Make another one: CREATE DATABASE grab ENCODING 'UTF8' TEMPLATE template0.",
+        )
+    if strange:
+        raise UnfitDatabaseError(
+            f"The database of DATABASE_URL ({masked(url)}) belongs to another program: {strange}. Nothing was changed.",
+            "Give the cell a database of its own.",
+        )
 
 
-def driver_url(url: str) -> str:
-    """An address as the driver reads it, without the word for SQLAlchemy (`postgresql+asyncpg://`)."""
-    return url.replace("+asyncpg://", "://", 1)
+async def refuse_unfit_postgres(url: str) -> None:
+    """The same before a program starts; a Postgres that is away is waited for then, since grabs go on without it.
+
+    Raises:
+        ServerTooOldError, UnfitDatabaseError: it is there, and can never be used.
+    """
+    with suppress(ServerUnreachableError):
+        await check_postgres(url)
 
 
-def without_password(url: str) -> str:
-    """An address that may be shown."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    name, _, host = parts.netloc.rpartition("@")
-    return parts._replace(netloc=f"{name.partition(':')[0]}:***@{host}").geturl()
+async def _whose(session: asyncpg.Connection) -> str:
+    """Why the database is somebody else's; empty if it is ours, or nobody's yet.
+
+    Ours has Alembic's note of a step beside our tables, whichever release made them; nobody's has neither.
+    """
+    noted = await session.fetchval(_HAS_TABLE, _STEPS)
+    ours = [name for name in metadata.tables if await session.fetchval(_HAS_TABLE, name)]
+    if noted and not ours:
+        return f"there is a table {_STEPS}, and none of grab-service"
+    if ours and not noted:
+        return f"there is a table {ours[0]}, and no {_STEPS} beside it"
+    return ""
 
 
 def _unreachable(name: str, url: str, problem: Exception, example: str) -> ServerUnreachableError:
     why = str(problem) or type(problem).__name__
     return ServerUnreachableError(
-        f"{name} ({without_password(url)}) leads to no server that can be used: {why}.",
+        f"{name} ({masked(url)}) leads to no server that can be used: {why}.",
         f"Start it, mend the address (like {example}), or unset {name} to use the embedded server.",
     )

@@ -5,20 +5,17 @@ By whoever may make them there, once, and again after an upgrade and to change p
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-import asyncpg
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 
-from grab_service.cell.nodes import addresses
+from grab_service.addresses import PostgresAddress, RedisAddress
+from grab_service.cell.connect import connect
+from grab_service.cell.nodes import Nodes, addresses
 from grab_service.cell.rights import Login
-from grab_service.servers.external import driver_url
 from grab_service.servers.postgres_roles import POSTGRES_LOGINS, role_statements
 from grab_service.servers.redis_users import set_users, users_of
 from grab_service.sql.grants import GRANTS, grant_statements, policy_statements
+from grab_service.sql.sessions import Sessions
 
 TIMEOUT_S: Final = 10.0
 
@@ -30,26 +27,17 @@ async def provision_redis(admin_url: str, cell: str, passwords: Mapping[str, str
         redis.exceptions.RedisError, OSError: it does not answer, or refuses; the users may be set in part. Repeat it.
     """
     users = users_of(cell, _of_redis(passwords))
-    async with _admin(admin_url) as client:
+    address = RedisAddress.parse(admin_url)
+    async with connect(address, connections_max=1, timeout_s=TIMEOUT_S, nodes=Nodes(cell)) as client:
         kept = await set_users(client, users)
         try:
             slots: Any = await client.execute_command("CLUSTER", "SLOTS")  # type: ignore[no-untyped-call]  # of redis-py
         except ResponseError:
             slots = ()  # a single server
-    parts = urlsplit(admin_url)
-    for host, port in addresses(slots, parts.hostname or ""):
-        login, at, _ = parts.netloc.rpartition("@")
-        async with _admin(
-            parts._replace(netloc=f"{login}{at}{f'[{host}]' if ':' in host else host}:{port}").geturl()
-        ) as client:
+    for host, port in addresses(slots, address.nodes[0][0] if address.nodes else ""):
+        async with connect(address.at(host, port), connections_max=1, timeout_s=TIMEOUT_S) as client:
             kept = await set_users(client, users) and kept
     return kept
-
-
-def _admin(url: str) -> Redis:
-    return Redis.from_url(
-        url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S, retry=Retry(NoBackoff(), 0), protocol=2
-    )
 
 
 async def provision_postgres(admin_url: str, cell: str, passwords: Mapping[str, str]) -> bool:
@@ -58,7 +46,7 @@ async def provision_postgres(admin_url: str, cell: str, passwords: Mapping[str, 
     Raises:
         asyncpg.PostgresError, OSError, TimeoutError: it does not answer, or refuses; nothing was changed.
     """
-    session = await asyncpg.connect(driver_url(admin_url), timeout=TIMEOUT_S, command_timeout=TIMEOUT_S)
+    session = await Sessions(admin_url, connect_timeout_s=TIMEOUT_S, command_timeout_s=TIMEOUT_S).open()
     try:
         async with session.transaction():
             database = await session.fetchval("SELECT current_database()")
@@ -83,7 +71,7 @@ def redis_lines(cell: str, passwords: Mapping[str, str]) -> Iterator[str]:
 
 def postgres_lines(cell: str, passwords: Mapping[str, str], database_url: str) -> Iterator[str]:
     """What makes the cell's roles, as SQL, with what PostgreSQL keeps of their passwords."""
-    database = urlsplit(database_url).path.removeprefix("/") or "grab"
+    database = (PostgresAddress.parse(database_url).database if database_url else "") or "grab"
     return (f"{statement};" for statement in role_statements(cell, _of_postgres(passwords), database))
 
 

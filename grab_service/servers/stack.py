@@ -67,6 +67,7 @@ class Stack:
     ) -> None:
         self.var_dir = var_dir.absolute()
         self._redis_url = redis_url
+        self._cell = cell
         self._database_url = database_url
         self._redis = (
             None
@@ -151,7 +152,7 @@ class Stack:
         """
         try:
             if self._redis_url:
-                await check_redis(self._redis_url)
+                await check_redis(self._redis_url, self._cell)
             if self._database_url:
                 await check_postgres(self._database_url)
             if self._redis or self._postgres:

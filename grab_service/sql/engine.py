@@ -5,11 +5,12 @@ import time
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 from sqlalchemy.util.concurrency import await_only
+
+from grab_service.sql.sessions import Sessions
 
 CONNECT_TIMEOUT_S: Final = 5
 STATEMENT_TIMEOUT_S: Final = 60
@@ -65,9 +66,8 @@ class ShortQueuePool(AsyncAdaptedQueuePool):
         self._turns.release()
 
 
-def asyncpg_url(database_url: str) -> str:
-    """The same database, spoken to through asyncpg, however the URL names its driver."""
-    return make_url(database_url).set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
+DIALECT: Final = "postgresql+asyncpg://"
+"""All that SQLAlchemy is told: sessions are opened for it."""
 
 
 def connect(
@@ -88,24 +88,28 @@ def connect(
             keeps others waiting for its locks.
         ask_before_use: a pooled connection whether it still lives. That takes three answers of Postgres; who tries again
             by itself, and soon, can do without.
+
+    Raises:
+        AddressError: the address cannot be used.
     """
+    sessions = Sessions(
+        database_url,
+        connect_timeout_s=CONNECT_TIMEOUT_S,
+        command_timeout_s=statement_timeout_s + CONNECT_TIMEOUT_S,
+        settings={
+            "statement_timeout": str(statement_timeout_s * 1000),
+            "idle_in_transaction_session_timeout": str(idle_in_transaction_timeout_s * 1000),
+        },
+    )
     return create_async_engine(
-        asyncpg_url(database_url),
+        DIALECT,
+        async_creator=sessions.open,
         poolclass=ShortQueuePool,
         pool_size=connections_max,
         max_overflow=0,
         pool_timeout=POOL_WAIT_S,
         pool_pre_ping=ask_before_use,
         hide_parameters=True,  # an error's text ends in the log, where no name of a member may stand
-        connect_args={
-            "timeout": CONNECT_TIMEOUT_S,
-            "command_timeout": statement_timeout_s + CONNECT_TIMEOUT_S,
-            "server_settings": {
-                "application_name": "grab-service",
-                "statement_timeout": str(statement_timeout_s * 1000),
-                "idle_in_transaction_session_timeout": str(idle_in_transaction_timeout_s * 1000),
-            },
-        },
     )
 
 

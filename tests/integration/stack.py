@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 from sqlalchemy import insert, text
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from grab_service.api.app import build_app
 from grab_service.api.process import Worker
@@ -25,7 +25,7 @@ from grab_service.cell.scripts import ScriptSources, new_nonce, sha_of
 from grab_service.grabpath.lane import ASGIApp
 from grab_service.ops.publish import publish_members
 from grab_service.settings import Settings
-from grab_service.sql.engine import asyncpg_url
+from grab_service.sql.engine import connect
 from grab_service.sql.tables import members, orgs
 from grab_service.vocabulary.keys import CellKeys
 from grab_service.vocabulary.passes import Role, mint, mint_ops
@@ -180,7 +180,7 @@ async def running_service(redis_url: str, database_url: str, cell_name: str, **s
             **{"dev": True, "sql_connections_max": 3, **settings},
         )
         redis = await stack.enter_async_context(Redis.from_url(redis_url))
-        ledger = create_async_engine(asyncpg_url(as_role(database_url, Login.LEDGER)), pool_size=2)
+        ledger = connect(as_role(database_url, Login.LEDGER), connections_max=2)
         stack.push_async_callback(ledger.dispose)
         await begin(redis, ledger, cell_name)
         wire = await Wire.open(redis_url, 5)

@@ -15,12 +15,11 @@ from pathlib import Path
 import httpx
 import pytest
 from redis.asyncio import Redis
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from grab_service.cell.rights import Login
 from grab_service.servers import bootstrap
 from grab_service.servers.ports import free_port
-from grab_service.sql.engine import asyncpg_url
+from grab_service.sql.engine import connect
 from tests.integration.command_line import CHECKOUT, SECRET, command_line_as
 from tests.integration.logins import as_role
 from tests.integration.stack import begin
@@ -69,7 +68,7 @@ async def test_an_installed_wheel_serves(
 async def serves_until_told_to_stop(
     argv: tuple[str, ...], home: Path, valkey_url: str, database_url: str, cell_name: str
 ) -> None:
-    ledger = create_async_engine(asyncpg_url(as_role(database_url, Login.LEDGER)))
+    ledger = connect(as_role(database_url, Login.LEDGER), connections_max=5)
     async with Redis.from_url(valkey_url) as redis:
         await begin(redis, ledger, cell_name)  # a service opens its door at once where the cell is open
     await ledger.dispose()

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from grab_service.servers.postgres import PostgresServer
-from grab_service.sql.engine import asyncpg_url
+from grab_service.sql.engine import DIALECT
 from grab_service.sql.tables import metadata
 from reconcile import migrate
 from reconcile.migrate import upgrade
@@ -56,7 +56,7 @@ async def _in_postgres(server: PostgresServer, statement: str) -> None:
 
 @pytest.fixture
 async def engine(shared_database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = create_async_engine(asyncpg_url(shared_database_url), poolclass=NullPool)
+    engine = create_async_engine(shared_database_url.replace("postgresql://", DIALECT), poolclass=NullPool)
     yield engine
     await engine.dispose()
 
@@ -77,7 +77,7 @@ async def test_alembic_sees_no_difference_between_the_migrations_and_the_models(
 
 
 async def test_the_migrations_build_to_the_letter_what_the_models_build(engine: AsyncEngine, empty_database_url: str) -> None:
-    of_models = create_async_engine(asyncpg_url(empty_database_url))
+    of_models = create_async_engine(empty_database_url.replace("postgresql://", DIALECT))
     async with of_models.begin() as connection:
         await connection.run_sync(metadata.create_all)
         built_by_models = await _catalogue(connection)
@@ -113,7 +113,7 @@ async def _up_to(url: str, revision: str) -> None:
         config.attributes["connection"] = connection
         alembic_upgrade(config, revision)
 
-    engine = create_async_engine(asyncpg_url(url), poolclass=NullPool)
+    engine = create_async_engine(url.replace("postgresql://", DIALECT), poolclass=NullPool)
     async with engine.begin() as connection:
         await connection.run_sync(take_steps)
     await engine.dispose()

@@ -257,10 +257,10 @@ async def test_no_right_is_given_that_nothing_uses(town: Town, cell_name: str, s
             await waiting.read_claims(day.names[5], ["one"])
     await recover_once(town.settings)
     for url in (town.settings.redis_url, town.settings.guard_redis_url):
-        await check_redis(url)
+        await check_redis(url, town.settings.cell)
     async for _ in look_at_redis(town.settings.guard_redis_url, 2, town.settings.cell):
         pass
-    await check_redis(_address_of(town.service))
+    await check_redis(_address_of(town.service), town.settings.cell)
     await check_readiness(town.cell, town.service, town.engine, view_age_s=0.0, draining=False)
     for login in Login:
         used = sent.by_user[name_of[login]] - {"AUTH"}

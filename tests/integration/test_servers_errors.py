@@ -212,7 +212,7 @@ async def test_a_given_server_that_is_too_old_is_refused_with_both_versions(
     monkeypatch.setattr(external, "VALKEY_MIN", (99, 0))
     monkeypatch.setattr(external, "POSTGRES_MIN", (99,))
     with pytest.raises(ServerTooOldError, match=r"Valkey [89]\.\S+, and Redis >= 7\.0 or Valkey >= 99\.0 is needed"):
-        await external.check_redis(valkey_url)
+        await external.check_redis(valkey_url, "cell")
     with pytest.raises(ServerTooOldError, match=r"PostgreSQL 1\d\.\S+, and PostgreSQL >= 99 is needed"):
         await external.check_postgres(postgres_server.url)
 
@@ -220,7 +220,7 @@ async def test_a_given_server_that_is_too_old_is_refused_with_both_versions(
 @pytest.mark.parametrize("url", ["redis://:hidden@127.0.0.1:{port}/0", "http://nowhere", "redis://127.0.0.1:x"])
 async def test_a_redis_url_that_leads_nowhere_says_so_without_the_password(url: str) -> None:
     with pytest.raises(ServerUnreachableError, match="REDIS_URL") as refused:
-        await external.check_redis(url.format(port=free_port()))
+        await external.check_redis(url.format(port=free_port()), "cell")
     assert "hidden" not in str(refused.value)
 
 
