@@ -20,7 +20,8 @@ _TLS_FILES: Final = {"ssl_ca_certs": "ssl_ca_certs", "ssl_certfile": "ssl_certfi
 _REDIS_PARAMETERS: Final = (*_TLS_FILES, "ssl_cert_reqs", "ssl_check_hostname", "socket_connect_timeout", "db")
 _REDIS_FIXED: Final = frozenset(
     {"client_name", "connection_class", "decode_responses", "encoding", "encoding_errors", "health_check_interval",
-     "max_connections", "protocol", "retry_on_error", "retry_on_timeout", "single_connection_client", "socket_timeout", "timeout"}
+     "max_connections", "protocol", "retry_on_error", "retry_on_timeout", "single_connection_client", "socket_timeout",
+     "timeout"}
 )  # fmt: skip
 
 _SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")

@@ -41,13 +41,13 @@ def look_at_settings(
     """What can be told of the settings but those that are unusable; what only the service needs is demanded only there."""
     missing = [
         variable
-        for variable, value in (("REDIS_URL", settings.redis_url), ("DATABASE_URL", settings.database_url))
-        if not value
+        for variable in ("REDIS_URL", "DATABASE_URL")
+        if not getattr(settings, variable.lower()) and variable.lower() not in unusable
     ]
     if missing:
         mend = "Set them to the servers' addresses, or start `grab run` in this directory, whose servers are found."
         yield fail("settings", f"{' and '.join(missing)} not set", mend)
-    else:
+    elif not unusable:
         yield ok("settings", f"cell {settings.cell}, {settings.workers} worker(s), port {settings.port}")
     if not standpoint.serves and not settings.secrets and "secrets" not in unusable:
         yield unseen("secrets", f"none here, and {standpoint.value} needs none; {IN_THE_SERVICE}")

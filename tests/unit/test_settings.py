@@ -25,7 +25,9 @@ WRITTEN = ("redis_url", "database_url", "host", "assertion_issuer", "assertion_s
 
 @pytest.mark.parametrize("name", WRITTEN)
 def test_white_space_around_a_value_is_no_part_of_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = {"secrets": f"k1:{SECRET},k2:{SECRET} too", "port": "8123"}.get(name, "redis://:password@there:6379/0")
+    plain = {"secrets": f"k1:{SECRET},k2:{SECRET} too", "port": "8123", "database_url": "postgresql://u:p@there/grab"}.get(
+        name, "redis://:password@there:6379/0"
+    )
     monkeypatch.setenv(VARIABLES[name], plain)
     expected = getattr(Settings(), name)
     spaced = plain.replace(",", " ,\n ")
