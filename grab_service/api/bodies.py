@@ -1,4 +1,4 @@
-"""How is a body read? Of the right type, within its limits, and JSON by one strict parser."""
+"""How is a request read? No parameter is ignored; a body is of the right type and within its limits; one parser reads JSON."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -9,10 +9,13 @@ from typing import Any, Final
 
 import orjson
 from fastapi import Request, Response
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.params import Query
 from fastapi.routing import APIRoute
 
 from grab_service.ops.refusal import RefusalError
 from grab_service.vocabulary.json_text import read_json
+from grab_service.vocabulary.queries import query_errors
 
 CSV: Final = "text/csv"
 MULTIPART: Final = "multipart/form-data"
@@ -36,14 +39,20 @@ class _JsonRequest(Request):
 
 
 class StrictRoute(APIRoute):
-    """A route whose JSON body, if it takes one, must be said to be JSON, and be it."""
+    """A route that refuses parameters it does not know; its JSON body, if it takes one, must be said to be JSON, and be it."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
-        if self.body_field is None:
-            return handle
+        known = frozenset(field.alias for field in get_flat_params(self.dependant) if isinstance(field.field_info, Query))
+        reads = "GET" in (self.methods or ())
+        takes_json = self.body_field is not None
 
         async def checked(request: Request) -> Response:
+            query: bytes = request.scope["query_string"]
+            if query and (errors := query_errors(query, known, reads=reads)):
+                raise RefusalError("validation", errors=[{"field": name, "reason": reason} for name, reason in errors])
+            if not takes_json:
+                return await handle(request)
             body = await request.body()
             if body:
                 kind = media_type(request)

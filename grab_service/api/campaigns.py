@@ -6,6 +6,7 @@ import orjson
 from fastapi import APIRouter, Header, Query, Response
 
 from grab_service.api.answers import json_answer
+from grab_service.api.bodies import StrictRoute
 from grab_service.api.campaign_bodies import held_claim_body, pulse_body, summary_body
 from grab_service.api.contract import ETAG, MEMBER_ONLY, answers
 from grab_service.api.dependencies import WITH_PASS, AnyMember, TheCell, TheLanguage, TheView
@@ -19,7 +20,7 @@ from grab_service.vocabulary.campaigns import Phase
 from grab_service.vocabulary.claims import parse_holding
 from grab_service.vocabulary.identifiers import is_campaign_id
 
-router = APIRouter(prefix="/v1", tags=["members"])
+router = APIRouter(prefix="/v1", tags=["members"], route_class=StrictRoute)
 
 WantedPhase = Literal["upcoming", "open", "ended"]
 _PHASES: Final[dict[str, frozenset[Phase]]] = {

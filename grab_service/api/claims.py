@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from grab_service.api.answers import json_answer
+from grab_service.api.bodies import StrictRoute
 from grab_service.api.claim_records import read_claim, read_my_claims
 from grab_service.api.contract import LEDGER, MEMBER_ONLY, answers
 from grab_service.api.dependencies import WITH_PASS, MemberId, TheCell, TheEngine, TheLanguage, TheView
@@ -16,7 +17,7 @@ from grab_service.ops.refusal import RefusalError
 from grab_service.vocabulary.claims import ClaimRef
 from grab_service.vocabulary.identifiers import is_campaign_id
 
-router = APIRouter(prefix="/v1", tags=["members"], dependencies=WITH_PASS)
+router = APIRouter(prefix="/v1", tags=["members"], dependencies=WITH_PASS, route_class=StrictRoute)
 
 
 def _parsed(claim_id: str) -> ClaimRef:

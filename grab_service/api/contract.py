@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute
 
 from grab_service.api.shapes import ProblemShape
 from grab_service.vocabulary import problems
+from grab_service.vocabulary.queries import FRESH, UNDER
 
 PROBLEM_TYPE: Final = "application/problem+json"
 _PROBLEM_SCHEMA: Final = {"$ref": "#/components/schemas/Problem"}
@@ -55,6 +56,18 @@ def _header(description: str, kind: str) -> dict[str, Any]:
 
 ETAG: Final = {"ETag": _header("Of the version that was answered.", "string")}
 LOCATION: Final = {"Location": _header("Where it is from now on.", "string")}
+
+
+UNDER_V1: Final = {str(status): said for status, said in answers("validation", "unsupported-media-type").items()}
+"""Of every call under `/v1`: a parameter that it does not know, a body that is compressed."""
+
+FRESH_PARAMETER: Final = {
+    "name": FRESH,
+    "in": "query",
+    "required": False,
+    "description": "Any number, for web-views that keep answers by their address; it changes nothing.",
+    "schema": {"type": "string", "pattern": "^[0-9]{1,16}$"},
+}
 
 
 def _says(response: dict[str, Any] | None, shape: str) -> bool:
@@ -106,11 +119,15 @@ def describe(app: FastAPI, description: str) -> None:
             _restore_nulls(schema, app.state.routes)
             server_time = _header("The cell's clock when the answer left, Unix milliseconds.", "integer")
             components["headers"] = {"ServerTime": server_time}
-            for operations in schema["paths"].values():
-                for operation in operations.values():
+            for path, operations in schema["paths"].items():
+                for method, operation in operations.items():
                     # FastAPI says of every parameter that it may be wrong; texts of any shape are never.
                     if _says(operation["responses"].get("422"), "HTTPValidationError"):
                         del operation["responses"]["422"]
+                    if path.startswith(UNDER):
+                        operation["responses"] = {**UNDER_V1, **operation["responses"]}
+                        if method == "get":
+                            operation.setdefault("parameters", []).append(FRESH_PARAMETER)
                     for response in operation["responses"].values():
                         headers = response.setdefault("headers", {})
                         headers["X-Server-Time-Ms"] = {"$ref": "#/components/headers/ServerTime"}

@@ -1,5 +1,6 @@
 """What is wrong with which field of what was sent, in words for people?"""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -25,13 +26,12 @@ _REASONS: Final[Mapping[str, Text]] = {
     "dict_type": Text("应为对象", "an object is needed"),
     "model_type": Text("应为对象", "an object is needed"),
     "model_attributes_type": Text("应为对象", "an object is needed"),
-    "literal_error": Text("应为 {expected} 之一", "one of {expected} is needed"),
-    "enum": Text("应为 {expected} 之一", "one of {expected} is needed"),
+    "literal_error": Text("应为以下之一：{choices}", "one of {choices} is needed"),
+    "enum": Text("应为以下之一：{choices}", "one of {choices} is needed"),
     "greater_than_equal": Text("不能小于 {ge}", "at least {ge} is needed"),
     "less_than_equal": Text("不能大于 {le}", "at most {le} is allowed"),
     "string_too_short": Text("至少 {min_length} 个字符", "at least {min_length} characters are needed"),
     "string_too_long": Text("最多 {max_length} 个字符", "at most {max_length} characters are allowed"),
-    "string_pattern_mismatch": Text("格式不对，应符合 {pattern}", "it must match {pattern}"),
     "too_short": Text("至少 {min_length} 项", "at least {min_length} entries are needed"),
     "too_long": Text("最多 {max_length} 项", "at most {max_length} entries are allowed"),
     "not_a_time": Text(
@@ -58,12 +58,18 @@ _REASONS: Final[Mapping[str, Text]] = {
 }
 
 
+NOT_USABLE: Final = Text("这个值不能用", "this value cannot be used")
+"""For errors that no field of ours can have now: the words of pydantic are for programmers."""
+
+_QUOTED: Final = re.compile("'([^']*)'")
+
+
 def reason_of(error: Mapping[str, Any], language: Language) -> str:
     """The words for one error of pydantic."""
-    words = _REASONS.get(error["type"])
-    if words is None:
-        return str(error["msg"])
-    return words.in_language(language).format_map(error.get("ctx", {}))
+    words = _REASONS.get(error["type"], NOT_USABLE)
+    about = dict(error.get("ctx", {}))
+    about["choices"] = ("、" if language == "zh" else ", ").join(_QUOTED.findall(str(about.get("expected", ""))))
+    return words.in_language(language).format_map(about)
 
 
 def field_of(location: Sequence[str | int]) -> str:

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from grab_service.api.campaign_bodies import pulse_body
 from grab_service.api.probes import JSON, Kept, Probes
 from grab_service.grabpath.view import View
+from grab_service.vocabulary.queries import UNDER, query_errors
 
 TIME: Final = "/v1/time"
 DESCRIPTION: Final = "/openapi.json"
@@ -47,6 +48,8 @@ class Glance:
 
     def _kept(self, scope: Scope) -> Kept | None:
         path: str = scope["path"]
+        if path.startswith(UNDER) and scope["query_string"] and query_errors(scope["query_string"], (), reads=True):
+            return None  # the route refuses it
         if path == TIME:
             return 200, JSON, b'{"now_ms":%d}' % self._view.now_ms()
         if path.startswith(BEFORE):

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 
+from grab_service.api.bodies import StrictRoute
 from grab_service.api.contract import LOCATION, WRITTEN, answers
 from grab_service.api.dependencies import WITH_PASS, TheLanguage, TheWorker, bearer_token
 from grab_service.api.examples import CLAIM
@@ -16,7 +17,7 @@ from grab_service.grabpath.answers import Answer
 from grab_service.grabpath.lane import refusal_of_body
 from grab_service.vocabulary.identifiers import IDEMPOTENCY_KEY_MAX
 
-router = APIRouter(tags=["members"])
+router = APIRouter(tags=["members"], route_class=StrictRoute)
 
 _REFUSALS: Final = (
     *WRITTEN,

@@ -3,14 +3,14 @@
 from fastapi import APIRouter, Request, Response
 
 from grab_service.api.answers import in_words, json_answer
-from grab_service.api.bodies import read_csv
+from grab_service.api.bodies import StrictRoute, read_csv
 from grab_service.api.contract import LEDGER, OPS_ONLY, WRITTEN, answers, csv_body
 from grab_service.api.dependencies import WITH_OPS_TOKEN, TheCell, TheEngine, TheLanguage, Writer
 from grab_service.api.ops_shapes import CodesImport, MembersImport
 from grab_service.ops.codes import import_codes
 from grab_service.ops.members import import_members
 
-router = APIRouter(prefix="/v1/ops", tags=["ops"], dependencies=WITH_OPS_TOKEN)
+router = APIRouter(prefix="/v1/ops", tags=["ops"], dependencies=WITH_OPS_TOKEN, route_class=StrictRoute)
 
 MEMBERS_EXAMPLE = (
     "member_id,org_id,person_id,name,tags,birthday_month,joined_on,status\r\n"

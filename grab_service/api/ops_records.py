@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 
 from grab_service.api.answers import NO_STORE, json_answer
+from grab_service.api.bodies import StrictRoute
 from grab_service.api.contract import CELL, LEDGER, OPS_ONLY, answers
 from grab_service.api.dependencies import WITH_OPS_TOKEN, Reader, TheEngine, TheLanguage, TheWorker
 from grab_service.api.ops_shapes import Audit, OpsLogPage
@@ -17,7 +18,7 @@ from grab_service.ops.refusal import RefusalError
 from grab_service.vocabulary.claims import Codes
 from grab_service.vocabulary.times import rfc3339
 
-router = APIRouter(prefix="/v1/ops", tags=["ops"], dependencies=WITH_OPS_TOKEN)
+router = APIRouter(prefix="/v1/ops", tags=["ops"], dependencies=WITH_OPS_TOKEN, route_class=StrictRoute)
 
 _EXAMPLE = (
     "claim_id,campaign_id,member_id,state,unit_no,seq,granted_at_ms,code,idempotency_key\r\n"

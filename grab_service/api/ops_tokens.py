@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from grab_service.api.answers import json_answer
+from grab_service.api.bodies import StrictRoute
 from grab_service.api.contract import LEDGER, OPS_ONLY, answers
 from grab_service.api.dependencies import WITH_OPS_TOKEN, Admin, TheEngine, TheLanguage
 from grab_service.api.ops_shapes import TokenPage
@@ -12,7 +13,7 @@ from grab_service.api.paging import Cursor, Limit, decode_cursor, encode_cursor,
 from grab_service.ops.tokens import RecordedToken, end_token, list_tokens
 from grab_service.vocabulary.times import rfc3339
 
-router = APIRouter(prefix="/v1/ops", tags=["ops"], dependencies=WITH_OPS_TOKEN)
+router = APIRouter(prefix="/v1/ops", tags=["ops"], dependencies=WITH_OPS_TOKEN, route_class=StrictRoute)
 
 
 def token_body(token: RecordedToken) -> dict[str, Any]:

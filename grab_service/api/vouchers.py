@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Response
 
 from grab_service.api.answers import json_answer
+from grab_service.api.bodies import StrictRoute
 from grab_service.api.contract import CELL, LEDGER, MEMBER_ONLY, answers
 from grab_service.api.dependencies import WITH_PASS, MemberId, TheCell, TheEngine, TheView
 from grab_service.api.examples import REVEALED
@@ -13,7 +14,7 @@ from grab_service.vocabulary.claim_body import VOUCHER_PREFIX
 from grab_service.vocabulary.claims import ClaimRef
 from grab_service.vocabulary.identifiers import is_campaign_id
 
-router = APIRouter(prefix="/v1/me/vouchers", tags=["members"], dependencies=WITH_PASS)
+router = APIRouter(prefix="/v1/me/vouchers", tags=["members"], dependencies=WITH_PASS, route_class=StrictRoute)
 
 
 @router.post(

@@ -21,6 +21,7 @@ from grab_service.grabpath.reader import GrabReader, bearer_token
 from grab_service.grabpath.turnstile import Turnstile
 from grab_service.vocabulary.json_text import read_json
 from grab_service.vocabulary.problems import Text, choose_language
+from grab_service.vocabulary.queries import query_errors
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -93,12 +94,15 @@ class GrabLane:
         if self.cors and scope["type"] == "http":
             send = self.cors.sending(scope["headers"], send)
         campaign_id = campaign_of_grab(scope["method"], scope["path"]) if scope["type"] == "http" else None
-        if campaign_id is None:
+        if scope["type"] == "http" and _is_encoded(scope["headers"]):
+            language = choose_language(dict(scope["headers"]).get(b"accept-language"))
+            await self._send(of_problem("unsupported-media-type", language, encoding="identity"), send)
+        elif campaign_id is None:
             if scope["type"] == "http" and scope["method"] == "HEAD":
                 scope = {**scope, "method": "GET"}  # the server leaves the body out
             await self._app(scope, receive, send)
         else:
-            await self._grab(campaign_id, scope["headers"], receive, send)
+            await self._grab(campaign_id, scope, receive, send)
 
     def caller_of(self, authorization: bytes | None) -> str:
         """Whose place an ordinary call takes."""
@@ -110,10 +114,10 @@ class GrabLane:
         wish = dict(scope["headers"]).get(b"accept-language")
         await self._send(of_problem("overloaded", choose_language(wish)), send)
 
-    async def _grab(self, campaign_id: str, headers: list[tuple[bytes, bytes]], receive: Receive, send: Send) -> None:
+    async def _grab(self, campaign_id: str, scope: Scope, receive: Receive, send: Send) -> None:
         authorization = idempotency_key = content_type = b""
         accept_language = None
-        for name, value in headers:
+        for name, value in scope["headers"]:
             if name == b"authorization":
                 authorization = value
             elif name == b"idempotency-key":
@@ -123,7 +127,8 @@ class GrabLane:
             elif name == b"content-type":
                 content_type = value
         language = choose_language(accept_language)
-        refused = refusal_of_body(await _whole_body(receive), content_type, language)
+        body = await _whole_body(receive)
+        refused = refusal_of_query(scope["query_string"], language) or refusal_of_body(body, content_type, language)
         if refused is not None:
             await self._send(refused, send)
             return
@@ -147,6 +152,21 @@ async def _whole_body(receive: Receive) -> bytes:
         body += message.get("body", b"")
         more = message.get("more_body", False)
     return body
+
+
+def _is_encoded(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether the body is said to be compressed, which nobody here undoes."""
+    return any(name == b"content-encoding" and value.strip().lower() not in {b"", b"identity"} for name, value in headers)
+
+
+def refusal_of_query(query: bytes, language: str) -> Answer | None:
+    """Say what is wrong with the parameters of a grab, which takes none; None for none."""
+    errors = query_errors(query, (), reads=False) if query else []
+    return (
+        of_validation(language, [{"field": name, "reason": why.in_language(language)} for name, why in errors])
+        if errors
+        else None
+    )
 
 
 def refusal_of_body(body: bytes, content_type: bytes, language: str) -> Answer | None:

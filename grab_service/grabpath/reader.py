@@ -26,7 +26,7 @@ _HEAD_END: Final = b"\r\n\r\n"
 _ID_AT: Final = len(START)
 _ID_END: Final = _ID_AT + CAMPAIGN_ID_MAX + len(_END)
 _KEPT: Final = frozenset({b"keep-alive", b"Keep-Alive"})
-_NOT_PLAIN: Final = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"proxy-connection"})
+_NOT_PLAIN: Final = frozenset({b"content-encoding", b"transfer-encoding", b"expect", b"upgrade", b"proxy-connection"})
 _PADDING: Final = b" \t"
 
 

@@ -157,10 +157,18 @@ OF_REQUESTS: tuple[Problem, ...] = (
             Variant(
                 Text("不支持这种内容类型，请用 {expected}。", "This content type is not taken here; please send {expected}.")
             ),
+            Variant(
+                Text(
+                    "不接受压缩过的内容，请原样发送，去掉请求头 Content-Encoding 或写为 {encoding}。",
+                    "Compressed bodies are not taken; please send it as it is, without Content-Encoding, or with {encoding}.",
+                )
+            ),
         ),
         explanation=Text(
-            "请求头 Content-Type 与这个地址接受的不一致。一般用 application/json，导入用 text/csv。",
-            "`Content-Type` is not one that this address takes. It is application/json in general, text/csv for imports.",
+            "请求头 Content-Type 与这个地址接受的不一致：一般用 application/json，导入用 text/csv。"
+            "或者请求头 Content-Encoding 表示内容经过压缩。",
+            "`Content-Type` is not one that this address takes: it is application/json in general, text/csv for imports. "
+            "Or `Content-Encoding` says that the body is compressed, which is not taken.",
         ),
     ),
     Problem(
