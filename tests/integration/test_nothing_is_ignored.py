@@ -6,9 +6,9 @@ from typing import Any, get_args
 
 import pytest
 from pydantic_core.core_schema import ErrorType
-from tests.integration.stack import Service
 
 from grab_service.api.field_errors import _REASONS, reason_of
+from tests.integration.stack import Service
 
 WRITES = ("post", "put", "patch", "delete")
 
