@@ -3,30 +3,89 @@
 Read once, where a process is built; nothing below that place looks at the environment.
 """
 
+import difflib
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 from zoneinfo import available_timezones
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from grab_service.addresses import AddressError, PostgresAddress, RedisAddress, masked
+from grab_service.secret_texts import weakness
 from grab_service.vocabulary.keys import DEFAULT_CELL
 from grab_service.vocabulary.passes import OPS_TTL_MAX_S, PassKeys
 
-SECRET_LENGTH_MIN = 16
-_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
-_DEFAULT_PORTS = (":80", ":443")
+SECRET_LENGTH_MIN: Final = 16
+ASSERTION_SECRET_BYTES_MIN: Final = 32
+SECRET_FILE_MAX_BYTES: Final = 16 * 1024
+USED_ELSEWHERE: Final = frozenset(
+    {"GRAB_CAMPAIGN", "GRAB_FAULT_ROUNDS", "GRAB_FAULT_SEED", "GRAB_MACHINE", "GRAB_MUTANTS", "GRAB_OPS_TOKEN"}
+)
+"""Variables of the load testers' tools and of the tests, which may stand beside the settings."""
+
+_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
+_DEFAULT_PORTS: Final = (":80", ":443")
+
+
+@dataclass(frozen=True, slots=True)
+class _Unreadable:
+    """Stands for the value of a setting whose file cannot be used; refused when the settings are checked."""
+
+    why: str
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    """`NAME_FILE` names a file that holds the value of `NAME`, for every setting that is secret or holds a password."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        variable = variable_of((field_name,))
+        key = variable if field.validation_alias is not None else field_name
+        path = os.environ.get(f"{variable}_FILE", "").strip()
+        return (_content(path, variable) if path else None), key, False
+
+    def __call__(self) -> dict[str, Any]:
+        found = (self.get_field_value(self.settings_cls.model_fields[name], name) for name in SECRET_FIELDS)
+        return {key: value for value, key, _ in found if value is not None}
+
+
+def _content(path: str, variable: str) -> str | _Unreadable:
+    if os.environ.get(variable, "").strip():
+        return _Unreadable(f"{variable}_FILE is set as well; set one of the two")
+    try:
+        with Path(path).open("rb") as stream:
+            content = stream.read(SECRET_FILE_MAX_BYTES + 1).decode().strip()
+    except OSError as error:
+        return _Unreadable(f"{variable}_FILE names {path[:200]!r}, which cannot be read: {error.strerror}")
+    except UnicodeDecodeError:
+        return _Unreadable(f"{variable}_FILE names {path[:200]!r}, which is no text in UTF-8")
+    if not content or len(content) > SECRET_FILE_MAX_BYTES:
+        return _Unreadable(f"{variable}_FILE names {path[:200]!r}, which is {'too large' if content else 'empty'}")
+    return content
+
+
+SECRETS: Final = (
+    "secrets",
+    "ops_secrets",
+    "assertion_secret",
+    "api_password",
+    "ledger_password",
+    "guard_password",
+    "owner_password",
+)
 
 
 class Settings(BaseSettings):
     """From the environment: `GRAB_…`, and `REDIS_URL`, `DATABASE_URL` by those names.
 
     A variable that is empty counts as unset, and white space around a value is no part of it: files and templates leave both.
-    What was given stands in no error, for it may be a secret.
+    What was given stands in no error, for it may be a secret. Each of `SECRET_FIELDS` can stand in a file that `…_FILE` names.
     """
 
     model_config = SettingsConfigDict(
@@ -155,14 +214,27 @@ class Settings(BaseSettings):
             raise ValueError(f"{value[:64]!r} is no time zone that this machine knows, such as Asia/Shanghai")
         return value
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given in the program, then files of secrets, then variables; no `.env`, and no folder of secrets."""
+        del dotenv_settings, file_secret_settings
+        return init_settings, _SecretFiles(settings_cls), env_settings
+
     @field_validator("secrets", "ops_secrets", mode="before")
     @classmethod
     def _split_secrets(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
         pairs = [part.strip().split(":", 1) for part in value.split(",") if part.strip()]
-        if any(len(pair) != 2 or not pair[0].isalnum() or len(pair[1]) < SECRET_LENGTH_MIN for pair in pairs):
-            raise ValueError(f"write kid:secret,… with a secret of at least {SECRET_LENGTH_MIN} characters each")
+        if any(len(pair) != 2 or not pair[0].isalnum() for pair in pairs):
+            raise ValueError("write kid:secret, two of them with a comma between at most")
         keys = dict(pairs)
         if len(keys) < len(pairs):
             raise ValueError("a key id stands twice; give each secret an id of its own")
@@ -171,14 +243,56 @@ class Settings(BaseSettings):
     @field_validator("*", mode="before")
     @classmethod
     def _without_space_around(cls, value: object) -> object:
+        if isinstance(value, _Unreadable):
+            raise ValueError(value.why)  # noqa: TRY004 -- what pydantic wants
         return value.strip() if isinstance(value, str) else value
 
-    @field_validator("ops_secrets")
+    @field_validator("assertion_secret")
     @classmethod
-    def _of_their_own(cls, value: dict[str, SecretStr], info: ValidationInfo) -> dict[str, SecretStr]:
-        if any(secret in info.data.get("secrets", {}).values() for secret in value.values()):
-            raise ValueError("a secret of GRAB_SECRETS stands there as well; tokens of ops need secrets of their own")
+    def _long_enough(cls, value: SecretStr) -> SecretStr:
+        if 0 < len(value.get_secret_value().encode()) < ASSERTION_SECRET_BYTES_MIN:
+            raise ValueError(f"it has less than {ASSERTION_SECRET_BYTES_MIN} bytes; `openssl rand -hex 32` makes one")
         return value
+
+    @field_validator(*SECRETS)
+    @classmethod
+    def _fit_to_be_secret(cls, value: Any, info: ValidationInfo) -> Any:
+        mine = list(_secrets_in(value))
+        for secret in mine:
+            if info.field_name in {"secrets", "ops_secrets"} and len(secret) < SECRET_LENGTH_MIN:
+                raise ValueError(f"write kid:secret with a secret of at least {SECRET_LENGTH_MIN} characters")
+            if why := weakness(secret):
+                raise ValueError(f"a secret there cannot be used: {why}; `grab secrets new` makes good ones")
+        if len(set(mine)) < len(mine):
+            raise ValueError("the same secret stands there twice; each key needs its own")
+        for name in SECRETS:
+            if name != info.field_name and set(mine) & set(_secrets_in(info.data.get(name))):
+                raise ValueError(f"a secret of {variable_of((name,))} stands there as well; each needs secrets of its own")
+        return value
+
+
+SECRET_FIELDS: Final = ("redis_url", "guard_redis_url", "database_url", *SECRETS)
+"""Each of these can stand in a file: its variable with `_FILE` behind it names it."""
+
+
+def _secrets_in(value: Any) -> Iterator[str]:
+    """What is secret in a value of the settings, of whatever kind."""
+    for secret in value.values() if isinstance(value, dict) else [value]:
+        if isinstance(secret, SecretStr) and secret.get_secret_value():
+            yield secret.get_secret_value()
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """A sentence for each variable that looks like one of ours and is none: a misspelt setting is in force nowhere."""
+    fields = [variable_of((name,)) for name in Settings.model_fields]
+    files = [f"{variable_of((name,))}_FILE" for name in SECRET_FIELDS]
+    known = {*fields, *files, *USED_ELSEWHERE, "GRAB_REDIS_URL", "GRAB_DATABASE_URL"}
+    sentences = []
+    for name in sorted(environ):
+        if name.upper().startswith("GRAB_") and name.upper() not in known:
+            near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.8)
+            sentences.append(f"{name[:80]} is no setting" + (f"; did you mean {near[0]}?" if near else "; it has no effect."))
+    return sentences
 
 
 def _as_bytes(secrets: Mapping[str, SecretStr]) -> list[tuple[str, bytes]]:

@@ -1,6 +1,7 @@
 """`python -m reconcile …`: how is the ledger started, and what can be asked of it?"""
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Coroutine
@@ -16,10 +17,11 @@ from grab_service.cell.rights import Login
 from grab_service.cell.store import CellError
 from grab_service.logs import configure_logs
 from grab_service.ops.audit import AuditImpossibleError
+from grab_service.output import replace_what_cannot_be_shown
 from grab_service.servers.errors import ServerError
 from grab_service.servers.external import check_postgres, refuse_unfit_postgres
 from grab_service.servers.remembered import SERVERS, join_run
-from grab_service.settings import Settings, settings_errors
+from grab_service.settings import Settings, settings_errors, unknown_variables
 from grab_service.sql.grants import OWNER
 from reconcile import by_hand
 from reconcile import migrate as migrations
@@ -155,5 +157,13 @@ def _do(work: Coroutine[Any, Any, T]) -> T:
         raise typer.Exit(1) from error
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run a command."""
+    replace_what_cannot_be_shown()
+    for sentence in unknown_variables(os.environ):
+        typer.echo(sentence, err=True)
     app()
+
+
+if __name__ == "__main__":
+    main()

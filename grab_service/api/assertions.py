@@ -6,32 +6,23 @@ ES256). Which algorithms are taken follows from what was configured, never from 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import jwt
 
+from grab_service.api.jwks import NO_KEYS, Jwks, PublicKey
 from grab_service.settings import Settings
-from grab_service.vocabulary.json_text import read_json
 
 LIFETIME_MAX_S: Final = 300
 LEEWAY_S: Final = 5
 MOMENT_MAX_S: Final = 99_999_999_999
 ASSERTION_MAX_BYTES: Final = 8192
 JTI_MAX: Final = 200
-SECRET_MIN_BYTES: Final = 32
 _REQUIRED: Final = ("exp", "iat", "sub", "jti", "aud", "iss")
-_ALGORITHMS: Final = {"Ed25519": "EdDSA", "P-256": "ES256"}
 
 
 class AssertionRefusedError(Exception):
     """The assertion is not one that we take; the message says why, without a word of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Key:
-    algorithm: str
-    key: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +32,19 @@ class AssertionKeys:
     issuer: str
     audience: str
     secret: str
-    by_kid: Mapping[str, _Key]
+    public: Jwks = NO_KEYS
 
     @classmethod
     def read(cls, settings: Settings) -> "AssertionKeys":
         """From the settings and the JWKS file that they name.
 
         Raises:
-            ValueError: the secret is too short, or the file holds what cannot be used.
+            ValueError: the file holds what cannot be used.
             OSError: the file cannot be read.
         """
         secret = settings.assertion_secret.get_secret_value()
-        if secret and len(secret.encode()) < SECRET_MIN_BYTES:
-            raise ValueError(f"the secret of assertions must have at least {SECRET_MIN_BYTES} bytes")
-        by_kid = _read_jwks(settings.assertion_jwks_file) if settings.assertion_jwks_file is not None else {}
-        return cls(settings.assertion_issuer, settings.assertion_audience, secret, by_kid)
+        public = Jwks.read(settings.assertion_jwks_file) if settings.assertion_jwks_file is not None else NO_KEYS
+        return cls(settings.assertion_issuer, settings.assertion_audience, secret, public)
 
     def verify(self, assertion: str, now_s: float) -> dict[str, Any]:
         """The claims of an assertion that is genuine, for us and in time.
@@ -85,17 +74,15 @@ class AssertionKeys:
             raise AssertionRefusedError("jti")
         return claims
 
-    def _key_of(self, assertion: str) -> _Key:
+    def _key_of(self, assertion: str) -> PublicKey:
         try:
             header = jwt.get_unverified_header(assertion)
         except jwt.InvalidTokenError as error:
             raise AssertionRefusedError(type(error).__name__) from error
-        if header.get("alg") == "HS256" and self.secret:
-            return _Key("HS256", self.secret)
-        kid = header.get("kid")
-        key = self.by_kid.get(kid) if isinstance(kid, str) else None
-        if key is None and kid is None and len(self.by_kid) == 1:
-            (key,) = self.by_kid.values()
+        algorithm, kid = header.get("alg"), header.get("kid")
+        if algorithm == "HS256" and self.secret:
+            return PublicKey("HS256", self.secret)
+        key = self.public.find(str(algorithm), kid) if kid is None or isinstance(kid, str) else None
         if key is None:
             raise AssertionRefusedError("unknown key")
         return key
@@ -116,12 +103,3 @@ def _check_times(claims: Mapping[str, Any], now_s: float) -> None:
     if expires_at_s - issued_at_s > LIFETIME_MAX_S:
         raise AssertionRefusedError("lives too long")
 
-
-def _read_jwks(path: Path) -> dict[str, _Key]:
-    by_kid = {}
-    for entry in read_json(path.read_bytes())["keys"]:
-        algorithm = _ALGORITHMS.get(entry.get("crv", ""))
-        if algorithm is None or "d" in entry:
-            raise ValueError(f"{path} may hold public keys on Ed25519 or P-256 only")
-        by_kid[str(entry.get("kid", ""))] = _Key(algorithm, jwt.PyJWK(entry, algorithm=algorithm).key)
-    return by_kid

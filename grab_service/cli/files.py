@@ -1,5 +1,6 @@
 """How does a command read the file it was given, and write the one it was asked for?"""
 
+import io
 import os
 import sys
 import tempfile
@@ -57,7 +58,16 @@ def written(path: Path, *, private: bool = False) -> Iterator[TextIO]:
         path: where; - is standard output.
         private: for its owner's eyes only, for it holds what can be used by whoever reads it.
     """
-    if path == STANDARD:
+    if path == STANDARD and not sys.stdout.isatty():
+        sys.stdout.flush()
+        # The same bytes as in a file, whatever this environment says of encodings.
+        stream = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8", newline="", write_through=True)
+        try:
+            yield stream
+        finally:
+            stream.flush()
+            stream.detach()
+    elif path == STANDARD:
         yield sys.stdout
         sys.stdout.flush()
     elif path.exists() and not path.is_file():

@@ -14,7 +14,7 @@ import typer
 from grab_service.cli.errors import CommandError
 from grab_service.cli.help import RUN, examples
 from grab_service.cli.settings_in_force import pass_keys, settings_in_force, settings_of_environment
-from grab_service.cli.terminal import output
+from grab_service.cli.terminal import output, say
 from grab_service.people.synthetic import MEMBERS, MEMBERS_MAX, ORGS, ORGS_MAX
 
 if TYPE_CHECKING:
@@ -158,12 +158,16 @@ def _see_that_assertions_can_be_checked(settings: "Settings") -> None:
     from grab_service.api.assertions import AssertionKeys
 
     try:
-        AssertionKeys.read(settings)
+        keys = AssertionKeys.read(settings)
     except (ValueError, OSError) as error:
         raise CommandError(
             f"Assertions of the host app cannot be checked: {error}.",
-            "Mend GRAB_ASSERTION_SECRET or GRAB_ASSERTION_JWKS_FILE, or unset them.",
+            "Mend GRAB_ASSERTION_JWKS_FILE, or unset it.",
         ) from error
+    for sentence in keys.public.passed_over:
+        say(f"GRAB_ASSERTION_JWKS_FILE: {sentence}; it is passed over.")
+    if (keys.secret or keys.public.by_name) and not keys.issuer:
+        say("GRAB_ASSERTION_ISSUER is not set: every assertion of the host app is refused, and no member can sign in.")
 
 
 def _see_that_no_run_is_here(settings: "Settings") -> None:

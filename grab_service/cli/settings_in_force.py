@@ -4,11 +4,13 @@ Those of the environment. Where it names no servers, those of the run that goes 
 are used, and that is said.
 """
 
+import os
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
 from grab_service.cli.errors import CommandError
+from grab_service.cli.terminal import say
 
 if TYPE_CHECKING:
     from grab_service.settings import Settings
@@ -36,17 +38,24 @@ def settings_of_environment(*names: str) -> "Settings":
         pydantic.ValidationError: one cannot be used.
         CommandError: one is missing.
     """
-    from grab_service.settings import Settings
-
-    return _with(Settings(), names, "or let `grab run` bring servers and secrets of its own.")
+    return _with(_read(), names, "or let `grab run` bring servers and secrets of its own.")
 
 
 def settings_in_force(*names: str, **joining: Any) -> "Settings":
     """The same, and what the environment does not name is taken from the run in this directory, if there is one."""
     from grab_service.settings import Settings
 
-    join(Settings(), **joining)
+    join(_read(), **joining)
     return _with(Settings(), names, "or start `grab run` in this directory, whose servers are found then.")
+
+
+def _read() -> "Settings":
+    """The settings of the environment; a variable that is misspelt is named."""
+    from grab_service.settings import Settings, unknown_variables
+
+    for sentence in unknown_variables(os.environ):
+        say(sentence)
+    return Settings()
 
 
 def join(settings: "Settings", **joining: Any) -> bool:

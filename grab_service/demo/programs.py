@@ -17,7 +17,7 @@ from grab_service.demo.steps import client_of
 from grab_service.servers.child import Child, ChildSpec
 from grab_service.servers.ports import is_free, port_taken
 from grab_service.servers.stack import Addresses, Stack
-from grab_service.settings import Settings
+from grab_service.settings import SECRET_FIELDS, Settings, variable_of
 from grab_service.sql.grants import OWNER
 
 READY_TIMEOUT_S: Final = 90.0
@@ -117,7 +117,7 @@ def environment_of(settings: Settings, addresses: Addresses) -> dict[str, str]:
         ",".join(f"{kid}:{secret.get_secret_value()}" for kid, secret in keys.items())
         for keys in (settings.secrets, settings.ops_secrets)
     )
-    return {
+    given = {
         "REDIS_URL": addresses.redis_url,
         "DATABASE_URL": addresses.database_url,
         "GRAB_GUARD_REDIS_URL": addresses.guard_redis_url,
@@ -130,6 +130,8 @@ def environment_of(settings: Settings, addresses: Addresses) -> dict[str, str]:
         "GRAB_WORKERS": str(settings.workers),
         **loading,
     }
+    # What came from a file is handed on as a variable, and one of the two is all that a child takes.
+    return given | {f"{name}_FILE": "" for name in map(variable_of, ((field,) for field in SECRET_FIELDS)) if name in given}
 
 
 def environments_of(settings: Settings, stack: Stack) -> dict[str, dict[str, str]]:

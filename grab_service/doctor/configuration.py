@@ -1,7 +1,9 @@
 """Are the settings complete, and safe?"""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
+from urllib.request import getproxies_environment
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import SecretStr, ValidationError
@@ -9,7 +11,7 @@ from pydantic import SecretStr, ValidationError
 from grab_service.api.assertions import AssertionKeys
 from grab_service.doctor.finding import Finding, fail, ok, unseen, warn
 from grab_service.doctor.standpoint import IN_THE_SERVICE, Standpoint
-from grab_service.settings import SECRET_LENGTH_MIN, Settings
+from grab_service.settings import SECRET_LENGTH_MIN, Settings, unknown_variables
 
 SECRET_BYTES_GOOD: Final = 32
 SECRETS_EXAMPLE: Final = "GRAB_SECRETS=k1:$(openssl rand -hex 32)"
@@ -57,6 +59,8 @@ def look_at_settings(
             yield from _secrets(settings)
         yield from _assertions(settings)
     yield from _time_zone(settings.time_zone)
+    yield from _unknown(os.environ)
+    yield from _proxies(getproxies_environment())
 
 
 def _secrets(settings: Settings) -> Iterator[Finding]:
@@ -92,17 +96,37 @@ def _assertions(settings: Settings) -> Iterator[Finding]:
     try:
         keys = AssertionKeys.read(settings)
     except (ValueError, OSError) as error:
-        mend = "Mend GRAB_ASSERTION_SECRET or GRAB_ASSERTION_JWKS_FILE."
+        mend = "Mend GRAB_ASSERTION_JWKS_FILE."
         yield fail("sign-in", f"assertions of the host app cannot be checked: {error}", mend)
         return
     if settings.dev:
         mend = "Never in production: anybody is whoever they say. Unset GRAB_DEV there."
         yield warn("sign-in", "development mode: sessions without an assertion", mend)
-    elif not keys.secret and not keys.by_kid:
+    elif not keys.secret and not keys.public.by_name:
         mend = "Set GRAB_ASSERTION_SECRET, or GRAB_ASSERTION_JWKS_FILE with the host app's public keys."
         yield warn("sign-in", "members cannot sign in: whose assertions are genuine is not known", mend)
+    elif not keys.issuer:
+        mend = "Set GRAB_ASSERTION_ISSUER to what the host app writes as `iss`: without it every assertion is refused."
+        yield fail("sign-in", "GRAB_ASSERTION_ISSUER is not set: no member can sign in", mend)
     else:
-        yield ok("sign-in", f"assertions of {settings.assertion_issuer or 'any issuer'} are taken")
+        found = f"assertions of {keys.issuer} for {keys.audience} are taken"
+        if keys.public.passed_over:
+            mend = "Take them out of GRAB_ASSERTION_JWKS_FILE, or mend them; the others are used."
+            yield warn("sign-in", f"{found}; passed over: {'; '.join(keys.public.passed_over)}", mend)
+        else:
+            yield ok("sign-in", found)
+
+
+def _unknown(environ: Mapping[str, str]) -> Iterator[Finding]:
+    if sentences := unknown_variables(environ):
+        yield warn("unknown-settings", " ".join(sentences), "Mend the name, or take it out of the environment.")
+
+
+def _proxies(proxies: Mapping[str, str]) -> Iterator[Finding]:
+    if proxies:
+        # Nobody of ours asks anybody by HTTP but on this machine.
+        named = ", ".join(f"{kind}_proxy" for kind in sorted(proxies))
+        yield ok("proxy", f"the environment names a proxy ({named}); no program here goes through it")
 
 
 def _time_zone(name: str) -> Iterator[Finding]:

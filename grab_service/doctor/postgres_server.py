@@ -17,6 +17,7 @@ from grab_service.servers.external import check_postgres
 from grab_service.sql.engine import connect
 
 STATEMENT_TIMEOUT_S: Final = 5
+AT_A_POOLER: Final = ", through a pooler (PgBouncer or alike) that keeps sessions apart"
 LOSSY: Final = ("fsync", "synchronous_commit", "full_page_writes")
 
 _HAS_STEPS: Final = text("SELECT to_regclass('alembic_version') IS NOT NULL")
@@ -26,14 +27,14 @@ _STEPS: Final = text("SELECT version_num FROM alembic_version")
 async def look_at_postgres(database_url: str) -> AsyncIterator[Finding]:
     """Everything about the server and the tables; the first finding says whether it is there, and is the last if not."""
     try:
-        await check_postgres(database_url)
+        pooled = await check_postgres(database_url)
     except ServerError as error:
         yield fail("postgres", error.message, error.mend)
         return
     engine = connect(database_url, connections_max=1, statement_timeout_s=STATEMENT_TIMEOUT_S)
     try:
         async with engine.connect() as connection:
-            yield await _server(connection, database_url)
+            yield await _server(connection, f"{masked(database_url)}{AT_A_POOLER if pooled else ''}")
             yield await _tables(connection)
     except (SQLAlchemyError, PostgresError, OSError, TimeoutError) as error:
         yield fail("postgres", f"it answered at first and then no more: {str(error)[:300]}", "Look at its log.")
@@ -41,11 +42,14 @@ async def look_at_postgres(database_url: str) -> AsyncIterator[Finding]:
         await engine.dispose()
 
 
-async def _server(connection: AsyncConnection, database_url: str) -> Finding:
+async def _server(connection: AsyncConnection, address: str) -> Finding:
     version = str((await connection.execute(text("SHOW server_version"))).scalar_one()).split()[0]
-    found = f"PostgreSQL {version} at {masked(database_url)}"
+    found = f"PostgreSQL {version} at {address}"
     if (await connection.execute(text("SELECT pg_is_in_recovery()"))).scalar_one():
         return fail("postgres", f"{found} is a standby", "Point DATABASE_URL at the primary: nothing can be written here.")
+    if (await connection.execute(text("SHOW transaction_read_only"))).scalar_one() == "on":
+        mend = "Set `default_transaction_read_only` off, for the server, the database and the role."
+        return fail("postgres", f"{found} is read-only: nothing can be put on record", mend)
     off = [name for name in LOSSY if (await connection.execute(text(f"SHOW {name}"))).scalar_one() == "off"]
     if off:
         return warn("postgres", f"{found}; {', '.join(off)} off", "Turn it on: a crash may lose or damage what is on record.")

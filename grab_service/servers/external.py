@@ -59,8 +59,11 @@ async def _server_info(client: Redis) -> dict[str, Any] | None:
         raise
 
 
-async def check_postgres(url: str) -> None:
+async def check_postgres(url: str) -> bool:
     """See that DATABASE_URL leads to a PostgreSQL that knows what the tables use, and to a database that is or can be ours.
+
+    Returns:
+        Whether a pooler stands between, which keeps sessions apart.
 
     Raises:
         ServerUnreachableError: nothing answers there, or something else, or the database does not exist.
@@ -101,6 +104,7 @@ async def check_postgres(url: str) -> None:
             f"The database of DATABASE_URL ({masked(url)}) belongs to another program: {strange}. Nothing was changed.",
             "Give the cell a database of its own.",
         )
+    return sessions.pooled
 
 
 async def refuse_unfit_postgres(url: str) -> None:

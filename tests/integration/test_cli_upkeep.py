@@ -180,7 +180,7 @@ async def test_a_port_that_is_taken_is_said_before_anything_starts(grab: Command
         assert refused.is_refusal(f":{port}: the port is taken", "Stop what listens there")
     assert no_host.is_refusal("cannot listen on no.such.host.invalid", "Choose an address")
     assert no_secret.is_refusal("GRAB_SECRETS is not set")
-    assert weak.is_refusal("at least 32 bytes", "GRAB_ASSERTION_SECRET")
+    assert weak.is_refusal("less than 32 bytes", "GRAB_ASSERTION_SECRET")
     assert not (grab.home / "var").exists(), "nothing was started"
 
 

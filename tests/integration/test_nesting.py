@@ -64,7 +64,7 @@ async def test_no_depth_of_a_body_is_a_fault_of_ours_wherever_json_is_taken(serv
 
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_no_depth_of_an_assertion_is_a_fault_of_ours(depth: int) -> None:
-    keys = AssertionKeys("host", "grab-service", SECRET, {})
+    keys = AssertionKeys("host", "grab-service", SECRET)
     now_s = time.time()
     claims = {"iss": "host", "aud": "grab-service", "sub": "m", "jti": "j", "iat": now_s, "exp": now_s + 60}
     for place in ("header", *claims, "x"):

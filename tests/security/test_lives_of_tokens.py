@@ -73,13 +73,13 @@ def test_a_token_that_says_it_lives_longer_or_begins_later_is_refused_whoever_ma
 def test_the_secret_of_the_passes_is_none_for_tokens_of_ops(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRAB_SECRETS", "k1:another secret altogether,k2:the same secret for everything")
     monkeypatch.setenv("GRAB_OPS_SECRETS", "o1:the same secret for everything")
-    with pytest.raises(ValidationError, match="secrets of their own") as caught:
+    with pytest.raises(ValidationError, match="each needs secrets of its own") as caught:
         Settings()
     assert "for everything" not in str(caught.value.errors(include_input=False))
 
 
 def test_without_a_key_of_ops_nobody_of_ops_comes_in_but_in_development() -> None:
-    given = Settings(secrets={"k1": SecretStr("s" * 32)}, dev=True)
+    given = Settings(secrets={"k1": SecretStr("a secret of these tests alone")}, dev=True)
     at_home, outside = given.pass_keys(), given.model_copy(update={"dev": False}).pass_keys()
     token = mint_ops(at_home, "alice", Role.ADMIN, NOW_S, NOW_S + 600).encode()
     assert isinstance(verify_ops(at_home, token, NOW_S), OpsToken)

@@ -13,7 +13,8 @@ from grab_service.doctor.finding import Finding
 from grab_service.doctor.machine import look_at_machine
 from grab_service.settings import Settings
 
-GOOD = {"k1": SecretStr("s" * 32)}
+GOOD = {"k1": SecretStr("ssss, of thirty-two letters or more")}
+HOST = {"assertion_secret": SecretStr("a" * 32), "assertion_issuer": "host"}
 
 
 def of_settings(**given: Any) -> dict[str, Finding]:
@@ -38,8 +39,8 @@ def of_settings(**given: Any) -> dict[str, Finding]:
         ({"ops_secrets": {f"o{number}": SecretStr(str(number) * 32) for number in range(3)}}, "secrets", "fail", "2 ops keys"),
         ({"dev": True}, "sign-in", "warn", "development mode"),
         ({}, "sign-in", "warn", "cannot sign in"),
-        ({"assertion_secret": SecretStr("a" * 32)}, "sign-in", "ok", "are taken"),
-        ({"assertion_secret": SecretStr("short")}, "sign-in", "fail", "at least 32 bytes"),
+        (HOST, "sign-in", "ok", "assertions of host for grab-service are taken"),
+        (HOST | {"assertion_issuer": ""}, "sign-in", "fail", "GRAB_ASSERTION_ISSUER is not set: no member can sign in"),
         ({"assertion_jwks_file": Path("/no/such/file")}, "sign-in", "fail", "/no/such/file"),
         ({"time_zone": "Mars/Olympus"}, "time-zone", "warn", "Mars/Olympus"),
     ],

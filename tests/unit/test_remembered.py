@@ -63,7 +63,7 @@ def test_what_the_environment_says_stays(run: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("named", ["REDIS_URL", "DATABASE_URL", "GRAB_DATABASE_URL"])
 def test_half_of_the_run_is_never_mixed_with_other_servers(run: Path, named: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(named, "redis://elsewhere")
+    monkeypatch.setenv(named, f"{'redis' if named == 'REDIS_URL' else 'postgresql'}://elsewhere")
     assert join_run(Settings()) is None
     assert Settings().cell != "quarter"
 
