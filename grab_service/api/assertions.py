@@ -102,4 +102,3 @@ def _check_times(claims: Mapping[str, Any], now_s: float) -> None:
         raise AssertionRefusedError("not valid yet")
     if expires_at_s - issued_at_s > LIFETIME_MAX_S:
         raise AssertionRefusedError("lives too long")
-

@@ -91,7 +91,9 @@ def _entries(path: Path) -> list[Any]:
         raise ValueError(f'{path} holds a single key and no set of keys; write it as {{"keys": [<the key>]}}')
     entries = content.get("keys") if isinstance(content, dict) else None
     if not isinstance(entries, list):
-        raise ValueError(f'{path} is no set of keys, which is written {{"keys": [...]}}')
+        raise ValueError(  # noqa: TRY004 -- one kind of error for all that a file may hold
+            f'{path} is no set of keys, which is written {{"keys": [...]}}'
+        )
     if len(entries) > KEYS_MAX:
         raise ValueError(f"{path} holds more than {KEYS_MAX} keys")
     return entries

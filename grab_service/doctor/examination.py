@@ -62,7 +62,7 @@ async def _to_its_end(name: str, look: AsyncIterator[Finding]) -> AsyncIterator[
     try:
         async for finding in look:
             yield finding
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 -- the doctor must come to its end whatever it meets
         frame = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(frame.filename).name}:{frame.lineno}"
         found = f"it could not be looked at: {type(error).__name__}: {masked(str(error))[:FOUND_MAX]} ({where})"

@@ -32,9 +32,12 @@ WRITTEN = ("redis_url", "database_url", "host", "assertion_issuer", "assertion_s
 
 @pytest.mark.parametrize("name", WRITTEN)
 def test_white_space_around_a_value_is_no_part_of_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = {"secrets": f"k1:{SECRET},k2:{SECRET} too", "assertion_secret": SECRET, "port": "8123", "database_url": "postgresql://u:p@there/grab"}.get(
-        name, "redis://:password@there:6379/0"
-    )
+    plain = {
+        "secrets": f"k1:{SECRET},k2:{SECRET} too",
+        "assertion_secret": SECRET,
+        "port": "8123",
+        "database_url": "postgresql://u:p@there/grab",
+    }.get(name, "redis://:password@there:6379/0")
     monkeypatch.setenv(VARIABLES[name], plain)
     expected = getattr(Settings(), name)
     spaced = plain.replace(",", " ,\n ")
@@ -172,9 +175,7 @@ def test_good_secrets_of_all_kinds_are_taken() -> None:
         ("GRAB_GUARD_PASSWORD", "GRAB_OWNER_PASSWORD"),
     ],
 )
-def test_a_secret_that_is_used_for_two_purposes_is_refused(
-    monkeypatch: pytest.MonkeyPatch, first: str, second: str
-) -> None:
+def test_a_secret_that_is_used_for_two_purposes_is_refused(monkeypatch: pytest.MonkeyPatch, first: str, second: str) -> None:
     for variable in (first, second):
         monkeypatch.setenv(variable, f"k1:{SECRET}" if variable.endswith("SECRETS") else SECRET)
     with pytest.raises(ValidationError) as refused:
