@@ -34,8 +34,8 @@ _POSTGRES_PARAMETERS: Final = (*_POSTGRES_HANDED_ON, "application_name", "connec
 _SESSION_FIXED: Final = frozenset(
     {"bytea_output", "client_encoding", "datestyle", "default_transaction_deferrable", "default_transaction_isolation",
      "default_transaction_read_only", "idle_in_transaction_session_timeout", "idle_session_timeout", "intervalstyle",
-     "row_security", "session_replication_role", "standard_conforming_strings", "statement_timeout", "synchronous_commit",
-     "timezone", "transaction_timeout"}
+     "row_security", "search_path", "session_replication_role", "standard_conforming_strings", "statement_timeout",
+     "synchronous_commit", "timezone", "transaction_timeout"}
 )  # fmt: skip
 _OPTION: Final = re.compile(r"(?:-c\s*|--)([A-Za-z_][A-Za-z0-9_.-]*)=((?:\\.|[^\s\\])*)")
 _SECRET_PARAMETER: Final = re.compile(r"((?:^|[?&\s;])(?:ssl)?password\s*=)[^&\s;]*", re.IGNORECASE)
@@ -285,7 +285,7 @@ def _options(text: str) -> dict[str, str]:
     """Settings of a session, as `options` of libpq writes them: `-c name=value`, a backslash before a space."""
     rest = _OPTION.sub("", text)
     if rest.strip():
-        raise AddressError("options are written -c name=value, percent-encoded: -c%20search_path%3Dgrab")
+        raise AddressError("options are written -c name=value, percent-encoded: -c%20lock_timeout%3D5s")
     found = {name.lower().replace("-", "_"): re.sub(r"\\(.)", r"\1", value) for name, value in _OPTION.findall(text)}
     if fixed := found.keys() & _SESSION_FIXED:
         raise AddressError(f"options set {', '.join(sorted(fixed))}, which the programs rely on; leave it out")

@@ -3,7 +3,7 @@
   set_state: pause, resume, close or cancel a campaign; what ops intend, beside what the clock says.
 
   KEYS[1] cell      hash    epoch, seq, nonce
-  KEYS[2] campaign  hash    state, closes_at_ms
+  KEYS[2] campaign  hash    state, closes_at_ms, closed_at_ms: when it was closed or cancelled
   KEYS[3] log       stream  one {type=state_set} per change
 
   ARGV[1] epoch     ARGV[2] campaign_id     ARGV[3] action: pause | resume | close | cancel
@@ -44,5 +44,9 @@ local seq = string.format('%.0f', cell[2] + 1)
 redis.call('XADD', KEYS[3], seq .. '-0', 'type', 'state_set', 'epoch', cell[1], 'seq', seq, 'last_seq', seq,
   'at_ms', string.format('%.0f', now_ms), 'campaign_id', ARGV[2], 'state', target)
 redis.call('HSET', KEYS[1], 'seq', seq)
-redis.call('HSET', KEYS[2], 'state', target)
+local changes = {'state', target}
+if target == 'closed' or target == 'cancelled' then
+  changes[3], changes[4] = 'closed_at_ms', string.format('%.0f', now_ms)
+end
+redis.call('HSET', KEYS[2], unpack(changes))
 return {'state_set', seq, target}

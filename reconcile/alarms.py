@@ -32,6 +32,7 @@ class AlarmKind(StrEnum):
     RETURN_REFUSED = "return_refused"
     PUBLISH_REFUSED = "publish_refused"
     SERVER_SETTINGS = "server_settings"
+    RECOVERY_LOST = "recovery_lost"
 
 
 LOG_KINDS: Final = frozenset(kind for kind in AlarmKind if kind.startswith("log_"))
@@ -43,7 +44,9 @@ async def raise_alarm(engine: AsyncEngine, kind: AlarmKind, detail: Mapping[str,
     log.error("alarm_raised", kind=kind.value, **detail)
     row = insert(alarms).values(raised_at_ms=time.time_ns() // 1_000_000, kind=kind.value, detail=dict(detail))
     statement = row.on_conflict_do_update(
-        index_elements=[alarms.c.kind], index_where=text("cleared_at_ms IS NULL"), set_={"detail": row.excluded.detail}
+        index_elements=[alarms.c.kind],
+        index_where=text("cleared_at_ms IS NULL AND kind <> 'recovery_lost'"),
+        set_={"detail": row.excluded.detail},
     )
     async with engine.begin() as connection:
         await connection.execute(statement)

@@ -14,12 +14,16 @@ from reconcile.wire import Command
 FIRST: Final = Cursor(epoch=1, last_seq=0, last_id="0-0", at_ms=0)
 FIRST_REASON: Final = "first_start"
 
+COUNTED_SINCE_S: Final = 1_577_836_800
+"""2020-01-01. Epochs are numbered by the seconds since then: no number comes twice, to whatever Postgres is restored."""
+
 _NEXT: Final = """
     WITH moved AS (
-        UPDATE log_cursor SET epoch = epoch + 1 WHERE cell = $1 AND epoch = $2 AND last_seq = $3 RETURNING epoch, last_seq
+        UPDATE log_cursor SET epoch = greatest(epoch + 1, $6) WHERE cell = $1 AND epoch = $2 AND last_seq = $3
+        RETURNING epoch, last_seq
     )
     INSERT INTO epochs (epoch, predecessor, first_seq, began_at_ms, reason)
-    SELECT epoch, epoch - 1, last_seq + 1, $4, $5 FROM moved RETURNING epoch"""
+    SELECT epoch, $2, last_seq + 1, $4, $5 FROM moved RETURNING epoch"""
 
 
 class Session(Protocol):
@@ -54,7 +58,9 @@ async def begin_next(session: Session, cell_name: str, cursor: Cursor, reason: s
         CursorMovedError: somebody has drained, or begun an epoch, meanwhile.
         NotLeadingError: this ledger does not lead any more.
     """
-    epoch = await session.fetchval(_NEXT, cell_name, cursor.epoch, cursor.last_seq, _now_ms(), reason)
+    now_ms = _now_ms()
+    least = now_ms // 1000 - COUNTED_SINCE_S
+    epoch = await session.fetchval(_NEXT, cell_name, cursor.epoch, cursor.last_seq, now_ms, reason, least)
     if epoch is None:
         raise CursorMovedError("the cursor has moved while an epoch was to begin")
     return Cursor(epoch, cursor.last_seq, cursor.last_id, cursor.at_ms)

@@ -21,10 +21,12 @@ from reconcile.alarms import AlarmKind, clear_alarms, raise_alarm
 from reconcile.counters import Counters
 from reconcile.cursor import read_cursor
 from reconcile.leader import Leader
+from reconcile.losses import tell_losses
 
 TRIM_PAGE: Final = 1000
 TRIM_PAGES_MAX: Final = 100
 TRIM_INTERVAL_S: Final = 60.0
+LOSSES_INTERVAL_S: Final = 2.0
 RETRY_S: Final = 1.0
 FORGOTTEN_MAX: Final = 10_000
 ASSERTIONS_KEPT_S: Final = 600
@@ -61,6 +63,7 @@ class Housekeeping:
         return {
             "trim": self._every(TRIM_INTERVAL_S, self.trim),
             "forget_expired": self._every(TRIM_INTERVAL_S, self.forget_expired),
+            "losses": self._every(LOSSES_INTERVAL_S, self.tell_losses),
             "audit": self._every(self.audit_interval_s, self.audit, self.audit_soon),
         }
 
@@ -115,6 +118,12 @@ class Housekeeping:
                 bounds = {"before_ms": now_ms - kept_s * 1000, "most": FORGOTTEN_MAX}
                 forgotten += (await connection.execute(forget, bounds)).rowcount
         return forgotten
+
+    async def tell_losses(self) -> int:
+        """Tell of what was lost with a life of the cell; workers may say it a while after the recovery."""
+        told = await tell_losses(self.engine)
+        self.counters.alarms += told
+        return told
 
     async def audit(self) -> bool:
         """Audit the open cell, claims one by one; whether everything holds. A fault raises an alarm; it closes nothing."""

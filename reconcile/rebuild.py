@@ -177,6 +177,8 @@ async def _fill_campaigns(connection: AsyncConnection, bulk: Bulk, keys: CellKey
             "seq_sum": int(lot.counted["seq_sum"]),
             "codes_loaded": loaded.get(lot.campaign_id, 0) if lot.campaign_id in pools else 0,
         }
+        if lot.row["closed_at_ms"] is not None:
+            facts["closed_at_ms"] = lot.row["closed_at_ms"]
         await bulk.add("HSET", lot.keys.campaign, _flat(facts.items()), 2, 0)
     await bulk.add("SADD", keys.campaigns, [lot.campaign_id for lot in lots], 1, 0)
 

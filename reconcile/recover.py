@@ -16,6 +16,7 @@ from reconcile.drain import Drain
 from reconcile.epochs import Session, begin_next, opening_commands
 from reconcile.hold import Hold
 from reconcile.life import Life, Verdict, judge
+from reconcile.losses import note_lost_life
 from reconcile.pages import DrainFaultError
 from reconcile.progress import Hear
 from reconcile.rebuild import empty_cell, fill_cell
@@ -58,6 +59,7 @@ async def recover(
     cursor = await read_cursor(engine, cell_name)
     if cursor is None:
         raise NothingToRecoverError(cell_name)
+    await note_lost_life(engine, await Life.read(wire, keys))
     begun = await begin_next(session, cell_name, cursor, reason)
     log.warning("recovery_began", cell=cell_name, reason=reason, epoch=begun.epoch, from_seq=begun.last_seq, left_behind=left)
     await empty_cell(hold)

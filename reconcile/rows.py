@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from grab_service.sql.tables import HELD, campaigns
-from grab_service.vocabulary.campaigns import BenefitKind, CampaignState, Release
+from grab_service.vocabulary.campaigns import ENDS, BenefitKind, CampaignState, Release
 from grab_service.vocabulary.claims import Validity
 from grab_service.vocabulary.events import (
     CodesLoaded,
@@ -43,7 +43,10 @@ _PUBLISHED: Final = text(
     "UPDATE campaigns SET published_seq = :seq, state = :state, releases = :releases, total = :total "
     "WHERE campaign_id = :campaign_id AND version = :version AND published_seq IS NULL"
 ).bindparams(bindparam("releases", type_=JSONB))
-_STATE_SET: Final = text("UPDATE campaigns SET state = :state WHERE campaign_id = :campaign_id AND published_seq IS NOT NULL")
+_STATE_SET: Final = text(
+    "UPDATE campaigns SET state = :state, closed_at_ms = :closed_at_ms"
+    " WHERE campaign_id = :campaign_id AND published_seq IS NOT NULL"
+)
 _STOCK_SET: Final = text(
     "UPDATE campaigns SET total = :total, releases = :releases WHERE campaign_id = :campaign_id AND published_seq IS NOT NULL"
 ).bindparams(bindparam("releases", type_=JSONB))
@@ -155,7 +158,8 @@ async def _apply(connection: AsyncConnection, event: Published | StateSet | Stoc
             "the campaign cannot be published: unknown, changed or published before",
         )
     elif isinstance(event, StateSet):
-        about = {"campaign_id": event.campaign_id, "state": event.state.value}
+        closed_at_ms = event.at_ms if event.state in ENDS else None
+        about = {"campaign_id": event.campaign_id, "state": event.state.value, "closed_at_ms": closed_at_ms}
         await _one(connection, _STATE_SET, about, event, "the campaign is not published")
     elif isinstance(event, StockSet):
         about = {"campaign_id": event.campaign_id, "total": event.total, "releases": _as_json(event.releases)}

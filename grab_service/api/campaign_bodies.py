@@ -4,7 +4,7 @@ from random import random
 from typing import Any, Final
 
 from grab_service.grabpath.view import CampaignView
-from grab_service.vocabulary.campaigns import Phase, next_release_at_ms
+from grab_service.vocabulary.campaigns import Phase, next_release_at_ms, over_since_ms
 from grab_service.vocabulary.claim_body import claim_body
 from grab_service.vocabulary.claims import ClaimRecord, ClaimState, VoucherState
 from grab_service.vocabulary.times import rfc3339
@@ -18,6 +18,7 @@ POLL_SPREAD: Final = 0.25
 def summary_body(campaign: CampaignView, now_ms: int) -> dict[str, Any]:
     """The campaign, as lists and its own page show it."""
     display = campaign.display
+    closed_at_ms = over_since_ms(campaign.closed_at_ms, campaign.closes_at_ms, now_ms)
     return {
         "campaign_id": campaign.campaign_id,
         "title": display["title"],
@@ -29,6 +30,8 @@ def summary_body(campaign: CampaignView, now_ms: int) -> dict[str, Any]:
         "opens_at_ms": campaign.opens_at_ms,
         "closes_at": rfc3339(campaign.closes_at_ms),
         "closes_at_ms": campaign.closes_at_ms,
+        "closed_at": None if closed_at_ms is None else rfc3339(closed_at_ms),
+        "closed_at_ms": closed_at_ms,
         "releases": [
             {"opens_at": rfc3339(release.opens_at_ms), "opens_at_ms": release.opens_at_ms, "quantity": release.quantity}
             for release in campaign.releases

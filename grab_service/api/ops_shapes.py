@@ -5,6 +5,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from grab_service.api.shapes import Benefit, EligibilityShape, Price, ReleaseShape, Shape, Time
+from grab_service.ops.alarms import AlarmState
+from grab_service.ops.fields import Reason
 from grab_service.ops.preflight import Level
 from grab_service.vocabulary.campaigns import CampaignState, Phase
 from grab_service.vocabulary.passes import Role
@@ -35,6 +37,8 @@ class OpsCampaign(Shape):
     opens_at_ms: int
     closes_at: Time
     closes_at_ms: int
+    closed_at: Time | None = Field(description="since when nobody wins any more; null: it is not over")
+    closed_at_ms: int | None
     price: Price
     pay_within_s: int | None
     limit_per_member: int
@@ -171,6 +175,37 @@ class TokenPage(Shape):
 
     items: list[Token]
     next_cursor: str | None
+
+
+class AlarmShape(Shape):
+    """Something that the ledger has found wrong; `detail` depends on the kind."""
+
+    alarm_id: str
+    kind: str
+    state: AlarmState
+    detail: dict[str, Any]
+    acknowledged_by: str | None
+    raised_at: Time
+    raised_at_ms: int
+    acknowledged_at: Time | None
+    acknowledged_at_ms: int | None
+    cleared_at: Time | None
+    cleared_at_ms: int | None
+
+
+class AlarmPage(Shape):
+    """Alarms, newest first."""
+
+    items: list[AlarmShape]
+    next_cursor: str | None
+
+
+class BecauseNeeded(BaseModel):
+    """Why; it stands in the log of ops."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [{"reason": "已通知受影响的会员"}]})
+
+    reason: Reason
 
 
 class AuditCheck(Shape):

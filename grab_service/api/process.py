@@ -35,9 +35,11 @@ from grab_service.metrics import FLUSH_INTERVAL_S, GrabMetrics
 from grab_service.settings import Settings
 from grab_service.sql.engine import connect as connect_sql
 from grab_service.sql.engine import fill_pool as fill_sql_pool
+from grab_service.sql.lives import note_life
 from grab_service.vocabulary.passes import PassKeys
 
 COLLECTED_AFTER = (50_000, 20, 100)
+LIVES_INTERVAL_S = 0.5
 """A rush makes objects by the hundred thousand, none of them in a cycle: looking for cycles every 700 costs a tenth of it."""
 
 ORDINARY_CONNECTIONS_MAX = 8
@@ -64,6 +66,7 @@ class Worker:
     redis: Redis
     grab_redis: Redis
     cell: Cell
+    grab_cell: Cell
     engine: AsyncEngine
     view: View
     path: GrabPath
@@ -135,6 +138,7 @@ class Worker:
             redis,
             grab_redis,
             cell,
+            grab_cell,
             engine,
             view,
             path,
@@ -167,7 +171,7 @@ class Worker:
     async def running(self) -> AsyncIterator[None]:
         """Keep the view up to date; on the way out, finish what was sent and close the connections."""
         tail = asyncio.create_task(self.view.run())
-        regularly = (self._flush(), self.connections.sweep_regularly(), self.refused.tell_regularly())
+        regularly = (self._flush(), self.connections.sweep_regularly(), self.refused.tell_regularly(), self._note_lives())
         regular = [asyncio.create_task(one) for one in regularly]
         try:
             if not await self._get_ready():
@@ -188,6 +192,21 @@ class Worker:
             await self.grab_redis.aclose()
             await self.redis.aclose()
             await self.engine.dispose()
+
+    async def _note_lives(self) -> None:
+        """Write down how far each life of the cell was seen that ended meanwhile: something of it may be lost."""
+        while True:
+            await asyncio.sleep(LIVES_INTERVAL_S)
+            for cell in (self.grab_cell, self.cell):
+                while cell.outlived:
+                    epoch, seq = cell.outlived[0]
+                    try:
+                        await note_life(self.engine, epoch, seq)
+                    except (SQLAlchemyError, PostgresError, OSError, TimeoutError) as error:
+                        log.warning("life_not_noted", epoch=epoch, seq=seq, why=type(error).__name__)
+                        break
+                    log.warning("life_outlived", epoch=epoch, seq=seq)
+                    del cell.outlived[0]
 
     async def _get_ready(self) -> bool:
         """Return when this worker may open, see `Opening`; False if it opens before the cell can be read."""

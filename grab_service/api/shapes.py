@@ -115,6 +115,8 @@ class Campaign(Shape):
     opens_at_ms: int
     closes_at: Time
     closes_at_ms: int
+    closed_at: Time | None = Field(description="since when nobody wins any more; null: it is not over")
+    closed_at_ms: int | None
     releases: list[ReleaseShape]
     next_release_at_ms: int | None
     stock: Stock

@@ -31,6 +31,7 @@ from grab_service.vocabulary.keys import CellKeys
 PROMISES: Final = frozenset({GRAB, "read_claims"})
 """What answers with claims: a member who is told of one must find it again, also on the replica that takes over."""
 RELOAD_INTERVAL_S: Final = 0.1
+OUTLIVED_MAX: Final = 100
 """While the cell is closed, its table of scripts is read again at most this often."""
 
 log = structlog.get_logger()
@@ -112,6 +113,8 @@ class Cell:
         self.keys = CellKeys.of(name)
         self.epoch = 0
         self.seen_seq = 0
+        self.outlived: list[tuple[int, int]] = []
+        """(epoch, seq): lives that ended while this process looked, and how far each was seen; taken by who writes it down."""
         self._client = client
         self._pool = client.connection_pool
         self._kept_max = kept_max
@@ -282,6 +285,8 @@ class Cell:
                 self._closed_because = str(error)
                 raise
             if epoch > self.epoch:
+                if self.epoch and len(self.outlived) < OUTLIVED_MAX:
+                    self.outlived.append((self.epoch, self.seen_seq))
                 self.epoch, self.seen_seq = epoch, 0
             self._shas = shas
 

@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from grab_service import __version__
-from grab_service.cli import campaigns, passes, people, rehearsing, running, secrets, upkeep
+from grab_service.cli import alarms, campaigns, passes, people, rehearsing, running, secrets, upkeep
 from grab_service.cli.errors import explain, show
-from grab_service.cli.help import OPS, examples, new_app
+from grab_service.cli.help import OPS, UPKEEP, examples, new_app
 from grab_service.output import replace_what_cannot_be_shown
 
 app = new_app(
@@ -22,6 +22,7 @@ rehearsing.add_to(app)
 app.add_typer(people.members, name="members", rich_help_panel=OPS)
 app.add_typer(people.orgs, name="orgs", rich_help_panel=OPS)
 app.add_typer(passes.app, name="passes", rich_help_panel=OPS)
+app.add_typer(alarms.app, name="alarms", rich_help_panel=UPKEEP)
 app.add_typer(secrets.app, name="secrets", rich_help_panel=OPS)
 upkeep.add_to(app)
 

@@ -21,12 +21,14 @@ from grab_service.settings import Settings
 from grab_service.sql.engine import connect
 from grab_service.sql.tables import alarms
 from grab_service.vocabulary.keys import CellKeys
+from reconcile.alarms import AlarmKind
 from reconcile.cursor import Cursor, read_cursor
 from reconcile.leader import LOCK
 from reconcile.life import Life, Verdict, judge
 from reconcile.wire import Wire, WireBrokenError
 
 STATEMENT_TIMEOUT_S: Final = 5
+LOST: Final = AlarmKind.RECOVERY_LOST.value
 LOOK_AGAIN_S: Final = 1.0
 _ASK_AS_LEDGER: Final = "Run this in the environment of the ledger (GRAB_GUARD_REDIS_URL), or look at Redis' log."
 START_IT: Final = "Start `grab reconcile`."
@@ -138,14 +140,19 @@ async def _ledger(engine: AsyncEngine, cell_name: str, at: tuple[int, int], curs
 
 
 async def _alarms(engine: AsyncEngine) -> Finding:
-    query = select(alarms.c.kind, alarms.c.raised_at_ms, alarms.c.detail)
+    query = select(alarms.c.kind, alarms.c.raised_at_ms, alarms.c.detail, alarms.c.acknowledged_by)
     query = query.where(alarms.c.cleared_at_ms.is_(None)).order_by(alarms.c.raised_at_ms)
     async with engine.connect() as connection:
         rows = (await connection.execute(query)).all()
+    # A loss that somebody has taken note of stays on record, and is no reason to doubt what goes on now.
+    rows = [row for row in rows if row.kind != LOST or row.acknowledged_by is None]
     if not rows:
         return ok("alarms", "none open")
-    found = "; ".join(f"{kind} for {_since(raised_at_ms)}: {_said(detail)}" for kind, raised_at_ms, detail in rows)
-    return fail("alarms", found, "Each closes by itself when its cause is gone; docs/OPERATIONS says what to do for each kind.")
+    found = "; ".join(f"{kind} for {_since(raised_at_ms)}: {_said(detail)}" for kind, raised_at_ms, detail, _ in rows)
+    mend = "Each closes by itself when its cause is gone; docs/OPERATIONS says what to do for each kind."
+    if any(row.kind == LOST for row in rows):
+        mend += " `grab alarms acknowledge` takes note of a loss."
+    return fail("alarms", found, mend)
 
 
 def _since(moment_ms: int) -> str:

@@ -17,6 +17,7 @@ import structlog
 
 from grab_service.cell.store import Cell, CellClosedError, CellError
 from grab_service.vocabulary.campaigns import (
+    ENDS,
     BenefitKind,
     CampaignState,
     Phase,
@@ -65,6 +66,9 @@ class CampaignView:
     on_request: bool
     """Whether the winner sees the code only when asking for it."""
 
+    closed_at_ms: int | None = None
+    """When ops closed or cancelled it; None: nobody did."""
+
     holders: set[str] = field(default_factory=set)
     ready: bool = False
 
@@ -84,6 +88,7 @@ class CampaignView:
             display=display,
             validity=Validity.of_benefit(display["benefit"]),
             on_request=display["benefit"].get("reveal") == Reveal.ON_REQUEST,
+            closed_at_ms=campaign.closed_at_ms,
         )
 
     @property
@@ -125,6 +130,7 @@ class CampaignView:
             self.active -= 1
         elif isinstance(event, StateSet):
             self.state = event.state
+            self.closed_at_ms = event.at_ms if event.state in ENDS else None
         elif isinstance(event, StockSet):
             self.releases = event.releases
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from grab_service.ops.campaigns import Campaign
-from grab_service.vocabulary.campaigns import CampaignState, phase_of, released_by
+from grab_service.vocabulary.campaigns import CampaignState, over_since_ms, phase_of, released_by
 from grab_service.vocabulary.times import rfc3339
 
 
@@ -16,6 +16,7 @@ def campaign_facts(campaign: Campaign, active: int, now_ms: int) -> dict[str, An
         now_ms: Redis' clock, which decides what is open.
     """
     draft = campaign.state is CampaignState.DRAFT
+    closed_at_ms = None if draft else over_since_ms(campaign.closed_at_ms, campaign.closes_at_ms, now_ms)
     never_open = draft or (campaign.published_seq is None and campaign.state is CampaignState.CANCELLED)
     available = 0 if never_open else max(0, released_by(campaign.releases, now_ms) - active)
     return {
@@ -32,6 +33,8 @@ def campaign_facts(campaign: Campaign, active: int, now_ms: int) -> dict[str, An
         "opens_at": rfc3339(campaign.opens_at_ms),
         "opens_at_ms": campaign.opens_at_ms,
         "closes_at_ms": campaign.closes_at_ms,
+        "closed_at": None if closed_at_ms is None else rfc3339(closed_at_ms),
+        "closed_at_ms": closed_at_ms,
         "stock": {"total": campaign.total, "available": available, "active": active},
         "created_at": rfc3339(campaign.created_at_ms),
         "created_at_ms": campaign.created_at_ms,

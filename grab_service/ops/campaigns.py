@@ -35,6 +35,7 @@ class Campaign:
     limit_per_member: int
     created_at_ms: int
     published_seq: int | None
+    closed_at_ms: int | None = None
 
     @classmethod
     def of_row(cls, row: Row[Any]) -> "Campaign":
@@ -51,6 +52,7 @@ class Campaign:
             limit_per_member=row.limit_per_member,
             created_at_ms=row.created_at_ms,
             published_seq=row.published_seq,
+            closed_at_ms=row.closed_at_ms,
         )
 
 

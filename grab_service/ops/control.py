@@ -5,6 +5,7 @@ too, so that no later loss of Redis can undo what ops were told.
 """
 
 import asyncio
+import time
 from enum import StrEnum
 from typing import Final
 
@@ -174,6 +175,6 @@ async def _cancelled_as_draft(engine: AsyncEngine, campaign: Campaign) -> bool:
             update(campaigns)
             .where(campaigns.c.campaign_id == campaign.campaign_id)
             .where(campaigns.c.state == CampaignState.DRAFT.value)
-            .values(state=CampaignState.CANCELLED.value)
+            .values(state=CampaignState.CANCELLED.value, closed_at_ms=time.time_ns() // 1_000_000)
         )
     return cancelled.rowcount == 1

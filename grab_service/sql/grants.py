@@ -20,17 +20,19 @@ _MEMBER: Final = "org_id, person_id, name, tags, birthday_month, joined_on, stat
 
 _API: Final[Rights] = MappingProxyType(
     {
-        "alarms": _READS,
+        "alarms": ("SELECT", "UPDATE (acknowledged_at_ms, acknowledged_by, acknowledged_why)"),
         "alembic_version": _READS,
         # Drafts are all its own. What follows the log after publication it may not touch: see `policy_statements`.
         "campaigns": (
             "SELECT",
             f"INSERT (campaign_id, {_DRAFT}, created_at_ms)",
-            f"UPDATE ({_DRAFT})",
+            f"UPDATE ({_DRAFT}, closed_at_ms)",
+            "DELETE",
         ),
         # A member gives back, or sees the code; everything else that a claim says came from the log.
         "claims": ("SELECT", "UPDATE (state, voucher_state, decided_at_ms, revealed_at_ms)"),
         "commands": ("SELECT", "INSERT (kind, campaign_id, member_id, claim_seq, reason, created_at_ms)"),
+        "lives_seen": ("SELECT", "INSERT", "UPDATE (seq, at_ms)"),
         "log_cursor": _READS,
         "members": (
             "SELECT",
@@ -57,10 +59,11 @@ _LEDGER: Final[Rights] = MappingProxyType(
     {
         "alarms": ("SELECT", "INSERT (raised_at_ms, kind, detail)", "UPDATE (detail, cleared_at_ms)"),
         "alembic_version": _READS,
-        "campaigns": ("SELECT", "UPDATE (published_seq, state, releases, total)"),
+        "campaigns": ("SELECT", "UPDATE (published_seq, state, releases, total, closed_at_ms)"),
         "claims": ("SELECT", "INSERT", "UPDATE (returned_seq, state, voucher_state, decided_at_ms, code)"),
         "commands": ("SELECT", "UPDATE (done_seq, last_outcome)"),
         "epochs": ("SELECT", "INSERT"),
+        "lives_seen": ("SELECT", "INSERT", "UPDATE (seq, at_ms)"),
         "log_cursor": ("SELECT", "INSERT", "UPDATE (epoch, last_seq, last_id, at_ms)"),
         "members": _READS,
         "ops_tokens": ("SELECT", "DELETE"),
@@ -102,11 +105,15 @@ def policy_statements(cell: str) -> Iterator[str]:
     """What keeps the API's role from published campaigns: their state, releases and total follow the log."""
     api, ledger = (quoted(role_of(cell, login)) for login in (Login.API, Login.LEDGER))
     yield "ALTER TABLE campaigns ENABLE ROW LEVEL SECURITY"
-    for name in ("campaigns_all_are_read", "campaigns_drafts_are_written", "campaigns_drafts_are_changed", "campaigns_follow"):
-        yield f"DROP POLICY IF EXISTS {name} ON campaigns"
+    for what in ("all_are_read", "drafts_are_written", "drafts_are_changed", "drafts_are_deleted", "follow"):
+        yield f"DROP POLICY IF EXISTS campaigns_{what} ON campaigns"
     yield f"CREATE POLICY campaigns_all_are_read ON campaigns FOR SELECT TO {api}, {ledger} USING (true)"
     yield f"CREATE POLICY campaigns_drafts_are_written ON campaigns FOR INSERT TO {api} WITH CHECK (published_seq IS NULL)"
     yield f"CREATE POLICY campaigns_drafts_are_changed ON campaigns FOR UPDATE TO {api} USING (published_seq IS NULL)"
+    yield (
+        f"CREATE POLICY campaigns_drafts_are_deleted ON campaigns FOR DELETE TO {api}"
+        " USING (published_seq IS NULL AND state = 'draft')"
+    )
     yield f"CREATE POLICY campaigns_follow ON campaigns FOR UPDATE TO {ledger} USING (true)"
 
 

@@ -79,6 +79,7 @@ campaigns = Table(
     Column("limit_per_member", SmallInteger, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
     Column("published_seq", BigInteger, comment="where the log says that it came into the cell"),
+    Column("closed_at_ms", BigInteger, comment="when ops closed or cancelled it; null: nobody did"),
     CheckConstraint("state IN ('draft', 'scheduled', 'paused', 'closed', 'settled', 'archived', 'cancelled')", name="state"),
     CheckConstraint("total >= 0", name="total"),
     CheckConstraint("limit_per_member >= 1", name="limit_per_member"),
@@ -89,7 +90,7 @@ campaigns = Table(
 pool_codes = Table(
     "pool_codes",
     metadata,
-    Column("campaign_id", Text, ForeignKey("campaigns.campaign_id"), primary_key=True),
+    Column("campaign_id", Text, ForeignKey("campaigns.campaign_id", ondelete="CASCADE"), primary_key=True),
     Column("position", Integer, primary_key=True, comment="1…n in the order of import; the cell loads in this order"),
     Column("code", Text, nullable=False),
     UniqueConstraint("code"),
@@ -168,6 +169,15 @@ epochs = Table(
     comment="The lives of the cell",
 )
 
+lives_seen = Table(
+    "lives_seen",
+    metadata,
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, nullable=False, comment="members may have been told of what lies up to here"),
+    Column("at_ms", BigInteger, nullable=False),
+    comment="How far a life of the cell was seen that is over: by workers that outlived it, or in its log",
+)
+
 commands = Table(
     "commands",
     metadata,
@@ -224,8 +234,12 @@ alarms = Table(
     Column("kind", Text, nullable=False),
     Column("detail", JSONB, nullable=False),
     Column("cleared_at_ms", BigInteger),
-    Index("alarms_open_ix", "kind", unique=True, postgresql_where=text("cleared_at_ms IS NULL")),
-    comment="What the ledger found wrong; open until cleared",
+    Column("acknowledged_at_ms", BigInteger),
+    Column("acknowledged_by", Text, comment="who of ops has taken note"),
+    Column("acknowledged_why", Text),
+    Index("alarms_open_ix", "kind", unique=True, postgresql_where=text("cleared_at_ms IS NULL AND kind <> 'recovery_lost'")),
+    Index("alarms_lost_ix", text("(detail ->> 'epoch')"), unique=True, postgresql_where=text("kind = 'recovery_lost'")),
+    comment="What the ledger found wrong; open until cleared. A loss stays, one for each life of the cell",
 )
 
 used_assertions = Table(

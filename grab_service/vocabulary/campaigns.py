@@ -7,6 +7,7 @@ Shapes only: whether somebody wins is decided in Lua. The published form is what
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 
 class CampaignState(StrEnum):
@@ -111,6 +112,17 @@ def phase_of(state: CampaignState, releases: tuple[Release, ...], closes_at_ms: 
     return Phase.OPEN if released_by(releases, now_ms) > active else Phase.SOLD_OUT
 
 
+def over_since_ms(closed_at_ms: int | None, closes_at_ms: int, now_ms: int) -> int | None:
+    """Since when nobody wins any more: ops closed it, or its time was over; None: it is not over."""
+    if closed_at_ms is not None:
+        return min(closed_at_ms, closes_at_ms)
+    return closes_at_ms if now_ms >= closes_at_ms else None
+
+
+ENDS: Final = frozenset({CampaignState.CLOSED, CampaignState.CANCELLED})
+"""States in which ops have ended a campaign for good."""
+
+
 @dataclass(frozen=True, slots=True)
 class PublishedCampaign:
     """A campaign as the cell holds it: the facts that the rules read, the counters, and what members are shown."""
@@ -126,6 +138,8 @@ class PublishedCampaign:
     issued: int
     codes_loaded: int
     display: bytes
+    closed_at_ms: int | None = None
+    """When ops closed or cancelled it; None: nobody did."""
 
     @property
     def opens_at_ms(self) -> int:
@@ -147,4 +161,5 @@ class PublishedCampaign:
             issued=int(fields[b"issued"]),
             codes_loaded=int(fields[b"codes_loaded"]),
             display=fields[b"display"],
+            closed_at_ms=int(fields[b"closed_at_ms"]) if b"closed_at_ms" in fields else None,
         )

@@ -295,6 +295,11 @@ class Town:
         async with self.engine.connect() as connection:
             return (await connection.execute(select(log_cursor))).one()
 
+    async def lives(self) -> dict[int, int]:
+        """The epochs of the cell to their number, counted from 1 in the order in which they followed each other."""
+        rows = await self.sql("SELECT epoch FROM epochs ORDER BY first_seq, epoch")
+        return {row.epoch: number for number, row in enumerate(rows, start=1)}
+
     async def open_alarms(self, but: AlarmKind | None = AlarmKind.SERVER_SETTINGS) -> dict[str, dict[str, Any]]:
         """What the ledger says is wrong, but for what is always so: the Valkey of these tests does not sync its log."""
         query = select(alarms).where(alarms.c.cleared_at_ms.is_(None))

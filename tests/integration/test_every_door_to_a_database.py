@@ -136,7 +136,7 @@ async def test_a_parameter_that_cannot_be_handed_on_is_refused_by_all(
         ("sslmode=disable", {"application_name": "grab-service"}),
         ("sslmode=prefer&connect_timeout=10", {}),
         ("application_name=till", {"application_name": "till"}),
-        ("options=-c%20lock_timeout%3D5s%20-c%20search_path%3Dpublic%5C%20%2Cpg_catalog", {"lock_timeout": "5s"}),
+        ("options=-c%20lock_timeout%3D5s%20-c%20DateStyle.unused%3Da%5C%20b", {"lock_timeout": "5s"}),
         ("target_session_attrs=read-write", {}),
     ],
 )

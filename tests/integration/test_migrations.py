@@ -194,6 +194,10 @@ IMPOSSIBLE = {
     "commands_claim_seq_uq": [command(1), command(1)],
     "commands_kind_ck": [command(1, kind="grant")],
     "commands_reason_ck": [command(1, reason="bored")],
+    "alarms_lost_ix": [
+        f"INSERT INTO alarms (raised_at_ms, kind, detail, cleared_at_ms) VALUES (0, 'recovery_lost', '{{\"epoch\": 3}}', {at})"
+        for at in (1, "NULL")
+    ],
     "alarms_open_ix": ["INSERT INTO alarms (raised_at_ms, kind, detail) VALUES (0, 'k', '{}')"] * 2,
     # What a constraint on one row cannot say; these are the triggers.
     "claims_campaign_exists": [claim(1, campaign="nowhere")],
@@ -237,6 +241,7 @@ async def test_every_constraint_has_been_seen_to_refuse(engine: AsyncEngine) -> 
             "alarms",
             "ops_log",
             "epochs",
+            "lives_seen",
             "log_cursor",
             "ops_tokens",
             "used_assertions",

@@ -64,7 +64,6 @@ NOBODY_MAY = [
     "TRUNCATE claims",
     "ALTER TABLE claims DISABLE TRIGGER ALL",
     "DELETE FROM claims",
-    "DELETE FROM campaigns",
     "UPDATE claims SET unit_no = 2",
     "UPDATE claims SET member_id = 'me'",
     "DELETE FROM ops_log",
@@ -94,6 +93,7 @@ API_MAY_NOT = [
     "UPDATE pool_codes SET code = 'x'",
 ]
 LEDGER_MAY_NOT = [
+    "DELETE FROM campaigns",
     "INSERT INTO members VALUES ('m', 'o', NULL, 'n', '{}', NULL, NULL, 'active', NULL, NULL, 1)",
     "SELECT nextval('members_version')",
     "UPDATE campaigns SET definition = '{}'",
@@ -134,6 +134,8 @@ async def test_a_published_campaign_follows_the_log_and_not_the_api(furnished: s
     assert await api.execute("UPDATE campaigns SET total = 1000, state = 'closed'") == "UPDATE 0"
     await api.execute(PUBLISHED.replace("'c'", "'d'").replace(", published_seq)", ")").replace(", 5)", ")"))
     assert await api.execute("UPDATE campaigns SET total = 20") == "UPDATE 1"
+    assert await api.execute("DELETE FROM campaigns WHERE campaign_id = 'c'") == "DELETE 0"
+    assert await api.execute("DELETE FROM campaigns WHERE campaign_id = 'd'") == "DELETE 0", "it is no draft"
     await api.close()
     ledger = await asyncpg.connect(as_role(furnished, Login.LEDGER))
     assert await ledger.execute("UPDATE campaigns SET total = 30 WHERE campaign_id = 'c'") == "UPDATE 1"

@@ -175,7 +175,8 @@ def keys_bind(step: Step) -> Iterator[str]:
 
 def published_stays(step: Step) -> Iterator[str]:
     for campaign_id, rules in step.before.rules.items():
-        if step.before.campaigns[campaign_id].state and step.after.rules[campaign_id] != rules:
+        ended = {name: value for name, value in step.after.rules[campaign_id].items() if name == "closed_at_ms"}
+        if step.before.campaigns[campaign_id].state and step.after.rules[campaign_id] != ended | rules:
             yield f"{campaign_id}: {rules} became {step.after.rules[campaign_id]}"
 
 
@@ -206,6 +207,8 @@ def rules_as_modelled(step: Step) -> Iterator[str]:
         names = ("limit_per_member", "benefit_kind", "orgs", "tags_any", "birthday_months", "joined_before", "display")
         _, _, _, *values = campaign.published.fields(0)
         expected = {"closes_at_ms": str(campaign.closes_at_ms)} | dict(zip(names, map(str, values), strict=True))
+        if campaign.closed_at_ms is not None:
+            expected["closed_at_ms"] = str(campaign.closed_at_ms)
         if step.after.rules[campaign_id] != expected:
             yield f"{campaign_id}: {step.after.rules[campaign_id]}, should be {expected}"
 

@@ -37,6 +37,7 @@ class Campaign:
     releases: tuple[Release, ...] = ()
     closes_at_ms: int = 0
     state: str = ""
+    closed_at_ms: int | None = None
     codes: list[str] = field(default_factory=list)
     free_codes: list[str] = field(default_factory=list)
     grants: list[Grant] = field(default_factory=list)
@@ -188,6 +189,8 @@ class Model:
         if campaign.state in {"closed", "cancelled"} or over:
             return "wrong_state", self.seq, campaign.state
         campaign.state = target
+        if target in {"closed", "cancelled"}:
+            campaign.closed_at_ms = self.now_ms
         self.log.append(events.StateSet(*self._place(), campaign_id, CampaignState(target)))
         return "state_set", self.seq, target
 

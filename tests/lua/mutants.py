@@ -127,7 +127,7 @@ MUTANTS: Final = (
     Mutant("units above the total are forgotten", "set_stock", "  redis.call('ZREM', KEYS[3], issued)", ""),
     Mutant("closed stays closed", "set_state", "if state == 'closed' or state == 'cancelled' or", "if state == 'cancelled' or"),
     Mutant("after closing time nothing is paused", "set_state", " or (ended and target ~= 'closed') then", " then"),
-    Mutant("the state is kept", "set_state", "redis.call('HSET', KEYS[2], 'state', target)", ""),
+    Mutant("the state is kept", "set_state", "redis.call('HSET', KEYS[2], unpack(changes))", ""),
     Mutant("no gap in the codes", "load_codes", "if first_position > loaded + 1 then", "if first_position > loaded + 2 then"),
     Mutant("no code twice", "load_codes", "4 + loaded + 1 - first_position", "4"),
     Mutant("published once", "publish_campaign", "if facts[1] then", "if false then"),

@@ -75,6 +75,8 @@ TABLE: Final[dict[str, tuple[Door, int]]] = {
     "POST /v1/ops/orgs": (Door.CHANGE, 422),
     "PUT /v1/ops/blocklist/{member_id}": (Door.CHANGE, 422),
     "DELETE /v1/ops/blocklist/{member_id}": (Door.CHANGE, 404),
+    "GET /v1/ops/alarms": (Door.LOOK, 200),
+    "POST /v1/ops/alarms/{alarm_id}/acknowledge": (Door.CHANGE, 422),
     "GET /v1/ops/tokens": (Door.ADMINS, 200),
     "DELETE /v1/ops/tokens/{token_id}": (Door.ADMINS, 404),
 }

@@ -91,14 +91,14 @@ def test_an_address_of_redis_that_cannot_be_handed_on_is_refused_with_its_reason
 def test_an_address_of_postgres_hands_on_what_the_driver_knows(ca: Path) -> None:
     address = PostgresAddress.parse(
         f"postgresql+asyncpg://me:p%2Fq@db:5432/grab?sslmode=verify-full&sslrootcert={ca}"
-        "&connect_timeout=10&application_name=till&options=-c%20search_path%3Dgrab%2Cpublic%20-c%20lock_timeout%3D5s"
+        "&connect_timeout=10&application_name=till&options=-c%20work_mem%3D16MB%20-c%20lock_timeout%3D5s"
     )
     assert address.dsn.startswith("postgresql://me:p%2Fq@db:5432/grab?sslmode=verify-full&sslrootcert=")
     assert not {"connect_timeout", "application_name", "options"} & set(
         address.dsn.replace("?", "&").replace("=", "&").split("&")
     )
     assert (address.connect_timeout_s, address.application_name) == (10.0, "till")
-    assert address.options == {"search_path": "grab,public", "lock_timeout": "5s"}
+    assert address.options == {"work_mem": "16MB", "lock_timeout": "5s"}
 
 
 @pytest.mark.parametrize(

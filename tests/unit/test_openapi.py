@@ -53,6 +53,8 @@ GET /metrics
 GET /problems
 GET /problems/{slug}
 POST /v1/dev/sessions
+GET /v1/ops/alarms
+POST /v1/ops/alarms/{alarm_id}/acknowledge
 GET /v1/ops/tokens
 DELETE /v1/ops/tokens/{token_id}
 POST /v1/dev/ops-sessions

@@ -20,7 +20,10 @@ PROMISED = {
     400: {"malformed", "idempotency-key-missing"},
     401: {"pass-invalid", "pass-expired", "sign-in-required", "assertion-invalid", "assertion-used"},
     403: {"not-eligible", "member-unknown", "member-blocked", "forbidden"},
-    404: {"campaign-not-found", "claim-not-found", "voucher-not-found", "token-not-found", "not-found"},
+    404: {
+        *("campaign-not-found", "claim-not-found", "voucher-not-found", "token-not-found"),
+        *("alarm-not-found", "member-not-found", "not-found"),
+    },
     405: {"method-not-allowed"},
     408: {"request-timeout"},
     409: {

@@ -14,6 +14,26 @@ _STATES = {
 
 OF_OPS: tuple[Problem, ...] = (
     Problem(
+        "alarm-not-found",
+        404,
+        title=Text("没有这个告警", "No such alarm"),
+        detail=Text("没有找到这个告警。", "There is no such alarm."),
+        explanation=Text(
+            "请用告警列表里的 alarm_id。",
+            "Take an alarm_id of the list of alarms.",
+        ),
+    ),
+    Problem(
+        "member-not-found",
+        404,
+        title=Text("没有这个会员", "No such member"),
+        detail=Text("没有找到这个会员。", "There is no such member."),
+        explanation=Text(
+            "会员由主应用登录时登记，或由名册导入。请检查会员编号。",
+            "Members are registered by the host app when they sign in, or by an import. Please check the id.",
+        ),
+    ),
+    Problem(
         "token-not-found",
         404,
         title=Text("没有这个凭证", "No such token"),
