@@ -108,7 +108,7 @@ def build_app(worker: Worker) -> FastAPI:
         now_ms=worker.view.now_ms,
     )
     put_failures_into_words(app)
-    families = [module.router for module in ALWAYS] + ([dev.router] if worker.settings.dev else [])
+    families = [module.router for module in ALWAYS] + [ops_steering.preflights] + ([dev.router] if worker.settings.dev else [])
     for router in families:
         app.include_router(router)
     app.state.routes = [route for router in families for route in router.routes if isinstance(route, APIRoute)]

@@ -51,9 +51,16 @@ _REASONS: Final[Mapping[str, Text]] = {
         "批次应按时间先后排列，时间不能相同", "releases must stand in order of time, no two at the same moment"
     ),
     "too_many_units": Text("总数最多 {max} 份", "at most {max} units in all"),
+    "another_moment": Text(
+        "和旁边的时间不是同一时刻，请一起修改或删去",
+        "it is another moment than the time beside it; change both, or leave this out",
+    ),
+    "read_only": Text("只读字段，不能修改", "it is read-only; leave it out, or send it back as it was"),
     "closes_before_it_opens": Text("应晚于第一批的时间", "it must lie after the first release"),
     "not_a_member_id": Text("会员编号应为 1 到 64 个 A-Z a-z 0-9 _ : -", "1 to 64 of A-Z a-z 0-9 _ : - are needed"),
-    "not_an_actor": Text("应为 1 到 64 个 A-Z a-z 0-9 _ : @ . + -", "1 to 64 of A-Z a-z 0-9 _ : @ . + - are needed"),
+    "not_an_actor": Text(
+        "应为 1 到 64 个文字、字母、数字或 _ : @ . + -", "1 to 64 letters or digits of any script, or _ : @ . + -, are needed"
+    ),
     "not_a_cursor": Text("不是本列表给出的 cursor", "it is no cursor that this list gave out"),
 }
 

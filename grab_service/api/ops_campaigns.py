@@ -1,9 +1,11 @@
 """Which calls do ops have to write campaigns, read them, and change their drafts?"""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Body, Header, Query, Response
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from grab_service.api.answers import json_answer
 from grab_service.api.bodies import StrictRoute
@@ -24,10 +26,13 @@ from grab_service.api.paging import Cursor, Limit, decode_cursor, encode_cursor,
 from grab_service.grabpath.view import View
 from grab_service.ops.campaign_facts import campaign_facts
 from grab_service.ops.campaigns import Campaign, change_draft, create_campaign, list_campaigns, read_campaign
-from grab_service.ops.definition import Definition
-from grab_service.ops.merge_patch import merged
+from grab_service.ops.definition import Definition, Title
+from grab_service.ops.drafts import changed_definition, copy_campaign, delete_draft
+from grab_service.ops.fields import Moment
 from grab_service.ops.refusal import RefusalError
 from grab_service.vocabulary.campaigns import CampaignState
+from grab_service.vocabulary.problems import Language
+from grab_service.vocabulary.times import parse_rfc3339
 
 router = APIRouter(prefix="/v1/ops/campaigns", tags=["ops"], route_class=StrictRoute, dependencies=WITH_OPS_TOKEN)
 
@@ -42,6 +47,20 @@ _IF_MATCH: Final = {
     "schema": {"type": "string"},
     "example": '"1"',
 }
+
+
+class WantedCopy(BaseModel):
+    """What the copy has of its own."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        str_strip_whitespace=True,
+        json_schema_extra={"examples": [{"title": "骑行券（十月）", "opens_at": "2026-10-20T04:00:00Z"}]},
+    )
+
+    title: Title | None = None
+    opens_at: Moment | None = Field(default=None, description="when its first release opens")
 
 
 def campaign_body(campaign: Campaign, view: View) -> dict[str, Any]:
@@ -70,7 +89,7 @@ async def create(
 ) -> Response:
     """Only `title`, `releases`, `closes_at` and `benefit` are required; the rest is a free rush for all, one each.
 
-    What this release does not support is refused by name.
+    What this release does not support is refused by name. What `GET` gives may be sent; read-only fields are not carried over.
     """
     campaign = await create_campaign(engine, identity, definition)
     return campaign_answer(campaign, view, 201, location=f"/v1/ops/campaigns/{campaign.campaign_id}")
@@ -147,17 +166,74 @@ async def change(
     language: TheLanguage,
     if_match: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> Response:
-    """The whole must be valid afterwards. Once scheduled, the configuration is fixed."""
+    """The whole must be valid afterwards; once scheduled, the configuration is fixed.
+
+    What `GET` gives may be sent back, with read-only fields unchanged.
+    """
     campaign = await read_campaign(engine, campaign_id)
+    _check_version(campaign, if_match)
+    with _words_of_validation(language):
+        definition = changed_definition(campaign, campaign_body(campaign, view), changes)
+    return campaign_answer(await change_draft(engine, identity, campaign, definition), view)
+
+
+@router.post(
+    "/{campaign_id}/copy",
+    summary="Write a campaign like another one: a draft",
+    status_code=201,
+    response_model=OpsCampaign,
+    responses=answers(*WRITTEN, *_FOUND, *OPS_ONLY, *LEDGER, ok={201: {"headers": ETAG | LOCATION}}),
+)
+async def copy(
+    campaign_id: str, wanted: WantedCopy, identity: Writer, engine: TheEngine, view: TheView, language: TheLanguage
+) -> Response:
+    """With `opens_at` all times move along: releases, closing, validity. Codes of a pool are not copied."""
+    opens_at_ms = None if wanted.opens_at is None else parse_rfc3339(wanted.opens_at)
+    with _words_of_validation(language):
+        made = await copy_campaign(engine, identity, campaign_id, title=wanted.title, opens_at_ms=opens_at_ms)
+    return campaign_answer(made, view, 201, location=f"/v1/ops/campaigns/{made.campaign_id}")
+
+
+@router.delete(
+    "/{campaign_id}",
+    summary="Delete a draft",
+    status_code=204,
+    responses=answers(
+        *_FOUND,
+        "wrong-state",
+        "precondition-failed",
+        "precondition-required",
+        *OPS_ONLY,
+        *LEDGER,
+        extra={"wrong-state": {"state": "scheduled"}},
+    ),
+    openapi_extra={"parameters": [_IF_MATCH]},
+)
+async def remove(
+    campaign_id: str,
+    identity: Writer,
+    engine: TheEngine,
+    if_match: Annotated[str | None, Header(include_in_schema=False)] = None,
+) -> Response:
+    """With the codes that were imported for it. What was scheduled once is cancelled or closed, and stays on record."""
+    campaign = await read_campaign(engine, campaign_id)
+    _check_version(campaign, if_match)
+    await delete_draft(engine, identity, campaign)
+    return Response(status_code=204)
+
+
+@contextmanager
+def _words_of_validation(language: Language) -> Iterator[None]:
+    try:
+        yield
+    except ValidationError as error:
+        raise RefusalError("validation", errors=field_errors(error.errors(), language)) from error
+
+
+def _check_version(campaign: Campaign, if_match: str | None) -> None:
     if if_match is None:
         raise RefusalError("precondition-required")
     if not matches_version(if_match, version_etag(campaign.version)):
         raise RefusalError("precondition-failed")
     if campaign.state is not CampaignState.DRAFT:
         raise RefusalError("wrong-state", state=campaign.state.value)
-    try:
-        definition = Definition.model_validate(merged(campaign.definition, changes))
-    except ValidationError as error:
-        errors = field_errors(error.errors(), language)
-        raise RefusalError("validation", errors=errors) from error
-    return campaign_answer(await change_draft(engine, identity, campaign, definition), view)

@@ -1,18 +1,18 @@
-"""Which calls do ops have about unions, and about members who may not grab for a time?"""
+"""Which calls do ops have about members, their unions, and those who may not grab for a time?"""
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from grab_service.api.answers import json_answer
 from grab_service.api.bodies import StrictRoute
 from grab_service.api.contract import CELL, LEDGER, OPS_ONLY, WRITTEN, answers
 from grab_service.api.dependencies import WITH_OPS_TOKEN, Reader, TheCell, TheEngine, TheLanguage, TheView, Writer
-from grab_service.api.ops_shapes import Block, BlockPage, Org, OrgPage
+from grab_service.api.ops_shapes import Block, BlockPage, OpsMember, OpsMemberPage, Org, OrgPage
 from grab_service.api.paging import Cursor, Limit, decode_cursor, encode_cursor, page_of
 from grab_service.ops.fields import Line, Moment, OrgId, Reason
-from grab_service.ops.members import FOREVER_MS, block, list_blocks, unblock
+from grab_service.ops.members import FOREVER_MS, MemberOnRecord, block, list_blocks, list_members, read_member, unblock
 from grab_service.ops.members import Block as BlockedMember
 from grab_service.ops.orgs import list_orgs, write_org
 from grab_service.ops.refusal import RefusalError
@@ -55,6 +55,54 @@ def block_body(blocked: BlockedMember) -> dict[str, Any]:
     """A blocked member as JSON shows it."""
     until = None if blocked.until_ms == FOREVER_MS else rfc3339(blocked.until_ms)
     return {"member_id": blocked.member_id, "until": until, "reason": blocked.reason}
+
+
+def member_body(found: MemberOnRecord) -> dict[str, Any]:
+    """A member as JSON shows them to ops."""
+    member, blocked = found.member, found.block
+    body = None if blocked is None else block_body(blocked)
+    return {
+        "member_id": member.member_id,
+        "org_id": member.org_id,
+        "person_id": member.person_id,
+        "name": member.name,
+        "tags": list(member.tags),
+        "birthday_month": member.birthday_month,
+        "joined_on": None if member.joined_on is None else member.joined_on.isoformat(),
+        "status": member.status.value,
+        "blocked": None if body is None else {"until": body["until"], "reason": body["reason"]},
+    }
+
+
+@router.get("/members", summary="Members", response_model=OpsMemberPage, responses=answers("validation", *OPS_ONLY, *LEDGER))
+async def all_members(
+    _identity: Reader,
+    engine: TheEngine,
+    view: TheView,
+    language: TheLanguage,
+    q: Annotated[str | None, Query(max_length=64, description="the start of an id, or a part of a name")] = None,
+    org: Annotated[str | None, Query(max_length=32, description="only those of this union")] = None,
+    cursor: Cursor = None,
+    limit: Limit = 20,
+) -> Response:
+    """By id."""
+    place: Any = decode_cursor(cursor, language, str)
+    after = place[0] if place else None
+    found = await list_members(engine, q=q, org_id=org, now_ms=view.now_ms(), after=after, limit=limit + 1)
+    page, more = page_of(found, limit)
+    next_cursor = encode_cursor(page[-1].member.member_id) if more else None
+    return json_answer({"items": [member_body(one) for one in page], "next_cursor": next_cursor})
+
+
+@router.get(
+    "/members/{member_id}",
+    summary="One member",
+    response_model=OpsMember,
+    responses=answers("member-not-found", *OPS_ONLY, *LEDGER),
+)
+async def one_member(member_id: str, _identity: Reader, engine: TheEngine, view: TheView) -> Response:
+    """What is known of them, and whether they are blocked."""
+    return json_answer(member_body(await read_member(engine, member_id, now_ms=view.now_ms())))
 
 
 @router.get("/orgs", summary="Unions", response_model=OrgPage, responses=answers("validation", *OPS_ONLY, *LEDGER))
@@ -108,7 +156,7 @@ async def all_blocks(
     "/blocklist/{member_id}",
     summary="Block a member",
     response_model=Block,
-    responses=answers(*WRITTEN, "not-found", *OPS_ONLY, *LEDGER, *CELL),
+    responses=answers(*WRITTEN, "member-not-found", *OPS_ONLY, *LEDGER, *CELL),
 )
 async def set_block(
     member_id: str, written: WrittenBlock, identity: Writer, engine: TheEngine, view: TheView, cell: TheCell
@@ -125,7 +173,7 @@ async def set_block(
     "/blocklist/{member_id}",
     summary="Lift a block",
     status_code=204,
-    responses=answers("not-found", *OPS_ONLY, *LEDGER, *CELL),
+    responses=answers("member-not-found", *OPS_ONLY, *LEDGER, *CELL),
 )
 async def lift_block(member_id: str, identity: Writer, engine: TheEngine, cell: TheCell) -> Response:
     """No error if there is none."""

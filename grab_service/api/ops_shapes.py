@@ -9,6 +9,7 @@ from grab_service.ops.alarms import AlarmState
 from grab_service.ops.fields import Reason
 from grab_service.ops.preflight import Level
 from grab_service.vocabulary.campaigns import CampaignState, Phase
+from grab_service.vocabulary.members import MemberStatus
 from grab_service.vocabulary.passes import Role
 
 
@@ -116,6 +117,34 @@ class OrgPage(Shape):
     """Unions by id."""
 
     items: list[Org]
+    next_cursor: str | None
+
+
+class BlockOfMember(Shape):
+    """Why a member may not grab for a time; `until` null: until lifted."""
+
+    until: Time | None
+    reason: str
+
+
+class OpsMember(Shape):
+    """A member as ops read them: the fields of the import, and whether they are blocked."""
+
+    member_id: str
+    org_id: str
+    person_id: str | None
+    name: str
+    tags: list[str]
+    birthday_month: int | None
+    joined_on: str | None
+    status: MemberStatus
+    blocked: BlockOfMember | None
+
+
+class OpsMemberPage(Shape):
+    """Members by id."""
+
+    items: list[OpsMember]
     next_cursor: str | None
 
 

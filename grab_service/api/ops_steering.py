@@ -1,24 +1,28 @@
 """Which calls do ops have to look ahead, and to arm, pause, resume, close and cancel a campaign, and change its stock?"""
 
-from typing import Final
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Response
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Body, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from grab_service.api.answers import json_answer
 from grab_service.api.bodies import StrictRoute
 from grab_service.api.contract import CELL, ETAG, LEDGER, OPS_ONLY, WRITTEN, answers
 from grab_service.api.dependencies import WITH_OPS_TOKEN, Reader, TheCell, TheEngine, TheLanguage, TheWorker, Writer
-from grab_service.api.examples import FINDING
+from grab_service.api.examples import DEFINITION, FINDING
+from grab_service.api.field_errors import ERRORS_MAX, field_of, reason_of
 from grab_service.api.ops_campaigns import campaign_answer
 from grab_service.api.ops_shapes import Findings, OpsCampaign
 from grab_service.ops.campaigns import read_campaign
 from grab_service.ops.control import Action, schedule, set_state, set_stock
-from grab_service.ops.definition import TOTAL_MAX
+from grab_service.ops.definition import TOTAL_MAX, Definition
 from grab_service.ops.fields import Reason, Whole
 from grab_service.ops.preflight import Level, preflight
+from grab_service.ops.preflight import look_ahead as ahead
 
 router = APIRouter(prefix="/v1/ops/campaigns", tags=["ops"], route_class=StrictRoute, dependencies=WITH_OPS_TOKEN)
+
+preflights = APIRouter(prefix="/v1/ops", tags=["ops"], route_class=StrictRoute, dependencies=WITH_OPS_TOKEN)
 
 _FOUND: Final = ("campaign-not-found",)
 
@@ -54,6 +58,44 @@ class StockChange(BaseModel):
 async def look_ahead(campaign_id: str, _identity: Reader, engine: TheEngine, cell: TheCell, language: TheLanguage) -> Response:
     """Everything, before it does. Errors keep the campaign from being scheduled, warnings are advice."""
     findings = await preflight(engine, cell, await read_campaign(engine, campaign_id))
+    ok = not any(finding.level is Level.ERROR for finding in findings)
+    return json_answer({"ok": ok, "findings": [finding.in_language(language) for finding in findings]})
+
+
+@preflights.post(
+    "/preflight",
+    summary="What would go wrong with a campaign that nobody has written down yet",
+    response_model=Findings,
+    responses=answers(*WRITTEN, *OPS_ONLY, *LEDGER, *CELL),
+)
+async def look_ahead_of(
+    definition: Annotated[
+        dict[str, Any],
+        Body(
+            description="as for writing a campaign; it may be incomplete",
+            openapi_examples={"moon cakes": {"value": DEFINITION}},
+        ),
+    ],
+    _identity: Reader,
+    engine: TheEngine,
+    cell: TheCell,
+    language: TheLanguage,
+) -> Response:
+    """Nothing is stored. What is missing or cannot be is a finding of its own; the rest is looked at when all is there."""
+    try:
+        whole = Definition.model_validate(definition)
+    except ValidationError as error:
+        found = [
+            {
+                "level": Level.ERROR.value,
+                "code": "missing" if one["type"] == "missing" else "invalid",
+                "field": field_of(one["loc"]),
+                "message": reason_of(one, language),
+            }
+            for one in error.errors()[:ERRORS_MAX]
+        ]
+        return json_answer({"ok": False, "findings": found})
+    findings = await ahead(engine, cell, whole)
     ok = not any(finding.level is Level.ERROR for finding in findings)
     return json_answer({"ok": ok, "findings": [finding.in_language(language) for finding in findings]})
 

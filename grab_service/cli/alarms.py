@@ -26,9 +26,9 @@ def list_all(
     as_json: AsJson = False,
 ) -> None:
     """List alarms, newest first; 1,000 at most."""
-    from grab_service.cli.campaign_tables import Clock
     from grab_service.cli.desk import at_desk
     from grab_service.ops.alarms import AlarmState, list_alarms
+    from grab_service.vocabulary.times import Clock
 
     if state is not None and state not in STATES:
         raise typer.BadParameter(f"one of {', '.join(STATES)} is needed", param_hint="--state")

@@ -1,36 +1,18 @@
 """What do campaigns look like on a terminal?"""
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, tzinfo
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from rich.table import Table
 from rich.text import Text
 
 from grab_service.ops.preflight import Finding, Level
-from grab_service.vocabulary.times import parse_rfc3339
+from grab_service.vocabulary.times import Clock, parse_rfc3339
 
 WIDE = 100
 TITLE_WIDTH_MIN = 12
 MOMENT_WIDTH = 19
 COLOURS = {"open": "green", "paused": "yellow", "sold_out": "magenta", "cancelled": "red", "upcoming": "cyan"}
-
-
-class Clock:
-    """Writes moments as the clocks of the cell's zone show them."""
-
-    def __init__(self, time_zone: str) -> None:
-        self.name = time_zone
-        try:
-            self._zone: tzinfo = ZoneInfo(time_zone)
-        except (ZoneInfoNotFoundError, ValueError):  # a slim system may know no zones
-            self.name, self._zone = "UTC", UTC
-
-    def show(self, moment_ms: int, *, exactly: bool = True) -> str:
-        """`2026-09-20 12:00:00`, with milliseconds where there are any and they are wanted."""
-        moment = datetime.fromtimestamp(moment_ms // 1000, self._zone)
-        return moment.strftime("%Y-%m-%d %H:%M:%S") + (f".{moment_ms % 1000:03}" if exactly and moment_ms % 1000 else "")
 
 
 def list_of(campaigns: Sequence[dict[str, Any]], clock: Clock, width: int) -> Table:

@@ -1,7 +1,9 @@
 """Which commands write campaigns, show them, and bring their codes in and their claims out?"""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -9,7 +11,7 @@ from grab_service.cli import steering
 from grab_service.cli.errors import CommandError
 from grab_service.cli.files import STANDARD, CsvFile, JsonFile, name_of, read_input, written
 from grab_service.cli.help import examples, new_app
-from grab_service.cli.terminal import ERRORS_SHOWN, AsJson, ErrorsShown, Rejected, output, print_json, say
+from grab_service.cli.terminal import ERRORS_SHOWN, AsJson, ErrorsShown, Rejected, Yes, confirm, output, print_json, say
 from grab_service.vocabulary.campaigns import CampaignState
 from grab_service.vocabulary.claims import Codes
 
@@ -50,21 +52,107 @@ def create(definition: JsonFile, as_json: AsJson = False) -> None:
 
     Nobody sees it until it is scheduled. What this release cannot run is refused by name.
     """
-    from grab_service.cli.campaign_figures import figures_of
     from grab_service.cli.desk import at_desk
-    from grab_service.ops.campaign_facts import campaign_facts
     from grab_service.ops.campaigns import create_campaign
 
     written_down = _definition_in(definition)
 
     async def work(desk: "Desk") -> None:
-        campaign = await create_campaign(desk.engine, desk.identity, written_down)
-        if as_json:
-            figures = await figures_of(desk, [])
-            print_json(campaign_facts(campaign, 0, figures.now_ms))
-            return
-        typer.echo(f"{campaign.campaign_id}: {written_down.title}, a draft of {campaign.total:,} units")
-        say(f"Next: `grab campaign preflight {campaign.campaign_id}`, then `grab campaign schedule {campaign.campaign_id}`.")
+        await _say_written(desk, await create_campaign(desk.engine, desk.identity, written_down), as_json=as_json)
+
+    at_desk(work, needs_redis=False)
+
+
+@app.command(
+    epilog=examples(
+        "grab campaign copy n4bv82kq7d --opens-at 2026-10-20T04:00:00Z --title '骑行券（十月）'",
+        "grab campaign copy n4bv82kq7d --json | jq -r .campaign_id",
+    )
+)
+def copy(
+    campaign_id: CampaignId,
+    title: Annotated[str | None, typer.Option(metavar="TEXT", show_default=False, help="The title of the copy.")] = None,
+    opens_at: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", show_default=False, help="When its first release opens, such as 2026-10-20T04:00:00Z."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a campaign like another one: a draft.
+
+    With --opens-at all times move along: releases, closing, validity. Codes of a pool are not copied.
+    """
+    from grab_service.cli.desk import at_desk
+    from grab_service.ops.drafts import copy_campaign
+    from grab_service.vocabulary.times import parse_rfc3339
+
+    try:
+        opens_at_ms = None if opens_at is None else parse_rfc3339(opens_at)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--opens-at") from error
+
+    async def work(desk: "Desk") -> None:
+        with _said_of("The copy"):
+            made = await copy_campaign(desk.engine, desk.identity, campaign_id, title=title, opens_at_ms=opens_at_ms)
+        await _say_written(desk, made, as_json=as_json)
+
+    at_desk(work, needs_redis=False)
+
+
+@app.command(
+    epilog=examples(
+        "grab campaign edit n4bv82kq7d changes.json",
+        'echo \'{"title": "骑行券"}\' | grab campaign edit n4bv82kq7d -',
+    )
+)
+def edit(campaign_id: CampaignId, changes: JsonFile, as_json: AsJson = False) -> None:
+    """Change a draft.
+
+    The file holds what is to change (a merge patch, RFC 7396), or the whole as `show --json` gives it. If it names a version,
+    that is the one that is changed, and nothing is done if somebody changed it meanwhile. Once scheduled, the configuration
+    is fixed.
+    """
+    from grab_service.cli.campaign_figures import figures_of
+    from grab_service.cli.desk import at_desk
+    from grab_service.ops.campaign_facts import campaign_facts
+    from grab_service.ops.campaigns import change_draft, read_campaign
+    from grab_service.ops.drafts import changed_definition
+    from grab_service.ops.refusal import RefusalError
+    from grab_service.vocabulary.campaigns import CampaignState
+
+    patch = _json_in(changes)
+    if not isinstance(patch, dict):
+        raise CommandError(f"{name_of(changes)} holds no JSON object.", 'Write what is to change: {"title": "…"}.')
+
+    async def work(desk: "Desk") -> None:
+        campaign = await read_campaign(desk.engine, campaign_id)
+        if campaign.state is not CampaignState.DRAFT:
+            raise RefusalError("wrong-state", state=campaign.state.value)
+        if patch.get("version", campaign.version) != campaign.version:
+            raise RefusalError("precondition-failed")
+        figures = await figures_of(desk, [campaign])
+        with _said_of(name_of(changes)):
+            facts = campaign_facts(campaign, figures.held_of(campaign), figures.now_ms)
+            definition = changed_definition(campaign, facts, patch)
+        await _say_written(desk, await change_draft(desk.engine, desk.identity, campaign, definition), as_json=as_json)
+
+    at_desk(work, needs_redis=False)
+
+
+@app.command(epilog=examples("grab campaign delete n4bv82kq7d"))
+def delete(campaign_id: CampaignId, yes: Yes = False) -> None:
+    """Delete a draft, with the codes that were imported for it. What was scheduled once can be cancelled or closed."""
+    from grab_service.cli.desk import at_desk
+    from grab_service.ops.campaigns import read_campaign
+    from grab_service.ops.drafts import delete_draft
+
+    async def work(desk: "Desk") -> None:
+        campaign = await read_campaign(desk.engine, campaign_id)
+        title = campaign.definition["title"]
+        if campaign.state is CampaignState.DRAFT:
+            confirm(f"The draft {campaign_id} ({title}) is deleted, and its codes with it; it cannot be brought back.", yes=yes)
+        await delete_draft(desk.engine, desk.identity, campaign)
+        say(f"{campaign_id}: {title} is deleted")
 
     at_desk(work, needs_redis=False)
 
@@ -77,10 +165,11 @@ def list_all(
 ) -> None:
     """List campaigns, newest first, drafts included."""
     from grab_service.cli.campaign_figures import figures_of
-    from grab_service.cli.campaign_tables import Clock, list_of
+    from grab_service.cli.campaign_tables import list_of
     from grab_service.cli.desk import at_desk
     from grab_service.ops.campaign_facts import campaign_facts
     from grab_service.ops.campaigns import list_campaigns
+    from grab_service.vocabulary.times import Clock
 
     async def work(desk: "Desk") -> None:
         found = await list_campaigns(desk.engine, after=None, limit=limit + 1, states=[state] if state else [])
@@ -197,7 +286,7 @@ def claims(
     from grab_service.ops.claims_export import export_claims
 
     async def work(desk: "Desk") -> int:
-        pieces = await export_claims(desk.engine, desk.identity, campaign_id, codes)
+        pieces = await export_claims(desk.engine, desk.identity, campaign_id, codes, desk.settings.time_zone)
         lines = 0
         with written(out, private=True) as stream:
             async for piece in pieces:
@@ -213,30 +302,57 @@ def claims(
 steering.add_to(app)
 
 
-def _definition_in(file: Path) -> "Definition":
-    import orjson
-    from pydantic import ValidationError
+async def _say_written(desk: "Desk", campaign: "Campaign", *, as_json: bool) -> None:
+    """What a draft is now, and what comes next."""
+    from grab_service.cli.campaign_figures import figures_of
+    from grab_service.ops.campaign_facts import campaign_facts
 
-    from grab_service.api.field_errors import field_errors
-    from grab_service.ops.definition import Definition
+    if as_json:
+        figures = await figures_of(desk, [])
+        print_json(campaign_facts(campaign, 0, figures.now_ms))
+        return
+    typer.echo(f"{campaign.campaign_id}: {campaign.definition['title']}, a draft of {campaign.total:,} units")
+    say(f"Next: `grab campaign preflight {campaign.campaign_id}`, then `grab campaign schedule {campaign.campaign_id}`.")
+
+
+def _json_in(file: Path) -> Any:
+    import orjson
+
     from grab_service.vocabulary.json_text import read_json
 
     data = read_input(file, DEFINITION_BYTES_MAX).removeprefix(b"\xef\xbb\xbf")
     try:
-        content = read_json(data)
+        return read_json(data)
     except orjson.JSONDecodeError as error:
         where = f"{name_of(file)}, line {error.lineno}, column {error.colno}"
         raise CommandError(
             f"{where}: this is not JSON ({error.msg}).", "Nothing was written; mend the file and repeat."
         ) from error
-    try:
+
+
+def _definition_in(file: Path) -> "Definition":
+    from grab_service.ops.definition import Definition
+
+    content = _json_in(file)
+    with _said_of(name_of(file)):
         return Definition.model_validate(content)
+
+
+@contextmanager
+def _said_of(what: str) -> Iterator[None]:
+    """Say what is wrong with a campaign, field by field."""
+    from pydantic import ValidationError
+
+    from grab_service.api.field_errors import field_errors
+
+    try:
+        yield
     except ValidationError as error:
         details = [
             f"{one['field']}: {one['reason']}" if one["field"] else one["reason"] for one in field_errors(error.errors(), "en")
         ]
         raise CommandError(
-            f"{name_of(file)} is no campaign that this release can run; nothing was written.",
+            f"{what} is no campaign that this release can run; nothing was written.",
             "`grab campaign create --help` shows the least that a campaign has.",
             details,
         ) from error

@@ -5,6 +5,7 @@ import getpass
 import logging
 import os
 import re
+import unicodedata
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ from grab_service.cell.connect import connect as connect_redis
 from grab_service.cell.nodes import Nodes
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell
-from grab_service.cli.errors import CommandError
 from grab_service.cli.settings_in_force import settings_in_force
 from grab_service.logs import configure_logs
 from grab_service.servers.external import check_postgres, check_redis
@@ -47,7 +47,7 @@ def at_desk(work: Callable[[Desk], Awaitable[T]], *, needs_redis: bool = True) -
 
     Raises:
         ServerError: Postgres, or Redis if it is needed, does not answer or is too old.
-        CommandError: the settings name none.
+        grab_service.cli.errors.CommandError: the settings name none.
     """
     # What ops functions log is for a service; here the answer itself says what happened.
     configure_logs(logging.ERROR)
@@ -67,15 +67,8 @@ def at_desk(work: Callable[[Desk], Awaitable[T]], *, needs_redis: bool = True) -
 async def opened(settings: Settings) -> AsyncIterator[Desk]:
     """The same within an event loop, and without looking at the servers first."""
     engine = connect_sql(settings.database_url, connections_max=CONNECTIONS_MAX)
-    try:
-        nodes = Nodes(settings.cell)
-        redis = connect_redis(
-            settings.redis_url, connections_max=CONNECTIONS_MAX, timeout_s=settings.redis_timeout_s, nodes=nodes
-        )
-    except ValueError as error:
-        raise CommandError(
-            f"REDIS_URL is no address of a Redis: {error}.", "Write it as redis://:password@host:6379/0."
-        ) from error
+    nodes = Nodes(settings.cell)
+    redis = connect_redis(settings.redis_url, connections_max=CONNECTIONS_MAX, timeout_s=settings.redis_timeout_s, nodes=nodes)
     try:
         yield Desk(settings, engine, redis, Cell(redis, settings.cell, ScriptSources.read()), whoever_types())
     finally:
@@ -89,4 +82,5 @@ def whoever_types() -> OpsIdentity:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container's user may have a number only
         user = str(os.getuid())
-    return OpsIdentity(f"cli:{re.sub(r'[^A-Za-z0-9_:@.+-]', '-', user)}"[:ACTOR_MAX], Role.ADMIN)
+    named = re.sub(r"[^\w:@.+-]", "-", unicodedata.normalize("NFKC", user))
+    return OpsIdentity(f"cli:{named}"[:ACTOR_MAX], Role.ADMIN)

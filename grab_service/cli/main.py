@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from grab_service import __version__
-from grab_service.cli import alarms, campaigns, passes, people, rehearsing, running, secrets, upkeep
+from grab_service.cli import alarms, campaigns, passes, people, records, rehearsing, running, secrets, upkeep
 from grab_service.cli.errors import explain, show
 from grab_service.cli.help import OPS, UPKEEP, examples, new_app
 from grab_service.output import replace_what_cannot_be_shown
@@ -19,6 +19,7 @@ app = new_app(
 running.add_to(app)
 app.add_typer(campaigns.app, name="campaign", rich_help_panel=OPS)
 rehearsing.add_to(app)
+records.add_to(app)
 app.add_typer(people.members, name="members", rich_help_panel=OPS)
 app.add_typer(people.orgs, name="orgs", rich_help_panel=OPS)
 app.add_typer(passes.app, name="passes", rich_help_panel=OPS)

@@ -69,7 +69,9 @@ def mint_ops_token(
     --ttl-s seconds, by default GRAB_OPS_TOKEN_TTL_S; a day at most.
     """
     if not is_actor(actor):
-        raise CommandError(f"{actor[:80]!r} cannot name somebody of ops.", "Use 1 to 64 of A-Z a-z 0-9 _ : @ . + -")
+        raise CommandError(
+            f"{actor[:80]!r} cannot name somebody of ops.", "Use 1 to 64 letters or digits of any script, or _ : @ . + -"
+        )
     settings = settings_in_force("secrets")
     keys = pass_keys(settings)
     if not keys.ops_seals:

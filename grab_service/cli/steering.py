@@ -121,8 +121,9 @@ def stock(
 async def show_campaign(desk: "Desk", campaign: "Campaign", *, as_json: bool) -> None:
     """All of a campaign, as a sheet or as JSON."""
     from grab_service.cli.campaign_figures import figures_of
-    from grab_service.cli.campaign_tables import Clock, sheet_of
+    from grab_service.cli.campaign_tables import sheet_of
     from grab_service.ops.campaign_facts import campaign_facts
+    from grab_service.vocabulary.times import Clock
 
     figures = await figures_of(desk, [campaign])
     facts = campaign_facts(campaign, figures.held_of(campaign), figures.now_ms)

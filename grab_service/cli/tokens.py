@@ -26,9 +26,9 @@ def list_tokens(as_json: AsJson = False) -> None:
 
     Tokens that were made on the command line are on record from their first use on. At most 1,000 are shown.
     """
-    from grab_service.cli.campaign_tables import Clock
     from grab_service.cli.desk import at_desk
     from grab_service.ops.tokens import list_tokens as read
+    from grab_service.vocabulary.times import Clock
 
     async def work(desk: "Desk") -> tuple[str, list["RecordedToken"]]:
         return desk.settings.time_zone, await read(desk.engine, after=None, limit=SHOWN_MAX)

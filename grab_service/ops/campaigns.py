@@ -61,14 +61,16 @@ def _columns_of(definition: Definition) -> dict[str, Any]:
     return {
         "definition": definition.model_dump(mode="json"),
         "opens_at_ms": releases[0].opens_at_ms,
-        "closes_at_ms": definition.closes_at_ms,
+        "closes_at_ms": definition.ends_at_ms,
         "releases": [[release.opens_at_ms, release.quantity] for release in releases],
         "total": definition.total,
         "limit_per_member": definition.limit_per_member,
     }
 
 
-async def create_campaign(engine: AsyncEngine, identity: OpsIdentity, definition: Definition) -> Campaign:
+async def create_campaign(
+    engine: AsyncEngine, identity: OpsIdentity, definition: Definition, *, copied_from: str | None = None
+) -> Campaign:
     """A new draft, version 1."""
     campaign_id = new_campaign_id()
     row = {
@@ -78,7 +80,8 @@ async def create_campaign(engine: AsyncEngine, identity: OpsIdentity, definition
         "created_at_ms": int(time() * 1000),
         **_columns_of(definition),
     }
-    async with logged(engine, identity, "campaign.create", campaign_id, detail={"title": definition.title}):
+    detail = {"title": definition.title} | ({} if copied_from is None else {"copied_from": copied_from})
+    async with logged(engine, identity, "campaign.create", campaign_id, detail=detail):
         async with engine.begin() as connection:
             created = (await connection.execute(insert(campaigns).values(row).returning(campaigns))).one()
         return Campaign.of_row(created)

@@ -7,7 +7,7 @@ Whether it is wise, against the clock, the codes and the members, is said by `pr
 from itertools import pairwise
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from grab_service.ops.fields import Day, Line, Lines, Moment, OrgId, Tag, Whole, distinct
@@ -23,6 +23,12 @@ RETURNS_MAX: Final = 100
 ORGS_MAX: Final = 1000
 TAGS_MAX: Final = 50
 VALID_DAYS_MAX: Final = 3660
+READ_ONLY: Final = frozenset(
+    {"campaign_id", "state", "phase", "version", "published", "opens_at", "opens_at_ms", "closed_at", "closed_at_ms", "stock"}
+    | {"created_at", "created_at_ms"}
+)
+"""What a campaign says of itself beside its definition."""
+
 
 T = TypeVar("T")
 
@@ -37,8 +43,18 @@ def _only(value: T, supported: object) -> T:
     return value
 
 
+Title = Annotated[Line, Field(min_length=1, max_length=TITLE_MAX)]
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, str_strip_whitespace=True)
+
+
+def _as_its_twin(moment_ms: int | None, moment: str | None) -> int | None:
+    """Refuse Unix milliseconds that say something else than the time beside them."""
+    if moment_ms is not None and moment is not None and moment_ms != parse_rfc3339(moment):
+        raise PydanticCustomError("another_moment", "it is another moment than the time beside it")
+    return moment_ms
 
 
 class ReleasePart(_Part):
@@ -46,6 +62,12 @@ class ReleasePart(_Part):
 
     opens_at: Moment
     quantity: Whole = Field(ge=1, le=TOTAL_MAX)
+    opens_at_ms: Whole | None = Field(default=None, exclude=True, description="may be left out: `opens_at` in milliseconds")
+
+    @field_validator("opens_at_ms")
+    @classmethod
+    def _twin(cls, value: int | None, info: ValidationInfo) -> int | None:
+        return _as_its_twin(value, info.data.get("opens_at"))
 
 
 class PricePart(_Part):
@@ -111,12 +133,13 @@ class BenefitPart(_Part):
 class Definition(_Part):
     """A campaign as ops write it. Only `title`, `releases`, `closes_at` and `benefit` are required."""
 
-    title: Line = Field(min_length=1, max_length=TITLE_MAX)
+    title: Title
     summary: Lines = Field(default="", max_length=SUMMARY_MAX)
     category: Line = Field(default="", max_length=TITLE_MAX)
     allocation: str = Field(default="rush", json_schema_extra={"enum": ["rush"]})
     releases: list[ReleasePart] = Field(min_length=1, max_length=RELEASES_MAX)
     closes_at: Moment
+    closes_at_ms: Whole | None = Field(default=None, exclude=True, description="may be left out: `closes_at` in milliseconds")
     price: PricePart = PricePart()
     pay_within_s: Whole | None = Field(default=None, description="not supported yet: leave out")
     limit_per_member: Whole = Field(default=1, ge=1, le=LIMIT_MAX)
@@ -127,6 +150,17 @@ class Definition(_Part):
     caps: list[Any] = Field(default=[], description="not supported yet: leave empty", json_schema_extra={"maxItems": 0})
     waitlist: bool = Field(default=False, description="not supported yet: leave out")
     benefit: BenefitPart
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_what_is_read_only(cls, given: Any) -> Any:
+        """What a campaign says of itself may be sent back with it, and is not carried over."""
+        return {name: value for name, value in given.items() if name not in READ_ONLY} if isinstance(given, dict) else given
+
+    @field_validator("closes_at_ms")
+    @classmethod
+    def _twin(cls, value: int | None, info: ValidationInfo) -> int | None:
+        return _as_its_twin(value, info.data.get("closes_at"))
 
     @field_validator("releases")
     @classmethod
@@ -171,7 +205,7 @@ class Definition(_Part):
         return tuple(Release(parse_rfc3339(release.opens_at), release.quantity) for release in self.releases)
 
     @property
-    def closes_at_ms(self) -> int:
+    def ends_at_ms(self) -> int:
         """From when on nobody wins."""
         return parse_rfc3339(self.closes_at)
 

@@ -71,7 +71,7 @@ def _member_id(text: str) -> str:
 
 def _actor(text: str) -> str:
     if not is_actor(text):
-        raise PydanticCustomError("not_an_actor", "1 to 64 of A-Z a-z 0-9 _ : @ . + - are needed")
+        raise PydanticCustomError("not_an_actor", "1 to 64 letters or digits of any script, or _ : @ . + -, are needed")
     return text
 
 
@@ -107,6 +107,7 @@ Reason = Annotated[Lines, Field(min_length=1, max_length=REASON_MAX)]
 """Why something is done, for the log of what was done."""
 OrgId = Annotated[str, AfterValidator(_org_id), Field(json_schema_extra={"pattern": "^[A-Za-z0-9_-]{1,32}$"})]
 MemberIdText = Annotated[str, AfterValidator(_member_id), Field(json_schema_extra={"pattern": "^[A-Za-z0-9_:-]{1,64}$"})]
-Actor = Annotated[str, AfterValidator(_actor), Field(json_schema_extra={"pattern": "^[A-Za-z0-9_:@.+-]{1,64}$"})]
+Actor = Annotated[str, AfterValidator(_actor), Field(json_schema_extra={"pattern": "^[^\\s/,;<>'\\\"]{1,64}$"})]
+"""Letters and digits of any script, for which JSON Schema has no word."""
 Tag = Annotated[str, AfterValidator(_tag), Field(json_schema_extra={"pattern": "^[A-Za-z0-9_\\-\\u4e00-\\u9fff]{1,32}$"})]
 Whole = Annotated[int, BeforeValidator(_whole)]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import select, text, update
+from sqlalchemy import Row, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -23,6 +23,7 @@ from grab_service.people.csv_rows import Rejection
 from grab_service.people.members_csv import MemberRow, parse_members
 from grab_service.sql.tables import members, orgs
 from grab_service.vocabulary.identifiers import is_member_id
+from grab_service.vocabulary.members import Member, MemberStatus
 from grab_service.vocabulary.passes import OpsIdentity
 from grab_service.vocabulary.times import MOMENT_MAX_MS
 
@@ -131,11 +132,64 @@ async def _know_orgs(connection: AsyncConnection, org_ids: set[str]) -> None:
         await connection.execute(insert(orgs).on_conflict_do_nothing(), rows)
 
 
+@dataclass(frozen=True, slots=True)
+class MemberOnRecord:
+    """A member as Postgres has them; `block` None: not blocked at the time that was asked about."""
+
+    member: Member
+    block: Block | None
+
+
+def _on_record(row: Row[Any], now_ms: int) -> MemberOnRecord:
+    member = Member(
+        member_id=row.member_id,
+        org_id=row.org_id,
+        person_id=row.person_id,
+        name=row.name,
+        tags=tuple(row.tags),
+        birthday_month=row.birthday_month,
+        joined_on=row.joined_on,
+        status=MemberStatus(row.status),
+    )
+    is_blocked = row.blocked_until_ms is not None and row.blocked_until_ms > now_ms
+    return MemberOnRecord(member, Block(row.member_id, row.blocked_until_ms, row.blocked_reason or "") if is_blocked else None)
+
+
+async def list_members(
+    engine: AsyncEngine, *, q: str | None, org_id: str | None, now_ms: int, after: str | None, limit: int
+) -> list[MemberOnRecord]:
+    """Members by id. `q` is the start of an id, or a part of a name; `org_id` their union."""
+    query = select(members).order_by(members.c.member_id).limit(limit)
+    if q:
+        query = query.where(members.c.member_id.startswith(q, autoescape=True) | members.c.name.contains(q, autoescape=True))
+    if org_id is not None:
+        query = query.where(members.c.org_id == org_id)
+    if after is not None:
+        query = query.where(members.c.member_id > after)
+    async with engine.connect() as connection:
+        return [_on_record(row, now_ms) for row in await connection.execute(query)]
+
+
+async def read_member(engine: AsyncEngine, member_id: str, *, now_ms: int) -> MemberOnRecord:
+    """One member.
+
+    Raises:
+        RefusalError: member-not-found.
+    """
+    row = None
+    if is_member_id(member_id):
+        async with engine.connect() as connection:
+            row = (await connection.execute(select(members).where(members.c.member_id == member_id))).one_or_none()
+    if row is None:
+        raise RefusalError("member-not-found")
+    return _on_record(row, now_ms)
+
+
 async def block(engine: AsyncEngine, cell: Cell, identity: OpsIdentity, member_id: str, until_ms: int, reason: str) -> Block:
     """Keep a member from winning until then; what they hold stays theirs.
 
     Raises:
-        RefusalError: not-found if there is no such member.
+        RefusalError: member-not-found.
         CellError: it is on record, but the cell could not be told; repeat it.
     """
     detail = {"until_ms": until_ms}
@@ -149,7 +203,7 @@ async def unblock(engine: AsyncEngine, cell: Cell, identity: OpsIdentity, member
     """Lift a block; no error if there is none.
 
     Raises:
-        RefusalError: not-found if there is no such member.
+        RefusalError: member-not-found.
         CellError: it is on record, but the cell could not be told; repeat it.
     """
     async with logged(engine, identity, "blocklist.lift", member_id):
@@ -169,7 +223,7 @@ async def _write_block(engine: AsyncEngine, member_id: str, until_ms: int | None
             )
             found = written.rowcount
     if found != 1:
-        raise RefusalError("not-found")
+        raise RefusalError("member-not-found")
 
 
 async def list_blocks(engine: AsyncEngine, *, now_ms: int, after: str | None, limit: int) -> list[Block]:

@@ -85,14 +85,37 @@ async def _conclude(engine: AsyncEngine, entry_id: int, entry: Entry, outcome: s
         log.error("ops_log_not_concluded", **what)  # noqa: TRY400 -- what Postgres says may hold names
 
 
+@dataclass(frozen=True, slots=True)
+class LogFilter:
+    """Which lines are wanted; None: all. `from_ms` is the first moment, `to_ms` the first one after."""
+
+    object_id: str | None = None
+    actor: str | None = None
+    action: str | None = None
+    outcome: str | None = None
+    from_ms: int | None = None
+    to_ms: int | None = None
+
+
+EVERYTHING: Final = LogFilter()
+
+
 async def read_log(
-    engine: AsyncEngine, *, before_entry_id: int | None, limit: int, object_id: str | None = None
+    engine: AsyncEngine, *, before_entry_id: int | None, limit: int, wanted: LogFilter = EVERYTHING
 ) -> list[dict[str, Any]]:
     """Lines of the log, newest first."""
     query = select(*(ops_log.c[name] for name in LINE)).order_by(ops_log.c.entry_id.desc()).limit(limit)
     if before_entry_id is not None:
         query = query.where(ops_log.c.entry_id < before_entry_id)
-    if object_id is not None:
-        query = query.where(ops_log.c.object_id == _written(object_id))
+    if wanted.object_id is not None:
+        query = query.where(ops_log.c.object_id == _written(wanted.object_id))
+    for name in ("actor", "action", "outcome"):
+        value = getattr(wanted, name)
+        if value is not None:
+            query = query.where(ops_log.c[name] == value)
+    if wanted.from_ms is not None:
+        query = query.where(ops_log.c.at_ms >= wanted.from_ms)
+    if wanted.to_ms is not None:
+        query = query.where(ops_log.c.at_ms < wanted.to_ms)
     async with engine.connect() as connection:
         return [dict(zip(LINE, row, strict=True)) for row in await connection.execute(query)]

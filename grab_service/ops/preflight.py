@@ -76,13 +76,21 @@ async def preflight(engine: AsyncEngine, cell: Cell, campaign: Campaign) -> list
     Raises:
         CellError: the cell cannot be asked, so nothing can be scheduled either.
     """
+    return await look_ahead(engine, cell, Definition.model_validate(campaign.definition), campaign.campaign_id)
+
+
+async def look_ahead(engine: AsyncEngine, cell: Cell, definition: Definition, campaign_id: str = "") -> list[Finding]:
+    """The same for a definition that nobody has written down yet; `campaign_id`: whose codes count as imported.
+
+    Raises:
+        CellError: the cell cannot be asked.
+    """
     now_ms = (await cell.read_campaigns([])).now_ms
-    definition = Definition.model_validate(campaign.definition)
     findings = [*_of_times(definition, now_ms)]
     async with engine.connect() as connection:
         loaded = (
             await connection.execute(
-                select(func.count()).select_from(pool_codes).where(pool_codes.c.campaign_id == campaign.campaign_id)
+                select(func.count()).select_from(pool_codes).where(pool_codes.c.campaign_id == campaign_id)
             )
         ).scalar_one()
         eligible = (await connection.execute(_count_eligible(definition.rules_of_eligibility()))).scalar_one()
@@ -99,7 +107,7 @@ async def preflight(engine: AsyncEngine, cell: Cell, campaign: Campaign) -> list
 def _of_times(definition: Definition, now_ms: int) -> list[Finding]:
     findings = []
     releases = definition.releases_in_order()
-    closes_at_ms, opens_at_ms = definition.closes_at_ms, releases[0].opens_at_ms
+    closes_at_ms, opens_at_ms = definition.ends_at_ms, releases[0].opens_at_ms
     if closes_at_ms <= now_ms:
         findings.append(Finding(Level.ERROR, "closes-in-the-past", "closes_at"))
     elif opens_at_ms <= now_ms:

@@ -6,6 +6,9 @@ whole string (never `$`, which would let a trailing newline through).
 
 import os
 import re
+import unicodedata
+
+from grab_service.vocabulary.unseen import unseen_in
 
 CELL_NAME_MAX = 32
 MEMBER_ID_MAX = 64
@@ -21,7 +24,8 @@ _ORG_ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _TAG = re.compile(r"[A-Za-z0-9_\-\u4e00-\u9fff]{1,32}")
 _CAMPAIGN_ID = re.compile(r"[a-z0-9-]{1,40}")
 _TOKEN_ID = re.compile(r"[0-9a-f]{16}")
-_ACTOR = re.compile(r"[A-Za-z0-9_:@.+-]{1,64}")
+# Letters and digits of any script: \w has no blank, no control and no mark that joins what stands around it.
+_ACTOR = re.compile(r"[\w:@.+-]{1,64}")
 # Printable ASCII without the space: what a header can carry and a Redis field can hold without escaping.
 _IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,64}")
 
@@ -61,8 +65,11 @@ def is_token_id(text: str) -> bool:
 
 
 def is_actor(text: str) -> bool:
-    """Whether text can name someone of ops in tokens and in the log of what was done; mail addresses are fine."""
-    return _ACTOR.fullmatch(text) is not None
+    """Whether text can name someone of ops, in tokens and in the log (1..64 letters or digits of any script, _ : @ . + -).
+
+    Mail addresses are fine, and so are Chinese names. A form that only looks like another letter (full width) is none.
+    """
+    return _ACTOR.fullmatch(text) is not None and unicodedata.is_normalized("NFKC", text) and unseen_in(text) is None
 
 
 def is_idempotency_key(text: str) -> bool:

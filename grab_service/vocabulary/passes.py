@@ -11,6 +11,7 @@ states that have already taken in key and domain: 2.6 µs, where `hmac.digest` a
 every call anew). The mac is compared in its written form: decoding base64 would accept several spellings of one mac.
 """
 
+from base64 import urlsafe_b64decode
 from binascii import b2a_base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ SECRET_MIN_BYTES = 16
 SECRET_MAX_BYTES = 1024
 # 7 dots or fewer, version 2, kid 16, two times of 11, role 8, token id 16, name 64, mac 24: nothing longer was ever minted.
 TOKEN_MAX_BYTES = 160
+OPS_TOKEN_MAX_BYTES = 448
+"""The name of whoever holds it may be 64 Chinese characters."""
 EXPIRES_AT_MAX_S = 99_999_999_999
 OPS_TTL_MAX_S = 24 * 3600
 CLOCKS_APART_S = 60
@@ -207,7 +210,7 @@ def mint_ops(keys: PassKeys, actor: str, role: Role, created_at_s: int, expires_
     if not 0 < expires_at_s - created_at_s <= OPS_TTL_MAX_S:
         raise ValueError(f"an ops token lives for 1 to {OPS_TTL_MAX_S} s, got {expires_at_s - created_at_s}")
     kid, seal = next(iter(keys.ops_seals.items()))
-    name, token_id = actor.encode("ascii").translate(_TO_TOKEN), token_hex(_TOKEN_ID_BYTES).encode()
+    name, token_id = _written_actor(actor), token_hex(_TOKEN_ID_BYTES).encode()
     times = b"%d.%d" % (created_at_s, _checked_expiry(expires_at_s))
     payload = b"%b.%b.%b.%b.%b.%b" % (_OPS_VERSION, kid, times, role.value.encode(), token_id, name)
     return (payload + b"." + seal.mac(payload)).decode("ascii")
@@ -219,7 +222,7 @@ def verify_ops(keys: PassKeys, token: bytes, now_s: float) -> OpsToken | PassRef
     Whether it has been ended is on record in Postgres, and not known here. A role that this release does not know is refused,
     so that a token of a later release grants nothing by accident.
     """
-    if len(token) > TOKEN_MAX_BYTES:
+    if len(token) > OPS_TOKEN_MAX_BYTES:
         return PassRefusal.INVALID
     payload, _, mac = token.rpartition(b".")
     fields = payload.split(b".", 6)  # the actor comes last, because it may hold dots itself
@@ -234,8 +237,22 @@ def verify_ops(keys: PassKeys, token: bytes, now_s: float) -> OpsToken | PassRef
         return PassRefusal.INVALID  # no token was made for so long, or is made only later
     if expires_at_s <= now_s:
         return PassRefusal.EXPIRED
-    identity = OpsIdentity(actor=fields[6].translate(_FROM_TOKEN).decode("ascii"), role=role)
+    identity = OpsIdentity(actor=_read_actor(fields[6]), role=role)
     return OpsToken(identity, fields[5].decode("ascii"), created_at_s, expires_at_s)
+
+
+def _written_actor(actor: str) -> bytes:
+    """A name as a token holds it: as it is if it is ASCII, else `=` and its UTF-8 in base64url, for a header holds no more."""
+    if actor.isascii():
+        return actor.encode().translate(_TO_TOKEN)
+    return b"=" + b2a_base64(actor.encode(), newline=False).rstrip(b"=").translate(_URL_SAFE)
+
+
+def _read_actor(written: bytes) -> str:
+    """The reverse of `_written_actor`; only for what is authentic."""
+    if not written.startswith(b"="):
+        return written.translate(_FROM_TOKEN).decode("ascii")
+    return urlsafe_b64decode(written[1:] + b"=" * (-(len(written) - 1) % 4)).decode()
 
 
 def _checked_expiry(expires_at_s: int) -> int:

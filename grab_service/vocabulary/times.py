@@ -4,9 +4,10 @@ Inside, a moment is Unix milliseconds; outside it is RFC 3339 in UTC with millis
 """
 
 import re
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import lru_cache
 from typing import Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 MOMENT_MAX_MS: Final = 253_402_300_799_999
 """The last millisecond of the year 9999: no later moment can be written down."""
@@ -50,3 +51,19 @@ def parse_rfc3339(text: str) -> int:
     if not 0 <= moment_ms <= MOMENT_MAX_MS:
         raise ValueError("a time before 1970 or after 9999")
     return moment_ms
+
+
+class Clock:
+    """Writes moments as the clocks of a zone show them, for people and their spreadsheets."""
+
+    def __init__(self, time_zone: str) -> None:
+        self.name = time_zone
+        try:
+            self._zone: tzinfo = ZoneInfo(time_zone)
+        except (ZoneInfoNotFoundError, ValueError):  # a slim system may know no zones
+            self.name, self._zone = "UTC", UTC
+
+    def show(self, moment_ms: int, *, exactly: bool = True) -> str:
+        """`2026-09-20 12:00:00`, with milliseconds where there are any and they are wanted."""
+        moment = datetime.fromtimestamp(moment_ms // 1000, self._zone)
+        return moment.strftime("%Y-%m-%d %H:%M:%S") + (f".{moment_ms % 1000:03}" if exactly and moment_ms % 1000 else "")

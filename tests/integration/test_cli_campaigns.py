@@ -234,7 +234,7 @@ async def test_servers_that_are_down_are_named_with_their_addresses_and_no_passw
     assert no_postgres.is_refusal("DATABASE_URL (postgresql://grab:***@127.0.0.1:1/grab)", "Start it")
     assert no_redis.is_refusal("REDIS_URL (redis://:***@127.0.0.1:1/0)", "Start it")
     assert nonsense.is_refusal("DATABASE_URL")
-    assert no_scheme.is_refusal("REDIS_URL is no address of a Redis", "redis://")
+    assert no_scheme.is_refusal("REDIS_URL: 127.0.0.1:6379 cannot be used: it does not begin with redis://", "redis://")
     assert unset.is_refusal("REDIS_URL and DATABASE_URL are not set", "grab run")
     assert bad_settings.is_refusal("GRAB_PORT", "GRAB_SECRETS: write kid:secret")
     assert "hunter2" not in no_postgres.err + no_redis.err

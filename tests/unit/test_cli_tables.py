@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from grab_service.cli.campaign_tables import Clock, list_of, sheet_of
+from grab_service.cli.campaign_tables import list_of, sheet_of
 from grab_service.ops.campaign_facts import campaign_facts
 from grab_service.ops.campaigns import Campaign
 from grab_service.ops.definition import Definition
 from grab_service.vocabulary.campaigns import CampaignState
-from grab_service.vocabulary.times import parse_rfc3339
+from grab_service.vocabulary.times import Clock, parse_rfc3339
 
 OPENS = parse_rfc3339("2026-09-20T04:00:00.250Z")
 DEFINITION = Definition.model_validate(
@@ -32,7 +32,7 @@ def facts(state: CampaignState = CampaignState.SCHEDULED) -> dict[str, Any]:
         state=state,
         definition=DEFINITION.model_dump(mode="json"),
         opens_at_ms=OPENS,
-        closes_at_ms=DEFINITION.closes_at_ms,
+        closes_at_ms=DEFINITION.ends_at_ms,
         releases=DEFINITION.releases_in_order(),
         total=3000,
         limit_per_member=2,

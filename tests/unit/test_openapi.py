@@ -39,6 +39,11 @@ POST /v1/ops/campaigns/{campaign_id}/stock
 POST /v1/ops/campaigns/{campaign_id}/codes
 GET /v1/ops/campaigns/{campaign_id}/claims.csv
 POST /v1/ops/members/import
+POST /v1/ops/campaigns/{campaign_id}/copy
+DELETE /v1/ops/campaigns/{campaign_id}
+POST /v1/ops/preflight
+GET /v1/ops/members
+GET /v1/ops/members/{member_id}
 GET /v1/ops/orgs
 POST /v1/ops/orgs
 GET /v1/ops/blocklist

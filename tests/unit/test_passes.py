@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from grab_service.vocabulary.identifiers import is_token_id
 from grab_service.vocabulary.passes import (
     EXPIRES_AT_MAX_S,
+    OPS_TOKEN_MAX_BYTES,
     OPS_TTL_MAX_S,
     TOKEN_MAX_BYTES,
     OpsIdentity,
@@ -204,7 +205,17 @@ def test_nobody_gets_a_pass_under_a_name_that_is_none(member_id: str) -> None:
         mint(KEYS, member_id, LATER_S)
 
 
-@pytest.mark.parametrize("actor", ["", "a" * 65, "a b", "a\n", "李", "a~b", "a/b"])
+@pytest.mark.parametrize("actor", ["王小明", "工会:李四@区总", "Жанна", "a.b.c", "王" * 64, "\U00020000" * 64])
+def test_whoever_is_of_ops_keeps_the_name_they_have(actor: str) -> None:
+    token = mint_ops(KEYS, actor, Role.ADMIN, MADE_S, LATER_S)
+    assert token.isascii()
+    assert len(token) <= OPS_TOKEN_MAX_BYTES
+    opened = verify_ops(KEYS, token.encode(), NOW_S)
+    assert isinstance(opened, OpsToken)
+    assert opened.identity.actor == actor
+
+
+@pytest.mark.parametrize("actor", ["", "a" * 65, "a b", "a\n", "李\u200b四", "a~b", "a/b", "李 四", "\u202e李"])
 def test_nobody_gets_an_ops_token_under_a_name_that_is_none(actor: str) -> None:
     with pytest.raises(ValueError, match="not an actor"):
         mint_ops(KEYS, actor, Role.ADMIN, MADE_S, LATER_S)

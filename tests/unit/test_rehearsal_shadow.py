@@ -58,7 +58,7 @@ def test_the_shadow_has_the_same_rules_at_another_time() -> None:
     assert [(one.opens_at_ms - later_ms, one.quantity) for one in written.releases_in_order()] == [
         (one.opens_at_ms, one.quantity) for one in RELEASES
     ]
-    assert written.closes_at_ms == OPENS_MS + 3 * DAY_MS + later_ms
+    assert written.ends_at_ms == OPENS_MS + 3 * DAY_MS + later_ms
     assert parse_rfc3339(written.benefit.valid_until or "") == OPENS_MS + 5 * DAY_MS + later_ms
     assert written.limit_per_member == 2
     assert (written.eligibility.tags_any, written.eligibility.joined_before) == (["courier"], "2025-01-01")

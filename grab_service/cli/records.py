@@ -1,0 +1,125 @@
+"""Which commands show what was done, and keep a member from grabbing for a time?"""
+
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from grab_service.cli.help import OPS, examples
+from grab_service.cli.terminal import AsJson, WhyNeeded, output, print_json, say
+
+if TYPE_CHECKING:
+    from grab_service.cli.desk import Desk
+    from grab_service.ops.members import Block
+
+LIMIT: Final = 50
+LIMIT_MAX: Final = 10_000
+
+
+def _moment_ms(text: str | None, option: str) -> int | None:
+    from grab_service.vocabulary.times import parse_rfc3339
+
+    try:
+        return None if text is None else parse_rfc3339(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from error
+
+
+def log(
+    actor: Annotated[str | None, typer.Option(metavar="NAME", show_default=False, help="Only what this one did.")] = None,
+    action: Annotated[
+        str | None, typer.Option(metavar="ACTION", show_default=False, help="Only this, such as campaign.pause.")
+    ] = None,
+    object_id: Annotated[
+        str | None, typer.Option("--object", metavar="ID", show_default=False, help="Only what was done to this.")
+    ] = None,
+    outcome: Annotated[
+        str | None, typer.Option(metavar="WORD", show_default=False, help="Only what ended so, such as done.")
+    ] = None,
+    from_time: Annotated[
+        str | None, typer.Option("--from", metavar="TIME", show_default=False, help="Only then or later.")
+    ] = None,
+    to_time: Annotated[str | None, typer.Option("--to", metavar="TIME", show_default=False, help="Only before then.")] = None,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=LIMIT_MAX, help="So many lines at most.")] = LIMIT,
+    as_json: AsJson = False,
+) -> None:
+    """Show who did what, when and why; newest first.
+
+    Times are written with their offset, such as 2026-09-20T12:00:00+08:00. An outcome is `requested` while it is done, then
+    `done`, or the problem it was refused with.
+    """
+    from grab_service.cli.desk import at_desk
+    from grab_service.ops.ops_log import LogFilter, read_log
+    from grab_service.vocabulary.times import Clock
+
+    wanted = LogFilter(object_id, actor, action, outcome, _moment_ms(from_time, "--from"), _moment_ms(to_time, "--to"))
+
+    async def work(desk: "Desk") -> tuple[str, list[dict[str, Any]]]:
+        return desk.settings.time_zone, await read_log(desk.engine, before_entry_id=None, limit=limit + 1, wanted=wanted)
+
+    time_zone, found = at_desk(work, needs_redis=False)
+    lines, more = found[:limit], len(found) > limit
+    if as_json:
+        print_json({"items": lines, "more": more})
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    clock = Clock(time_zone)
+    table = Table(caption=f"Times are those of {clock.name}.", caption_justify="left", box=None, pad_edge=False)
+    for name in ("when", "who", "what", "to", "outcome", "why"):
+        table.add_column(name, no_wrap=name in {"when", "what"}, overflow="fold")
+    for line in lines:
+        cells = (line["actor"], line["action"], line["object_id"] or "", line["outcome"], line["reason"] or "")
+        table.add_row(clock.show(line["at_ms"], exactly=False), *(Text(cell) for cell in cells))
+    output().print(table)
+    if more:
+        say("There are more: raise --limit, or ask for less.")
+
+
+def block(
+    member_id: Annotated[str, typer.Argument(metavar="MEMBER", help="The member's id.")],
+    reason: WhyNeeded,
+    until: Annotated[
+        str | None, typer.Option(metavar="TIME", show_default=False, help="Until when; otherwise until it is lifted.")
+    ] = None,
+) -> None:
+    """Keep a member from grabbing for a time.
+
+    When it has answered, no later grab of theirs wins. What they hold stays theirs.
+    """
+    from grab_service.cli.desk import at_desk
+    from grab_service.ops.members import FOREVER_MS
+    from grab_service.ops.members import block as keep_out
+    from grab_service.vocabulary.times import Clock
+
+    until_ms = _moment_ms(until, "--until") or FOREVER_MS
+
+    async def work(desk: "Desk") -> "tuple[Block, str]":
+        done = await keep_out(desk.engine, desk.cell, desk.identity, member_id, until_ms, reason)
+        return done, desk.settings.time_zone
+
+    done, time_zone = at_desk(work)
+    lasts = "until it is lifted" if done.until_ms == FOREVER_MS else f"until {Clock(time_zone).show(done.until_ms)}"
+    say(f"{done.member_id} is blocked {lasts}.")
+
+
+def unblock(member_id: Annotated[str, typer.Argument(metavar="MEMBER", help="The member's id.")]) -> None:
+    """Lift a block. No error if there is none."""
+    from grab_service.cli.desk import at_desk
+    from grab_service.ops.members import unblock as let_in
+
+    async def work(desk: "Desk") -> None:
+        await let_in(desk.engine, desk.cell, desk.identity, member_id)
+
+    at_desk(work)
+    say(f"{member_id} is not blocked.")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    for command, *lines in (
+        (log, "grab log --action campaign.pause --from 2026-09-20T00:00:00+08:00", "grab log --actor alice --json"),
+        (block, "grab block m-000123 --until 2026-10-01T00:00:00+08:00 --reason '代抢，第二次'"),
+        (unblock, "grab unblock m-000123"),
+    ):
+        app.command(rich_help_panel=OPS, epilog=examples(*lines))(command)
