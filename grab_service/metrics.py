@@ -28,6 +28,9 @@ class GrabMetrics:
             "One script call, there and back",
             buckets=CALL_BUCKETS_S,
         )
+        self._unconfirmed = Counter(
+            "grab_unconfirmed_calls", "Script calls whose claims too few replicas had confirmed in time: outcome-unknown"
+        )
         self._waiting = Gauge("grab_waiting", "Grabs waiting for a script call", multiprocess_mode="livesum")
         self._view_age_s = Gauge("grab_view_age_seconds", "Age of this worker's view of the log", multiprocess_mode="livemax")
 
@@ -36,8 +39,9 @@ class GrabMetrics:
         self._batches.observe(members)
         self._call_s.observe(seconds)
 
-    def flush(self, *, waiting: int, view_age_s: float) -> None:
-        """Hand the counts to Prometheus."""
+    def flush(self, *, waiting: int, view_age_s: float, unconfirmed: int) -> None:
+        """Hand the counts to Prometheus; `unconfirmed` are those since the last time."""
+        self._unconfirmed.inc(unconfirmed)
         for tally, counter in ((self.answers, self._answers), (self.by_gate, self._by_gate)):
             for outcome, count in tally.items():
                 counter.labels(outcome).inc(count)

@@ -38,6 +38,8 @@ CATCH_UP_STEP_S: Final = 2.0
 STAND_BY_LOOK_S: Final = 1.0
 RETRY_FIRST_S: Final = 0.05
 RETRY_MAX_S: Final = 1.0
+ASK_POSTGRES_S: Final = 2.0
+"""How often Postgres is asked what is on record: a restored database is noticed without a grab."""
 MAY_HAVE_LOST: Final = "may_have_lost"
 NO_POSTGRES: Final = "Postgres cannot be asked, so nothing can be audited"
 
@@ -96,6 +98,7 @@ class Guard:
         self._alarmed: tuple[str, dict[str, Any]] | None = None
         self._alarms_may_be_open = True
         self._warned: str | None = None
+        self._ask_postgres_at_s = float("-inf")
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -152,7 +155,7 @@ class Guard:
             FencedOffError, NotLeadingError, CursorMovedError: another ledger is at it.
             WireBrokenError, ResponseError, SQLAlchemyError, OSError, TimeoutError: it cannot be told, or was not finished.
         """
-        if await self._is_well(wire, self._drain.cursor or await read_cursor(self._engine, self._cell_name)):
+        if await self._is_well(wire, await self._drained()):
             # Whoever led before and slept since changes nothing from now on. Without room for the mark there is none for grabs.
             with contextlib.suppress(ResponseError):
                 await self._take(wire)
@@ -173,6 +176,29 @@ class Guard:
                 await close_cell(hold)
             await self._make_sound(wire)
             await self.arm(wire)
+
+    async def _drained(self) -> Cursor | None:
+        """What is on record: as the drain knows it, and every while as Postgres says, which may have been restored."""
+        now_s = asyncio.get_running_loop().time()
+        known = self._drain.cursor
+        if known is not None and now_s < self._ask_postgres_at_s:
+            return known
+        try:
+            on_record = await read_cursor(self._engine, self._cell_name)
+        except (SQLAlchemyError, OSError, TimeoutError):
+            if known is None:
+                raise
+            return known  # while Postgres is away the cell stays as it is
+        self._ask_postgres_at_s = now_s + ASK_POSTGRES_S
+        if known is not None and (on_record is None or _place(on_record) < _place(known)):
+            log.error(
+                "postgres_went_back",
+                cell=self._cell_name,
+                known=_place(known),
+                on_record=None if on_record is None else _place(on_record),
+            )
+            await self._drain.reload()
+        return on_record
 
     async def _is_well(self, wire: Wire, drained: Cursor | None) -> bool:
         life = await Life.read(wire, self._keys)
@@ -358,6 +384,10 @@ class Guard:
         else:
             self._counters.alarms += 1
             self._alarmed = (doubt.why, doubt.detail)
+
+
+def _place(cursor: Cursor) -> tuple[int, int]:
+    return cursor.epoch, cursor.last_seq
 
 
 def _is_behind(life: Life, drained: Cursor | None) -> bool:

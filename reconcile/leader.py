@@ -17,6 +17,7 @@ CONNECT_TIMEOUT_S: Final = 2.0
 ANSWER_TIMEOUT_S: Final = 2.0
 LOOK_INTERVAL_S: Final = 0.5
 TRY_INTERVAL_S: Final = 0.25
+_READS_ONLY: Final = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on'"
 SILENT_MAX_S: Final = 10
 """Postgres ends the session of a leader that stands still for so long, or whose machine is gone; then another one leads."""
 
@@ -29,6 +30,15 @@ log = structlog.get_logger()
 
 class NotLeadingError(Exception):
     """This ledger does not lead, or cannot tell; what it wanted was not done, or it is not known."""
+
+
+class ReadOnlyError(Exception):
+    """Postgres takes no writes: a standby, or set so; nothing can be put on record there, and nobody leads."""
+
+
+async def _see_that_it_writes(session: asyncpg.Connection) -> None:
+    if await session.fetchval(_READS_ONLY):
+        raise ReadOnlyError("Postgres takes no writes: it is a standby, or default_transaction_read_only is on")
 
 
 class Leader:
@@ -66,7 +76,7 @@ class Leader:
             return False
         try:
             await self._ask(session)
-        except TROUBLE:
+        except (*TROUBLE, ReadOnlyError):
             return False
         return self.leads
 
@@ -98,9 +108,14 @@ class Leader:
                 self.lacks_postgres = True
                 await asyncio.sleep(TRY_INTERVAL_S)
                 continue
-            said, self.lacks_postgres = False, False
             try:
+                await _see_that_it_writes(session)
+                said, self.lacks_postgres = False, False
                 await self._lead_on(session)
+            except ReadOnlyError as error:
+                if not said or self.leads:
+                    log.warning("leader_waits", waits_for="postgres", led=self.leads, why=str(error))
+                said = self.lacks_postgres = True
             except TROUBLE as error:
                 log.warning("leader_session_lost", led=self.leads, why=str(error)[:300])
             finally:
@@ -124,7 +139,7 @@ class Leader:
 
     async def _ask(self, session: asyncpg.Connection) -> None:
         async with self._asking:
-            await session.fetchval("SELECT 1")
+            await _see_that_it_writes(session)
 
     def _resign(self) -> None:
         self._leads.clear()

@@ -115,7 +115,7 @@ async def build(settings: Settings, hear: Hear | None = None) -> AsyncIterator[L
     housekeeping = Housekeeping(
         engine, redis, cell, leader, counters, settings.log_retention_h, settings.deep_audit_interval_s, audit_soon
     )
-    server_watch = ServerWatch(engine, settings.cell, open_wire_of_guard, leader, counters)
+    server_watch = ServerWatch(engine, settings.cell, open_wire_of_guard, leader, counters, settings.replicas_min)
     try:
         yield Ledger(
             settings, engine, redis, cell, counters, leader, drain, new_drain, guard, sweep, housekeeping, server_watch

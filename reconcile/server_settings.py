@@ -9,6 +9,7 @@ from redis.exceptions import ResponseError
 from reconcile.wire import Wire
 
 NAMES: Final = ("maxmemory-policy", "appendonly", "appendfsync", "no-appendfsync-on-rewrite")
+WHOLE_CLUSTER: Final = "cluster-require-full-coverage"
 WANTED: Final = "appendonly yes, appendfsync always and no-appendfsync-on-rewrite no"
 
 
@@ -25,6 +26,11 @@ class ServerSettings:
     appendfsync: str
     no_appendfsync_on_rewrite: str
     untold: str = ""
+    replicas: int | None = None
+    """How many replicas follow; None: Redis does not tell."""
+
+    closes_others: bool = False
+    """It is a node of a cluster that closes all cells when the node of one is gone."""
 
     @classmethod
     async def read(cls, wire: Wire) -> Self:
@@ -33,11 +39,14 @@ class ServerSettings:
         Raises:
             WireBrokenError: Redis did not answer.
         """
+        replicas = await _replicas(wire)
         try:
-            found = await wire.calls([["CONFIG", "GET", name] for name in NAMES])
+            found = await wire.calls([["CONFIG", "GET", name] for name in (*NAMES, WHOLE_CLUSTER)])
         except ResponseError as error:
-            return cls("", "", "", "", untold=str(error))
-        return cls(*(pair[1].decode() if pair else "" for pair in found))
+            return cls("", "", "", "", untold=str(error), replicas=replicas)
+        policy, appendonly, appendfsync, on_rewrite, whole = (pair[1].decode() if pair else "" for pair in found)
+        closes_others = whole == "yes" and await _is_a_node(wire)
+        return cls(policy, appendonly, appendfsync, on_rewrite, replicas=replicas, closes_others=closes_others)
 
     @property
     def may_evict(self) -> bool:
@@ -61,6 +70,23 @@ class ServerSettings:
             # Minutes at a time: for so long `always` is not true.
             return f"no-appendfsync-on-rewrite is yes, so nothing is synced while Redis rewrites its log: set {WANTED}"
         return None
+
+
+async def _replicas(wire: Wire) -> int | None:
+    try:
+        told = (await wire.call("INFO", "replication")).decode(errors="replace")
+    except ResponseError:
+        return None
+    found = re.search(r"^connected_slaves:(\d+)", told, re.MULTILINE)
+    return int(found.group(1)) if found else None
+
+
+async def _is_a_node(wire: Wire) -> bool:
+    try:
+        told = (await wire.call("INFO", "cluster")).decode(errors="replace")
+    except ResponseError:
+        return False
+    return "cluster_enabled:1" in told
 
 
 async def check_server_settings(wire: Wire) -> str | None:

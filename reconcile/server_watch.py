@@ -17,7 +17,7 @@ from reconcile.alarms import AlarmKind, clear_alarms, raise_alarm
 from reconcile.counters import Counters
 from reconcile.drain import OpenWire
 from reconcile.leader import Leader
-from reconcile.server_settings import ServerSettings
+from reconcile.server_settings import WHOLE_CLUSTER, ServerSettings
 from reconcile.wire import Wire, WireBrokenError
 
 INTERVAL_S: Final = 5.0
@@ -39,6 +39,7 @@ async def write_note(wire: Wire, keys: CellKeys, settings: ServerSettings) -> No
         "appendfsync": settings.appendfsync,
         "no_appendfsync_on_rewrite": settings.no_appendfsync_on_rewrite,
         "untold": settings.untold,
+        "replicas": "" if settings.replicas is None else settings.replicas,
     }
     await wire.call("HSET", keys.server, *(part for pair in note.items() for part in pair))
 
@@ -46,8 +47,17 @@ async def write_note(wire: Wire, keys: CellKeys, settings: ServerSettings) -> No
 class ServerWatch:
     """Looks at Redis' settings every few seconds while leading, writes the note, raises and clears the alarm."""
 
-    def __init__(self, engine: AsyncEngine, cell_name: str, open_wire: OpenWire, leader: Leader, counters: Counters) -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        cell_name: str,
+        open_wire: OpenWire,
+        leader: Leader,
+        counters: Counters,
+        replicas_min: int = 0,
+    ) -> None:
         self._engine = engine
+        self._replicas_min = replicas_min
         self._keys = CellKeys.of(cell_name)
         self._open_wire = open_wire
         self._leader = leader
@@ -77,8 +87,14 @@ class ServerWatch:
         """
         settings = await ServerSettings.read(wire)
         await write_note(wire, self._keys, settings)
-        wrong = "maxmemory-policy is not noeviction: claims may be thrown away" if settings.may_evict else settings.warning
-        await self._say(None if settings.untold else wrong)
+        wrong = [] if settings.untold else [settings.warning]
+        if settings.may_evict:
+            wrong = ["maxmemory-policy is not noeviction: claims may be thrown away"]
+        if settings.replicas is not None and settings.replicas < self._replicas_min:
+            wrong.append(f"{settings.replicas} replicas follow, and {self._replicas_min} must (GRAB_REPLICAS_MIN)")
+        if settings.closes_others:
+            wrong.append(f"{WHOLE_CLUSTER} is yes: where one cell's node is gone, all cells are closed; set it to no")
+        await self._say("; ".join(filter(None, wrong)) or None)
         return settings
 
     async def _say(self, wrong: str | None) -> None:

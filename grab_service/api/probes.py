@@ -93,14 +93,20 @@ class Probes:
         file = worker.settings.loading_file
         loading = file is not None and file.exists()
         return await check_readiness(
-            worker.cell, worker.redis, worker.engine, view_age_s=age_s, draining=draining, loading=loading
+            worker.cell,
+            worker.redis,
+            worker.engine,
+            view_age_s=age_s,
+            draining=draining,
+            loading=loading,
+            replicas_min=worker.settings.replicas_min,
         )
 
 
 def verdict(checks: dict[CheckName, Check], exclude: tuple[CheckName, ...]) -> Kept:
     """Ready or not, and why."""
-    ok = all(check.ok or name in exclude for name, check in checks.items())
-    shown = {name.value: {"ok": check.ok, "detail": check.detail} for name, check in checks.items()}
+    ok = all(check.ok is not False or name in exclude for name, check in checks.items())
+    shown = {name.value: {"state": check.state.value, "detail": check.detail} for name, check in checks.items()}
     return 200 if ok else 503, JSON, orjson.dumps({"ready": ok, "checks": shown})
 
 

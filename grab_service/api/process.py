@@ -253,4 +253,6 @@ class Worker:
 
     def _flush_once(self) -> None:
         age_s = self.clock() - self.view.complete_at_s
-        self.metrics.flush(waiting=self.batcher.waiting, view_age_s=age_s)
+        unconfirmed = sum(cell.unconfirmed for cell in (self.grab_cell, self.cell))
+        self.grab_cell.unconfirmed = self.cell.unconfirmed = 0
+        self.metrics.flush(waiting=self.batcher.waiting, view_age_s=age_s, unconfirmed=unconfirmed)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from grab_service.ops.check import CheckState
 from grab_service.vocabulary.campaigns import BenefitKind, Phase, Reveal
 from grab_service.vocabulary.claims import ClaimState, VoucherState
 
@@ -227,9 +228,9 @@ class Signpost(Shape):
 
 
 class Check(Shape):
-    """One thing that readiness depends on."""
+    """One thing that readiness depends on; `unknown` alone does not make 503."""
 
-    ok: bool
+    state: CheckState
     detail: str
 
 

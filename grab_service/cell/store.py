@@ -113,6 +113,9 @@ class Cell:
         self.keys = CellKeys.of(name)
         self.epoch = 0
         self.seen_seq = 0
+        self.unconfirmed = 0
+        """Calls whose claims too few replicas had confirmed in time; counted up, and taken by who shows it."""
+
         self.outlived: list[tuple[int, int]] = []
         """(epoch, seq): lives that ended while this process looked, and how far each was seen; taken by who writes it down."""
         self._client = client
@@ -262,6 +265,23 @@ class Cell:
         self._saw(reply[3])
         return reply
 
+    @property
+    def replicas_min(self) -> int:
+        """How many replicas must have a claim before anybody is told of it."""
+        return self._replicas.least
+
+    async def replicas_noted(self) -> int | None:
+        """How many replicas the ledger saw last; None if it has not noted that, or Redis does not tell.
+
+        Raises:
+            CellUnreachableError: Redis cannot be asked.
+        """
+        try:
+            noted: Any = await self._client.hget(self.keys.server, "replicas")
+        except (RedisError, OSError) as error:
+            raise CellUnreachableError(f"the ledger's note cannot be read: {_words(error)}") from error
+        return int(noted) if noted else None
+
     async def reload(self) -> None:
         """Read the table of scripts again. An older epoch than one seen before is not believed.
 
@@ -373,6 +393,7 @@ class Cell:
         if reply[0] == b"went_back":
             raise CellClosedError(f"the cell went back: epoch {self.epoch}, seen seq {self.seen_seq}")
         if confirmed < least and _tells_of_claims(name, reply):
+            self.unconfirmed += 1
             raise CellSilentError(f"{confirmed} of {least} replicas have confirmed it")
         return reply
 

@@ -36,7 +36,7 @@ async def examine(settings: Settings, unusable: frozenset[str] = frozenset()) ->
         yield finding
     sound = {"redis": False, "postgres": False, "tables": False}
     if settings.redis_url:
-        look = look_at_redis(settings.redis_url_of_guard, settings.redis_timeout_s, settings.cell)
+        look = look_at_redis(settings.redis_url_of_guard, settings.redis_timeout_s, settings.cell, settings.replicas_min)
         async for finding in _to_its_end("redis", look):
             sound[finding.name] = finding.state is not State.FAIL
             yield finding

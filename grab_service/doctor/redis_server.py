@@ -11,7 +11,7 @@ from grab_service.addresses import masked
 from grab_service.cell.connect import connect
 from grab_service.cell.nodes import Nodes
 from grab_service.doctor.finding import Finding, fail, ok, unseen, warn
-from grab_service.ops.server_checks import SKEW_MAX_MS, Skew, aof_of, ask_server
+from grab_service.ops.server_checks import SKEW_MAX_MS, Skew, aof_of, ask_server, replicas_of
 from grab_service.servers.errors import ServerError
 from grab_service.servers.external import check_redis
 from grab_service.vocabulary.keys import CellKeys
@@ -21,7 +21,7 @@ MEMORY_SHARE_MAX: Final = 0.8
 ON_REWRITE: Final = "no-appendfsync-on-rewrite"
 
 
-async def look_at_redis(redis_url: str, timeout_s: float, cell: str) -> AsyncIterator[Finding]:
+async def look_at_redis(redis_url: str, timeout_s: float, cell: str, replicas_min: int = 0) -> AsyncIterator[Finding]:
     """Everything about the server itself; the first finding says whether it is there, and is the last if not."""
     try:
         await check_redis(redis_url, cell)
@@ -30,13 +30,36 @@ async def look_at_redis(redis_url: str, timeout_s: float, cell: str) -> AsyncIte
         return
     try:
         async with connect(redis_url, connections_max=1, timeout_s=timeout_s, nodes=Nodes(cell)) as client:
-            info: dict[str, Any] = await client.info("everything")
-            yield _server(info, redis_url)
+            info = await _info(client)
+            if info is None:
+                mend = "Nothing, if that is on purpose; see in the environment of an admin that all is as docs/OPERATIONS says."
+                yield warn("redis", f"it answers at {masked(redis_url)}; INFO is refused, so what it is is not known", mend)
+                info = {}
+            else:
+                yield _server(info, redis_url)
+            if replicas_min:
+                yield await _replicas(client, CellKeys.of(cell), replicas_min)
             yield await _persistence(client, info, CellKeys.of(cell))
             yield await _memory(client, info)
             yield await _clock(client)
     except (RedisError, OSError) as error:
         yield fail("redis", f"it answered at first and then no more: {error}", "Look at its log.")
+
+
+async def _info(client: Redis) -> dict[str, Any] | None:
+    """Everything that Redis says of itself; None where this user may not ask."""
+    try:
+        return dict(await client.info("everything"))
+    except ResponseError:
+        return None
+
+
+async def _replicas(client: Redis, keys: CellKeys, least: int) -> Finding:
+    check = replicas_of(await ask_server(client, keys), least)
+    if check.ok is None:
+        return warn("replicas", check.detail, "See that so many follow: `INFO replication` on the primary.")
+    mend = "Start replicas, or look why they do not follow; or lower GRAB_REPLICAS_MIN, and a failover may lose claims."
+    return ok("replicas", check.detail) if check.ok else fail("replicas", check.detail, mend)
 
 
 def _server(info: dict[str, Any], redis_url: str) -> Finding:
@@ -90,7 +113,10 @@ async def _as_noted(client: Redis, keys: CellKeys, mend: str) -> Finding:
 async def _memory(client: Redis, info: dict[str, Any]) -> Finding:
     used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
     settings = await _settings_of(client, "maxmemory-policy")
-    policy = info.get("maxmemory_policy") or (settings or {}).get("maxmemory-policy", "unknown")
+    policy = info.get("maxmemory_policy") or (settings or {}).get("maxmemory-policy")
+    if policy is None:
+        mend = "See that maxmemory-policy is noeviction, and that maxmemory is never reached."
+        return warn("memory", "Redis does not tell its memory policy", mend)
     found = f"maxmemory-policy {policy}, {used / 1024**2:,.0f} MiB used" + (f" of {most / 1024**2:,.0f}" if most else "")
     if policy != "noeviction":
         mend = "`CONFIG SET maxmemory-policy noeviction`, and the same in its configuration."

@@ -57,6 +57,10 @@ _WORDS: Final = {
     "too-few-codes": Words(
         "需要 {needed} 个券码，只导入了 {loaded} 个", "{needed} codes are needed, {loaded} have been imported."
     ),
+    "too-few-replicas": Words(
+        "只有 {follow} 个 Redis 副本，设置要求 {needed} 个：抢到的人都会收到“结果未知”",
+        "{follow} replicas of Redis follow, {needed} must: all who win would hear outcome-unknown.",
+    ),
     "nobody-eligible": Words("没有会员符合资格", "No member is eligible."),
     "fewer-eligible-than-units": Words(
         "符合资格的会员最多领 {claims} 份，少于库存 {units} 份",
@@ -86,6 +90,7 @@ async def look_ahead(engine: AsyncEngine, cell: Cell, definition: Definition, ca
         CellError: the cell cannot be asked.
     """
     now_ms = (await cell.read_campaigns([])).now_ms
+    follow = await cell.replicas_noted()
     findings = [*_of_times(definition, now_ms)]
     async with engine.connect() as connection:
         loaded = (
@@ -100,6 +105,9 @@ async def look_ahead(engine: AsyncEngine, cell: Cell, definition: Definition, ca
             registered = select(func.count()).select_from(orgs).where(orgs.c.org_id.in_(named))
             known = (await connection.execute(registered)).scalar_one()
     findings += _of_codes(definition, loaded)
+    if follow is not None and follow < cell.replicas_min:
+        figures = (("follow", follow), ("needed", cell.replicas_min))
+        findings.append(Finding(Level.WARNING, "too-few-replicas", "", figures))
     findings += _of_members(definition, eligible, len(named) - known)
     return sorted(findings, key=lambda finding: finding.level is not Level.ERROR)
 

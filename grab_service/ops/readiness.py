@@ -7,7 +7,7 @@ from math import isfinite
 from typing import Final
 
 from redis.asyncio import Redis
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from grab_service.cell.store import Cell, CellError
@@ -24,6 +24,9 @@ VIEW_AGE_MAX_S: Final = 2.0
 """Much longer than what the gate may refuse by: a worker that was busy for a moment is not replaced."""
 
 
+_READS_ONLY: Final = text("SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on'")
+
+
 class CheckName(StrEnum):
     """What `/readyz` looks at."""
 
@@ -34,17 +37,25 @@ class CheckName(StrEnum):
     DATA = "data"
     EVICTION_POLICY = "eviction_policy"
     AOF_POLICY = "aof_policy"
+    REPLICAS = "replicas"
     SKEW = "skew"
     POSTGRES = "postgres"
     LAG = "lag"
 
 
 async def check_readiness(
-    cell: Cell, redis: Redis, engine: AsyncEngine, *, view_age_s: float, draining: bool, loading: bool = False
+    cell: Cell,
+    redis: Redis,
+    engine: AsyncEngine,
+    *,
+    view_age_s: float,
+    draining: bool,
+    loading: bool = False,
+    replicas_min: int = 0,
 ) -> dict[CheckName, Check]:
     """Look at everything; each check within `CHECK_TIMEOUT_S`."""
     server, scripts, postgres, lag = await asyncio.gather(
-        _check_server(cell, redis), check_scripts(cell), check_postgres(engine), check_lag(engine, cell)
+        _check_server(cell, redis, replicas_min), check_scripts(cell), check_postgres(engine), check_lag(engine, cell)
     )
     staying = Check(ok=not draining, detail="is about to end" if draining else "serves")
     data = Check(ok=not loading, detail="is being loaded" if loading else "is there")
@@ -54,9 +65,9 @@ async def check_readiness(
     return {name: found[name] for name in CheckName}
 
 
-async def _check_server(cell: Cell, redis: Redis) -> dict[str, Check]:
+async def _check_server(cell: Cell, redis: Redis, replicas_min: int) -> dict[str, Check]:
     try:
-        return await asyncio.wait_for(check_server(redis, cell.keys), CHECK_TIMEOUT_S)
+        return await asyncio.wait_for(check_server(redis, cell.keys, replicas_min), CHECK_TIMEOUT_S)
     except TimeoutError:
         silent = Check(ok=False, detail=f"Redis does not answer within {CHECK_TIMEOUT_S:.0f} s")
         return dict.fromkeys(SERVER_CHECKS, silent)
@@ -78,11 +89,13 @@ async def check_scripts(cell: Cell) -> Check:
 
 
 async def check_postgres(engine: AsyncEngine) -> Check:
-    """Postgres answers, and has the tables."""
+    """Postgres answers, has the tables, and takes writes."""
 
     async def ask() -> Check:
         async with engine.connect() as connection:
             await connection.execute(select(log_cursor.c.last_seq))
+            if (await connection.execute(_READS_ONLY)).scalar_one():
+                return Check(ok=False, detail="takes no writes: it is a standby, or set so")
         return Check(ok=True, detail="answers")
 
     return await _within_time(ask(), "Postgres")

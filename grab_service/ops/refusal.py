@@ -48,8 +48,8 @@ def refusal_of(error: BaseException) -> RefusalError | None:
             return None
 
 
-# Classes of SQLSTATE: connection, insufficient resources, operator intervention (shut down, starting up, cancelled).
-_UNAVAILABLE = ("08", "53", "57", "58")
+# Of SQLSTATE: connection, read-only, insufficient resources, operator intervention (shut down, starting up, cancelled).
+_UNAVAILABLE = ("08", "25006", "53", "57", "58")
 
 
 def _says_unavailable(error: BaseException | None) -> bool:

@@ -15,7 +15,7 @@ from grab_service.vocabulary.keys import CellKeys
 
 SKEW_MAX_MS: Final = 5_000
 """The window of a campaign is Redis' time, the expiry of a pass the worker's: beyond this they tell different stories."""
-SERVER_CHECKS: Final = ("redis", "eviction_policy", "aof_policy", "skew")
+SERVER_CHECKS: Final = ("redis", "eviction_policy", "aof_policy", "replicas", "skew")
 NOTE_AGE_MAX_MS: Final = 60_000
 """The ledger looks every few seconds; what it said so long ago may not be so any more."""
 
@@ -73,15 +73,21 @@ async def ask_server(redis: Redis, keys: CellKeys) -> ServerFacts:
         pipe.time()
         pipe.info("memory")
         pipe.info("persistence")
+        pipe.info("replication")
         pipe.hgetall(keys.server)
-        seconds_and_micros, memory, persistence, note = await pipe.execute()
+        seconds_and_micros, *sections, note = await pipe.execute(raise_on_error=False)
     after_ms = time.time_ns() / 1_000_000
+    for needed in (seconds_and_micros, note):
+        if isinstance(needed, Exception):
+            raise needed
     redis_ms = seconds_and_micros[0] * 1000 + seconds_and_micros[1] // 1000
-    return ServerFacts(before_ms, redis_ms, after_ms, {**memory, **persistence}, note)
+    # A user that may not ask for INFO learns less, and what it does not learn is not known.
+    info = {name: value for section in sections if isinstance(section, dict) for name, value in section.items()}
+    return ServerFacts(before_ms, redis_ms, after_ms, info, note)
 
 
-async def check_server(redis: Redis, keys: CellKeys) -> dict[str, Check]:
-    """The checks `redis`, `eviction_policy`, `aof_policy` and `skew`; if Redis does not answer, none of them is ok."""
+async def check_server(redis: Redis, keys: CellKeys, replicas_min: int = 0) -> dict[str, Check]:
+    """The checks of `SERVER_CHECKS`; if Redis does not answer, none of them is ok."""
     try:
         facts = await ask_server(redis, keys)
     except (RedisError, OSError) as error:
@@ -90,6 +96,7 @@ async def check_server(redis: Redis, keys: CellKeys) -> dict[str, Check]:
         "redis": Check(ok=True, detail=f"answers within {facts.after_ms - facts.before_ms:.1f} ms"),
         "eviction_policy": eviction_of(facts),
         "aof_policy": aof_of(facts),
+        "replicas": replicas_of(facts, replicas_min),
         "skew": skew_of(facts),
     }
 
@@ -98,7 +105,7 @@ def eviction_of(facts: ServerFacts) -> Check:
     """Redis throws nothing away when its memory is full."""
     policy = facts.info.get("maxmemory_policy") or facts.noted("maxmemory_policy")
     if not policy:
-        return Check(ok=True, detail="Redis does not tell its policy: see that it is noeviction")
+        return Check(ok=None, detail="Redis does not tell its policy: see that it is noeviction")
     if policy != "noeviction":
         return Check(ok=False, detail=f"maxmemory-policy is {policy}: claims may be thrown away; set it to noeviction")
     return Check(ok=True, detail="noeviction")
@@ -114,7 +121,7 @@ def aof_of(facts: ServerFacts) -> Check:
         return Check(ok=False, detail="no ledger has looked at Redis' settings yet")
     if facts.noted("untold"):
         return Check(
-            ok=True, detail="Redis does not tell its settings: see that appendfsync is always, no-appendfsync-on-rewrite no"
+            ok=None, detail="Redis does not tell its settings: see that appendfsync is always, no-appendfsync-on-rewrite no"
         )
     if facts.note_age_ms > NOTE_AGE_MAX_MS:
         return Check(ok=False, detail=f"no ledger has looked at Redis' settings for {facts.note_age_ms // 1000} s")
@@ -125,6 +132,22 @@ def aof_of(facts: ServerFacts) -> Check:
         why = "nothing is synced while Redis rewrites its log, and a power cut may lose what members were told; set it to no"
         return Check(ok=False, detail=f"{is_now}, but no-appendfsync-on-rewrite yes: {why}")
     return Check(ok=True, detail=is_now)
+
+
+def replicas_of(facts: ServerFacts, least: int) -> Check:
+    """As many replicas follow as must have a claim before anybody is told of it."""
+    if least == 0:
+        return Check(ok=True, detail="none is demanded (GRAB_REPLICAS_MIN)")
+    told = facts.info.get("connected_slaves")
+    noted = facts.noted("replicas")
+    if told is None and noted and facts.note_age_ms <= NOTE_AGE_MAX_MS:
+        told = int(noted)
+    if told is None:
+        return Check(ok=None, detail=f"{least} must follow, and Redis does not tell how many do")
+    if told < least:
+        why = "nobody is told of a claim, and all who win hear outcome-unknown"
+        return Check(ok=False, detail=f"{told} of {least} replicas follow: {why}")
+    return Check(ok=True, detail=f"{told} follow, {least} must")
 
 
 def skew_of(facts: ServerFacts) -> Check:

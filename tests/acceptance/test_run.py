@@ -100,7 +100,7 @@ async def ready(run: Running) -> set[str]:
                 continue
             if answer.status_code == 200:
                 return failed
-            failed |= {name for name, check in answer.json()["checks"].items() if not check["ok"]}
+            failed |= {name for name, check in answer.json()["checks"].items() if check["state"] == "failed"}
             await asyncio.sleep(0.02)
 
 

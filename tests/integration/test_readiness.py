@@ -6,12 +6,27 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from sqlalchemy import select
 
 from grab_service.api import probes
+from grab_service.api.probes import verdict
+from grab_service.cell.connect import connect
 from grab_service.ops import readiness
-from grab_service.ops.server_checks import NOTE_AGE_MAX_MS, SKEW_MAX_MS, ServerFacts, aof_of, eviction_of, skew_of
+from grab_service.ops.check import Check
+from grab_service.ops.readiness import CheckName
+from grab_service.ops.server_checks import (
+    NOTE_AGE_MAX_MS,
+    SKEW_MAX_MS,
+    ServerFacts,
+    aof_of,
+    check_server,
+    eviction_of,
+    replicas_of,
+    skew_of,
+)
+from grab_service.servers.passwords import as_user
 from grab_service.servers.valkey import AppendFsync, ValkeyServer
 from grab_service.sql.tables import alarms
 from grab_service.vocabulary.keys import CellKeys
@@ -23,7 +38,7 @@ from reconcile.wire import Wire
 from tests.integration.ledgers import Town
 from tests.integration.stack import Service, running_service
 
-ALL = {"redis", "scripts", "view", "staying", "data", "eviction_policy", "aof_policy", "skew", "postgres", "lag"}
+ALL = {"redis", "scripts", "view", "staying", "data", "eviction_policy", "aof_policy", "replicas", "skew", "postgres", "lag"}
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +68,7 @@ async def asked(service: Service, query: str = "") -> tuple[int, set[str]]:
     checks = answer.json()["checks"]
     assert set(checks) >= ALL
     assert answer.json()["ready"] == (answer.status_code == 200)
-    return answer.status_code, {name for name, check in checks.items() if not check["ok"]}
+    return answer.status_code, {name for name, check in checks.items() if check["state"] == "failed"}
 
 
 def watch_of(service: Service, counters: Counters) -> ServerWatch:
@@ -236,7 +251,7 @@ def test_a_redis_that_does_not_tell_its_settings_is_not_refused_and_says_so() ->
     assert aof_of(facts()).ok
     untold = facts(appendonly="", appendfsync="", untold="ERR unknown command", info={"maxmemory_policy": ""})
     for check in (aof_of(untold), eviction_of(untold)):
-        assert check.ok
+        assert check.state == "unknown"
         assert "does not tell" in check.detail
 
 
@@ -260,3 +275,41 @@ async def test_however_many_ask_each_check_is_made_once_a_second(sound: Service,
     assert {status for status, _ in await asyncio.gather(*(asked(sound, query) for query in queries))} == {200}
     assert (await asked(sound))[0] == 200
     assert looked == 1
+
+
+@pytest.mark.parametrize(
+    ("told", "noted", "least", "state"),
+    [(None, "", 0, "ok"), (0, "", 1, "failed"), (1, "", 1, "ok"), (None, "2", 2, "ok"), (None, "1", 2, "failed")],
+)
+def test_replicas_are_held_against_those_that_must_follow(told: int | None, noted: str, least: int, state: str) -> None:
+    info = {} if told is None else {"connected_slaves": told}
+    assert replicas_of(facts(replicas=noted, info=info), least).state == state
+
+
+def test_a_redis_that_does_not_tell_its_replicas_is_neither_well_nor_at_fault() -> None:
+    check = replicas_of(facts(replicas="", info={}), 1)
+    assert (check.state, "does not tell" in check.detail) == ("unknown", True)
+
+
+def test_what_is_not_known_alone_does_not_take_a_worker_out() -> None:
+    status, _, body = verdict({CheckName.REDIS: Check(True, "x"), CheckName.AOF_POLICY: Check(None, "y")}, ())
+    assert (status, orjson.loads(body)["checks"]["aof_policy"]["state"]) == (200, "unknown")
+    assert verdict({CheckName.REDIS: Check(False, "x"), CheckName.AOF_POLICY: Check(None, "y")}, ())[0] == 503
+
+
+async def test_a_user_without_info_serves_and_says_what_it_does_not_know(service: Service) -> None:
+    keys = service.worker.cell.keys
+    name = f"blind-{service.worker.settings.cell}"
+    admin: Any = service.redis
+    await admin.execute_command("ACL", "SETUSER", name, "on", ">blind", f"~{keys.prefix}*", "+@all", "-info", "-config", "-acl")
+    await service.redis.delete(keys.server)
+    try:
+        url = as_user(service.worker.settings.redis_url, name, "blind")
+        async with connect(url, connections_max=1, timeout_s=2) as blind:
+            checks = await check_server(blind, keys, 1)
+    finally:
+        await admin.execute_command("ACL", "DELUSER", name)
+    states = {check: found.state.value for check, found in checks.items()}
+    assert states["redis"] == "ok", "it answers"
+    assert states["replicas"] == "unknown"
+    assert states["eviction_policy"] in {"ok", "unknown", "failed"}

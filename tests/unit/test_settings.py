@@ -138,6 +138,7 @@ def test_a_file_that_cannot_be_used_is_named_with_its_reason(
         ("change-me-change-me-change-me-32", "everybody knows"),
         ("CHANGEME0123456789abcdef01234567", "everybody knows"),
         ("my_super_secret_key_0123456789ab", "everybody knows"),
+        ("password-password-2026-0123456789", "everybody knows"),
         ("your-secret-here-0123456789abcde", "everybody knows"),
         ("x" * 32, "repeated"),
         ("abcd" * 8, "repeated"),
@@ -163,6 +164,7 @@ def test_good_secrets_of_all_kinds_are_taken() -> None:
             assert weakness(made(16)) is None
             assert weakness(made(32)) is None
     assert weakness("correct horse battery staple") is None
+    assert weakness("the password of the service, 4711") is None
 
 
 @pytest.mark.parametrize(
