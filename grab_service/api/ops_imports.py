@@ -37,7 +37,15 @@ async def codes(
 ) -> Response:
     """A CSV with the header `code`. Rows that cannot be taken are named, the others are taken."""
     done = await import_codes(engine, cell, identity, campaign_id, await read_csv(request))
-    return json_answer({"imported": done.imported, "rejected": in_words(done.rejected, language), "loaded": done.loaded})
+    return json_answer(
+        {
+            "rows": done.rows,
+            "imported": done.imported,
+            "rejected_rows": done.rejected_rows,
+            "rejected": in_words(done.rejected, language),
+            "loaded": done.loaded,
+        }
+    )
 
 
 @router.post(
@@ -50,14 +58,18 @@ async def codes(
 async def members(request: Request, identity: Writer, engine: TheEngine, cell: TheCell, language: TheLanguage) -> Response:
     """A CSV with all columns of the example, in any order; tags are separated by `|`.
 
-    Rows that cannot be taken are named, the others are taken. Unions that are not registered are, by their id.
+    Rows that cannot be taken are named, the others are taken; `rows` = `imported` + `updated` + `rejected_rows`. Unions that
+    are not registered are, by their id, and named in `new_orgs`: a typo shows there.
     """
     done = await import_members(engine, cell, identity, await read_csv(request))
     return json_answer(
         {
+            "rows": done.rows,
             "imported": done.imported,
             "updated": done.updated,
             "unchanged": done.unchanged,
+            "rejected_rows": done.rejected_rows,
+            "new_orgs": [{"org_id": org.org_id, "rows": org.rows} for org in done.new_orgs],
             "rejected": in_words(done.rejected, language),
             "published": done.published,
         }

@@ -11,12 +11,11 @@ from grab_service.api.contract import CELL, LEDGER, OPS_ONLY, WRITTEN, answers
 from grab_service.api.dependencies import WITH_OPS_TOKEN, Reader, TheCell, TheEngine, TheLanguage, TheView, Writer
 from grab_service.api.ops_shapes import Block, BlockPage, OpsMember, OpsMemberPage, Org, OrgPage
 from grab_service.api.paging import Cursor, Limit, decode_cursor, encode_cursor, page_of
-from grab_service.ops.fields import Line, Moment, OrgId, Reason
+from grab_service.ops.fields import Moment, OrgId, OrgName, Reason
 from grab_service.ops.members import FOREVER_MS, MemberOnRecord, block, list_blocks, list_members, read_member, unblock
 from grab_service.ops.members import Block as BlockedMember
 from grab_service.ops.orgs import list_orgs, write_org
 from grab_service.ops.refusal import RefusalError
-from grab_service.people.orgs_csv import NAME_MAX
 from grab_service.vocabulary import members
 from grab_service.vocabulary.problems import Text
 from grab_service.vocabulary.times import parse_rfc3339, rfc3339
@@ -35,7 +34,7 @@ class WrittenOrg(BaseModel):
     )
 
     org_id: OrgId
-    name: Annotated[Line, Field(min_length=1, max_length=NAME_MAX)]
+    name: OrgName
 
 
 class WrittenBlock(BaseModel):

@@ -88,20 +88,32 @@ class RejectedRow(Shape):
     reason: str
 
 
-class CodesImport(Shape):
-    """What became of a file of codes."""
+class NewOrgShape(Shape):
+    """A union that a file has made known."""
 
+    org_id: str
+    rows: int = Field(description="of the file that name it")
+
+
+class CodesImport(Shape):
+    """What became of a file of codes; `rows` = `imported` + `rejected_rows`."""
+
+    rows: int
     imported: int
+    rejected_rows: int
     rejected: list[RejectedRow]
     loaded: int = Field(description="codes that the campaign has now")
 
 
 class MembersImport(Shape):
-    """What became of a file of members."""
+    """What became of a file of members; `rows` = `imported` + `updated` + `rejected_rows`."""
 
+    rows: int
     imported: int
     updated: int
     unchanged: int = Field(description="of those updated, how many were so already")
+    rejected_rows: int
+    new_orgs: list[NewOrgShape] = Field(description="unions that nobody had registered: a typo shows here")
     rejected: list[RejectedRow]
     published: bool = Field(description="whether grabs go by them already; if not, as soon as the cell can be told")
 

@@ -15,7 +15,7 @@ from grab_service.api.dependencies import TheAssertionKeys, TheLanguage, TheWork
 from grab_service.api.field_errors import field_errors
 from grab_service.api.shapes import MemberSession
 from grab_service.cell.store import CellError
-from grab_service.ops.fields import Day, Line, MemberIdText, OrgId, Tag
+from grab_service.ops.fields import Day, MemberIdText, OrgId, PersonName, ProfileTags
 from grab_service.ops.profiles import Profile, take_assertion
 from grab_service.ops.publish import publish_members
 from grab_service.ops.refusal import RefusalError
@@ -24,8 +24,6 @@ from grab_service.vocabulary.times import rfc3339
 
 router = APIRouter(prefix="/v1", tags=["members"], route_class=StrictRoute)
 
-NAME_MAX = 64
-TAGS_MAX = 16
 
 log = structlog.get_logger()
 
@@ -46,8 +44,8 @@ class _Said(BaseModel):
     sub: MemberIdText
     org_id: OrgId | None = None
     person_id: MemberIdText | None = None
-    name: Line | None = Field(default=None, min_length=1, max_length=NAME_MAX)
-    tags: list[Tag] | None = Field(default=None, max_length=TAGS_MAX)
+    name: PersonName | None = None
+    tags: ProfileTags | None = None
     birthday_month: int | None = Field(default=None, ge=1, le=12)
     joined_on: Day | None = None
 

@@ -251,19 +251,21 @@ def codes(
     from grab_service.cli.desk import at_desk
     from grab_service.ops.codes import import_codes
 
-    async def work(desk: "Desk") -> "tuple[CodesImport, Campaign]":
+    async def work(desk: "Desk") -> "tuple[CodesImport, Campaign, bytes]":
         from grab_service.ops.campaigns import read_campaign
 
         campaign = await read_campaign(desk.engine, campaign_id)
         data = read_input(file, desk.settings.import_max_bytes)
-        return await import_codes(desk.engine, desk.cell, desk.identity, campaign_id, data), campaign
+        return await import_codes(desk.engine, desk.cell, desk.identity, campaign_id, data), campaign, data
 
-    done, campaign = at_desk(work, needs_redis=False)
-    rejections.write_rejections(done.rejected, rejected)
+    done, campaign, data = at_desk(work, needs_redis=False)
+    rejections.write_rejections(done.rejected, rejected, data)
     if as_json:
-        print_json({"imported": done.imported, "rejected": rejections.as_json(done.rejected), "loaded": done.loaded})
+        counts = {"rows": done.rows, "imported": done.imported, "rejected_rows": done.rejected_rows, "loaded": done.loaded}
+        print_json(counts | {"rejected": rejections.as_json(done.rejected)})
     else:
-        typer.echo(f"{done.imported:,} codes imported; the campaign has {done.loaded:,} for {campaign.total:,} units")
+        taken = f"{done.rows:,} rows: {done.imported:,} codes imported, {done.rejected_rows:,} not taken"
+        typer.echo(f"{taken}; the campaign has {done.loaded:,} for {campaign.total:,} units")
         rejections.show_rejections(done.rejected, errors, rejected)
     if done.rejected:
         raise typer.Exit(1)

@@ -1,7 +1,7 @@
 """Which commands bring members and unions in, and make some up?"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from grab_service.cli.desk import Desk
     from grab_service.ops.members import MembersImport
     from grab_service.ops.orgs_import import OrgsImport
+
+NEW_ORGS_SHOWN: Final = 10
 
 members = new_app(help="Bring members in from a file, or make some up for trials.")
 orgs = new_app(help="Bring grassroots unions in from a file.")
@@ -37,7 +39,7 @@ def import_members(
     from grab_service.cli.desk import at_desk
     from grab_service.ops.members import import_members as take
 
-    async def work(desk: "Desk") -> "MembersImport":
+    async def work(desk: "Desk") -> "tuple[MembersImport, bytes]":
         data = read_input(file, desk.settings.import_max_bytes)
         with progress() as bars:
             tasks = {
@@ -47,13 +49,16 @@ def import_members(
             def hear(step: str, done: int, total: int | None) -> None:
                 bars.update(tasks[step], completed=done, total=total, visible=True)
 
-            return await take(desk.engine, desk.cell, desk.identity, data, hear)
+            return await take(desk.engine, desk.cell, desk.identity, data, hear), data
 
-    done = at_desk(work, needs_redis=False)
-    rejections.write_rejections(done.rejected, rejected)
+    done, data = at_desk(work, needs_redis=False)
+    rejections.write_rejections(done.rejected, rejected, data)
     if as_json:
         print_json(
             {
+                "rows": done.rows,
+                "rejected_rows": done.rejected_rows,
+                "new_orgs": [{"org_id": org.org_id, "rows": org.rows} for org in done.new_orgs],
                 "imported": done.imported,
                 "updated": done.updated,
                 "unchanged": done.unchanged,
@@ -62,7 +67,12 @@ def import_members(
             }
         )
     else:
-        typer.echo(f"{done.imported:,} members new, {done.updated:,} known before, of whom {done.unchanged:,} are as they were")
+        known = f"{done.updated:,} known before, of whom {done.unchanged:,} are as they were"
+        typer.echo(f"{done.rows:,} rows: {done.imported:,} members new, {known}; {done.rejected_rows:,} not taken")
+        if done.new_orgs:
+            named = ", ".join(f"{org.org_id} ({org.rows:,} rows)" for org in done.new_orgs[:NEW_ORGS_SHOWN])
+            more = f" and {len(done.new_orgs) - NEW_ORGS_SHOWN:,} more" if len(done.new_orgs) > NEW_ORGS_SHOWN else ""
+            say(f"{len(done.new_orgs):,} unions were not registered, and are now: {named}{more}. Is one of them a typo?")
         rejections.show_rejections(done.rejected, errors, rejected)
     if not done.published:
         say("They are on record; the cell is closed and hears of them when `grab reconcile` has opened it.")
@@ -116,15 +126,18 @@ def import_orgs(file: CsvFile, rejected: Rejected = None, errors: ErrorsShown = 
     from grab_service.cli.desk import at_desk
     from grab_service.ops.orgs_import import import_orgs as take
 
-    async def work(desk: "Desk") -> "OrgsImport":
-        return await take(desk.engine, desk.identity, read_input(file, desk.settings.import_max_bytes))
+    async def work(desk: "Desk") -> "tuple[OrgsImport, bytes]":
+        data = read_input(file, desk.settings.import_max_bytes)
+        return await take(desk.engine, desk.identity, data), data
 
-    done = at_desk(work, needs_redis=False)
-    rejections.write_rejections(done.rejected, rejected)
+    done, data = at_desk(work, needs_redis=False)
+    rejections.write_rejections(done.rejected, rejected, data)
     if as_json:
-        print_json({"imported": done.imported, "updated": done.updated, "rejected": rejections.as_json(done.rejected)})
+        counts = {"rows": done.rows, "imported": done.imported, "updated": done.updated, "rejected_rows": done.rejected_rows}
+        print_json(counts | {"rejected": rejections.as_json(done.rejected)})
     else:
-        typer.echo(f"{done.imported:,} unions new, {done.updated:,} known before")
+        taken = f"{done.imported:,} unions new, {done.updated:,} known before"
+        typer.echo(f"{done.rows:,} rows: {taken}; {done.rejected_rows:,} not taken")
         rejections.show_rejections(done.rejected, errors, rejected)
     if done.rejected:
         raise typer.Exit(1)

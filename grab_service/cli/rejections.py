@@ -12,7 +12,7 @@ from rich.text import Text
 from grab_service.cli.files import written
 from grab_service.cli.terminal import WIDTH_OF_A_PIPE, say
 from grab_service.ops.safe_csv import csv_lines
-from grab_service.people.csv_rows import Rejection
+from grab_service.people.csv_rows import NOTES, Rejection, whole_rows
 
 
 def as_json(rejected: Sequence[Rejection]) -> list[dict[str, Any]]:
@@ -37,10 +37,21 @@ def show_rejections(rejected: Sequence[Rejection], most: int, where: Path | None
         say(f"{more}, all of them in {where}." if where else f"{more}; `--rejected FILE` writes down all of them.")
 
 
-def write_rejections(rejected: Sequence[Rejection], where: Path | None) -> None:
-    """All of them as CSV, `row,field,reason`, if a file was named."""
+def write_rejections(rejected: Sequence[Rejection], where: Path | None, data: bytes) -> None:
+    """The rows of a file that were not taken, whole and with the reason beside them, if a file was named.
+
+    It can be mended and imported as it is: the columns that are added are passed over.
+    """
     if where is None:
         return
+    because: dict[int, list[str]] = {}
+    for one in rejected:
+        because.setdefault(one.row, []).append(f"{one.field}: {one.reason.en}" if one.field else one.reason.en)
+    header, rows = whole_rows(data, because)
+    kept = [place for place, name in enumerate(header) if name not in NOTES]
     with written(where) as stream:
-        stream.write(csv_lines([("row", "field", "reason")]))
-        stream.write(csv_lines((one.row, one.field, one.reason.en) for one in rejected))
+        stream.write(csv_lines([(*(header[place] for place in kept), *NOTES)]))
+        for number, reasons in sorted(because.items()):
+            cells = rows.get(number, [])
+            own = (cells[place] if place < len(cells) else "" for place in kept)
+            stream.write(csv_lines([(*own, number, "; ".join(reasons))]))

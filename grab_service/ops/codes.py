@@ -42,11 +42,13 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class CodesImport:
-    """What became of a file: codes taken, rows refused, and how many codes the campaign has now."""
+    """What became of a file: `rows` = codes taken + `rejected_rows`; and how many codes the campaign has now."""
 
     imported: int
     rejected: Sequence[Rejection]
     loaded: int
+    rows: int
+    rejected_rows: int
 
 
 async def import_codes(engine: AsyncEngine, cell: Cell, identity: OpsIdentity, campaign_id: str, data: bytes) -> CodesImport:
@@ -71,7 +73,8 @@ async def import_codes(engine: AsyncEngine, cell: Cell, identity: OpsIdentity, c
                 await publish_codes(engine, cell, campaign_id)
             except CellError as error:
                 log.warning("codes_not_published_yet", campaign_id=campaign_id, why=str(error))
-        return CodesImport(taken, rejected, loaded)
+        refused = parsed.rejected_rows + len(known)
+        return CodesImport(taken, rejected, loaded, rows=taken + refused, rejected_rows=refused)
 
 
 def _check_takes_codes(campaign: Campaign) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Final, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from grab_service.people.names import ORG_NAME_MAX, PERSON_NAME_MAX, NameRefusedError, tidy_name, tidy_tags
 from grab_service.vocabulary.days import parse_day
 from grab_service.vocabulary.identifiers import is_actor, is_member_id, is_org_id, is_tag
 from grab_service.vocabulary.times import parse_rfc3339, rfc3339
@@ -81,6 +82,38 @@ def _tag(text: str) -> str:
     return text
 
 
+def _tidy(text: str, length_max: int) -> str:
+    try:
+        return tidy_name(text, length_max)
+    except NameRefusedError as refused:
+        raise _as_custom(refused) from refused
+
+
+def _tags(tags: list[str]) -> list[str]:
+    try:
+        return list(tidy_tags(tags))
+    except NameRefusedError as refused:
+        raise _as_custom(refused) from refused
+
+
+def _as_custom(refused: NameRefusedError) -> PydanticCustomError:
+    """With the kinds that `api.field_errors` has words for."""
+    match refused.kind:
+        case "empty":
+            return PydanticCustomError("string_too_short", "too short", {"min_length": 1})
+        case "too_long":
+            return PydanticCustomError("string_too_long", "too long", {"max_length": refused.what})
+        case "too_many":
+            return PydanticCustomError("too_long", "too many", {"max_length": refused.what})
+        case "unseen":
+            return PydanticCustomError("unseen", "{character} is not allowed", {"character": refused.what})
+        case _:
+            return PydanticCustomError("not_a_tag", "no tag")
+
+
+_NAME_SCHEMA: Final = Field(json_schema_extra={"pattern": "^[^\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f\\u007f-\\u009f]+$"})
+
+
 def distinct(values: list[T]) -> list[T]:
     """The values, none of which stands twice."""
     if len(set(values)) != len(values):
@@ -110,4 +143,9 @@ MemberIdText = Annotated[str, AfterValidator(_member_id), Field(json_schema_extr
 Actor = Annotated[str, AfterValidator(_actor), Field(json_schema_extra={"pattern": "^[^\\s/,;<>'\\\"]{1,64}$"})]
 """Letters and digits of any script, for which JSON Schema has no word."""
 Tag = Annotated[str, AfterValidator(_tag), Field(json_schema_extra={"pattern": "^[A-Za-z0-9_\\-\\u4e00-\\u9fff]{1,32}$"})]
+PersonName = Annotated[str, AfterValidator(lambda text: _tidy(text, PERSON_NAME_MAX)), _NAME_SCHEMA]
+"""As `people.names` has it: blanks are tidied, all else must be visible."""
+OrgName = Annotated[str, AfterValidator(lambda text: _tidy(text, ORG_NAME_MAX)), _NAME_SCHEMA]
+ProfileTags = Annotated[list[Annotated[str, AfterValidator(lambda tag: _tag(tag.strip()))]], AfterValidator(_tags)]
+"""The tags of one member."""
 Whole = Annotated[int, BeforeValidator(_whole)]

@@ -17,6 +17,11 @@ class Parsed(Generic[R]):
     rows: Sequence[R]
     rejected: Sequence[Rejection]
 
+    @property
+    def rejected_rows(self) -> int:
+        """Rows that were not taken; one may be rejected for several cells."""
+        return len({one.row for one in self.rejected if not one.of_file})
+
 
 def read_file(parse: Callable[[bytes], Iterator[Any]], data: bytes, row_type: type[R]) -> Parsed[R]:
     """All rows of a file; takes its time with a large one: call it in a thread.

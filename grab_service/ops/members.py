@@ -4,7 +4,8 @@ Postgres first, each change with a rising version; then the cell is told. What o
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ from grab_service.vocabulary.passes import OpsIdentity
 from grab_service.vocabulary.times import MOMENT_MAX_MS
 
 ROWS_PER_STATEMENT: Final = 5_000
+NEW_ORGS_LOGGED: Final = 20
 FOREVER_MS: Final = MOMENT_MAX_MS
 """A block that lasts until it is lifted."""
 
@@ -52,14 +54,33 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
+class NewOrg:
+    """A union that a file has made known, and how many of its rows name it."""
+
+    org_id: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class MembersImport:
-    """What became of a file. `updated` were known before; of these, `unchanged` as they are now. `published`: to the cell."""
+    """What became of a file: `rows` = `imported` + `updated` + `rejected_rows`.
+
+    Attributes:
+        updated: were known before.
+        unchanged: of these, who are as they were.
+        rejected: a reason for each cell that could not be taken; a row may have several.
+        new_orgs: unions that nobody had registered, and how many rows name each: a typo shows here.
+        published: whether the cell has been told.
+    """
 
     imported: int
     updated: int
     unchanged: int
     rejected: Sequence[Rejection]
     published: bool
+    rows: int
+    rejected_rows: int
+    new_orgs: Sequence[NewOrg]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +115,7 @@ async def import_members(
         imported = changed = 0
         async with engine.begin() as connection:
             await lock_versions(connection)
-            await _know_orgs(connection, {row.member.org_id for row in parsed.rows})
+            new_orgs = await _know_orgs(connection, Counter(row.member.org_id for row in parsed.rows))
             for start in range(0, len(parsed.rows), ROWS_PER_STATEMENT):
                 columns = _columns(parsed.rows[start : start + ROWS_PER_STATEMENT])
                 written = (await connection.execute(_UPSERT, columns)).scalars().all()
@@ -102,14 +123,24 @@ async def import_members(
                 changed += len(written) - sum(written)
                 hear("written", min(start + ROWS_PER_STATEMENT, total), total)
         updated = total - imported
-        entry.detail |= {"imported": imported, "updated": updated, "rejected": len(parsed.rejected)}
+        entry.detail |= {"imported": imported, "updated": updated, "rejected": parsed.rejected_rows}
+        entry.detail["new_orgs"] = [org.org_id for org in new_orgs[:NEW_ORGS_LOGGED]]
         published = True
         try:
             await publish_members(engine, cell, lambda done: hear("published", done, max(done, imported + changed)))
         except CellError as error:
             log.warning("members_not_published_yet", why=str(error))
             published = False
-        return MembersImport(imported, updated, updated - changed, parsed.rejected, published)
+        return MembersImport(
+            imported,
+            updated,
+            updated - changed,
+            parsed.rejected,
+            published,
+            rows=total + parsed.rejected_rows,
+            rejected_rows=parsed.rejected_rows,
+            new_orgs=new_orgs,
+        )
 
 
 def _columns(rows: Sequence[MemberRow]) -> dict[str, list[Any]]:
@@ -126,10 +157,15 @@ def _columns(rows: Sequence[MemberRow]) -> dict[str, list[Any]]:
     }
 
 
-async def _know_orgs(connection: AsyncConnection, org_ids: set[str]) -> None:
-    if org_ids:
-        rows = [{"org_id": org_id, "name": org_id} for org_id in sorted(org_ids)]
-        await connection.execute(insert(orgs).on_conflict_do_nothing(), rows)
+async def _know_orgs(connection: AsyncConnection, rows_of: Mapping[str, int]) -> list[NewOrg]:
+    """Register those that nobody has; which these are."""
+    new: list[NewOrg] = []
+    org_ids = sorted(rows_of)
+    for start in range(0, len(org_ids), ROWS_PER_STATEMENT):
+        rows = [{"org_id": org_id, "name": org_id} for org_id in org_ids[start : start + ROWS_PER_STATEMENT]]
+        made = await connection.execute(insert(orgs).values(rows).on_conflict_do_nothing().returning(orgs.c.org_id))
+        new += [NewOrg(org_id, rows_of[org_id]) for org_id in made.scalars()]
+    return new
 
 
 @dataclass(frozen=True, slots=True)

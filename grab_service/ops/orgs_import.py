@@ -26,6 +26,8 @@ class OrgsImport:
     imported: int
     updated: int
     rejected: Sequence[Rejection]
+    rows: int
+    rejected_rows: int
 
 
 async def import_orgs(engine: AsyncEngine, identity: OpsIdentity, data: bytes) -> OrgsImport:
@@ -47,4 +49,5 @@ async def import_orgs(engine: AsyncEngine, identity: OpsIdentity, data: bytes) -
                 written = statement.values(rows).returning(literal_column("xmax = 0", Boolean))
                 imported += sum((await connection.execute(written)).scalars())
         entry.detail |= {"imported": imported, "rejected": len(parsed.rejected)}
-        return OrgsImport(imported, len(parsed.rows) - imported, parsed.rejected)
+        known, refused = len(parsed.rows) - imported, parsed.rejected_rows
+        return OrgsImport(imported, known, parsed.rejected, rows=len(parsed.rows) + refused, rejected_rows=refused)

@@ -6,7 +6,8 @@ One column, `code`. Codes are kept as they are written: case and punctuation are
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from grab_service.people.csv_rows import Rejection, read_rows, shown
+from grab_service.people.csv_rows import Rejection, Row, read_rows, shown
+from grab_service.people.damage import all_rounded, damage_of
 from grab_service.vocabulary.problems import Text
 from grab_service.vocabulary.unseen import unseen_in, words_for
 
@@ -28,21 +29,25 @@ def parse_codes(data: bytes) -> Iterator[CodeRow | Rejection]:
     Of a code that stands twice, the first row is taken.
     """
     rows_by_code: dict[str, int] = {}
+    rounded = all_rounded(item.cells[0] for item in read_rows(data, COLUMNS) if isinstance(item, Row))
     for item in read_rows(data, COLUMNS):
         if isinstance(item, Rejection):
             yield item
             continue
         code = item.cells[0]
-        reason = _refusal(code)
+        reason = _refusal(code, rounded)
         first_row = rows_by_code.setdefault(code, item.row) if reason is None else item.row
         if first_row != item.row:
             reason = Text(f"和第 {first_row} 行重复", f"stands in row {first_row} already")
         yield CodeRow(item.row, code) if reason is None else Rejection(item.row, "code", reason)
 
 
-def _refusal(code: str) -> Text | None:
+def _refusal(code: str, rounded: bool) -> Text | None:
     if not code:
         return Text("券码不能为空", "a code cannot be empty")
+    hurt = damage_of(code, rounded=rounded)
+    if hurt is not None:
+        return hurt
     if len(code) > CODE_MAX:
         return Text(f"券码最多 {CODE_MAX} 个字符", f"a code has at most {CODE_MAX} characters")
     unseen = unseen_in(code)

@@ -7,7 +7,7 @@ the sizes are bounded.
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from grab_service.vocabulary.problems import Text
@@ -19,6 +19,17 @@ LINE_BYTES_MAX = 8 * 1024
 LINES_PER_ROW_MAX = 20
 REJECTIONS_MAX = 10_000
 SHOWN_MAX = 40
+NOTES = ("rejected_row", "rejected_because")
+"""Columns that a file of rejected rows has beside its own; they are passed over, so that it can be mended and taken again."""
+
+SEPARATORS = {
+    ";": ("分号", "semicolons"),
+    "\t": ("制表符", "tabs"),
+    "|": ("竖线", "bars"),
+    "，": ("中文逗号", "Chinese commas"),
+    "；": ("中文分号", "Chinese semicolons"),
+    "、": ("顿号", "Chinese enumeration commas"),
+}
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -80,6 +91,10 @@ def _rows_of_file(data: bytes, columns: Sequence[str]) -> Iterator[Row | Rejecti
     names = [name.lower() for name in header[1]] if header else []
     while names and not names[-1]:
         names.pop()  # spreadsheets like to add empty columns
+    other = _other_separator(names, columns)
+    if other is not None:
+        yield other
+        return
     wrong = list(_wrong_names(names, columns))
     if wrong:
         yield from wrong
@@ -102,6 +117,19 @@ def _rows_of_file(data: bytes, columns: Sequence[str]) -> Iterator[Row | Rejecti
             yield Rejection(row, None, Text(zh, en))
             continue
         yield Row(row, tuple([cells[place] for place in places]))
+
+
+def whole_rows(data: bytes, numbers: Collection[int]) -> tuple[list[str], dict[int, list[str]]]:
+    """The header of a file and, by their numbers, whole rows as they stand in it; of one that cannot be read its text."""
+    header: list[str] = []
+    rows: dict[int, list[str]] = {}
+    for number, raw in enumerate(_raw_records(data.removeprefix(_BOM)), start=1):
+        if number == 1 or number in numbers:
+            text = raw.decode("utf-8", "replace").replace("\0", "")
+            rows[number] = _cells(text) or [text]
+        if number == 1:
+            header = [name.strip().lower() for name in rows.pop(1)]
+    return header, rows
 
 
 def _of_file(row: int, field: str | None, zh: str, en: str) -> Rejection:
@@ -141,8 +169,28 @@ def _decoded(data: bytes, encoding: str) -> str | None:
         return None
 
 
+def _other_separator(names: list[str], columns: Sequence[str]) -> Rejection | None:
+    """One reason for the whole file, if it is cells that are set apart by something else than a comma."""
+    header = ",".join(names)
+    if header.startswith("sep="):
+        zh = f"请删去第一行“{shown(header)}”，并用逗号分隔"
+        return _of_file(1, None, zh, f"take out the first row “{shown(header)}”, and set cells apart by commas")
+    for separator, (zh, en) in SEPARATORS.items():
+        found = [part.strip(' "') for part in header.split(separator)]
+        if len(found) > 1 and len(set(found) & set(columns)) >= min(2, len(columns)):
+            return _of_file(
+                1,
+                None,
+                f"文件用{zh}分隔，应为逗号；请另存为“CSV UTF-8（逗号分隔）”",
+                f"cells are set apart by {en}, and must be by commas; save it as “CSV UTF-8 (comma delimited)”",
+            )
+    return None
+
+
 def _wrong_names(names: list[str], columns: Sequence[str]) -> Iterator[Rejection]:
     for place, name in enumerate(names):
+        if name in NOTES:
+            continue
         if name not in columns:
             known = ",".join(columns)
             yield _of_file(1, shown(name), f"不认识这一列；应为 {known}", f"there is no such column; they are {known}")

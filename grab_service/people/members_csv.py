@@ -13,14 +13,14 @@ from datetime import date
 from typing import TextIO
 
 from grab_service.people.csv_rows import Rejection, read_rows, shown
-from grab_service.vocabulary.identifiers import is_member_id, is_org_id, is_tag
+from grab_service.people.damage import damage_of, damage_of_day
+from grab_service.people.names import PERSON_NAME_MAX, NameRefusedError, tidy_name, tidy_tags
+from grab_service.vocabulary.identifiers import is_member_id, is_org_id
 from grab_service.vocabulary.members import Member, MemberStatus
 from grab_service.vocabulary.problems import Text
-from grab_service.vocabulary.unseen import unseen_in, words_for
+from grab_service.vocabulary.unseen import words_for
 
 COLUMNS = ("member_id", "org_id", "person_id", "name", "tags", "birthday_month", "joined_on", "status")
-NAME_MAX = 64
-TAGS_MAX = 16
 
 _STATUS = {status.value: status for status in MemberStatus}
 _MONTHS = {text: month for month in range(1, 13) for text in (str(month), f"{month:02}")}
@@ -115,7 +115,14 @@ def _member(cells: tuple[str, ...]) -> Member | list[tuple[str, Text]]:
     return bad
 
 
+def _undamaged(cell: str) -> None:
+    hurt = damage_of(cell)
+    if hurt is not None:
+        raise _BadCell(hurt.zh, hurt.en)
+
+
 def _member_id(cell: str) -> str:
+    _undamaged(cell)
     if not is_member_id(cell):
         raise _BadCell(
             f"应为 1 到 64 位字母、数字、_、: 或 -，实为“{shown(cell)}”",
@@ -125,6 +132,7 @@ def _member_id(cell: str) -> str:
 
 
 def _org_id(cell: str) -> str:
+    _undamaged(cell)
     if not is_org_id(cell):
         raise _BadCell(
             f"应为 1 到 32 位字母、数字、_ 或 -，实为“{shown(cell)}”",
@@ -138,33 +146,44 @@ def _person_id(cell: str) -> str | None:
 
 
 def _name(cell: str) -> str:
-    name = " ".join(cell.split())  # 张　三, with the wide space that keeps short names in line
-    if not name:
-        raise _BadCell("姓名不能为空", "a member has a name")
-    if len(name) > NAME_MAX:
-        raise _BadCell(f"姓名最多 {NAME_MAX} 个字", f"a name has at most {NAME_MAX} characters")
-    unseen = unseen_in(cell, but="\t\r\n")
-    if unseen is not None:
-        words = words_for(unseen)
-        raise _BadCell(words.zh, words.en)
-    return name
+    hurt = damage_of(cell) if cell.startswith("#") else None
+    if hurt is not None:
+        raise _BadCell(hurt.zh, hurt.en)
+    try:
+        return tidy_name(cell, PERSON_NAME_MAX)
+    except NameRefusedError as refused:
+        raise _BadCell(*_words(refused)) from refused
+
+
+def _words(refused: NameRefusedError) -> tuple[str, str]:
+    match refused.kind:
+        case "empty":
+            return "姓名不能为空", "a member has a name"
+        case "too_long":
+            return f"姓名最多 {refused.what} 个字", f"a name has at most {refused.what} characters"
+        case "too_many":
+            return f"最多 {refused.what} 个标签", f"at most {refused.what} tags"
+        case "unseen":
+            words = words_for(str(refused.what))
+            return words.zh, words.en
+        case _:
+            tag = shown(str(refused.what))
+            return (
+                f"标签应为 1 到 32 位汉字、字母、数字、_ 或 -，用 | 分隔，实为“{tag}”",
+                f"a tag is 1 to 32 letters, digits, Chinese characters, _ or -, set apart by |, not “{tag}”",
+            )
 
 
 def _tags(cell: str) -> tuple[str, ...]:
-    tags = tuple(dict.fromkeys(tag.strip() for tag in cell.split("|") if tag.strip())) if cell else ()
-    if len(tags) > TAGS_MAX:
-        raise _BadCell(f"最多 {TAGS_MAX} 个标签", f"at most {TAGS_MAX} tags")
-    for tag in tags:
-        if not is_tag(tag):
-            raise _BadCell(
-                f"标签应为 1 到 32 位汉字、字母、数字、_ 或 -，用 | 分隔，实为“{shown(tag)}”",
-                f"a tag is 1 to 32 letters, digits, Chinese characters, _ or -, set apart by |, not “{shown(tag)}”",
-            )
-    return tags
+    try:
+        return tidy_tags(cell.split("|"))
+    except NameRefusedError as refused:
+        raise _BadCell(*_words(refused)) from refused
 
 
 def _birthday_month(cell: str) -> int | None:
     if cell and cell not in _MONTHS:
+        _undamaged(cell)
         raise _BadCell(f"应为 1 到 12，实为“{shown(cell)}”", f"must be 1 to 12, not “{shown(cell)}”")
     return _MONTHS[cell] if cell else None
 
@@ -178,6 +197,9 @@ def _joined_on(cell: str) -> date | None:
             return date(int(parts[1]), int(parts[3]), int(parts[4]))
     except ValueError:
         pass  # the 30th of February
+    hurt = damage_of_day(cell)
+    if hurt is not None:
+        raise _BadCell(hurt.zh, hurt.en)
     raise _BadCell(f"应为 YYYY-MM-DD 日期，实为“{shown(cell)}”", f"must be a day, YYYY-MM-DD, not “{shown(cell)}”")
 
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from grab_service.people.csv_rows import Rejection, read_rows, shown
+from grab_service.people.damage import damage_of
+from grab_service.people.names import ORG_NAME_MAX, NameRefusedError, tidy_name
 from grab_service.vocabulary.identifiers import is_org_id
 from grab_service.vocabulary.members import Org
 from grab_service.vocabulary.problems import Text
-from grab_service.vocabulary.unseen import unseen_in, words_for
+from grab_service.vocabulary.unseen import words_for
 
 COLUMNS = ("org_id", "name")
-NAME_MAX = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +31,12 @@ def parse_orgs(data: bytes) -> Iterator[OrgRow | Rejection]:
         if isinstance(item, Rejection):
             yield item
             continue
-        org_id, name = item.cells[0], " ".join(item.cells[1].split())
+        org_id = item.cells[0]
         first_row = rows_by_org_id.setdefault(org_id, item.row)
-        if not is_org_id(org_id):
+        hurt = damage_of(org_id)
+        if hurt is not None:
+            yield Rejection(item.row, "org_id", hurt)
+        elif not is_org_id(org_id):
             reason = Text(
                 f"应为 1 到 32 位字母、数字、_ 或 -，实为“{shown(org_id)}”",
                 f"must be 1 to 32 letters, digits, _ or -, not “{shown(org_id)}”",
@@ -41,13 +45,14 @@ def parse_orgs(data: bytes) -> Iterator[OrgRow | Rejection]:
         elif first_row != item.row:
             reason = Text(f"和第 {first_row} 行重复", f"stands in row {first_row} already")
             yield Rejection(item.row, "org_id", reason)
-        elif (unseen := unseen_in(item.cells[1], but="\t\r\n")) is not None:
-            yield Rejection(item.row, "name", words_for(unseen))
-        elif not name or len(name) > NAME_MAX:
-            reason = Text(f"应为 1 到 {NAME_MAX} 个可见的字", f"must be 1 to {NAME_MAX} visible characters")
-            yield Rejection(item.row, "name", reason)
         else:
-            yield OrgRow(item.row, Org(org_id, name))
+            try:
+                name = tidy_name(item.cells[1], ORG_NAME_MAX)
+            except NameRefusedError as refused:
+                few = Text(f"应为 1 到 {ORG_NAME_MAX} 个可见的字", f"must be 1 to {ORG_NAME_MAX} visible characters")
+                yield Rejection(item.row, "name", words_for(str(refused.what)) if refused.kind == "unseen" else few)
+            else:
+                yield OrgRow(item.row, Org(org_id, name))
 
 
 def write_orgs(stream: TextIO, orgs: Iterable[Org]) -> None:

@@ -179,12 +179,12 @@ async def test_codes_come_in_and_every_broken_row_is_named(grab: CommandLine, op
     codes = grab.file("codes.csv", "code\r\nAB-1\r\nAB 2\r\nAB-3\r\nAB-1\r\n" + "x" * 65 + "\r\n")
     said = await grab.run("campaign", "codes", campaign_id, codes, "--errors", "2", "--rejected", "bad.csv")
     assert said.status == 1
-    assert "2 codes imported; the campaign has 2 for 10 units" in said.out
+    assert "5 rows: 2 codes imported, 3 not taken; the campaign has 2 for 10 units" in said.out
     assert "spaces or invisible" in said.err
     assert "stands in row 2 already" in said.err
     assert "and 1 more, all of them in bad.csv" in said.err
     rows = list(csv.DictReader(io.StringIO((grab.home / "bad.csv").read_text(encoding="utf-8"))))
-    assert [row["row"] for row in rows] == ["3", "5", "6"]
+    assert [(row["rejected_row"], row["code"][:4]) for row in rows] == [("3", "AB 2"), ("5", "AB-1"), ("6", "xxxx")]
     again = await grab.run("campaign", "codes", campaign_id, codes, "--json")
     assert (again.json["imported"], len(again.json["rejected"])) == (0, 5)
     looked = await grab.run("campaign", "preflight", campaign_id, "--json")

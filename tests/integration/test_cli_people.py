@@ -33,6 +33,9 @@ async def test_made_up_members_come_in_and_can_grab(grab: CommandLine, town: Tow
         assert "7 unions new, 0 known before" in (await grab.ok("orgs", "import", "o.csv")).out
         imported = (await grab.ok("members", "import", "m.csv", "--json")).json
         assert {**imported, "published": True} == {
+            "rows": 300,
+            "rejected_rows": 0,
+            "new_orgs": [],
             "imported": 300,
             "updated": 0,
             "unchanged": 0,
@@ -62,19 +65,28 @@ async def test_broken_rows_are_named_and_the_others_are_taken(grab: CommandLine,
     assert "and 3 more, all of them in bad.csv" in said.err
     assert "the cell is closed" in said.err  # no ledger has run here, and that is no reason to lose a file of members
     bad = list(csv.DictReader(io.StringIO((grab.home / "bad.csv").read_text(encoding="utf-8"))))
-    assert [(row["row"], row["field"]) for row in bad] == [
-        ("3", "birthday_month"),
-        ("4", "member_id"),
-        ("4", "joined_on"),
-        ("5", "member_id"),
-        ("6", "status"),
-        ("7", ""),
+    assert [(row["rejected_row"], row["member_id"]) for row in bad] == [
+        ("3", "m-2"),
+        ("4", "m 3"),
+        ("5", "m-1"),
+        ("6", "m-5"),
+        ("7", "m-6"),
     ]
+    reasons = [row["rejected_because"].split(":")[0] for row in bad]
+    assert reasons == ["birthday_month", "member_id", "member_id", "status", "has 4 columns instead of 8"]
+    assert "; joined_on: " in bad[1]["rejected_because"], "one line a row, whatever is wrong with it"
+    assert "2 unions were not registered, and are now: org-1 (1 rows), org-2 (1 rows)" in said.err
+    mended = (grab.home / "bad.csv").read_text(encoding="utf-8")
+    for wrong, right in ((",13,", ",12,"), ("m 3", "m-3"), ("2016-02-30", "2016-02-28")):
+        mended = mended.replace(wrong, right)
+    again = await grab.run("members", "import", grab.file("mended.csv", mended))
+    assert "5 rows: 2 members new, 1 known before" in again.out, "it is taken as it is, notes and all"
     taken = await town.sql("SELECT member_id FROM members ORDER BY member_id")
-    assert [row.member_id for row in taken] == ["m-1", "m-7"]
+    assert [row.member_id for row in taken] == ["m-1", "m-2", "m-3", "m-7"]
     log = await town.sql("SELECT actor, action, outcome, detail FROM ops_log")
     assert [(line.actor, line.action, line.outcome, line.detail["rejected"]) for line in log] == [
-        ("cli:tester", "members.import", "done", 6)
+        ("cli:tester", "members.import", "done", 5),
+        ("cli:tester", "members.import", "done", 2),
     ]
 
 

@@ -190,7 +190,8 @@ async def test_uploads_are_in_the_log_with_their_figures(service: Service) -> No
     await upload(service, f"campaigns/{campaign_id}/codes", "code\nA\nA\n")
     await upload(service, "members/import", HEADER + "m-1,org-1,,张三,,,,active\n")
     lines: list[dict[str, Any]] = (await service.http.get("/v1/ops/log", headers=service.ops())).json()["items"]
-    assert (lines[0]["action"], lines[0]["detail"]) == ("members.import", {"imported": 1, "updated": 0, "rejected": 0})
+    figures = {"imported": 1, "updated": 0, "rejected": 0, "new_orgs": ["org-1"]}
+    assert (lines[0]["action"], lines[0]["detail"]) == ("members.import", figures)
     assert (lines[1]["action"], lines[1]["detail"]) == ("campaign.codes", {"imported": 1, "rejected": 1, "loaded": 1})
 
 

@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grab_service.people.csv_rows import Rejection
-from grab_service.people.members_csv import COLUMNS, NAME_MAX, TAGS_MAX, MemberRow, parse_members, write_members
+from grab_service.people.members_csv import COLUMNS, MemberRow, parse_members, write_members
+from grab_service.people.names import PERSON_NAME_MAX as NAME_MAX
+from grab_service.people.names import TAGS_MAX
 from grab_service.people.synthetic import generate
 from grab_service.vocabulary.members import Member, MemberStatus
 
