@@ -16,7 +16,7 @@ BOOTSTRAP = grab_service/servers/bootstrap.py
 # A program started this way ends when make does, even if make is killed.
 WITH_MAKE = .venv/bin/python -I grab_service/servers/launch.py with-parent
 
-.PHONY: help demo excerpt run test test-fast faults bench profile mutants sample lint format lock clean set-up-run set-up-dev
+.PHONY: help demo excerpt run test test-fast faults bench profile mutants sample lint format lock pin-images clean set-up-run set-up-dev
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -70,10 +70,13 @@ lock: ## bring requirements/*.lock up to pyproject.toml; ARGS=--upgrade takes ne
 	@set -e; uv=$$(command -v uv) || { \
 	  place=$$(mktemp -d); trap 'rm -rf "$$place"' EXIT; \
 	  $(or $(PYTHON),python3) -m venv "$$place"; "$$place/bin/python" -m pip install -q uv; uv="$$place/bin/uv"; }; \
-	compile() { "$$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-	  --extra embedded --extra load "$$@" $(ARGS) pyproject.toml; }; \
-	compile --extra dev --extra bench -o requirements/dev.lock; \
-	compile -c requirements/dev.lock -o requirements/run.lock
+	compile() { "$$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header "$$@" $(ARGS) pyproject.toml; }; \
+	compile --extra embedded --extra load --extra dev --extra bench -o requirements/dev.lock; \
+	compile --extra embedded --extra load -c requirements/dev.lock -o requirements/run.lock; \
+	compile -c requirements/dev.lock -o requirements/image.lock
+
+pin-images: ## name the images of deploy/ by digest, where there is a container engine
+	@$(or $(PYTHON),python3) deploy/pin_images.py
 
 clean: ## take away the environment, the caches and the servers' data
 	@$(call bootstrap,clean)

@@ -5,7 +5,8 @@ umask 077
 users=${USERS_FILE:-/data/users.acl}
 touch "$users"
 others=$(grep -v '^user default ' "$users" || true)
-hash=$(printf %s "$REDIS_PASSWORD" | sha256sum | cut -d ' ' -f 1)
+password=${REDIS_PASSWORD:-$(cat "$REDIS_PASSWORD_FILE")}
+hash=$(printf %s "$password" | sha256sum | cut -d ' ' -f 1)
 printf '%s\n%s\n' "user default on #$hash ~* &* +@all" "$others" | sed '/^$/d' >"$users.new"
 mv "$users.new" "$users"
 # While the log is rewritten, too, an answer waits for the disk: otherwise `appendfsync always` is true only between rewrites.

@@ -93,7 +93,7 @@ def login_passwords(settings: "Settings") -> dict[str, str]:
             name = f"GRAB_{who.upper()}_PASSWORD"
             raise CommandError(
                 f"{name} has less than {PASSWORD_LENGTH_MIN} characters, or some that are not ASCII.",
-                f"Set it, for instance to what `openssl rand -hex 24` says: {name}=…",
+                f"`grab secrets new {name}` makes one.",
             )
     return {who: password for who, password in given.items() if password}
 

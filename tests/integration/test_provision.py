@@ -48,7 +48,8 @@ async def test_one_command_sets_all_and_the_programs_get_along_with_it(
 ) -> None:
     given = {f"GRAB_{who.upper()}_PASSWORD": password for who, password in PASSWORDS.items()}
     grab = CommandLine(tmp_path, REDIS_URL=valkey_url, DATABASE_URL=empty_database, GRAB_CELL=cell_name, **given)
-    (await grab.run("provision", env={"GRAB_GUARD_PASSWORD": "short"})).is_refusal("GRAB_GUARD_PASSWORD", "openssl rand")
+    brief = await grab.run("provision", env={"GRAB_GUARD_PASSWORD": "too brief"})
+    assert brief.is_refusal("GRAB_GUARD_PASSWORD", "grab secrets new")
     assert "`grab migrate`" in (await grab.ok("provision")).err
     owner = {"DATABASE_URL": as_user(empty_database, role_of(cell_name, "owner"), PASSWORDS["owner"]), "REDIS_URL": ""}
     assert (await grab.run("migrate", env=owner)).status == 0

