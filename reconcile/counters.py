@@ -33,7 +33,13 @@ class Counters:
     pending_commands: int = field(default=0, metadata={"help": "Commands of the outbox still to be carried out"})
     leading: int = field(default=0, metadata={"help": "1 if this ledger leads, 0 if it stands by"})
     armed: int = field(default=0, metadata={"help": "1 if the cell is open to grabs, as this ledger saw it last"})
-    audit_green: int = field(default=1, metadata={"help": "0 if the last audit in the background found a fault"})
+    audit_green: int = field(
+        default=-1, metadata={"help": "1 if the last audit in the background found no fault, 0 if it did, -1 before the first"}
+    )
+    audit_share: float = field(default=0, metadata={"help": "Share of the claims that the last audit compared one by one"})
+    audit_oldest_s: int = field(
+        default=-1, metadata={"help": "Age of the oldest comparison of a campaign's claims; -1 if one never was compared"}
+    )
 
 
 class _Shown(Collector):

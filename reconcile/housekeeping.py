@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from grab_service.cell.store import Cell, CellError
 from grab_service.ops.audit import AuditImpossibleError, audit_cell
+from grab_service.ops.audit.rotation import Rotation
 from grab_service.vocabulary.keys import CellKeys
 from reconcile.alarms import AlarmKind, clear_alarms, raise_alarm
 from reconcile.counters import Counters
@@ -127,10 +128,21 @@ class Housekeeping:
 
     async def audit(self) -> bool:
         """Audit the open cell, claims one by one; whether everything holds. A fault raises an alarm; it closes nothing."""
-        report = await audit_cell(self.cell, self.engine, self.redis)
+        rotation = await Rotation.read(self.engine)
+        report = await audit_cell(self.cell, self.engine, self.redis, rotation=rotation)
+        await rotation.write(self.engine)
         self.counters.audit_green = int(report.holds)
+        self.counters.audit_share = report.share_compared
+        oldest_ms = report.oldest_comparison_at_ms
+        self.counters.audit_oldest_s = -1 if oldest_ms is None else max(0, (report.at_ms - oldest_ms) // 1000)
         if report.holds:
-            log.info("audit_green", seq=report.seq, records=report.records_compared)
+            log.info(
+                "audit_green",
+                seq=report.seq,
+                records=report.records_compared,
+                left=report.records_left,
+                oldest_comparison_s=self.counters.audit_oldest_s,
+            )
             await clear_alarms(self.engine, (AlarmKind.AUDIT_RED,))
         else:
             self.counters.alarms += 1

@@ -287,5 +287,9 @@ class Audit(Shape):
     redis_equals_postgres: bool
     records_compared: int
     records_left: int
+    share_compared: float = Field(description="of the records, one by one, by this audit; from 0 to 1")
+    oldest_comparison_at_ms: int | None = Field(
+        description="of all campaigns, the comparison one by one that is longest ago; null: one never was compared"
+    )
     invariants: dict[str, AuditCheck]
     campaigns: list[AuditCampaign]

@@ -22,7 +22,10 @@ def show_report(report: AuditReport, console: Console) -> None:
     equal = Text("yes", "green") if report.redis_equals_postgres else Text("NO", "bold red")
     console.print(Text.assemble("\nRedis equals Postgres: ", equal, f", at epoch {report.epoch}, seq {report.seq:,}"))
     left = f", {report.records_left:,} or more left out" if report.records_left else ""
-    console.print(f"{report.records_compared:,} records compared one by one{left}")
+    console.print(f"{report.records_compared:,} records compared one by one ({report.share_compared:.0%}){left}")
+    oldest_ms = report.oldest_comparison_at_ms
+    age = "of some, not all yet" if oldest_ms is None else f"{max(0, report.at_ms - oldest_ms) // 60_000:,} min ago, or later"
+    console.print(f"The claims of each campaign were compared: {age}")
 
 
 def _invariants(report: AuditReport) -> Table:

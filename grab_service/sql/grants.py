@@ -31,6 +31,7 @@ _API: Final[Rights] = MappingProxyType(
         ),
         # A member gives back, or sees the code; everything else that a claim says came from the log.
         "claims": ("SELECT", "UPDATE (state, voucher_state, decided_at_ms, revealed_at_ms)"),
+        "comparisons": _READS,
         "commands": ("SELECT", "INSERT (kind, campaign_id, member_id, claim_seq, reason, created_at_ms)"),
         "lives_seen": ("SELECT", "INSERT", "UPDATE (seq, at_ms)"),
         "log_cursor": _READS,
@@ -61,6 +62,7 @@ _LEDGER: Final[Rights] = MappingProxyType(
         "alembic_version": _READS,
         "campaigns": ("SELECT", "UPDATE (published_seq, state, releases, total, closed_at_ms)"),
         "claims": ("SELECT", "INSERT", "UPDATE (returned_seq, state, voucher_state, decided_at_ms, code)"),
+        "comparisons": ("SELECT", "INSERT", "UPDATE (compared_at_ms, part, cursor)"),
         "commands": ("SELECT", "UPDATE (done_seq, last_outcome)"),
         "epochs": ("SELECT", "INSERT"),
         "lives_seen": ("SELECT", "INSERT", "UPDATE (seq, at_ms)"),

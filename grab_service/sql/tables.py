@@ -242,6 +242,16 @@ alarms = Table(
     comment="What the ledger found wrong; open until cleared. A loss stays, one for each life of the cell",
 )
 
+comparisons = Table(
+    "comparisons",
+    metadata,
+    Column("campaign_id", Text, primary_key=True),
+    Column("compared_at_ms", BigInteger, comment="when all its claims were compared one by one last; null: never"),
+    Column("part", SmallInteger, nullable=False, comment="where the next audit goes on: 0 claims, 1 bindings"),
+    Column("cursor", BigInteger, nullable=False),
+    comment="How far the audits of the ledger have come",
+)
+
 used_assertions = Table(
     "used_assertions",
     metadata,

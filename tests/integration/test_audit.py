@@ -2,13 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import orjson
 import pytest
 
 from grab_service.ops.audit import AuditImpossibleError, Invariant, audit_cell
 from grab_service.ops.audit.books import read_books
+from grab_service.ops.audit.cut import take_cut
 from grab_service.ops.audit.pools import check_pools
+from grab_service.ops.audit.rotation import Known, Rotation
+from grab_service.vocabulary.campaigns import Release
+from grab_service.vocabulary.claims import ClaimRecord, parse_holding
 from tests.integration.days import Day, a_day
 from tests.integration.ledgers import Town
 
@@ -122,3 +127,43 @@ async def test_the_very_last_claim_on_record_is_compared_as_well(day: Day) -> No
     assert not lost.holds
     assert "a claim of the cell is not in Postgres" in lost.detail
     assert claim.seq in [example.get("seq") for example in lost.counterexamples]
+
+
+async def test_what_one_audit_leaves_the_next_ones_compare_until_all_was(day: Day) -> None:
+    rotation = Rotation()
+    town, seen = day.town, []
+    for _ in range(12):
+        report = await audit_cell(town.cell, town.engine, town.redis, records_max=8, rotation=rotation)
+        assert report.holds, report.faults
+        seen.append(report.oldest_comparison_at_ms)
+        assert 0 < report.share_compared <= 1
+    assert seen[0] is None, "no audit of eight records has compared all campaigns"
+    assert seen[-1] is not None, "those left out had their turn"
+    await rotation.write(town.engine)
+    kept = await Rotation.read(town.engine)
+    assert kept.known == rotation.known
+    assert kept.changed == rotation.changed == set()
+
+
+async def test_a_fault_in_the_last_campaign_in_the_order_is_found_though_no_audit_compares_all(day: Day) -> None:
+    town, last = day.town, "pool"
+    name, holding = next(iter((await town.redis.hgetall(day.key(last, "claims"))).items()))
+    (record, *_) = parse_holding(holding)
+    wrong = ClaimRecord(record.seq, record.epoch, record.unit_no, 1, record.granted_at_ms + 1, record.code, "")
+    await town.redis.hset(day.key(last, "claims"), name, wrong.encode())
+    rotation, found = Rotation(), False
+    for _ in range(12):
+        report = await audit_cell(town.cell, town.engine, town.redis, records_max=8, rotation=rotation)
+        found = found or not report.invariants[Invariant.NO_LOST_ACK].holds
+    assert found
+
+
+async def test_open_and_young_campaigns_come_first_and_the_others_have_their_half(day: Day) -> None:
+    """With a bound, those whose members look at them now are compared in every audit."""
+    cut = await take_cut(day.town.cell)
+    old = replace(cut.campaigns["one"], state="closed", releases=(Release(1, 20),))
+    campaigns = {**cut.campaigns, "one": old}
+    rotation = Rotation({"one": Known(5), "many": Known(9), "pool": Known(7)})
+    assert rotation.turns(replace(cut, campaigns=campaigns)) == (["pool", "many"], ["one"])
+    assert rotation.oldest_ms(campaigns) == 5
+    assert rotation.oldest_ms([*campaigns, "new"]) is None

@@ -242,6 +242,7 @@ async def test_every_constraint_has_been_seen_to_refuse(engine: AsyncEngine) -> 
             "ops_log",
             "epochs",
             "lives_seen",
+            "comparisons",
             "log_cursor",
             "ops_tokens",
             "used_assertions",

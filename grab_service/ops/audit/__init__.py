@@ -18,6 +18,7 @@ from grab_service.ops.audit.invariants import figures_of, judge, judge_undersell
 from grab_service.ops.audit.pools import check_pools
 from grab_service.ops.audit.records import Comparison
 from grab_service.ops.audit.report import AuditReport, CampaignFigures, Check, Finding, Invariant, check_of
+from grab_service.ops.audit.rotation import Rotation
 
 __all__ = [
     "AuditImpossibleError",
@@ -47,6 +48,7 @@ async def audit_cell(
     demand: Mapping[str, int] | None = None,
     ledger_wait_s: float = LEDGER_WAIT_S,
     records_max: int = RECORDS_MAX,
+    rotation: Rotation | None = None,
 ) -> AuditReport:
     """Audit the open cell.
 
@@ -57,6 +59,8 @@ async def audit_cell(
         demand: of a campaign, how many members who met every rule asked for a unit, where somebody knows; for I2.
         ledger_wait_s: how long to wait until the ledger has drained up to the cut.
         records_max: claims to compare one by one at most.
+        rotation: how far earlier audits have come; it is brought up to date. None: as the ledger has written it down, and what
+            this one adds is told and not kept.
 
     Raises:
         AuditImpossibleError: try again when the ledger has caught up.
@@ -71,22 +75,39 @@ async def audit_cell(
         if not (tries_left and books.cursor_seq > cut.seq and any(finding.may_be_newer for finding in findings)):
             break
     comparison = None
+    rotation = rotation or await Rotation.read(engine)
     if client is not None:
-        comparison = Comparison(client, engine, cell.name, records_max)
-        for campaign_id in sorted(cut.campaigns):
-            await comparison.of_campaign(campaign_id)
+        comparison = await _compare(client, engine, cell.name, cut, rotation, records_max)
         comparison.findings += await check_pools(client, engine, cell.name, sorted(cut.campaigns))
-    return _report_of(cut, books, findings, comparison, demand or {})
+    return _report_of(cut, books, findings, comparison, demand or {}, rotation.oldest_ms(cut.campaigns))
+
+
+async def _compare(
+    client: Redis, engine: AsyncEngine, cell_name: str, cut: CellCut, rotation: Rotation, records_max: int
+) -> Comparison:
+    """Claims one by one: open and young campaigns have half of the bound, the others the rest, in their turn."""
+    comparison = Comparison(client, engine, cell_name)
+    live, others = rotation.turns(cut)
+    for campaign_ids, bound in ((live, records_max // 2 if others else records_max), (others, records_max)):
+        for campaign_id in campaign_ids:
+            place = await comparison.of_campaign(campaign_id, rotation.place_of(campaign_id), bound)
+            rotation.went_to(campaign_id, place, cut.now_ms)
+    return comparison
 
 
 async def audit_books(cut: CellCut, engine: AsyncEngine, cell_name: str) -> AuditReport:
     """Judge a cut of a closed cell, which does not go on: only by counters that are quickly read, for members are waiting."""
     books = await read_books(engine, cell_name, cut.seq, distinct=False)
-    return _report_of(cut, books, judge(cut, books), None, {})
+    return _report_of(cut, books, judge(cut, books), None, {}, None)
 
 
 def _report_of(
-    cut: CellCut, books: Books, findings: list[Finding], comparison: Comparison | None, demand: Mapping[str, int]
+    cut: CellCut,
+    books: Books,
+    findings: list[Finding],
+    comparison: Comparison | None,
+    demand: Mapping[str, int],
+    oldest_ms: int | None,
 ) -> AuditReport:
     """Put together what was found."""
     judged, undersell = judge_undersell(cut, demand)
@@ -113,6 +134,7 @@ def _report_of(
         invariants=checks,
         campaigns=figures_of(cut, books),
         redis_equals_postgres=not any(finding.differs for finding in findings),
+        oldest_comparison_at_ms=oldest_ms,
     )
 
 

@@ -13,8 +13,9 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from grab_service.ops.audit.report import Finding, Invariant
+from grab_service.ops.audit.rotation import BEGINNING, Place
 from grab_service.vocabulary.claims import ClaimRecord, ClaimState, parse_holding
-from grab_service.vocabulary.keys import CellKeys
+from grab_service.vocabulary.keys import CampaignKeys, CellKeys
 
 PAGE: Final = 1000
 
@@ -27,26 +28,32 @@ _ROWS: Final = text(
 
 @dataclass(slots=True)
 class Comparison:
-    """What was compared so far. Call `of_campaign` for each; `compared` never passes `records_max` by more than a page."""
+    """What was compared so far. Call `of_campaign` for each; `compared` never passes the bound by more than a page."""
 
     client: Redis
     engine: AsyncEngine
     cell_name: str
-    records_max: int
     compared: int = 0
     left: int = 0
     findings: list[Finding] = field(default_factory=list)
 
-    async def of_campaign(self, campaign_id: str) -> None:
-        """Compare the claims that the cell holds of one campaign, and those bound to idempotency keys."""
+    async def of_campaign(self, campaign_id: str, place: Place, records_max: int) -> Place | None:
+        """Compare the claims that the cell holds of one campaign, and those bound to idempotency keys, from a place on.
+
+        Returns:
+            Where to go on, because `compared` has reached `records_max`; None at the end.
+        """
         keys = CellKeys.of(self.cell_name).of_campaign(campaign_id)
         units: dict[int, tuple[bytes, int]] = {}
-        for key, holds in ((keys.claims, True), (keys.bindings, False)):
-            cursor = 0
+        before = self.compared
+        for part, (key, holds) in enumerate(((keys.claims, True), (keys.bindings, False))):
+            if part < place.part:
+                continue
+            cursor = place.cursor if part == place.part else 0
             while True:
-                if self.compared >= self.records_max:
-                    self.left += await self.client.hlen(key) if cursor == 0 else 1
-                    break
+                if self.compared >= records_max:
+                    self.left += max(1, await self._size(keys) - (self.compared - before))
+                    return Place(part, cursor)
                 cursor, seq_before, page = await self._page(key, cursor)
                 records = [(name, record) for name, holding in page.items() for record in parse_holding(holding)]
                 await self._compare(campaign_id, records, seq_before if holds else None)
@@ -54,6 +61,13 @@ class Comparison:
                     await self._see_units(keys.claims, campaign_id, units, records)
                 if cursor == 0:
                     break
+        if place != BEGINNING:
+            self.left += max(0, await self._size(keys) - (self.compared - before))
+        return None
+
+    async def _size(self, keys: CampaignKeys) -> int:
+        """How many records a campaign has; a member's several claims are one there, so it is a lower bound."""
+        return int(await self.client.hlen(keys.claims)) + int(await self.client.hlen(keys.bindings))
 
     async def _page(self, key: str, cursor: int) -> tuple[int, int, dict[bytes, bytes]]:
         async with self.client.pipeline(transaction=True) as pipeline:

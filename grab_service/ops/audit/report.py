@@ -92,6 +92,8 @@ class AuditReport:
         invariants: by name, all of them.
         campaigns: the figures, in the order of their ids.
         redis_equals_postgres: nothing was found that differs between the two.
+        oldest_comparison_at_ms: when the claims of each campaign were last compared one by one, the one longest ago; None if
+            those of one never were.
     """
 
     seq: int
@@ -102,6 +104,13 @@ class AuditReport:
     invariants: Mapping[Invariant, Check]
     campaigns: tuple[CampaignFigures, ...]
     redis_equals_postgres: bool
+    oldest_comparison_at_ms: int | None = None
+
+    @property
+    def share_compared(self) -> float:
+        """Which part of the records this audit has compared one by one, from 0 to 1."""
+        known = self.records_compared + self.records_left
+        return self.records_compared / known if known else 1.0
 
     @property
     def holds(self) -> bool:
@@ -123,6 +132,8 @@ class AuditReport:
             "redis_equals_postgres": self.redis_equals_postgres,
             "records_compared": self.records_compared,
             "records_left": self.records_left,
+            "share_compared": round(self.share_compared, 4),
+            "oldest_comparison_at_ms": self.oldest_comparison_at_ms,
             "invariants": {name.value: check.as_json() for name, check in self.invariants.items()},
             "campaigns": [figures.as_json() for figures in self.campaigns],
         }

@@ -1,4 +1,4 @@
-"""When a campaign was closed, how far lost lives of the cell were seen, and who has taken note of an alarm."""
+"""When campaigns were closed, how far lost lives were seen, who has taken note of alarms, and how far audits have come."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -32,6 +32,15 @@ def upgrade() -> None:
         sa.Column("at_ms", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("epoch", name="lives_seen_pk"),
         comment="How far a life of the cell was seen that is over: by workers that outlived it, or in its log",
+    )
+    op.create_table(
+        "comparisons",
+        sa.Column("campaign_id", sa.Text, nullable=False),
+        sa.Column("compared_at_ms", sa.BigInteger, comment="when all its claims were compared one by one last; null: never"),
+        sa.Column("part", sa.SmallInteger, nullable=False, comment="where the next audit goes on: 0 claims, 1 bindings"),
+        sa.Column("cursor", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("campaign_id", name="comparisons_pk"),
+        comment="How far the audits of the ledger have come",
     )
     op.add_column("alarms", sa.Column("acknowledged_at_ms", sa.BigInteger))
     op.add_column("alarms", sa.Column("acknowledged_by", sa.Text, comment="who of ops has taken note"))
