@@ -85,7 +85,11 @@ def _on_http_exception(request: Request, error: Exception) -> Response:
     if name == "method-not-allowed":
         # Each method of an address is a route of its own; the router names those of the first only.
         routes: list[APIRoute] = request.app.state.routes
-        found = {method for route in routes if route.path_regex.match(request.scope["path"]) for method in route.methods or ()}
+        path = request.scope["path"]
+        # An address that is written out goes before one whose last part is an id.
+        written_out = [route for route in routes if route.path == path]
+        fitting = written_out or [route for route in routes if route.path_regex.match(path)]
+        found = {method for route in fitting for method in route.methods or ()}
         found |= {"HEAD"} if "GET" in found else set()
         answer.headers["allow"] = ", ".join(sorted(found)) or (error.headers or {}).get("allow", "GET")
     return answer

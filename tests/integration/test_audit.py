@@ -148,6 +148,7 @@ async def test_what_one_audit_leaves_the_next_ones_compare_until_all_was(day: Da
 async def test_a_fault_in_the_last_campaign_in_the_order_is_found_though_no_audit_compares_all(day: Day) -> None:
     town, last = day.town, "pool"
     name, holding = next(iter((await town.redis.hgetall(day.key(last, "claims"))).items()))
+    assert isinstance(holding, bytes)
     (record, *_) = parse_holding(holding)
     wrong = ClaimRecord(record.seq, record.epoch, record.unit_no, 1, record.granted_at_ms + 1, record.code, "")
     await town.redis.hset(day.key(last, "claims"), name, wrong.encode())

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
+from grab_service.servers.errors import UnfitDatabaseError
+from grab_service.servers.external import check_postgres
 from grab_service.servers.ports import free_port
 from grab_service.servers.postgres import PostgresServer
 from grab_service.sql.engine import connect
@@ -85,6 +87,16 @@ async def test_a_database_that_is_not_utf8_is_refused_by_all(
     assert is_the_same_refusal(
         said, f"has the encoding {encoding}, and it has to be UTF8", "CREATE DATABASE grab ENCODING 'UTF8'"
     )
+
+
+async def test_what_a_look_at_a_database_says_of_its_encoding(postgres_server: PostgresServer, cell_name: str) -> None:
+    session = await asyncpg.connect(postgres_server.url)
+    how = "ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    how += " LOCALE_PROVIDER libc" if session.get_server_version().major >= 15 else ""
+    await session.close()
+    async with a_database(postgres_server, f"e_{cell_name}", how) as url:
+        with pytest.raises(UnfitDatabaseError, match="has to be UTF8"):
+            await check_postgres(url)
 
 
 @pytest.mark.parametrize(

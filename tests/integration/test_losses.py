@@ -83,8 +83,9 @@ async def test_figures_grow_and_the_alarm_stays_until_it_is_acknowledged(town: T
         done = await acknowledge_alarm(town.engine, ALICE, str(alarm.alarm_id), "told")
         again = await acknowledge_alarm(town.engine, OpsIdentity("bob", Role.ADMIN), str(alarm.alarm_id), "me too")
         assert (done.state, again.acknowledged_by) == (AlarmState.ACKNOWLEDGED, "alice")
+        await note_life(town.engine, 1, on_record + 1)
         await asyncio.sleep(2.5)
-        assert await lost(town), "it never clears by itself"
+        assert (await lost(town)).get("told_up_to_seq") == on_record + 5, "it never clears by itself, and never shrinks"
     for nobody in ("0", "999999", "x", "1" * 30, "１"):
         with pytest.raises(RefusalError, match="alarm-not-found"):
             await acknowledge_alarm(town.engine, ALICE, nobody, "why")

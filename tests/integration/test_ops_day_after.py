@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
-from grab_service.vocabulary.passes import Role
+from grab_service.ops.campaigns import read_campaign
+from grab_service.ops.drafts import delete_draft
+from grab_service.ops.refusal import RefusalError
+from grab_service.vocabulary.passes import OpsIdentity, Role
 from tests.integration.command_line import OPS_SECRET, SECRET, CommandLine
 from tests.integration.stack import Service, at, definition
 
@@ -261,3 +264,20 @@ async def test_an_actor_may_have_a_chinese_name(service: Service, tmp_path: Path
     answer = await service.http.get("/v1/ops/orgs", headers={"authorization": f"Bearer {token}"})
     assert answer.status_code in (200, 401), answer.text
     assert (await grab.run("passes", "ops", "王 小明")).is_refusal("letters or digits of any script")
+
+
+async def test_a_draft_that_changed_since_it_was_read_is_not_deleted_and_one_that_is_none_any_more_neither(
+    service: Service,
+) -> None:
+    draft = await written(service)
+    engine, alice = service.worker.engine, OpsIdentity("alice", Role.ADMIN)
+    read = await read_campaign(engine, draft["campaign_id"])
+    await patched(service, draft, {"title": "another"})
+    with pytest.raises(RefusalError, match="precondition-failed"):
+        await delete_draft(engine, alice, read)
+    read = await read_campaign(engine, draft["campaign_id"])
+    cancelled = await service.http.post(f"{CAMPAIGNS}/{draft['campaign_id']}/cancel", json={}, headers=service.ops())
+    assert cancelled.status_code == 200
+    with pytest.raises(RefusalError, match="wrong-state"):
+        await delete_draft(engine, alice, read)
+    assert (await service.http.get(f"{CAMPAIGNS}/{draft['campaign_id']}", headers=service.ops())).status_code == 200

@@ -15,6 +15,7 @@ from tests.mutants.kinds import (
     drain,
     edges,
     guard,
+    one_rule,
     overload,
     postgres,
     recovery,
@@ -43,4 +44,5 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *way.MUTANTS,
     *answers.MUTANTS,
     *edges.MUTANTS,
+    *one_rule.MUTANTS,
 )

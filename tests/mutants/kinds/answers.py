@@ -133,7 +133,7 @@ MUTANTS: Final = (
         "unseen_in_a_name",
         "no name in a file has characters in it that nobody sees",
         "they are taken as they are",
-        "grab_service/people/members_csv.py",
+        "grab_service/people/names.py",
         "    if unseen is not None:\n",
         "    if False:\n",
         (f"{_UNSEEN}what_nobody_sees_is_named_wherever_people_read",),

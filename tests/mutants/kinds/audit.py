@@ -41,8 +41,8 @@ MUTANTS: Final = (
         "the claims of the cell are compared one by one",
         "only counters are: two claims that swapped their units look alike",
         "grab_service/ops/audit/__init__.py",
-        "            await comparison.of_campaign(campaign_id)\n",
-        "            pass\n",
+        "            place = await comparison.of_campaign(campaign_id, rotation.place_of(campaign_id), bound)\n",
+        "            place = None\n",
         (f"{_RED}[two_claims_swap_their_units_in_the_cell-]",),
     ),
     Mutant(

@@ -214,9 +214,9 @@ MUTANTS: Final = (
         "the algorithm of an assertion follows from what was configured",
         "from what the assertion says of itself",
         _ASSERTIONS,
-        '        if header.get("alg") == "HS256" and self.secret:\n            return _Key("HS256", self.secret)\n',
-        '        if str(header.get("alg")).startswith("HS") and self.secret:\n'
-        '            return _Key(str(header["alg"]), self.secret)\n',
+        '        if algorithm == "HS256" and self.secret:\n            return PublicKey("HS256", self.secret)\n',
+        '        if str(algorithm).startswith("HS") and self.secret:\n'
+        "            return PublicKey(str(algorithm), self.secret)\n",
         (f"{_SESSIONS}what_is_not_genuine_or_not_for_us_or_not_in_time_is_refused",),
     ),
     Mutant(
@@ -607,8 +607,8 @@ MUTANTS: Final = (
         "tokens of ops need secrets of their own",
         "whoever mints passes mints admins",
         "grab_service/settings.py",
-        "if any(secret in info.data",
-        "if False and any(secret in info.data",
+        "if name != info.field_name and set(mine)",
+        "if False and name != info.field_name and set(mine)",
         (f"{_OF_TOKENS}the_secret_of_the_passes_is_none_for_tokens_of_ops",),
     ),
     Mutant(

@@ -149,8 +149,8 @@ MUTANTS: Final = (
         "a leader that stands still, or whose machine is gone, loses the lead within 10 s",
         "its session holds the lock for as long as nobody ends it",
         "reconcile/leader.py",
-        'server_settings={"idle_session_timeout": str(SILENT_MAX_S * 1000)},',
-        "server_settings={},",
+        'settings={"idle_session_timeout": str(SILENT_MAX_S * 1000)},',
+        "settings={},",
         ("tests/integration/test_leader.py::test_a_leader_that_stands_still_loses_the_lead",),
     ),
 )
