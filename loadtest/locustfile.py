@@ -64,6 +64,8 @@ def add_options(parser: LocustArgumentParser) -> None:
     receipts = f"var/locust/{time.strftime('%Y%m%dT%H%M%S')}"
     add("--receipts", default=receipts, include_in_web_ui=False, help="folder for the receipts (%(default)s)")
     add("--verdict", include_in_web_ui=False, help="where to write what came of it, JSON")
+    # Whoever reaches the page can send a crowd anywhere: it is this machine's alone unless --web-host says otherwise.
+    parser.set_defaults(web_host="127.0.0.1")
 
 
 def set_the_scene(environment: Environment, **_: Any) -> None:
@@ -73,6 +75,8 @@ def set_the_scene(environment: Environment, **_: Any) -> None:
     if options.passes is None and options.member_ids is None:
         raise SystemExit("either --passes or --member-ids is needed")
     runner = environment.runner
+    _without_slash(environment)
+    _on(environment.events.test_start, lambda **_: _without_slash(environment))  # the page may have named another host
     if environment.host and not isinstance(runner, WorkerRunner):
         _see_that_the_campaign_is_there(environment.host, options.campaign)
     outcomes = Outcomes()
@@ -86,6 +90,12 @@ def set_the_scene(environment: Environment, **_: Any) -> None:
     _Bench(environment, outcomes).listen()
 
 
+def _without_slash(environment: Environment) -> None:
+    """A browser shows an address with a slash behind it; locust would send two."""
+    if environment.host:
+        environment.host = environment.host.rstrip("/")
+
+
 class _Bench:
     """The place where a run is watched and judged: the only process, or the master of several."""
 
@@ -97,6 +107,7 @@ class _Bench:
         self._before: Counters | None = None
         self._now: Verdict | None = None
         self._concluded = False
+        self._judged = True
         self._watching: gevent.Greenlet | None = None
 
     def listen(self) -> None:
@@ -107,7 +118,7 @@ class _Bench:
         _on(hooks.quitting, lambda **_: self._judge())
         _on(hooks.quit, lambda **_: print("\n".join(["", *self._outcomes.table_lines(), "", *self._verdict().lines()])))
         if self._environment.web_ui is not None:
-            truth_page.add_to(self._environment.web_ui, lambda: self._verdict().rows())
+            truth_page.add_to(self._environment.web_ui, lambda: self._verdict().rows(), lambda: self._judged)
 
     def _verdict(self) -> Verdict:
         """What is known by now."""
@@ -123,7 +134,7 @@ class _Bench:
 
     def _begin(self) -> None:
         self._outcomes.clear()
-        self._concluded, self._now = False, None
+        self._concluded, self._judged, self._now = False, False, None
         self._before = self._server().counters()
         if self._environment.web_ui is not None:
             self._watching = gevent.spawn(self._watch)
@@ -150,10 +161,13 @@ class _Bench:
         self._concluded = True
         gevent.sleep(LAST_REPORTS_S)  # the service hands its counters on twice a second, and workers report once more
         options = self._options
-        self._now = conclude(self._server(), self._before, self._outcomes, Path(options.receipts).absolute())
-        if self._now.faults:
-            self._environment.process_exit_code = 1
-        self._write(self._now)
+        try:
+            self._now = conclude(self._server(), self._before, self._outcomes, Path(options.receipts).absolute())
+            if self._now.faults:
+                self._environment.process_exit_code = 1
+            self._write(self._now)
+        finally:
+            self._judged = True
 
     def _write(self, verdict: Verdict) -> None:
         options = self._options

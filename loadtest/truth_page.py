@@ -13,17 +13,23 @@ from loadtest.verdict import as_csv
 
 TAB = "server-truth"
 TITLE = "Server truth"
+ENDED = ("stopping", "stopped")
+RUNNING = "running"
+"""As locust names the states of a run."""
+
 COLUMNS = (("what", "What"), ("clients", "By the clients"), ("service", "By the service"))
 
 Rows = Iterable[tuple[str, str, str]]
 
 
-def add_to(web_ui: WebUI, rows: Callable[[], Rows]) -> None:
+def add_to(web_ui: WebUI, rows: Callable[[], Rows], is_settled: Callable[[], bool]) -> None:
     """Add a tab to locust's page, and the same table as a page and a file of its own.
 
     Args:
         web_ui: locust's.
         rows: asked at every look.
+        is_settled: whether the last run has been judged. Until then the page hears that it goes on, for once it has heard of
+            the end it looks no more.
     """
     web_ui.template_args["extended_tabs"] = [{"title": TITLE, "key": TAB}]
     web_ui.template_args["extended_tables"] = [
@@ -48,6 +54,8 @@ def add_to(web_ui: WebUI, rows: Callable[[], Rows]) -> None:
         if request.path.endswith("/stats/requests") and response.is_json:
             data = [dict(zip(("what", "clients", "service"), row, strict=True)) for row in rows()]
             document: dict[str, Any] = {**(response.json or {}), "extended_stats": [{"key": TAB, "data": data}]}
+            if document.get("state") in ENDED and not is_settled():
+                document["state"] = RUNNING
             response.set_data(json.dumps(document))
         elif request.path.endswith("/stats/report") and response.mimetype == "text/html":
             response.set_data(_with_table(response.get_data(as_text=True), rows()))
