@@ -3,11 +3,10 @@ r"""How does a locust run of the members start, count and end?
     locust -f loadtest/locustfile.py --headless --host http://127.0.0.1:8000 --campaign ID --passes passes.tsv \
         --shape spike --users 2000 --spawn-rate 500 --run-time 2m --html var/locust.html
 
-The campaign should have fewer units than there are users, or nobody is refused. Start it some time before the opening:
-members arrive, set their clocks, watch, grab when it opens, repeat where the answer asks for it, and look at what they
-got. It ends when everyone is done, or after the run time. With `--processes N` the members are shared out. Exit status
-is 0 if nothing failed, what clients heard is what the service holds, and no cheater gained anything; a business refusal
-is no failure.
+Start it some time before the opening: members arrive, set their clocks, watch, grab when it opens, repeat where the
+answer asks for it, and look at what they got. It ends when everyone is done, or after the run time. With
+`--processes N` the members are shared out. Exit status is 0 if nothing failed, what clients heard is what the service
+holds, and no cheater gained anything; a business refusal is no failure.
 """
 
 import time
@@ -16,26 +15,32 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import gevent  # type: ignore[import-untyped]
+import orjson
 from locust import events
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
+from locust.html import process_html_filename
 from locust.runners import MasterRunner, WorkerRunner
 
+from loadtest import truth_page
 from loadtest.callers import Caller, Scene
 from loadtest.cheaters import Hammerer, Replayer, Sharer
 from loadtest.course import ShapeName
 from loadtest.crowd import read_passes
-from loadtest.judge import Judge
 from loadtest.outcomes import Outcomes
 from loadtest.recorder import Recorder
+from loadtest.server_side import Counters, ServerSide
 from loadtest.service import Service, ServiceError
 from loadtest.shapes import Shape
 from loadtest.users import Member, Refresher
+from loadtest.verdict import Verdict, as_csv, conclude
 
 # What locust looks for here.
 __all__ = ["Hammerer", "Member", "Refresher", "Replayer", "Shape", "Sharer"]
 
-WEB_HOST = "127.0.0.1"
+LOOK_S = 2.0
+LAST_REPORTS_S = 0.5
 
 
 def add_options(parser: LocustArgumentParser) -> None:
@@ -59,27 +64,15 @@ def add_options(parser: LocustArgumentParser) -> None:
     receipts = f"var/locust/{time.strftime('%Y%m%dT%H%M%S')}"
     add("--receipts", default=receipts, include_in_web_ui=False, help="folder for the receipts (%(default)s)")
     add("--verdict", include_in_web_ui=False, help="where to write what came of it, JSON")
-<<<<<<< Updated upstream
     # Whoever reaches the page can send a crowd anywhere: it is this machine's alone unless --web-host says otherwise.
     parser.set_defaults(web_host="127.0.0.1")
-=======
-    _stay_on_this_machine(parser)
-
-
-def _stay_on_this_machine(parser: LocustArgumentParser) -> None:
-    """Let the web page listen on loopback unless something else is asked for: whoever reaches it can start a rush."""
-    parser.set_defaults(web_host=WEB_HOST)
-    for action in parser._actions:  # noqa: SLF001  # argparse has no other way to an option's help
-        if action.dest == "web_host":
-            action.help = f"where the web page listens; '*' is all interfaces (default: {WEB_HOST})"
->>>>>>> Stashed changes
 
 
 def set_the_scene(environment: Environment, **_: Any) -> None:
     """Give the members of this process what they share, and the run its end."""
     options = environment.parsed_options
     assert options is not None
-    if not options.passes and not options.member_ids:
+    if options.passes is None and options.member_ids is None:
         raise SystemExit("either --passes or --member-ids is needed")
     runner = environment.runner
     _without_slash(environment)
@@ -87,9 +80,11 @@ def set_the_scene(environment: Environment, **_: Any) -> None:
     if environment.host and not isinstance(runner, WorkerRunner):
         _see_that_the_campaign_is_there(environment.host, options.campaign)
     outcomes = Outcomes()
+    if not isinstance(runner, MasterRunner):
+        _on(environment.events.test_start, lambda **_: _open_the_doors(environment, outcomes))
+        _on(environment.events.test_stop, lambda **_: _close_the_doors())
     if isinstance(runner, WorkerRunner):
         _on(environment.events.report_to_master, lambda data, **_: data.update(grab=outcomes.take()))
-<<<<<<< Updated upstream
         return
     _on(environment.events.worker_report, lambda data, **_: outcomes.add(data.get("grab", {})))
     _Bench(environment, outcomes).listen()
@@ -184,17 +179,6 @@ class _Bench:
             process_html_filename(options)
             if Path(options.html_file).exists():
                 truth_page.add_to_report(Path(options.html_file), verdict.rows())
-=======
-    else:
-        _on(environment.events.worker_report, lambda data, **_: outcomes.add(data.get("grab", {})))
-        if isinstance(environment.shape_class, Shape):
-            environment.shape_class.outcomes = outcomes
-        Judge(environment, outcomes).listen()
-    if not isinstance(runner, MasterRunner):
-        # After the judge, who waits at the begin of a run until the one before is judged.
-        _on(environment.events.test_start, lambda **_: _open_the_doors(environment, outcomes))
-        _on(environment.events.test_stop, lambda **_: _close_the_doors())
->>>>>>> Stashed changes
 
 
 def _see_that_the_campaign_is_there(url: str, campaign: str) -> None:
@@ -237,8 +221,7 @@ def _members(environment: Environment) -> Iterator[tuple[str, str | None]]:
     options = environment.parsed_options
     assert options is not None
     everyone: list[tuple[str, str | None]]
-    # A field left empty on the web page comes as an empty text.
-    if options.passes:
+    if options.passes is not None:
         everyone = [(m.member_id.decode("ascii"), m.bearer.decode("ascii")) for m in read_passes(Path(options.passes))]
     else:
         everyone = [(line, None) for line in Path(options.member_ids).read_text(encoding="utf-8").split()]
@@ -248,7 +231,12 @@ def _members(environment: Environment) -> Iterator[tuple[str, str | None]]:
 
 
 def _old_passes(file: str | None) -> tuple[str, ...]:
-    return () if not file else tuple(member.bearer.decode("ascii") for member in read_passes(Path(file)))
+    return () if file is None else tuple(member.bearer.decode("ascii") for member in read_passes(Path(file)))
+
+
+def _written(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
 
 
 def _on(event: Any, listener: Callable[..., object]) -> None:

@@ -233,10 +233,9 @@ class StageConnection(asyncio.Protocol):
         elif path == "/metrics":
             self._send_bytes(200, stage.metrics())
         elif path == "/v1/dev/ops-sessions":
-            self._send(200, {"token": orjson.loads(body)["role"]})
+            self._send(200, {"token": "t"})
         elif path == f"/v1/ops/campaigns/{CAMPAIGN}/claims.csv":
-            masked = headers.get("authorization") == "Bearer viewer"  # whole codes are not for everybody who may look
-            self._send(403, _problem("forbidden", 403)) if masked else self._send_bytes(200, _csv(stage.ledger()))
+            self._send_bytes(200, _csv(stage.ledger()))
         elif path == "/v1/dev/sessions":
             self._send(200, {"pass": f"pass.{orjson.loads(body)['member_id']}"})
         elif path == "/v1/me/claims":
