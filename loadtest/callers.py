@@ -96,6 +96,8 @@ class Caller(FastHttpUser):
     connection_timeout = 10.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if self.host is not None:
+            self.host = self.host.rstrip("/")  # locust puts the address and a path together as they are
         super().__init__(*args, **kwargs)
         self.member_id = ""
         self.bearer = ""

@@ -67,7 +67,8 @@ class ServerSide:
     Args:
         url: of the service.
         campaign: its id.
-        ops_token: of somebody who may read; None: the service is in development mode, or nothing is asked for.
+        ops_token: of an operator or admin, who may read whole codes; None: the service is in development mode, or nothing
+            is asked for.
         ledger_url: where the ledger shows its figures, if that is known.
     """
 
@@ -83,7 +84,7 @@ class ServerSide:
         if self._ops_token is None:
             try:
                 with Service(self.url) as service:
-                    document = orjson.loads(service.post("/v1/dev/ops-sessions", {"role": "viewer"}))
+                    document = orjson.loads(service.post("/v1/dev/ops-sessions", {"role": "operator"}))
             except (ServiceError, orjson.JSONDecodeError):
                 return None
             token = document.get("token") if isinstance(document, dict) else None

@@ -3,6 +3,7 @@
 Importing this imports locust: see `loadtest.callers`.
 """
 
+import logging
 import time
 
 from locust import LoadTestShape, User
@@ -11,11 +12,13 @@ from locust.env import Environment
 from loadtest.cheaters import Hammerer, Replayer, Sharer
 from loadtest.course import Course, ShapeName
 from loadtest.outcomes import Outcomes
-from loadtest.service import Service
+from loadtest.service import Service, ServiceError
 from loadtest.users import Member, Refresher
 
 USERS_DEFAULT = 100
 RATE_DEFAULT = 200.0
+
+log = logging.getLogger(__name__)
 
 CAST: dict[ShapeName, list[type[User]]] = {
     ShapeName.SPIKE: [Member],
@@ -37,15 +40,22 @@ class Shape(LoadTestShape):
         self.outcomes = Outcomes()  # of the run, where there is one
 
     def reset_time(self) -> None:
-        """Begin anew, by the options as they are now."""
+        """Begin anew, by the options as they are now; those who have gone are of the run before."""
         super().reset_time()  # type: ignore[no-untyped-call]  # of locust
         self._course = None
+        self.outcomes.clear()
 
     def tick(self) -> tuple[int, float, list[type[User]] | None] | None:
         """How many shall be there, how fast they come, and who; None at the end."""
         assert self.runner is not None
         if self._course is None:
-            self._course = course_of(self.runner.environment)
+            try:
+                self._course = course_of(self.runner.environment)
+            except ServiceError as error:
+                # To raise it would end the greenlet, and locust would take no other run from its page.
+                log.error("there is no run: %s", error)  # noqa: TRY400  # the sentence says it all
+                self.runner.environment.process_exit_code = 1
+                return None
         course = self._course
         run_s: float = self.get_run_time()  # type: ignore[no-untyped-call]  # of locust
         if course.run_time_s is not None and run_s > course.run_time_s:

@@ -233,9 +233,10 @@ class StageConnection(asyncio.Protocol):
         elif path == "/metrics":
             self._send_bytes(200, stage.metrics())
         elif path == "/v1/dev/ops-sessions":
-            self._send(200, {"token": "t"})
+            self._send(200, {"token": orjson.loads(body)["role"]})
         elif path == f"/v1/ops/campaigns/{CAMPAIGN}/claims.csv":
-            self._send_bytes(200, _csv(stage.ledger()))
+            masked = headers.get("authorization") == "Bearer viewer"  # whole codes are not for everybody who may look
+            self._send(403, _problem("forbidden", 403)) if masked else self._send_bytes(200, _csv(stage.ledger()))
         elif path == "/v1/dev/sessions":
             self._send(200, {"pass": f"pass.{orjson.loads(body)['member_id']}"})
         elif path == "/v1/me/claims":

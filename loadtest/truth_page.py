@@ -6,30 +6,27 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
+from locust.runners import STATE_RUNNING
 from locust.web import WebUI
 
 from loadtest.verdict import as_csv
 
 TAB = "server-truth"
 TITLE = "Server truth"
-ENDED = ("stopping", "stopped")
-RUNNING = "running"
-"""As locust names the states of a run."""
-
 COLUMNS = (("what", "What"), ("clients", "By the clients"), ("service", "By the service"))
 
 Rows = Iterable[tuple[str, str, str]]
 
 
-def add_to(web_ui: WebUI, rows: Callable[[], Rows], is_settled: Callable[[], bool]) -> None:
+def add_to(web_ui: WebUI, rows: Callable[[], Rows], busy: Callable[[], bool], settle: Callable[[], None]) -> None:
     """Add a tab to locust's page, and the same table as a page and a file of its own.
 
     Args:
         web_ui: locust's.
         rows: asked at every look.
-        is_settled: whether the last run has been judged. Until then the page hears that it goes on, for once it has heard of
-            the end it looks no more.
+        busy: whether there will be more to see without a run being started.
+        settle: waits until a run that is over is judged.
     """
     web_ui.template_args["extended_tabs"] = [{"title": TITLE, "key": TAB}]
     web_ui.template_args["extended_tables"] = [
@@ -48,20 +45,25 @@ def add_to(web_ui: WebUI, rows: Callable[[], Rows], is_settled: Callable[[], boo
         headers = {"Content-Disposition": "attachment; filename=server-truth.csv"}
         return Response(as_csv(rows()), mimetype="text/csv", headers=headers)
 
-    def add_to_answers(response: Response) -> Response:
-        from flask import request  # noqa: PLC0415  # what it names exists within a request only
+    def wait_for_the_verdict() -> None:
+        if request.path.endswith("/swarm"):
+            settle()
 
+    def add_to_answers(response: Response) -> Response:
         if request.path.endswith("/stats/requests") and response.is_json:
+            still_busy = busy()  # before the rows are read: the verdict may come in between
             data = [dict(zip(("what", "clients", "service"), row, strict=True)) for row in rows()]
             document: dict[str, Any] = {**(response.json or {}), "extended_stats": [{"key": TAB, "data": data}]}
-            if document.get("state") in ENDED and not is_settled():
-                document["state"] = RUNNING
+            # The page asks for as long as it is told that a run goes on, and never again: not before the verdict is shown.
+            if still_busy:
+                document["state"] = STATE_RUNNING
             response.set_data(json.dumps(document))
         elif request.path.endswith("/stats/report") and response.mimetype == "text/html":
             response.set_data(_with_table(response.get_data(as_text=True), rows()))
         return response
 
     web_ui.app.register_blueprint(pages)
+    web_ui.app.before_request(wait_for_the_verdict)
     web_ui.app.after_request(add_to_answers)
 
 

@@ -21,6 +21,7 @@ class Verdict:
 
     Attributes:
         outcomes: what the clients counted.
+        earlier: answers to the clients of earlier runs at the same campaign, by name.
         counters: what the service counted meanwhile; None if it shows nothing.
         books: its audit; None if it has none.
         findings: of the receipts against the ledger's claims; None if they could not be compared.
@@ -29,6 +30,7 @@ class Verdict:
     """
 
     outcomes: Mapping[str, Mapping[str, int]]
+    earlier: Mapping[str, int] = field(default_factory=dict)
     counters: Counters | None = None
     books: Books | None = None
     findings: dict[str, Finding] | None = None
@@ -57,7 +59,7 @@ class Verdict:
             rows.append(("refused by the gate", "", f"{sum(self.counters.by_gate.values()):,}"))
             rows += [(name, "", f"{value:g}") for name, value in sorted(self.counters.gauges.items())]
         if self.books is not None:
-            won = f"{answers['won']:,}"
+            won = f"{answers['won'] + self.earlier.get('won', 0):,}"
             rows.append(("units given out, Redis", won, f"{self.books.redis_active:,}"))
             rows.append(("claims held, PostgreSQL", won, f"{self.books.postgres_held:,}"))
             rows.append(("units left, Redis", "", f"{self.books.available:,}"))
@@ -68,6 +70,11 @@ class Verdict:
         rows += [(f"cheat: {what}", f"{count:,} tried", "") for what, count in self.outcomes["cheats"].items()]
         rows += [(f"GAINED: {what}", f"{count:,}", "") for what, count in self.outcomes["gains"].items()]
         return rows
+
+    def shown(self) -> list[tuple[str, str, str]]:
+        """The rows, and what a terminal says below them: for a page that shows nothing but a table."""
+        unseen = [("not looked at", "", note) for note in self.notes]
+        return [*self.rows(), *unseen, *(("FAULT", "", fault) for fault in self.faults)]
 
     def lines(self) -> list[str]:
         """For a terminal."""
@@ -105,16 +112,19 @@ class Verdict:
         }
 
 
-def conclude(server: ServerSide, before: Counters | None, outcomes: Outcomes, receipts: Path) -> Verdict:
+def conclude(
+    server: ServerSide, before: Counters | None, outcomes: Outcomes, receipts: Path, earlier: Mapping[str, int]
+) -> Verdict:
     """Look at everything there is to see, now that all have gone.
 
     Args:
         server: where to ask.
         before: the counters when the run began.
         outcomes: what the clients counted.
-        receipts: the folder of all receipts.
+        receipts: the folder of all receipts, those of earlier runs included.
+        earlier: answers in earlier runs at the same campaign, by name.
     """
-    verdict = Verdict(outcomes.to_document())
+    verdict = Verdict(outcomes.to_document(), earlier)
     after = server.counters()
     if after is None:
         verdict.notes.append("the service's counters: it shows none")
@@ -144,7 +154,7 @@ def _compare(verdict: Verdict, server: ServerSide, receipts: Path) -> None:
     except (ServiceError, TruthError, ReceiptsError) as error:
         verdict.notes.append(f"receipts against the ledger: {error}")
         return
-    heard = sum(verdict.outcomes["answers"].values())
+    heard = sum(verdict.outcomes["answers"].values()) + sum(verdict.earlier.values())
     written = sum(attempt.status > 0 for attempt in evidence.attempts)
     if written < heard:
         # Workers on other machines keep theirs: to compare a part would find strangers everywhere.

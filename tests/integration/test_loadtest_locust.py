@@ -5,10 +5,13 @@ Importing locust patches sockets, so it is only ever run as a process of its own
 
 import contextlib
 import json
+import re
+import socket
 import subprocess
 import sys
 import threading
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,21 +27,38 @@ STOCK = 10
 MEMBERS = 40
 
 Locust = Callable[..., "subprocess.CompletedProcess[str]"]
+Stage = Callable[..., int]
 
 
 @pytest.fixture
-def locust(tmp_path: Path) -> Iterator[Locust]:
-    """Run the members against the stand-in, which opens while they watch."""
+def stage() -> Iterator[Stage]:
+    """Start stand-ins, which end with the test; the port of each."""
     stages: list[subprocess.Popen[str]] = []
 
-    def start(
-        *words: str, stage: tuple[str, ...] = (), opens_in_s: str = "4", headless: bool = True
-    ) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "loadtest.stand_in", "--stock", str(STOCK), "--opens-in-s", opens_in_s, *stage]
+    def start(*words: str, opens_in_s: str = "4") -> int:
+        command = [sys.executable, "-m", "loadtest.stand_in", "--stock", str(STOCK), "--opens-in-s", opens_in_s, *words]
         process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         stages.append(process)
         assert process.stdout is not None
-        port = json.loads(process.stdout.readline())["port"]
+        port: int = json.loads(process.stdout.readline())["port"]
+        return port
+
+    yield start
+    for process in stages:
+        process.communicate()
+
+
+@pytest.fixture
+def locust(stage: Stage, tmp_path: Path) -> Locust:
+    """Run the members against the stand-in, which opens while they watch."""
+
+    def start(
+        *words: str,
+        stage_words: tuple[str, ...] = (),
+        opens_in_s: str = "4",
+        headless: bool = True,
+    ) -> "subprocess.CompletedProcess[str]":
+        port = stage(*stage_words, opens_in_s=opens_in_s)
         base = [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--only-summary"]
         base += ["--headless"] if headless else []
         # With a slash behind it, as a browser shows an address.
@@ -55,9 +75,7 @@ def locust(tmp_path: Path) -> Iterator[Locust]:
             check=False,
         )
 
-    yield start
-    for process in stages:
-        process.communicate()
+    return start
 
 
 @pytest.fixture
@@ -76,7 +94,7 @@ def row(output: str, name: str) -> list[str]:
 
 @pytest.mark.slow
 def test_refusals_are_outcomes_and_the_run_ends_by_itself(locust: Locust, passes: Path) -> None:
-    done = locust("--passes", str(passes), stage=("--trouble", "busy"), opens_in_s="7")
+    done = locust("--passes", str(passes), stage_words=("--trouble", "busy"), opens_in_s="7")
     assert done.returncode == 0, done.stdout
     assert row(done.stdout, "won") == [str(STOCK)]
     assert row(done.stdout, "sold-out") == [str(MEMBERS - STOCK)]
@@ -88,7 +106,7 @@ def test_refusals_are_outcomes_and_the_run_ends_by_itself(locust: Locust, passes
 
 @pytest.mark.slow
 def test_an_answer_outside_the_contract_is_a_failure(locust: Locust, passes: Path) -> None:
-    done = locust("--passes", str(passes), stage=("--lie", "server-error"))
+    done = locust("--passes", str(passes), stage_words=("--lie", "server-error"))
     assert done.returncode == 1
     assert "500 internal is no answer of the contract" in done.stdout
 
@@ -124,7 +142,7 @@ def test_what_the_service_holds_stands_beside_what_the_clients_heard(locust: Loc
 
 @pytest.mark.slow
 def test_a_lie_of_the_ledger_or_a_red_audit_fails_the_run(locust: Locust, passes: Path) -> None:
-    done = locust("--passes", str(passes), stage=("--lie", "forget", "--lie", "red-audit"), opens_in_s="2")
+    done = locust("--passes", str(passes), stage_words=("--lie", "forget", "--lie", "red-audit"), opens_in_s="2")
     assert done.returncode == 1, done.stdout
     assert "FAULT: receipts: I3 NoLostAck does not hold" in done.stdout
     assert "FAULT: audit: I6 Conserved does not hold" in done.stdout
@@ -137,22 +155,20 @@ def test_the_web_page_shows_what_the_service_holds(locust: Locust, passes: Path)
     seen: dict[str, Any] = {}
 
     def look() -> None:
-        """As a browser does, until it hears that the run has ended: it looks no more then."""
+        """As a browser does, until the run has been judged."""
         until_s = time.monotonic() + 50
-        while time.monotonic() < until_s and not (seen.get("ran") and seen.get("state") == "stopped"):
+        while time.monotonic() < until_s and "claims held, PostgreSQL" not in seen.get("what", ()):
             time.sleep(0.2)
             with contextlib.suppress(OSError):
                 seen["page"] = get(port, "/")
                 statistics = json.loads(get(port, "/stats/requests"))
                 [table] = statistics["extended_stats"]
                 seen["what"] = {line["what"]: line for line in table["data"]}
-                seen["state"] = statistics["state"]
-                seen["ran"] = seen.get("ran") or seen["state"] == "running"
                 seen["alone"], seen["csv"] = get(port, "/server-truth"), get(port, "/server-truth/csv")
 
     looking = threading.Thread(target=look)
     looking.start()
-    web = ["--autostart", "--autoquit", "4", "--web-port", str(port), "--ops-token", "topsecret"]
+    web = ["--autostart", "--autoquit", "2", "--web-port", str(port), "--ops-token", "topsecret"]
     done = locust("--passes", str(passes), *web, headless=False, opens_in_s="3")
     looking.join()
     assert done.returncode == 0, done.stdout
@@ -162,6 +178,101 @@ def test_the_web_page_shows_what_the_service_holds(locust: Locust, passes: Path)
     assert "topsecret" not in seen["page"]
     assert "<td>claims held, PostgreSQL</td>" in seen["alone"]
     assert f'"claims held, PostgreSQL","{STOCK}","{STOCK}"' in seen["csv"]
+
+
+class Browser:
+    """Does what locust's page does: asks again for as long as the answers say that a run goes on, and shows the last one."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def press_start(self, **fields: str) -> None:
+        """Send the whole form, the fields that nobody filled in as well."""
+        arguments = json.loads(re.findall(r"window\.templateArgs = ({.*})", get(self.port, "/"))[0])
+        form = {
+            name: "" if field["default_value"] is None else field["default_value"]
+            for name, field in arguments["extra_options"].items()
+        }
+        form |= {"host": arguments["host"], "user_count": MEMBERS, "spawn_rate": MEMBERS, "run_time": "", "profile": ""}
+        body = urllib.parse.urlencode({**form, **fields}).encode()
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/swarm", data=body, timeout=60) as answer:
+            assert json.load(answer)["success"]
+
+    def watch(self) -> dict[str, tuple[str, str]]:
+        """What the page shows in the end, and goes on showing: (by the clients, by the service)."""
+        while True:
+            time.sleep(2)  # as the page does
+            answer = json.loads(get(self.port, "/stats/requests"))
+            if answer["state"] not in {"running", "spawning"}:
+                [table] = answer["extended_stats"]
+                return {line["what"]: (line["clients"], line["service"]) for line in table["data"]}
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Callable[..., Browser]]:
+    """Start locust with its web page, by default where nothing is said of it."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(*words: str) -> Browser:
+        port = free_port()
+        command = [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--web-port", str(port)]
+        command += ["--campaign", "stand-in", "--reaction-ms", "50", "--receipts", str(tmp_path / "receipts")]
+        with (tmp_path / "locust.log").open("wb") as output:
+            running.append(subprocess.Popen([*command, *words], cwd=ROOT, stdout=output, stderr=output))
+        until_s = time.monotonic() + 30
+        while time.monotonic() < until_s:
+            with contextlib.suppress(OSError):
+                get(port, "/worker-count")
+                return Browser(port)
+            time.sleep(0.1)
+        raise AssertionError((tmp_path / "locust.log").read_text())
+
+    yield start
+    for process in running:
+        process.terminate()
+        process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [(), ("--processes", "2")], ids=["alone", "workers"])
+def test_each_run_from_the_page_ends_with_what_the_service_holds(
+    stage: Stage, browser: Callable[..., Browser], tmp_path: Path, processes: tuple[str, ...]
+) -> None:
+    ids = tmp_path / "ids"
+    ids.write_text("".join(f"m{n}\n" for n in range(MEMBERS)))
+    port = stage(opens_in_s="8")
+    page = browser("--host", f"http://127.0.0.1:{port}/", "--member-ids", str(ids), *processes)
+    for worker_count in iter(lambda: json.loads(get(page.port, "/worker-count"))["worker_count"], 2 if processes else 0):
+        assert worker_count < 2
+        time.sleep(0.1)
+    held, refused = (str(STOCK), str(STOCK)), (str(MEMBERS - STOCK), str(MEMBERS - STOCK))
+
+    page.press_start()
+    first = page.watch()
+    assert first["answered: won"] == first["claims held, PostgreSQL"] == held
+    assert first["audit holds"] == ("", "yes")
+    assert first["I3 NoLostAck"][1] == "holds"
+
+    # Who won before holds, and the others are refused: of this run alone, by both.
+    page.press_start()
+    second = page.watch()
+    assert "answered: won" not in second
+    assert second["answered: held"] == second["claims held, PostgreSQL"] == held
+    assert second["answered: sold-out"] == refused
+    assert second["I7 NoStranger"][1] == "holds"
+
+    # A run that cannot begin does not keep the next one from it.
+    page.press_start(host="http://127.0.0.1:9")
+    page.watch()
+    page.press_start(host=f"http://127.0.0.1:{port}")
+    assert page.watch()["answered: held"] == held
+
+
+@pytest.mark.slow
+def test_the_page_is_for_this_machine_alone(stage: Stage, browser: Callable[..., Browser], passes: Path) -> None:
+    page = browser("--host", f"http://127.0.0.1:{stage()}", "--passes", str(passes))
+    with contextlib.closing(socket.socket()) as elsewhere:
+        assert elsewhere.connect_ex(("127.0.0.2", page.port)) != 0
 
 
 def get(port: int, path: str) -> str:
@@ -179,7 +290,7 @@ def signed(tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_cheaters_try_all_and_gain_nothing_and_honest_members_come_too(locust: Locust, signed: Path) -> None:
     cheating = ["--passes", str(signed), "--old-passes", str(old_passes(signed)), "--shape", "cheaters", "--linger-s", "1"]
-    done = locust(*cheating, "--think-s", "0.2", stage=("--signed",), opens_in_s="3")
+    done = locust(*cheating, "--think-s", "0.2", stage_words=("--signed",), opens_in_s="3")
     assert done.returncode == 0, done.stdout
     assert int(row(done.stdout, "all")[0]) > MEMBERS // 2
     for cheat in ("hammering", "sharing a pass", "an old pass", "the key of another", "a pass that is none"):
@@ -191,7 +302,7 @@ def test_cheaters_try_all_and_gain_nothing_and_honest_members_come_too(locust: L
 @pytest.mark.slow
 def test_one_gain_of_a_cheater_fails_the_run(locust: Locust, signed: Path) -> None:
     lies = ("--signed", "--stock", "60", "--lie", "anybody", "--lie", "second-claim", "--lie", "early")
-    done = locust("--passes", str(signed), "--shape", "cheaters", "--linger-s", "1", stage=lies, opens_in_s="5")
+    done = locust("--passes", str(signed), "--shape", "cheaters", "--linger-s", "1", stage_words=lies, opens_in_s="5")
     assert done.returncode == 1, done.stdout
     assert "FAULT: cheaters gained: a pass with a letter changed was taken" in done.stdout
     assert "FAULT: cheaters gained: more claims than the limit" in done.stdout
