@@ -135,16 +135,16 @@ class Housekeeping:
         self.counters.audit_share = report.share_compared
         oldest_ms = report.oldest_comparison_at_ms
         self.counters.audit_oldest_s = -1 if oldest_ms is None else max(0, (report.at_ms - oldest_ms) // 1000)
+        compared = {
+            "records": report.records_compared,
+            "left": report.records_left,
+            "share": round(report.share_compared, 4),
+            "oldest_comparison_s": self.counters.audit_oldest_s,
+        }
         if report.holds:
-            log.info(
-                "audit_green",
-                seq=report.seq,
-                records=report.records_compared,
-                left=report.records_left,
-                oldest_comparison_s=self.counters.audit_oldest_s,
-            )
+            log.info("audit_green", seq=report.seq, **compared)
             await clear_alarms(self.engine, (AlarmKind.AUDIT_RED,))
         else:
             self.counters.alarms += 1
-            await raise_alarm(self.engine, AlarmKind.AUDIT_RED, {"seq": report.seq, "faults": report.faults})
+            await raise_alarm(self.engine, AlarmKind.AUDIT_RED, {"seq": report.seq, "faults": report.faults, **compared})
         return report.holds

@@ -24,8 +24,10 @@ def show_report(report: AuditReport, console: Console) -> None:
     left = f", {report.records_left:,} or more left out" if report.records_left else ""
     console.print(f"{report.records_compared:,} records compared one by one ({report.share_compared:.0%}){left}")
     oldest_ms = report.oldest_comparison_at_ms
-    age = "of some, not all yet" if oldest_ms is None else f"{max(0, report.at_ms - oldest_ms) // 60_000:,} min ago, or later"
-    console.print(f"The claims of each campaign were compared: {age}")
+    if oldest_ms is not None:
+        console.print(f"The oldest comparison of a campaign is {max(0, report.at_ms - oldest_ms) // 60_000:,} min old")
+    elif report.records_compared:
+        console.print("Some campaigns were not compared to their end yet")
 
 
 def _invariants(report: AuditReport) -> Table:

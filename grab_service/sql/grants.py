@@ -62,7 +62,7 @@ _LEDGER: Final[Rights] = MappingProxyType(
         "alembic_version": _READS,
         "campaigns": ("SELECT", "UPDATE (published_seq, state, releases, total, closed_at_ms)"),
         "claims": ("SELECT", "INSERT", "UPDATE (returned_seq, state, voucher_state, decided_at_ms, code)"),
-        "comparisons": ("SELECT", "INSERT", "UPDATE (compared_at_ms, part, cursor)"),
+        "comparisons": ("SELECT", "INSERT", "UPDATE (compared_at_ms, begun_at_ms, part, cursor, arming)"),
         "commands": ("SELECT", "UPDATE (done_seq, last_outcome)"),
         "epochs": ("SELECT", "INSERT"),
         "lives_seen": ("SELECT", "INSERT", "UPDATE (seq, at_ms)"),

@@ -246,9 +246,11 @@ comparisons = Table(
     "comparisons",
     metadata,
     Column("campaign_id", Text, primary_key=True),
-    Column("compared_at_ms", BigInteger, comment="when all its claims were compared one by one last; null: never"),
+    Column("compared_at_ms", BigInteger, comment="when the last round through all its claims began; null: there was none"),
+    Column("begun_at_ms", BigInteger, comment="when the round under way began"),
     Column("part", SmallInteger, nullable=False, comment="where the next audit goes on: 0 claims, 1 bindings"),
     Column("cursor", BigInteger, nullable=False),
+    Column("arming", Text, nullable=False, comment="the nonce of the cell in that round"),
     comment="How far the audits of the ledger have come",
 )
 

@@ -3,19 +3,19 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import datetime
 
 import orjson
 import pytest
 
-from grab_service.ops.audit import AuditImpossibleError, Invariant, audit_cell
+from grab_service.ops.audit import AuditImpossibleError, AuditReport, Invariant, audit_cell
 from grab_service.ops.audit.books import read_books
-from grab_service.ops.audit.cut import take_cut
+from grab_service.ops.audit.cut import brought_up, take_cut
 from grab_service.ops.audit.pools import check_pools
-from grab_service.ops.audit.rotation import Known, Rotation
-from grab_service.vocabulary.campaigns import Release
+from grab_service.ops.audit.rotation import BEGINNING, YOUNG_MS, Known, Rotation
 from grab_service.vocabulary.claims import ClaimRecord, parse_holding
-from tests.integration.days import Day, a_day
-from tests.integration.ledgers import Town
+from tests.integration.days import Day, a_day, red
+from tests.integration.ledgers import Town, now_ms, until
 
 
 @pytest.fixture
@@ -160,11 +160,115 @@ async def test_a_fault_in_the_last_campaign_in_the_order_is_found_though_no_audi
 
 
 async def test_open_and_young_campaigns_come_first_and_the_others_have_their_half(day: Day) -> None:
-    """With a bound, those whose members look at them now are compared in every audit."""
-    cut = await take_cut(day.town.cell)
-    old = replace(cut.campaigns["one"], state="closed", releases=(Release(1, 20),))
-    campaigns = {**cut.campaigns, "one": old}
-    rotation = Rotation({"one": Known(5), "many": Known(9), "pool": Known(7)})
-    assert rotation.turns(replace(cut, campaigns=campaigns)) == (["pool", "many"], ["one"])
-    assert rotation.oldest_ms(campaigns) == 5
-    assert rotation.oldest_ms([*campaigns, "new"]) is None
+    """With a bound, those whose members look at them now are compared in every audit; one is over when its time is."""
+    town = day.town
+    await town.schedule("young", stock=1)
+    await town.drained()
+    long_ago_ms = now_ms() - YOUNG_MS - 1000
+    await town.sql("UPDATE campaigns SET opens_at_ms = 1, closes_at_ms = :at_ms WHERE campaign_id = 'one'", at_ms=long_ago_ms)
+    await town.sql("UPDATE campaigns SET closed_at_ms = :at_ms WHERE campaign_id = 'pool'", at_ms=long_ago_ms)
+    await town.sql("UPDATE campaigns SET closed_at_ms = :at_ms WHERE campaign_id = 'young'", at_ms=now_ms() - 1000)
+    books = (await read_books(town.engine, town.settings.cell, 2**62)).campaigns
+    rotation = Rotation({"one": Known(9), "many": Known(8), "pool": Known(7), "young": Known(6)})
+    assert rotation.turns(dict(books), now_ms()) == (["young", "many"], ["pool", "one"])
+    assert rotation.oldest_ms(books) == 6
+    assert rotation.oldest_ms([*books, "new"]) is None
+
+
+async def test_a_campaign_is_as_old_as_the_begin_of_its_round_and_a_new_arming_begins_anew(day: Day) -> None:
+    """A cursor of HSCAN means nothing to a server that was started since."""
+    town = day.town
+    await town.schedule("big", stock=2500)
+    names = await town.enrol(2500)
+    for at in range(0, len(names), 100):
+        await town.win("big", names[at : at + 100])
+    await town.drained()
+    await town.sql("UPDATE campaigns SET opens_at_ms = 1, closes_at_ms = 2 WHERE campaign_id <> 'big'")
+    rotation = Rotation()
+
+    async def look() -> AuditReport:
+        report = await day.audit(records_max=1000, rotation=rotation)
+        assert report.holds, report.faults
+        return report
+
+    def known() -> Known:
+        return rotation.known["big"]
+
+    reports = [await look()]
+    begun_at_ms = reports[0].at_ms
+    assert known().place != BEGINNING, "the bound lies in the midst of it"
+    while known().compared_at_ms is None:
+        assert known().begun_at_ms == begun_at_ms
+        reports.append(await look())
+    assert known().compared_at_ms == begun_at_ms < reports[-1].at_ms
+    assert sum(report.records_compared for report in reports) >= 2500, "what one leaves the next ones compare"
+
+    again = await look()
+    assert known().begun_at_ms == again.at_ms
+    rotation.known["big"] = replace(known(), arming="of another server")
+    anew = await look()
+    assert known().begun_at_ms == anew.at_ms > again.at_ms
+
+
+async def test_what_the_log_changes_after_the_cut_is_no_fault_and_hides_none(town: Town) -> None:
+    """Postgres is read at a later seq than the cell: there the state of one campaign and the stock of another are new."""
+    async with town.ledger():
+        day = await a_day(town)
+        names = await town.enrol(2)
+        await town.drained()
+
+    async def audit_while_things_change() -> AuditReport:
+        await town.win("one", [names.pop()])
+        (began,) = await town.sql("SELECT clock_timestamp() AS at")
+        audit = asyncio.create_task(day.audit())
+        await until(lambda: _waits_for_the_ledger(town, began.at))
+        await town.cell.set_state("one", "pause")
+        await town.cell.set_stock("many", 20, 22)
+        await town.cell.set_state("pool", "pause")
+        await town.cell.set_state("pool", "resume")
+        async with town.wire() as wire:
+            assert await town.new_drain().step(wire) == 5, "all of it in one transaction"
+        return await audit
+
+    report = await audit_while_things_change()
+    assert report.holds, report.faults
+
+    await town.cell.set_state("one", "resume")
+    await town.cell.set_stock("many", 22, 20)
+    async with town.wire() as wire:
+        assert await town.new_drain().step(wire) == 2
+    await town.sql("UPDATE campaigns SET total = total + 1 WHERE campaign_id = 'one'")
+    report = await audit_while_things_change()
+    assert red(report) == {Invariant.CONSERVED}
+    assert report.invariants[Invariant.CONSERVED].detail == "total differs"
+
+
+async def _waits_for_the_ledger(town: Town, since: datetime) -> bool:
+    """Whether an audit that began since then has its cut, and asks how far the ledger is."""
+    (waits,) = await town.sql(
+        "SELECT count(*) AS asked FROM pg_stat_activity WHERE datname = current_database() AND usename = current_user"
+        " AND query LIKE 'SELECT epoch, last_seq FROM log_cursor%' AND query_start > :since",
+        since=since,
+    )
+    return bool(waits.asked)
+
+
+async def test_a_log_that_was_cut_short_is_no_evidence(day: Day) -> None:
+    town = day.town
+    cut = await take_cut(town.cell)
+    await town.cell.set_state("one", "pause")
+    await town.cell.set_state("many", "pause")
+    seq = await town.drained()
+    campaigns = await brought_up(town.cell, cut, seq)
+    assert [campaigns[one].state for one in ("many", "one", "pool")] == ["paused", "paused", "scheduled"]
+    assert [one.state for one in (await brought_up(town.cell, cut, seq - 1)).values()].count("paused") == 1
+    await town.redis.xtrim(town.keys.log, minid=f"{seq}-0", approximate=False)
+    with pytest.raises(AuditImpossibleError, match="the log goes on at"):
+        await brought_up(town.cell, cut, seq)
+    with pytest.raises(AuditImpossibleError, match="the log ends at"):
+        await brought_up(town.cell, replace(cut, seq=seq), seq + 1)
+
+
+async def test_an_audit_by_counters_alone_says_that_it_compared_no_claims(day: Day) -> None:
+    report = await audit_cell(day.town.cell, day.town.engine, None)
+    assert (report.records_compared, report.records_left, report.share_compared) == (0, 9 + 6 + 4, 0.0)

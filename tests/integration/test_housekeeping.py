@@ -126,11 +126,14 @@ async def test_an_audit_in_the_background_says_what_it_found_and_when_it_is_over
         await town.win("c", names)
         await town.drained()
         async with housekeeping(town) as house:
+            assert house.counters.audit_green == -1, "no audit was made yet"
             assert await house.audit()
+            assert (house.counters.audit_green, house.counters.audit_share, house.counters.audit_oldest_s) == (1, 1.0, 0)
             await town.redis.hincrby(town.keys.of_campaign("c").campaign, "active", 1)
             assert not await house.audit()
             detail = (await town.open_alarms())[AlarmKind.AUDIT_RED.value]
             assert any("I3 NoLostAck" in fault for fault in detail["faults"])
+            assert (detail["records"], detail["left"], detail["share"], detail["oldest_comparison_s"]) == (3, 0, 1.0, 0)
             assert house.counters.audit_green == 0
             await town.redis.hincrby(town.keys.of_campaign("c").campaign, "active", -1)
             assert await house.audit()

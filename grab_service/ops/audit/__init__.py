@@ -6,20 +6,20 @@ seq. Then the claims that the cell holds are compared one by one.
 
 import asyncio
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from grab_service.cell.store import Cell
 from grab_service.ops.audit.books import Books, read_books, read_cursor_seq
-from grab_service.ops.audit.cut import AuditImpossibleError, CampaignCut, CellCut, take_cut
-from grab_service.ops.audit.invariants import figures_of, judge, judge_undersell
+from grab_service.ops.audit.cut import AuditImpossibleError, CampaignCut, CellCut, brought_up, take_cut
+from grab_service.ops.audit.invariants import figures_of, judge, judge_configuration, judge_undersell
 from grab_service.ops.audit.pools import check_pools
 from grab_service.ops.audit.records import Comparison
 from grab_service.ops.audit.report import AuditReport, CampaignFigures, Check, Finding, Invariant, check_of
 from grab_service.ops.audit.rotation import Rotation
-from grab_service.vocabulary.events import BadEntryError, StateSet, StockSet, decode
+from grab_service.vocabulary.keys import CellKeys
 
 __all__ = [
     "AuditImpossibleError",
@@ -34,11 +34,8 @@ __all__ = [
     "audit_cell",
 ]
 
-CUTS_MAX: Final = 2
-"""What changed while Postgres was read is looked for in another cut once, and in the log after that."""
 LEDGER_WAIT_S: Final = 5.0
 POLL_S: Final = 0.02
-ENTRIES_MAX: Final = 500
 RECORDS_MAX: Final = 200_000
 """Claims compared one by one in a call; above it the report says how many were left out."""
 
@@ -69,60 +66,49 @@ async def audit_cell(
         AuditImpossibleError: try again when the ledger has caught up.
         CellError: the cell does not answer.
     """
-    for tries_left in reversed(range(CUTS_MAX)):
-        cut = await take_cut(cell)
-        await _wait_for_ledger(engine, cell.name, cut, ledger_wait_s)
-        books = await read_books(engine, cell.name, cut.seq)
-        findings = judge(cut, books)
-        # Postgres shows a campaign as it is now: where it has gone on since the cut, a difference may be news and no fault.
-        if not (tries_left and books.cursor_seq > cut.seq and any(finding.may_be_newer for finding in findings)):
-            break
-    if any(finding.may_be_newer for finding in findings):
-        changed = await _changed_since(cell, cut.seq, books.cursor_seq)
-        findings = [one for one in findings if not (one.may_be_newer and one.example.get("campaign_id") in changed)]
+    cut = await take_cut(cell)
+    await _wait_for_ledger(engine, cell.name, cut, ledger_wait_s)
+    books = await read_books(engine, cell.name, cut.seq)
+    if books.epoch != cut.epoch:
+        raise AuditImpossibleError(f"the ledger is of epoch {books.epoch}, the cell was of {cut.epoch}")
+    findings = [*judge(cut, books), *await _configuration(cell, cut, books)]
     comparison = None
     rotation = rotation or await Rotation.read(engine)
     if client is not None:
-        comparison = await _compare(client, engine, cell.name, cut, rotation, records_max)
+        comparison = await _compare(client, engine, cell.name, cut, books, rotation, records_max)
         comparison.findings += await check_pools(client, engine, cell.name, sorted(cut.campaigns))
     return _report_of(cut, books, findings, comparison, demand or {}, rotation.oldest_ms(cut.campaigns))
 
 
-async def _changed_since(cell: Cell, after_seq: int, until_seq: int) -> set[str]:
-    """Campaigns whose state or stock the log changes between a cut and the snapshot of Postgres: a difference there is news."""
-    changed: set[str] = set()
-    while after_seq < until_seq:
-        reply = await cell.tail(after_seq, ENTRIES_MAX)
-        if not reply.entries:
-            break
-        for entry in reply.entries:
-            try:
-                event = decode(*entry)
-            except BadEntryError as error:
-                raise AuditImpossibleError(str(error)[:300]) from error
-            if isinstance(event, StateSet | StockSet) and event.last_seq <= until_seq:
-                changed.add(event.campaign_id)
-            after_seq = event.last_seq
-    return changed
+async def _configuration(cell: Cell, cut: CellCut, books: Books) -> list[Finding]:
+    """Where Postgres has another state or stock than the cell; what the log changed since the cut is news, and no fault."""
+    findings = judge_configuration(cut.campaigns, books)
+    if findings and books.cursor_seq > cut.seq:
+        findings = judge_configuration(await brought_up(cell, cut, books.cursor_seq), books)
+    return findings
 
 
 async def _compare(
-    client: Redis, engine: AsyncEngine, cell_name: str, cut: CellCut, rotation: Rotation, records_max: int
+    client: Redis, engine: AsyncEngine, cell_name: str, cut: CellCut, books: Books, rotation: Rotation, records_max: int
 ) -> Comparison:
     """Claims one by one: open and young campaigns have half of the bound, the others the rest, in their turn."""
     comparison = Comparison(client, engine, cell_name)
-    live, others = rotation.turns(cut)
+    nonce: Any = await client.hget(CellKeys.of(cell_name).cell, "nonce")
+    arming = "" if nonce is None else nonce.decode()
+    live, others = rotation.turns({one: books.campaigns.get(one) for one in cut.campaigns}, cut.now_ms)
     for campaign_ids, bound in ((live, records_max // 2 if others else records_max), (others, records_max)):
         for campaign_id in campaign_ids:
-            place = await comparison.of_campaign(campaign_id, rotation.place_of(campaign_id), bound)
-            rotation.went_to(campaign_id, place, cut.now_ms)
+            place = rotation.begin(campaign_id, cut.now_ms, arming)
+            reached = await comparison.of_campaign(campaign_id, place, bound)
+            rotation.went_to(campaign_id, reached)
     return comparison
 
 
 async def audit_books(cut: CellCut, engine: AsyncEngine, cell_name: str) -> AuditReport:
     """Judge a cut of a closed cell, which does not go on: only by counters that are quickly read, for members are waiting."""
     books = await read_books(engine, cell_name, cut.seq, distinct=False)
-    return _report_of(cut, books, judge(cut, books), None, {}, None)
+    findings = [*judge(cut, books), *judge_configuration(cut.campaigns, books)]
+    return _report_of(cut, books, findings, None, {}, None)
 
 
 def _report_of(
@@ -136,7 +122,9 @@ def _report_of(
     """Put together what was found."""
     judged, undersell = judge_undersell(cut, demand)
     findings = [*findings, *undersell, *(comparison.findings if comparison is not None else ())]
-    compared, left = (comparison.compared, comparison.left) if comparison is not None else (0, 0)
+    compared, left = 0, sum(campaign.active for campaign in cut.campaigns.values())
+    if comparison is not None:
+        compared, left = comparison.compared, comparison.left
     counted = f"{len(cut.campaigns)} campaigns by their counters at seq {cut.seq}"
     one_by_one = f"{counted}, {compared} records one by one" + (f", {left} or more left out" if left else "")
     checks = {

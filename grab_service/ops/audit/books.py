@@ -16,6 +16,7 @@ from grab_service.vocabulary.campaigns import Release
 
 _CAMPAIGNS: Final = text(
     "SELECT campaign_id, state, releases, total, limit_per_member, definition -> 'benefit' ->> 'kind' AS benefit_kind,"
+    " least(closes_at_ms, closed_at_ms) AS over_at_ms,"
     " (SELECT count(*) FROM pool_codes WHERE pool_codes.campaign_id = campaigns.campaign_id) AS pool_codes "
     "FROM campaigns WHERE published_seq <= :seq ORDER BY campaign_id"
 )
@@ -49,6 +50,7 @@ _CURSOR: Final = text("SELECT epoch, last_seq FROM log_cursor WHERE cell = :cell
 class CampaignBooks:
     """One published campaign in Postgres. All but `state`, `releases`, `total` and `held` are as of the seq asked for.
 
+    `over_at_ms`: when it closes, or was closed.
     `codes` counts those that claims have now, `codes_out` those that they had then: what came back since has given its code up.
     `holders`, `units`, `slots` and `codes_distinct` count what is distinct; None if that was not counted.
     """
@@ -59,6 +61,7 @@ class CampaignBooks:
     total: int
     limit_per_member: int
     benefit_kind: str
+    over_at_ms: int
     pool_codes: int
     granted: int = 0
     returned: int = 0

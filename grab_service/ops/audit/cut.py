@@ -1,20 +1,25 @@
 """What does the cell say of its campaigns at one seq?"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
 from grab_service.cell.store import Cell
 from grab_service.vocabulary.campaigns import Release, decode_releases
+from grab_service.vocabulary.events import BadEntryError, StateSet, StockSet, decode
 
 FACTS: Final = ("state", "releases", "active", "issued", "unit_sum", "seq_sum", "codes_loaded")
 """The fields of a campaign's hash that an audit reads, in the order of `lua/snapshot.lua`."""
 
 STEADY_TRIES_MAX: Final = 10
+ENTRIES_MAX: Final = 500
 
 
 class AuditImpossibleError(Exception):
-    """The ledger did not reach the cut in time, the cell is in another life, or never holds still; nothing can be said."""
+    """The ledger did not reach the cut in time, the cell is in another life, or never holds still; nothing can be said.
+
+    Try again.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +83,31 @@ async def take_cut(cell: Cell) -> CellCut:
                 campaigns={cut.campaign_id: cut for cut in cuts if cut is not None},
             )
     raise AuditImpossibleError(f"campaigns kept appearing in {STEADY_TRIES_MAX} tries")
+
+
+async def brought_up(cell: Cell, cut: CellCut, until_seq: int) -> Mapping[str, CampaignCut]:
+    """The campaigns of a cut, with the states and releases that the log has given them up to a later seq.
+
+    Raises:
+        CellError: the cell does not answer.
+        AuditImpossibleError: the log of that time cannot be read any more; take another cut.
+    """
+    campaigns, seq = dict(cut.campaigns), cut.seq
+    while seq < until_seq:
+        entries = (await cell.tail(seq, ENTRIES_MAX)).entries
+        if not entries:
+            raise AuditImpossibleError(f"the log ends at seq {seq}, before {until_seq}")
+        for entry in entries:
+            try:
+                event = decode(*entry)
+            except BadEntryError as error:
+                raise AuditImpossibleError(str(error)[:300]) from error
+            if seq >= until_seq:
+                break
+            if (event.epoch, event.seq) != (cut.epoch, seq + 1):
+                raise AuditImpossibleError(f"after epoch {cut.epoch}, seq {seq}, the log goes on at {event.epoch}, {event.seq}")
+            seq = event.last_seq
+            if isinstance(event, StateSet | StockSet) and event.campaign_id in campaigns:
+                new = {"state": event.state.value} if isinstance(event, StateSet) else {"releases": event.releases}
+                campaigns[event.campaign_id] = replace(campaigns[event.campaign_id], **new)
+    return campaigns

@@ -28,14 +28,12 @@ class Finding:
         what: in words.
         example: the figures, or the record, that show it.
         differs: it is a difference between the cell and Postgres, not a fault that both agree on.
-        may_be_newer: Postgres may only have read a change made after the cut; another cut tells.
     """
 
     invariant: Invariant
     what: str
     example: Mapping[str, Any] = field(default_factory=dict)
     differs: bool = True
-    may_be_newer: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ the one that was compared longest ago; where an audit stops in the midst of a ca
 down how far it has come, so that everybody who asks can be told how old the oldest comparison is.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Self
 
@@ -13,14 +13,11 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from grab_service.ops.audit.cut import CampaignCut, CellCut
+from grab_service.ops.audit.books import CampaignBooks
 from grab_service.sql.tables import comparisons
-from grab_service.vocabulary.campaigns import CampaignState
 
 YOUNG_MS: Final = 24 * 3_600_000
-"""A campaign is young for so long after its last release: its members still look at what they have."""
-
-LIVE: Final = frozenset({CampaignState.SCHEDULED, CampaignState.PAUSED})
+"""A campaign is young for so long after it is over: its members still look at what they have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +33,20 @@ BEGINNING: Final = Place()
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Of one campaign: when all its claims were compared last (None: never), and where to go on."""
+    """What is known of one campaign.
+
+    Attributes:
+        compared_at_ms: when the last round through all its claims began; None: there was none.
+        begun_at_ms: when the round under way began; None: there is none.
+        place: where that goes on.
+        arming: the nonce of the cell in that round. A cursor of HSCAN means nothing to a server that was started since, and
+            without another arming no such server answers.
+    """
 
     compared_at_ms: int | None = None
+    begun_at_ms: int | None = None
     place: Place = BEGINNING
+    arming: str = ""
 
 
 @dataclass(slots=True)
@@ -54,41 +61,53 @@ class Rotation:
         """As the ledger has written it down."""
         async with engine.connect() as connection:
             rows = await connection.execute(select(comparisons))
-            return cls({row.campaign_id: Known(row.compared_at_ms, Place(row.part, row.cursor)) for row in rows})
+            return cls(
+                {
+                    row.campaign_id: Known(row.compared_at_ms, row.begun_at_ms, Place(row.part, row.cursor), row.arming)
+                    for row in rows
+                }
+            )
 
     async def write(self, engine: AsyncEngine) -> None:
         """Write down what has changed."""
-        rows = [
-            {
-                "campaign_id": campaign_id,
-                "compared_at_ms": self.known[campaign_id].compared_at_ms,
-                "part": self.known[campaign_id].place.part,
-                "cursor": self.known[campaign_id].place.cursor,
-            }
-            for campaign_id in sorted(self.changed)
-        ]
+        rows = []
+        for campaign_id in sorted(self.changed):
+            known = self.known[campaign_id]
+            rows.append(
+                {
+                    "campaign_id": campaign_id,
+                    "compared_at_ms": known.compared_at_ms,
+                    "begun_at_ms": known.begun_at_ms,
+                    "part": known.place.part,
+                    "cursor": known.place.cursor,
+                    "arming": known.arming,
+                }
+            )
         if rows:
             new = insert(comparisons)
-            columns = {name: new.excluded[name] for name in ("compared_at_ms", "part", "cursor")}
+            columns = {column.name: column for column in new.excluded if column.name != "campaign_id"}
             async with engine.begin() as connection:
                 await connection.execute(new.on_conflict_do_update(index_elements=["campaign_id"], set_=columns), rows)
         self.changed.clear()
 
-    def place_of(self, campaign_id: str) -> Place:
-        """Where to go on in it."""
-        return self.known.get(campaign_id, Known()).place
+    def begin(self, campaign_id: str, now_ms: int, arming: str) -> Place:
+        """Where to go on in it; a new round begins where none is under way, or where its cursor means nothing any more."""
+        known = self.known.get(campaign_id, Known())
+        if known.place == BEGINNING or known.arming != arming:
+            known = replace(known, begun_at_ms=now_ms, place=BEGINNING, arming=arming)
+            self.known[campaign_id] = known
+        return known.place
 
-    def went_to(self, campaign_id: str, place: Place | None, now_ms: int) -> None:
-        """It was compared up to there; None: to its end."""
-        before = self.known.get(campaign_id, Known())
-        self.known[campaign_id] = Known(now_ms) if place is None else replace(before, place=place)
+    def went_to(self, campaign_id: str, place: Place | None) -> None:
+        """It was compared up to there, since `begin`; None: to its end."""
+        known = self.known[campaign_id]
+        self.known[campaign_id] = Known(known.begun_at_ms) if place is None else replace(known, place=place)
         self.changed.add(campaign_id)
 
-    def turns(self, cut: CellCut) -> tuple[list[str], list[str]]:
+    def turns(self, books: Mapping[str, CampaignBooks | None], now_ms: int) -> tuple[list[str], list[str]]:
         """(open and young ones, the others), each with the one first that was compared longest ago."""
-        first = [one.campaign_id for one in cut.campaigns.values() if is_live(one, cut.now_ms)]
-        rest = cut.campaigns.keys() - set(first)
-        return self._by_age(first), self._by_age(rest)
+        live = {campaign_id for campaign_id, one in books.items() if one is None or one.over_at_ms > now_ms - YOUNG_MS}
+        return self._by_age(live), self._by_age(books.keys() - live)
 
     def oldest_ms(self, campaign_ids: Iterable[str]) -> int | None:
         """When the one of these was compared that was compared longest ago; None if one never was, or there is none."""
@@ -101,8 +120,3 @@ class Rotation:
             return self.known.get(campaign_id, Known()).compared_at_ms or 0, campaign_id
 
         return sorted(campaign_ids, key=age)
-
-
-def is_live(campaign: CampaignCut, now_ms: int) -> bool:
-    """Whether it may still grant, or did a short while ago."""
-    return campaign.state in LIVE or campaign.releases[-1].opens_at_ms > now_ms - YOUNG_MS

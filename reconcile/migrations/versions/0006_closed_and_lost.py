@@ -36,9 +36,13 @@ def upgrade() -> None:
     op.create_table(
         "comparisons",
         sa.Column("campaign_id", sa.Text, nullable=False),
-        sa.Column("compared_at_ms", sa.BigInteger, comment="when all its claims were compared one by one last; null: never"),
+        sa.Column(
+            "compared_at_ms", sa.BigInteger, comment="when the last round through all its claims began; null: there was none"
+        ),
+        sa.Column("begun_at_ms", sa.BigInteger, comment="when the round under way began"),
         sa.Column("part", sa.SmallInteger, nullable=False, comment="where the next audit goes on: 0 claims, 1 bindings"),
         sa.Column("cursor", sa.BigInteger, nullable=False),
+        sa.Column("arming", sa.Text, nullable=False, comment="the nonce of the cell in that round"),
         sa.PrimaryKeyConstraint("campaign_id", name="comparisons_pk"),
         comment="How far the audits of the ledger have come",
     )

@@ -158,8 +158,8 @@ MUTANTS: Final = (
         "an audit goes on where the last one stopped",
         "each begins anew, and what lies behind its bound is never compared",
         "grab_service/ops/audit/rotation.py",
-        "        self.known[campaign_id] = Known(now_ms) if place is None else replace(before, place=place)\n",
-        "        self.known[campaign_id] = Known(now_ms) if place is None else before\n",
+        "        self.known[campaign_id] = Known(known.begun_at_ms) if place is None else replace(known, place=place)\n",
+        "        self.known[campaign_id] = Known(known.begun_at_ms) if place is None else known\n",
         ("tests/integration/test_audit.py::test_what_one_audit_leaves_the_next_ones_compare_until_all_was",),
     ),
     Mutant(
