@@ -12,6 +12,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # has no types
 
 from deploy.pin_images import pinned
+from grab_service.settings import Settings
 
 CHECKOUT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text(encoding="utf-8"))
@@ -84,8 +85,26 @@ def test_services_ledger_and_proxy_are_watched_and_their_figures_can_be_read() -
     assert f":{port}/metrics" in SERVICES["reconcile"]["healthcheck"]["test"][-1]
     probes = SERVICES["api-a"]["environment"]["GRAB_PROBES_PORT"]
     assert f":{probes}/readyz?exclude=postgres&exclude=lag&exclude=aof_policy" in SERVICES["api-a"]["healthcheck"]["test"][-1]
+    for name in ("api-a", "api-b"):
+        assert SERVICES[name]["environment"]["PROMETHEUS_MULTIPROC_DIR"] in SERVICES[name]["tmpfs"], name
     upstream = (CHECKOUT / "deploy/nginx.conf").read_text(encoding="utf-8")
     assert re.findall(r"server (api-\w):8000 resolve", upstream) == ["api-a", "api-b"]
+
+
+def test_queues_of_connections_are_as_long_as_the_programs_ask() -> None:
+    def kernel(name: str) -> int:
+        return int(SERVICES[name]["sysctls"]["net.core.somaxconn"])
+
+    conf = (CHECKOUT / "deploy/nginx.conf").read_text(encoding="utf-8")
+    example = (CHECKOUT / "deploy/tls.d/tls.conf.example").read_text(encoding="utf-8")
+    asked = re.findall(r"listen .*backlog=(\d+);", conf + example)
+    assert asked == [str(kernel("proxy"))] * 2
+    assert kernel("api-a") == kernel("api-b") == Settings().backlog
+
+
+def test_the_proxy_has_room_for_the_crowd_by_tls() -> None:
+    of_members_gb = 110_000 * 16 / 1024**2
+    assert int(SERVICES["proxy"]["mem_limit"].removesuffix("g")) > 2 * of_members_gb
 
 
 def test_the_compose_file_fits_its_schema() -> None:

@@ -34,9 +34,12 @@ def test_the_proxy_gives_idle_connections_up_before_the_service_does() -> None:
 
 
 def test_the_proxy_repeats_only_what_was_never_sent() -> None:
-    """Without `non_idempotent` nginx sends no POST a second time; without `timeout`, nothing that may be at work."""
-    assert values("proxy_next_upstream") == ["error"]
+    """Without `non_idempotent` nginx sends no POST a second time; what was waited for in vain comes too late for another."""
+    assert values("proxy_next_upstream") == ["error timeout"]
     assert values("proxy_next_upstream_tries") == ["2"]
+    (late,) = map(seconds, values("proxy_next_upstream_timeout"))
+    assert all(seconds(connect) < late for connect in values("proxy_connect_timeout"))
+    assert all(seconds(read) > late for read in values("proxy_read_timeout"))
 
 
 def test_what_ops_and_machines_call_is_not_at_the_door_of_members() -> None:
