@@ -26,7 +26,7 @@ SECRET_LENGTH_MIN: Final = 16
 ASSERTION_SECRET_BYTES_MIN: Final = 32
 SECRET_FILE_MAX_BYTES: Final = 16 * 1024
 USED_ELSEWHERE: Final = frozenset(
-    {"GRAB_CAMPAIGN", "GRAB_FAULT_ROUNDS", "GRAB_FAULT_SEED", "GRAB_MACHINE", "GRAB_MUTANTS", "GRAB_OPS_TOKEN"}
+    {"GRAB_CAMPAIGN", "GRAB_FAULT_ROUNDS", "GRAB_FAULT_SEED", "GRAB_MACHINE", "GRAB_MUTANTS", "GRAB_OPS_TOKEN", "GRAB_RECIPES"}
 )
 """Variables of the load testers' tools and of the tests, which may stand beside the settings."""
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import getpass
-import logging
 import os
 import re
 import unicodedata
@@ -19,7 +18,6 @@ from grab_service.cell.nodes import Nodes
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell
 from grab_service.cli.settings_in_force import settings_in_force
-from grab_service.logs import configure_logs
 from grab_service.servers.external import check_postgres, check_redis
 from grab_service.settings import Settings
 from grab_service.sql.engine import connect as connect_sql
@@ -49,8 +47,6 @@ def at_desk(work: Callable[[Desk], Awaitable[T]], *, needs_redis: bool = True) -
         ServerError: Postgres, or Redis if it is needed, does not answer or is too old.
         grab_service.cli.errors.CommandError: the settings name none.
     """
-    # What ops functions log is for a service; here the answer itself says what happened.
-    configure_logs(logging.ERROR)
     settings = settings_in_force("redis_url", "database_url")
 
     async def do() -> T:

@@ -1,5 +1,6 @@
 """What can be done from the command line? `grab --help`; one module a family of commands."""
 
+import logging
 import sys
 from typing import Annotated
 
@@ -40,7 +41,10 @@ def _all_commands(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    pass
+    from grab_service.logs import configure_logs
+
+    # Logs are for services. Here the answer says what happened, and standard output is for the answer alone.
+    configure_logs(logging.ERROR)
 
 
 def main() -> None:
