@@ -9,8 +9,9 @@ import os
 import re
 import secrets
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -28,13 +29,19 @@ from grab_service.servers.ports import free_port
 from grab_service.servers.postgres import PostgresServer
 from grab_service.sql.grants import role_of
 from tests.integration.command_line import CHECKOUT
+from tests.integration.front_door import Door, front_door, needs_nginx
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 SERVICES: Final[dict[str, dict[str, Any]]] = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text(encoding="utf-8"))[
     "services"
 ]
+LOOPBACK: Final = "127.0.0.1"
+ADDRESSES: Final = {"api-a": "127.0.0.2", "api-b": "127.0.0.3"}
+"""Each API service has an address of its own, as containers have; the ports are the same."""
+
 STRANGERS: Final = 40
+CLIENTS: Final = 8
 
 
 class Machine:
@@ -47,31 +54,32 @@ class Machine:
         at = urlsplit(database_url)
         self._here = {
             "/run/secrets": f"{home}/secrets",
-            "/figures": f"{home}/figures",
-            "0.0.0.0": "127.0.0.1",
             "8001": str(self.probes_port),
             "9101": str(self.ledger_port),
             "@valkey:6379": f"@127.0.0.1:{self.redis_port}",
             "@postgres:5432/grab": f"@{at.hostname}:{at.port}{at.path}",
             "${GRAB_CELL:-district}": cell,
         }
-        for folder in ("figures", "work"):
-            (home / folder).mkdir()
+        (home / "work").mkdir()
 
-    def here(self, text: str) -> str:
-        """A word of the file, as it is on this machine; a variable nobody has set has its default."""
+    def here(self, text: str, name: str = "") -> str:
+        """A word of the file, as it is on this machine for that service; a variable nobody has set has its default."""
+        for theirs in ("0.0.0.0", "127.0.0.1"):
+            text = text.replace(theirs, ADDRESSES.get(name, LOOPBACK))
+        text = text.replace("/figures", f"{self.home}/figures-{name}")
         for theirs, ours in self._here.items():
             text = text.replace(theirs, ours)
         return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
 
     def environment(self, name: str) -> dict[str, str]:
         """What that service's programs find in theirs."""
-        given = {variable: self.here(value) for variable, value in SERVICES[name].get("environment", {}).items()}
+        given = {variable: self.here(value, name) for variable, value in SERVICES[name].get("environment", {}).items()}
+        (self.home / f"figures-{name}").mkdir(exist_ok=True)
         return {"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT), "GRAB_PORT": str(self.port), **given}
 
     async def start(self, name: str, words: list[str]) -> asyncio.subprocess.Process:
         """Start a program in that service's environment, in a folder in which nothing may be written."""
-        argv = [sys.executable if word == "python" else self.here(word) for word in words]
+        argv = [sys.executable if word == "python" else self.here(word, name) for word in words]
         return await asyncio.create_subprocess_exec(
             *argv, cwd=self.home / "work", env=self.environment(name), stdout=sys.stderr, stderr=sys.stderr
         )
@@ -117,7 +125,7 @@ class Machine:
     async def refused(self) -> int:
         """How many were refused, as a scraper is told on a connection of its own."""
         async with httpx.AsyncClient(trust_env=False) as scraper:
-            figures = (await scraper.get(f"http://127.0.0.1:{self.probes_port}/metrics")).text
+            figures = (await scraper.get(f"http://{ADDRESSES['api-a']}:{self.probes_port}/metrics")).text
         return sum(
             int(float(count)) for count in re.findall(r"^grab_sign_ins_refused_total\{.*\} (\S+)$", figures, re.MULTILINE)
         )
@@ -180,7 +188,7 @@ async def test_the_files_of_secrets_open_every_door_and_the_figures_of_all_worke
             for _ in range(STRANGERS):  # on a connection each, so that both workers meet some
                 async with httpx.AsyncClient(trust_env=False) as stranger:
                     asked = await stranger.get(
-                        f"http://127.0.0.1:{machine.port}/v1/me/claims", headers={"Authorization": "Bearer x"}
+                        f"http://{ADDRESSES['api-a']}:{machine.port}/v1/me/claims", headers={"Authorization": "Bearer x"}
                     )
                     assert asked.status_code == 401
             async with asyncio.timeout(10):  # each worker counts them once a second
@@ -190,3 +198,38 @@ async def test_the_files_of_secrets_open_every_door_and_the_figures_of_all_worke
             # Whichever worker is asked, it speaks for both.
             assert {await machine.refused() for _ in range(10)} == {STRANGERS}
     assert list((machine.home / "work").iterdir()) == [], "in the image nothing can be written there"
+
+
+@needs_nginx
+async def test_while_one_service_after_the_other_is_replaced_nobody_behind_the_proxy_notices(machine: Machine) -> None:
+    statuses: Counter[tuple[str, int]] = Counter()
+    over = asyncio.Event()
+
+    async def ask(door: Door) -> None:
+        """One member who keeps the connection; grabs without a pass, for what matters is that the service has answered."""
+        async with httpx.AsyncClient(trust_env=False, base_url=door.public, timeout=20) as client:
+            while not over.is_set():
+                for method, path in (("GET", "/v1/time"), ("POST", "/v1/campaigns/x/claims")):
+                    statuses[method, (await client.request(method, path)).status_code] += 1
+                await asyncio.sleep(0.01)
+
+    async with machine.valkey(), AsyncExitStack() as stack:
+        assert await machine.to_its_end("provision") == 0
+        assert await machine.to_its_end("migrate") == 0
+        await stack.enter_async_context(machine.up("reconcile"))
+        services = {name: await stack.enter_async_context(AsyncExitStack()) for name in ADDRESSES}
+        for name, service in services.items():
+            await service.enter_async_context(machine.up(name))
+        (machine.home / "proxy").mkdir()
+        at = {name.removeprefix("api-"): address for name, address in ADDRESSES.items()}
+        door = await stack.enter_async_context(front_door(machine.home / "proxy", at, machine.port))
+        async with asyncio.TaskGroup() as clients:
+            for _ in range(CLIENTS):
+                clients.create_task(ask(door))
+            for name, service in services.items():
+                before = statuses.total()
+                await service.aclose()
+                await service.enter_async_context(machine.up(name))
+                assert statuses.total() > before + 100, name
+            over.set()
+    assert statuses.keys() == {("GET", 200), ("POST", 401)}, statuses
