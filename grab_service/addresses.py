@@ -16,7 +16,7 @@ POSTGRES_EXAMPLE: Final = "postgresql://user:password@host:5432/database"
 CONNECT_TIMEOUT_MAX_S: Final = 60.0
 HOSTS_MAX: Final = 16
 
-_TLS_FILES: Final = {"ssl_ca_certs": "ssl_ca_certs", "ssl_certfile": "ssl_certfile", "ssl_keyfile": "ssl_keyfile"}
+_TLS_FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _REDIS_PARAMETERS: Final = (*_TLS_FILES, "ssl_cert_reqs", "ssl_check_hostname", "socket_connect_timeout", "db")
 _REDIS_FIXED: Final = frozenset(
     {"client_name", "connection_class", "decode_responses", "encoding", "encoding_errors", "health_check_interval",
@@ -105,7 +105,7 @@ class RedisAddress:
             password=password,
             database=int(database or 0),
             tls=tls,
-            files={ours: _file(query[name], name) for name, ours in _TLS_FILES.items() if name in query},
+            files={name: _file(query[name], name) for name in _TLS_FILES if name in query},
             connect_timeout_s=_seconds(query, "socket_connect_timeout"),
         )
 

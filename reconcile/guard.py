@@ -183,13 +183,13 @@ class Guard:
         known = self._drain.cursor
         if known is not None and now_s < self._ask_postgres_at_s:
             return known
+        self._ask_postgres_at_s = now_s + ASK_POSTGRES_S  # also if it does not answer: the guard has to look at Redis
         try:
             on_record = await read_cursor(self._engine, self._cell_name)
         except (SQLAlchemyError, OSError, TimeoutError):
             if known is None:
                 raise
             return known  # while Postgres is away the cell stays as it is
-        self._ask_postgres_at_s = now_s + ASK_POSTGRES_S
         if known is not None and (on_record is None or _place(on_record) < _place(known)):
             log.error(
                 "postgres_went_back",

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import jwt
 
-from grab_service.api.jwks import NO_KEYS, Jwks, PublicKey
+from grab_service.api.jwks import NO_KEYS, Jwks, VerifyingKey
 from grab_service.settings import Settings
 
 LIFETIME_MAX_S: Final = 300
@@ -74,14 +74,14 @@ class AssertionKeys:
             raise AssertionRefusedError("jti")
         return claims
 
-    def _key_of(self, assertion: str) -> PublicKey:
+    def _key_of(self, assertion: str) -> VerifyingKey:
         try:
             header = jwt.get_unverified_header(assertion)
         except jwt.InvalidTokenError as error:
             raise AssertionRefusedError(type(error).__name__) from error
         algorithm, kid = header.get("alg"), header.get("kid")
         if algorithm == "HS256" and self.secret:
-            return PublicKey("HS256", self.secret)
+            return VerifyingKey("HS256", self.secret)
         key = self.public.find(str(algorithm), kid) if kid is None or isinstance(kid, str) else None
         if key is None:
             raise AssertionRefusedError("unknown key")

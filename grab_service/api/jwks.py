@@ -16,8 +16,8 @@ _KINDS: Final = {("OKP", "Ed25519"): "EdDSA", ("EC", "P-256"): "ES256"}
 
 
 @dataclass(frozen=True, slots=True)
-class PublicKey:
-    """One key, and the algorithm that it checks."""
+class VerifyingKey:
+    """What a signature is checked with, and by which algorithm: a public key, or for HS256 the secret of the host app."""
 
     algorithm: str
     key: Any
@@ -32,7 +32,7 @@ class Jwks:
         passed_over: a sentence for each key that is not used, with its name and the reason.
     """
 
-    by_name: Mapping[tuple[str, str], PublicKey]
+    by_name: Mapping[tuple[str, str], VerifyingKey]
     passed_over: tuple[str, ...] = ()
 
     @classmethod
@@ -43,7 +43,7 @@ class Jwks:
             OSError: it cannot be read.
             ValueError: it is no JWK set, holds no key that can be used or a private one, or two that cannot be told apart.
         """
-        by_name: dict[tuple[str, str], PublicKey] = {}
+        by_name: dict[tuple[str, str], VerifyingKey] = {}
         passed_over = []
         for number, entry in enumerate(_entries(path), start=1):
             if not isinstance(entry, dict):
@@ -59,7 +59,7 @@ class Jwks:
                 continue
             algorithm = _KINDS[entry["kty"], entry["crv"]]
             try:
-                key = PublicKey(algorithm, jwt.PyJWK(entry, algorithm=algorithm).key)
+                key = VerifyingKey(algorithm, jwt.PyJWK(entry, algorithm=algorithm).key)
             except (jwt.InvalidKeyError, jwt.PyJWKError, ValueError, TypeError, KeyError) as error:
                 passed_over.append(f"{named} is no key on {entry['crv']}: {str(error)[:100] or type(error).__name__}")
                 continue
@@ -71,7 +71,7 @@ class Jwks:
             raise ValueError(f"{path} holds no key that can be used (Ed25519, or P-256 for ES256): {reasons}")
         return cls(by_name, tuple(passed_over))
 
-    def find(self, algorithm: str, kid: str | None) -> PublicKey | None:
+    def find(self, algorithm: str, kid: str | None) -> VerifyingKey | None:
         """The key that an assertion names; without a name, the only one for that algorithm."""
         if kid is not None:
             return self.by_name.get((algorithm, kid))

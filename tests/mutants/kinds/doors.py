@@ -214,9 +214,9 @@ MUTANTS: Final = (
         "the algorithm of an assertion follows from what was configured",
         "from what the assertion says of itself",
         _ASSERTIONS,
-        '        if algorithm == "HS256" and self.secret:\n            return PublicKey("HS256", self.secret)\n',
+        '        if algorithm == "HS256" and self.secret:\n            return VerifyingKey("HS256", self.secret)\n',
         '        if str(algorithm).startswith("HS") and self.secret:\n'
-        "            return PublicKey(str(algorithm), self.secret)\n",
+        "            return VerifyingKey(str(algorithm), self.secret)\n",
         (f"{_SESSIONS}what_is_not_genuine_or_not_for_us_or_not_in_time_is_refused",),
     ),
     Mutant(
