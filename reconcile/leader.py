@@ -7,7 +7,7 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
-from grab_service.sql.sessions import Sessions
+from grab_service.sql.sessions import READS_ONLY, Sessions
 from reconcile.counters import Counters
 
 LOCK: Final = 0x6C656164
@@ -17,7 +17,6 @@ CONNECT_TIMEOUT_S: Final = 2.0
 ANSWER_TIMEOUT_S: Final = 2.0
 LOOK_INTERVAL_S: Final = 0.5
 TRY_INTERVAL_S: Final = 0.25
-_READS_ONLY: Final = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on'"
 SILENT_MAX_S: Final = 10
 """Postgres ends the session of a leader that stands still for so long, or whose machine is gone; then another one leads."""
 
@@ -37,7 +36,7 @@ class ReadOnlyError(Exception):
 
 
 async def _see_that_it_writes(session: asyncpg.Connection) -> None:
-    if await session.fetchval(_READS_ONLY):
+    if await session.fetchval(READS_ONLY):
         raise ReadOnlyError("Postgres takes no writes: it is a standby, or default_transaction_read_only is on")
 
 

@@ -11,7 +11,18 @@ from grab_service.cli import steering
 from grab_service.cli.errors import CommandError
 from grab_service.cli.files import STANDARD, CsvFile, JsonFile, name_of, read_input, written
 from grab_service.cli.help import examples, new_app
-from grab_service.cli.terminal import ERRORS_SHOWN, AsJson, ErrorsShown, Rejected, Yes, confirm, output, print_json, say
+from grab_service.cli.terminal import (
+    ERRORS_SHOWN,
+    AsJson,
+    ErrorsShown,
+    Rejected,
+    Yes,
+    confirm,
+    moment_ms,
+    output,
+    print_json,
+    say,
+)
 from grab_service.vocabulary.campaigns import CampaignState
 from grab_service.vocabulary.claims import Codes
 
@@ -73,8 +84,13 @@ def copy(
     campaign_id: CampaignId,
     title: Annotated[str | None, typer.Option(metavar="TEXT", show_default=False, help="The title of the copy.")] = None,
     opens_at: Annotated[
-        str | None,
-        typer.Option(metavar="TIME", show_default=False, help="When its first release opens, such as 2026-10-20T04:00:00Z."),
+        int | None,
+        typer.Option(
+            parser=moment_ms,
+            metavar="TIME",
+            show_default=False,
+            help="When its first release opens, such as 2026-10-20T04:00:00Z.",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -84,16 +100,10 @@ def copy(
     """
     from grab_service.cli.desk import at_desk
     from grab_service.ops.drafts import copy_campaign
-    from grab_service.vocabulary.times import parse_rfc3339
-
-    try:
-        opens_at_ms = None if opens_at is None else parse_rfc3339(opens_at)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--opens-at") from error
 
     async def work(desk: "Desk") -> None:
         with _said_of("The copy"):
-            made = await copy_campaign(desk.engine, desk.identity, campaign_id, title=title, opens_at_ms=opens_at_ms)
+            made = await copy_campaign(desk.engine, desk.identity, campaign_id, title=title, opens_at_ms=opens_at)
         await _say_written(desk, made, as_json=as_json)
 
     at_desk(work, needs_redis=False)

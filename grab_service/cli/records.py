@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from grab_service.cli.help import OPS, examples
-from grab_service.cli.terminal import AsJson, WhyNeeded, output, print_json, say
+from grab_service.cli.terminal import AsJson, WhyNeeded, moment_ms, output, print_json, say
 
 if TYPE_CHECKING:
     from grab_service.cli.desk import Desk
@@ -13,15 +13,6 @@ if TYPE_CHECKING:
 
 LIMIT: Final = 50
 LIMIT_MAX: Final = 10_000
-
-
-def _moment_ms(text: str | None, option: str) -> int | None:
-    from grab_service.vocabulary.times import parse_rfc3339
-
-    try:
-        return None if text is None else parse_rfc3339(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint=option) from error
 
 
 def log(
@@ -36,9 +27,12 @@ def log(
         str | None, typer.Option(metavar="WORD", show_default=False, help="Only what ended so, such as done.")
     ] = None,
     from_time: Annotated[
-        str | None, typer.Option("--from", metavar="TIME", show_default=False, help="Only then or later.")
+        int | None,
+        typer.Option("--from", parser=moment_ms, metavar="TIME", show_default=False, help="Only then or later."),
     ] = None,
-    to_time: Annotated[str | None, typer.Option("--to", metavar="TIME", show_default=False, help="Only before then.")] = None,
+    to_time: Annotated[
+        int | None, typer.Option("--to", parser=moment_ms, metavar="TIME", show_default=False, help="Only before then.")
+    ] = None,
     limit: Annotated[int, typer.Option(metavar="N", min=1, max=LIMIT_MAX, help="So many lines at most.")] = LIMIT,
     as_json: AsJson = False,
 ) -> None:
@@ -51,7 +45,7 @@ def log(
     from grab_service.ops.ops_log import LogFilter, read_log
     from grab_service.vocabulary.times import Clock
 
-    wanted = LogFilter(object_id, actor, action, outcome, _moment_ms(from_time, "--from"), _moment_ms(to_time, "--to"))
+    wanted = LogFilter(object_id, actor, action, outcome, from_time, to_time)
 
     async def work(desk: "Desk") -> tuple[str, list[dict[str, Any]]]:
         return desk.settings.time_zone, await read_log(desk.engine, before_entry_id=None, limit=limit + 1, wanted=wanted)
@@ -80,7 +74,8 @@ def block(
     member_id: Annotated[str, typer.Argument(metavar="MEMBER", help="The member's id.")],
     reason: WhyNeeded,
     until: Annotated[
-        str | None, typer.Option(metavar="TIME", show_default=False, help="Until when; otherwise until it is lifted.")
+        int | None,
+        typer.Option(parser=moment_ms, metavar="TIME", show_default=False, help="Until when; otherwise until it is lifted."),
     ] = None,
 ) -> None:
     """Keep a member from grabbing for a time.
@@ -92,7 +87,7 @@ def block(
     from grab_service.ops.members import block as keep_out
     from grab_service.vocabulary.times import Clock
 
-    until_ms = _moment_ms(until, "--until") or FOREVER_MS
+    until_ms = FOREVER_MS if until is None else until
 
     async def work(desk: "Desk") -> "tuple[Block, str]":
         done = await keep_out(desk.engine, desk.cell, desk.identity, member_id, until_ms, reason)

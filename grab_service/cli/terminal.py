@@ -29,6 +29,16 @@ def _checked_reason(reason: str | None) -> str | None:
         raise typer.BadParameter(f"1 to {REASON_MAX} characters are needed, and none that cannot be seen.") from error
 
 
+def moment_ms(written: str) -> int:
+    """A moment that was written with its offset, in Unix milliseconds: the parser of an option."""
+    from grab_service.vocabulary.times import parse_rfc3339
+
+    try:
+        return parse_rfc3339(written)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed where there is no terminal.")]
 _WHY = typer.Option(

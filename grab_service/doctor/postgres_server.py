@@ -15,6 +15,7 @@ from grab_service.doctor.finding import Finding, fail, ok, warn
 from grab_service.servers.errors import ServerError
 from grab_service.servers.external import check_postgres
 from grab_service.sql.engine import connect
+from grab_service.sql.sessions import READS_ONLY
 
 STATEMENT_TIMEOUT_S: Final = 5
 AT_A_POOLER: Final = ", through a pooler (PgBouncer or alike) that keeps sessions apart"
@@ -47,7 +48,7 @@ async def _server(connection: AsyncConnection, address: str) -> Finding:
     found = f"PostgreSQL {version} at {address}"
     if (await connection.execute(text("SELECT pg_is_in_recovery()"))).scalar_one():
         return fail("postgres", f"{found} is a standby", "Point DATABASE_URL at the primary: nothing can be written here.")
-    if (await connection.execute(text("SHOW transaction_read_only"))).scalar_one() == "on":
+    if (await connection.execute(text(READS_ONLY))).scalar_one():
         mend = "Set `default_transaction_read_only` off, for the server, the database and the role."
         return fail("postgres", f"{found} is read-only: nothing can be put on record", mend)
     off = [name for name in LOSSY if (await connection.execute(text(f"SHOW {name}"))).scalar_one() == "off"]

@@ -14,6 +14,7 @@ from grab_service.cell.store import Cell, CellError
 from grab_service.ops.check import Check
 from grab_service.ops.refusal import refusal_of
 from grab_service.ops.server_checks import SERVER_CHECKS, check_server
+from grab_service.sql.sessions import READS_ONLY
 from grab_service.sql.tables import log_cursor
 from grab_service.vocabulary.events import BadEntryError, decode
 
@@ -22,9 +23,6 @@ LAG_MAX_MS: Final = 30_000
 """An entry of the log that has waited longer than this to be drained says that the ledger does not run."""
 VIEW_AGE_MAX_S: Final = 2.0
 """Much longer than what the gate may refuse by: a worker that was busy for a moment is not replaced."""
-
-
-_READS_ONLY: Final = text("SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on'")
 
 
 class CheckName(StrEnum):
@@ -94,7 +92,7 @@ async def check_postgres(engine: AsyncEngine) -> Check:
     async def ask() -> Check:
         async with engine.connect() as connection:
             await connection.execute(select(log_cursor.c.last_seq))
-            if (await connection.execute(_READS_ONLY)).scalar_one():
+            if (await connection.execute(text(READS_ONLY))).scalar_one():
                 return Check(ok=False, detail="takes no writes: it is a standby, or set so")
         return Check(ok=True, detail="answers")
 

@@ -15,6 +15,9 @@ APPLICATION: Final = "grab-service"
 LOOKS_AT_POOLER: Final = 3
 _PID: Final = "SELECT pg_backend_pid()"
 
+READS_ONLY: Final = "SELECT current_setting('transaction_read_only') = 'on'"
+"""Asks whether nothing can be written: at a standby, and where it was set so."""
+
 
 class SharedSessionError(OSError):
     """A pooler hands the server's sessions from caller to caller: locks and limits of a session would belong to nobody."""

@@ -140,8 +140,8 @@ MUTANTS: Final = (
         "nobody leads on a Postgres that takes no writes",
         "a ledger leads there, and records nothing",
         "reconcile/leader.py",
-        "    if await session.fetchval(_READS_ONLY):\n",
-        "    if not await session.fetchval(_READS_ONLY) and False:\n",
+        "    if await session.fetchval(READS_ONLY):\n",
+        "    if not await session.fetchval(READS_ONLY) and False:\n",
         (f"{_POSTGRES}nobody_leads_on_a_postgres_that_takes_no_writes",),
     ),
     Mutant(
