@@ -3,7 +3,9 @@
 # A folder that nobody else may enter, and files that the users of the containers may read.
 set -eu
 dir=${1:-secrets}
-cell=${GRAB_CELL:-district}
+# As the compose file reads it: the variable, else the line of .env beside it.
+named=$(sed -n 's/^GRAB_CELL=//p' .env 2>/dev/null | tail -n 1 | tr -d "\"'\r")
+cell=${GRAB_CELL:-${named:-district}}
 mkdir -p "$dir"
 chmod 700 "$dir"
 

@@ -251,7 +251,7 @@ class Settings(BaseSettings):
     @classmethod
     def _long_enough(cls, value: SecretStr) -> SecretStr:
         if 0 < len(value.get_secret_value().encode()) < ASSERTION_SECRET_BYTES_MIN:
-            raise ValueError(f"it has less than {ASSERTION_SECRET_BYTES_MIN} bytes; `openssl rand -hex 32` makes one")
+            raise ValueError(f"it has less than {ASSERTION_SECRET_BYTES_MIN} bytes; `grab secrets new` makes good ones")
         return value
 
     @field_validator(*SECRETS)

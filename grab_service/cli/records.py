@@ -1,9 +1,11 @@
 """Which commands show what was done, and keep a member from grabbing for a time?"""
 
+import time
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from grab_service.cli.errors import CommandError
 from grab_service.cli.help import OPS, examples
 from grab_service.cli.terminal import AsJson, WhyNeeded, moment_ms, output, print_json, say
 
@@ -88,6 +90,8 @@ def block(
     from grab_service.vocabulary.times import Clock
 
     until_ms = FOREVER_MS if until is None else until
+    if until_ms <= time.time_ns() // 1_000_000:
+        raise CommandError("--until is in the past, so it would keep nobody out.", "Give a later time, or leave it away.")
 
     async def work(desk: "Desk") -> "tuple[Block, str]":
         done = await keep_out(desk.engine, desk.cell, desk.identity, member_id, until_ms, reason)

@@ -25,8 +25,8 @@ VARIABLES: Final = {
 EXAMPLES: Final = {
     "redis_url": "REDIS_URL=redis://:password@127.0.0.1:6379/0",
     "database_url": "DATABASE_URL=postgresql://user:password@127.0.0.1:5432/grab",
-    "secrets": "GRAB_SECRETS=k1:$(openssl rand -hex 32)",
-    "ops_secrets": "GRAB_OPS_SECRETS=o1:$(openssl rand -hex 32)",
+    "secrets": "`grab secrets new GRAB_SECRETS` makes one",
+    "ops_secrets": "`grab secrets new GRAB_OPS_SECRETS` makes one",
 }
 PASSWORD_LENGTH_MIN: Final = 16
 

@@ -14,8 +14,8 @@ from grab_service.doctor.standpoint import IN_THE_SERVICE, Standpoint
 from grab_service.settings import SECRET_LENGTH_MIN, Settings, unknown_variables
 
 SECRET_BYTES_GOOD: Final = 32
-SECRETS_EXAMPLE: Final = "GRAB_SECRETS=k1:$(openssl rand -hex 32)"
-OPS_SECRETS_EXAMPLE: Final = "GRAB_OPS_SECRETS=o1:$(openssl rand -hex 32)"
+SECRETS_NEW: Final = "`grab secrets new GRAB_SECRETS`"
+OPS_SECRETS_NEW: Final = "`grab secrets new GRAB_OPS_SECRETS`"
 
 
 def unusable_fields(error: ValidationError | None) -> frozenset[str]:
@@ -65,29 +65,29 @@ def look_at_settings(
 
 def _secrets(settings: Settings) -> Iterator[Finding]:
     if not settings.secrets:
-        mend = f"Set {SECRETS_EXAMPLE}, the same for every process of the service."
+        mend = f"{SECRETS_NEW} makes one, the same for every process of the service."
         yield fail("secrets", "GRAB_SECRETS is not set: no pass can be made or read", mend)
         return
     try:
         settings.pass_keys()
     except ValueError as error:
-        yield fail("secrets", str(error), f"Write them as {SECRETS_EXAMPLE} and {OPS_SECRETS_EXAMPLE}; two keys each at most.")
+        yield fail("secrets", str(error), f"{SECRETS_NEW} and {OPS_SECRETS_NEW} make good ones; two keys each at most.")
         return
-    yield _lengths("secrets", settings.secrets, SECRETS_EXAMPLE)
+    yield _lengths("secrets", settings.secrets, SECRETS_NEW)
     if settings.ops_secrets:
-        yield _lengths("ops-secrets", settings.ops_secrets, OPS_SECRETS_EXAMPLE)
+        yield _lengths("ops-secrets", settings.ops_secrets, OPS_SECRETS_NEW)
     elif settings.dev:
         yield ok("ops-secrets", "none; in development mode they are made of GRAB_SECRETS")
     else:
-        mend = f"Set {OPS_SECRETS_EXAMPLE}, the same for every process of the service, and never what GRAB_SECRETS holds."
+        mend = f"{OPS_SECRETS_NEW} makes one, the same for every process of the service."
         yield fail("ops-secrets", "GRAB_OPS_SECRETS is not set: every call of ops is refused", mend)
 
 
-def _lengths(name: str, keys: dict[str, SecretStr], example: str) -> Finding:
+def _lengths(name: str, keys: dict[str, SecretStr], maker: str) -> Finding:
     shortest = min(len(secret.get_secret_value().encode()) for secret in keys.values())
     found = f"{len(keys)} key(s), {next(iter(keys))} signs; the shortest secret has {shortest} bytes"
     if shortest < SECRET_BYTES_GOOD:
-        mend = f"At least {SECRET_LENGTH_MIN} are needed, {SECRET_BYTES_GOOD} random ones are good: {example}."
+        mend = f"At least {SECRET_LENGTH_MIN} are needed, {SECRET_BYTES_GOOD} random ones are good; {maker} makes one."
         return warn(name, found, mend)
     return ok(name, found)
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from redis.asyncio import Redis
 from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from grab_service.cell.store import Cell, CellError
@@ -21,6 +22,8 @@ from grab_service.vocabulary.events import BadEntryError, decode
 CHECK_TIMEOUT_S: Final = 2.0
 LAG_MAX_MS: Final = 30_000
 """An entry of the log that has waited longer than this to be drained says that the ledger does not run."""
+LACKS_TABLES: Final = ("42P01", "42703")
+"""SQLSTATEs of a database that an older release, or nobody, has prepared."""
 VIEW_AGE_MAX_S: Final = 2.0
 """Much longer than what the gate may refuse by: a worker that was busy for a moment is not replaced."""
 
@@ -125,6 +128,13 @@ async def _within_time(check: Awaitable[Check], what: str) -> Check:
         return Check(ok=False, detail=str(error)[:300])
     except Exception as error:
         refusal = refusal_of(error)
-        if refusal is None:
+        if refusal is None and not isinstance(error, DBAPIError):
             raise
-        return Check(ok=False, detail=f"{what} cannot be asked: {refusal.name}")
+        return Check(ok=False, detail=f"{what} cannot be asked: {refusal.name if refusal else _of_postgres(error)}")
+
+
+def _of_postgres(error: Exception) -> str:
+    sqlstate = str(getattr(getattr(error, "orig", None), "sqlstate", None) or "")
+    if sqlstate in LACKS_TABLES:
+        return "the database lacks tables or columns of this release; `grab migrate` makes them"
+    return f"PostgreSQL refuses with SQLSTATE {sqlstate or 'unknown'}"

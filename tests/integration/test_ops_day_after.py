@@ -248,6 +248,8 @@ async def test_the_same_on_the_command_line(service: Service, tmp_path: Path) ->
     assert (await grab.run("campaign", "show", campaign_id)).is_refusal("There is no such campaign")
     blocked = await grab.run("block", "d-1", "--until", at(600), "--reason", "代抢")
     assert blocked.status == 0, blocked
+    past = await grab.run("block", "d-1", "--until", at(-600), "--reason", "代抢")
+    assert past.is_refusal("--until is in the past")
     assert (await grab.run("unblock", "d-1")).status == 0
     assert (await grab.run("block", "nobody-here", "--reason", "x")).is_refusal("There is no such member")
     log = await grab.run("log", "--action", "blocklist.set", "--json")

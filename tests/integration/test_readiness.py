@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import orjson
 import pytest
 from sqlalchemy import select
@@ -110,6 +111,15 @@ async def test_weak_durability_set_while_it_runs_is_named(sound: Service, settin
     await look(sound)
     assert await asked(sound) == (200, set())
     assert await open_alarms(sound) == []
+
+
+async def test_a_database_that_nobody_has_migrated_is_named(sound: Service, database_url: str) -> None:
+    owner = await asyncpg.connect(database_url)
+    await owner.execute("ALTER TABLE log_cursor RENAME TO log_cursor_of_another_release")
+    await owner.close()
+    assert await asked(sound) == (503, {"postgres", "lag"})
+    checks = (await sound.http.get("/readyz")).json()["checks"]
+    assert "`grab migrate` makes them" in checks["postgres"]["detail"]
 
 
 async def test_a_worker_that_is_about_to_end_says_so(sound: Service) -> None:

@@ -193,6 +193,12 @@ def test_the_secrets_are_made_once_and_fit_together(tmp_path: Path) -> None:
     assert {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()} == made
 
 
+def test_the_secrets_are_those_of_the_cell_that_compose_reads(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text('GRAB_CELL="old"\nGRAB_CELL=harbour\n')
+    subprocess.run(["sh", str(CHECKOUT / "deploy/make_secrets.sh")], cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
+    assert (tmp_path / "secrets/api_redis_url").read_text().startswith("redis://grab-harbour-api:")
+
+
 def test_images_are_named_by_digest_and_ours_is_not() -> None:
     digest = f"sha256:{'ab' * 32}"
     text = "  a:\n    image: valkey/valkey:9.1-alpine\n  b:\n    image: grab-service:local\nFROM python:3.13-slim AS packages\n"
