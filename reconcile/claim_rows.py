@@ -53,10 +53,10 @@ def rows_of(batch: Granted, validity: Validity | None) -> list[bytes]:
     add = pieces.append
     try:
         same = _same(batch, validity)
-        for seq, (member_id, unit_no, slot, code, key) in enumerate(batch.claims, batch.seq):
+        for seq, (member_id, unit_no, ordinal, code, key) in enumerate(batch.claims, batch.seq):
             member = member_id.encode()
             add(same)
-            add(_NUMBERS(8, seq, 4, unit_no, 2, slot, len(member)))
+            add(_NUMBERS(8, seq, 4, unit_no, 2, ordinal, len(member)))
             add(member)
             if code:
                 written = code.encode()
@@ -86,7 +86,7 @@ def _same(batch: Granted, validity: Validity | None) -> bytes:
             _FIELDS,
             _INTEGER(4, batch.epoch),
             _text(batch.campaign_id),
-            _text("fulfilled"),
+            _text(batch.state.value),
             _BIGINT(8, batch.at_ms),
             _NULL if validity is None else _text("active"),
             _NULL if valid_from_ms is None else _BIGINT(8, valid_from_ms),

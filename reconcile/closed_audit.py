@@ -1,13 +1,15 @@
 """Is the cell sound while it is closed? The same judgement as of the open cell, read directly on the guard's connection."""
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from grab_service.ops.audit import AuditReport, CampaignCut, CellCut, audit_books
-from grab_service.ops.audit.cut import FACTS
+from grab_service.ops.audit.cut import COUNTERS, SIZES
 from grab_service.vocabulary.keys import CellKeys
 from reconcile.wire import Command, Wire
+
+FACTS: Final = ("state", "releases", *COUNTERS)
 
 
 async def audit_closed(wire: Wire, engine: AsyncEngine, cell_name: str) -> AuditReport:
@@ -36,7 +38,8 @@ async def _read_cut(wire: Wire, keys: CellKeys) -> CellCut:
     cuts = {}
     for at, campaign_id in enumerate(campaign_ids):
         facts, *sizes = answers[2 + 5 * at : 7 + 5 * at]
-        cut = CampaignCut.parse(campaign_id, [*facts, *sizes])
+        names = [name.encode() for name in (*FACTS, *SIZES)]
+        cut = CampaignCut.parse(campaign_id, dict(zip(names, [*facts, *sizes], strict=True)))
         if cut is not None:
             cuts[campaign_id] = cut
     return CellCut(

@@ -21,10 +21,11 @@ from grab_service.sql.tables import log_cursor
 from grab_service.vocabulary.events import Event, Granted, Returned
 from grab_service.vocabulary.keys import CellKeys
 from reconcile.alarms import LOG_KINDS, AlarmKind, clear_alarms, raise_alarm
+from reconcile.appliers.statement import WrongEntryError
 from reconcile.counters import Counters
 from reconcile.cursor import Cursor, CursorMovedError, read_cursor
 from reconcile.pages import DrainFaultError, Page, Pages
-from reconcile.rows import Rows, WrongEntryError
+from reconcile.rows import Rows
 from reconcile.wire import Wire, WireBrokenError
 
 BLOCK_S: Final = 0.5

@@ -12,7 +12,12 @@ from typing import Final
 
 from sqlalchemy import text
 
-_CLAIM: Final = "concat_ws(E'\\t', seq, epoch, unit_no, slot, granted_at_ms, coalesce(code, ''), coalesce(idempotency_key, ''))"
+_CLAIM: Final = (
+    "concat(E'1\\tseq=', seq, E'\\tepoch=', epoch, E'\\tat_ms=', granted_at_ms,"
+    " E'\\tstate=', CASE WHEN returned_seq IS NULL AND state = 'returned' THEN 'fulfilled' ELSE state END,"
+    " E'\\tunit_no=', unit_no, E'\\tordinal=', slot, E'\\tcode=', code, E'\\tkey=', idempotency_key)"
+)
+"""A claim that its member has given back is held in the cell until the cell has been told, which the entry `returned` shows."""
 
 ROOM_TO_SORT: Final = text("SET LOCAL work_mem = '64MB'")
 

@@ -17,6 +17,7 @@ from grab_service.cell.store import Cell, CellError
 from grab_service.ops.publish import publish_campaign, publish_codes, publish_members
 from grab_service.sql.tables import campaigns, commands, members, pool_codes
 from grab_service.vocabulary.campaigns import BenefitKind, CampaignState
+from grab_service.vocabulary.outcomes import ReturnOutcome
 from reconcile.alarms import AlarmKind, clear_alarms, raise_alarm
 from reconcile.counters import Counters
 from reconcile.leader import Leader
@@ -49,8 +50,8 @@ _POOLS: Final = (
     )
     .limit(CAMPAIGNS_MAX)
 )
-_REFUSALS: Final = frozenset({"unknown_claim", "campaign_not_found"})
-"""What should never be said to a return."""
+_REFUSALS: Final = frozenset({ReturnOutcome.UNKNOWN_CLAIM, ReturnOutcome.CAMPAIGN_NOT_FOUND})
+"""Answers that a return should never get."""
 
 # A unit may have come back before its command was written: then no entry of the log will ever tell.
 _MEND_DONE: Final = text(
@@ -108,7 +109,7 @@ class Sweep:
 
     async def _publish(self) -> None:
         """Members before campaigns, so that a campaign never opens to members who are not there yet."""
-        members_version = int((await self.cell.snapshot(()))[4])
+        members_version = (await self.cell.snapshot(())).members_version
         async with self.engine.connect() as connection:
             newest = (await connection.execute(select(func.max(members.c.version)))).scalar() or 0
             waiting = (await connection.execute(_WAITING)).scalars().all()

@@ -6,7 +6,7 @@ from typing import Any, Final
 from grab_service.grabpath.view import CampaignView
 from grab_service.vocabulary.campaigns import Phase, next_release_at_ms, over_since_ms
 from grab_service.vocabulary.claim_body import claim_body
-from grab_service.vocabulary.claims import ClaimRecord, ClaimState, VoucherState
+from grab_service.vocabulary.claims import ClaimRecord, VoucherState
 from grab_service.vocabulary.times import rfc3339
 
 POLL_OPEN_MS: Final = 2_000
@@ -91,7 +91,6 @@ def held_claim_body(campaign: CampaignView, member_id: str, record: ClaimRecord)
         campaign.campaign_id,
         member_id,
         record,
-        ClaimState.FULFILLED,
         VoucherState.ACTIVE,
         campaign.validity,
         campaign.has_voucher,

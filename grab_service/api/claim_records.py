@@ -36,10 +36,10 @@ class StoredClaim:
     @classmethod
     def of_row(cls, row: Row[Any]) -> "StoredClaim":
         """From a row of the table."""
-        record = ClaimRecord(
-            row.seq, row.epoch, row.unit_no, row.slot, row.granted_at_ms, row.code or "", row.idempotency_key or ""
-        )
         state = ClaimState(row.state)
+        record = ClaimRecord(
+            row.seq, row.epoch, row.unit_no, row.slot, row.granted_at_ms, row.code or "", row.idempotency_key or "", state
+        )
         voucher_state = VoucherState(row.voucher_state) if row.voucher_state is not None else None
         on_request = row.reveal == Reveal.ON_REQUEST
         code_seen = row.benefit_kind == BenefitKind.CODE_POOL and not (on_request and row.revealed_at_ms is None)
@@ -47,7 +47,6 @@ class StoredClaim:
             row.campaign_id,
             row.member_id,
             record,
-            state,
             voucher_state or VoucherState.ACTIVE,
             Validity(valid_from_ms=row.valid_from_ms, valid_until_ms=row.valid_until_ms),
             has_voucher=voucher_state is not None,

@@ -5,19 +5,26 @@ loads them, and a fresh nonce is baked into each at every arming, which gives th
 """
 
 import hashlib
+import re
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Final
 
 NONCE_MARK: Final = "@nonce@"
 GRAB: Final = "grab"
+COMMANDS: Final = "commands"
+"""The folder of the commands; all other files are partials, pieces of text that commands have in common."""
+USE: Final = "--@use "
+_HEADER: Final = re.compile(r"\A--\[\[\n.*?\n\]\]\n", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class ScriptSources:
-    """The Lua files of this release by name, without `.lua`; `digest` tells releases apart."""
+    """The commands of this release by name, with their partials in place; `digest` tells releases apart."""
 
     by_name: dict[str, str]
     digest: str
@@ -27,11 +34,13 @@ class ScriptSources:
         """Read the files shipped in the package, or the checkout's `lua/` when run from there."""
         packaged = files("grab_service") / "lua"
         folder = packaged if packaged.is_dir() else Path(__file__).parents[2] / "lua"
-        by_name = {
-            entry.name.removesuffix(".lua"): entry.read_text(encoding="utf-8")
-            for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)
-            if entry.name.endswith(".lua")
-        }
+        partials = {
+            f"{kind.name}/{name}": text
+            for kind in _folders(folder)
+            if kind.name != COMMANDS
+            for name, text in _texts(kind).items()
+        } | _texts(folder)
+        by_name = {name: expand(text, partials) for name, text in _texts(folder / COMMANDS).items()}
         assert GRAB in by_name, f"no scripts in {folder}"
         assert all(source.count(NONCE_MARK) == 1 for source in by_name.values()), "a script without its nonce"
         whole = hashlib.sha256("\0".join(f"{name}\0{source}" for name, source in by_name.items()).encode())
@@ -45,6 +54,35 @@ class ScriptSources:
     def table_field(self, name: str) -> str:
         """The field of the cell's table of scripts that holds the SHA of a script of this release."""
         return f"{self.digest}:{name}"
+
+
+def expand(text: str, partials: Mapping[str, str]) -> str:
+    """Replace each line `--@use NAME` by that partial, and `--@use FOLDER/*` by all of a folder, in alphabetical order.
+
+    The header of a partial, its first comment, is left out. A partial stands in a command once, and names no other partial.
+
+    Raises:
+        KeyError: there is no such partial.
+    """
+    lines: list[str] = []
+    for line in text.splitlines(keepends=True):
+        if not line.startswith(USE):
+            lines.append(line)
+            continue
+        wanted = line.removeprefix(USE).strip()
+        of_folder = [name for name in sorted(partials) if f"{name.rpartition('/')[0]}/*" == wanted]
+        lines += [_HEADER.sub("", partials[name], count=1) for name in of_folder or [wanted]]
+    return "".join(lines)
+
+
+def _folders(folder: Traversable) -> list[Traversable]:
+    return sorted((entry for entry in folder.iterdir() if entry.is_dir()), key=lambda entry: entry.name)
+
+
+def _texts(folder: Traversable) -> dict[str, str]:
+    """The Lua files right in a folder, by name, without `.lua`."""
+    entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
+    return {e.name.removesuffix(".lua"): e.read_text(encoding="utf-8") for e in entries if e.name.endswith(".lua")}
 
 
 def new_nonce() -> str:

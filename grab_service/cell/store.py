@@ -5,7 +5,7 @@ and answers `went_back`, which is raised as `CellClosedError`, as is a Redis tha
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,12 +24,37 @@ from redis.exceptions import (
 
 from grab_service.cell.nodes import leads_on
 from grab_service.cell.own_rights import own_rights
+from grab_service.cell.replies import (
+    CampaignsReply,
+    CodesReply,
+    ExplainReply,
+    GrabReply,
+    HoldersReply,
+    MembersReply,
+    PublishReply,
+    Question,
+    ReturnReply,
+    SnapshotReply,
+    StateReply,
+    StockReply,
+    TailReply,
+)
 from grab_service.cell.scripts import GRAB, ScriptSources
 from grab_service.vocabulary.campaigns import PublishedCampaign
 from grab_service.vocabulary.keys import CellKeys
+from grab_service.vocabulary.outcomes import (
+    CodesOutcome,
+    MembersOutcome,
+    PublishOutcome,
+    ReturnOutcome,
+    StateOutcome,
+    StockOutcome,
+)
 
 PROMISES: Final = frozenset({GRAB, "read_claims"})
-"""What answers with claims: a member who is told of one must find it again, also on the replica that takes over."""
+"""Commands whose reply shows claims: with replicas, a claim is told only when they have it, so a promotion loses none."""
+SENDS_SEEN: Final = frozenset({GRAB, "explain"})
+"""Commands whose first argument is the highest seq that the caller has seen."""
 RELOAD_INTERVAL_S: Final = 0.1
 OUTLIVED_MAX: Final = 100
 """While the cell is closed, its table of scripts is read again at most this often."""
@@ -59,47 +84,6 @@ class Replicas:
 
     least: int = 0
     wait_s: float = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class GrabReply:
-    """What `grab` answered to a batch. `answers` as the script's header gives them, in the order of the batch."""
-
-    now_ms: int
-    seq: int
-    available: int
-    opens_at_ms: int
-    next_release_at_ms: int | None
-    answers: list[bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class StockReply:
-    """What `set_stock` answered: the total now in force and the lowest that could be set."""
-
-    outcome: str
-    seq: int
-    total: int
-    lowest: int
-
-
-@dataclass(frozen=True, slots=True)
-class TailReply:
-    """What the log says: entries as XRANGE gives them, the cell's clock, and the cell's seq at that moment."""
-
-    now_ms: int
-    seq: int
-    entries: list[tuple[bytes, list[bytes]]]
-
-
-@dataclass(frozen=True, slots=True)
-class CampaignsReply:
-    """Campaigns of the cell at one seq; `campaign_ids` are all there are."""
-
-    now_ms: int
-    seq: int
-    campaign_ids: list[str]
-    campaigns: dict[str, PublishedCampaign]
 
 
 class Cell:
@@ -137,22 +121,8 @@ class Cell:
             CellClosedError, CellUnreachableError: nothing was decided.
             CellSilentError: it may have been decided; nobody knows.
         """
-        keys, campaign = self.keys, self.keys.of_campaign(campaign_id)
-        reply = await self._call(
-            GRAB,
-            (
-                keys.cell,
-                campaign.campaign,
-                campaign.claims,
-                campaign.bindings,
-                campaign.free,
-                campaign.returns,
-                campaign.codes,
-                keys.members,
-                keys.log,
-            ),
-            (self.seen_seq, batch_id, campaign_id, *triples),
-        )
+        keys = (*self._keys_of_grab(campaign_id), self.keys.log)
+        reply = await self._call(GRAB, keys, (self.seen_seq, batch_id, campaign_id, *triples))
         if reply[1] != batch_id:
             raise CellSilentError("the reply belongs to another call")
         assert len(reply) == 7 + len(triples) // 3, "one answer per member"
@@ -166,23 +136,41 @@ class Cell:
             answers=reply[7:],
         )
 
-    async def publish_campaign(self, campaign_id: str, fields: Sequence[str | int | bytes]) -> tuple[str, int]:
-        """(outcome, seq); `fields` are ARGV[3..12] of the command."""
+    async def explain(self, campaign_id: str, question: Question, triples: Sequence[bytes | str]) -> ExplainReply:
+        """What a grab would be answered now, or what keeps members out whatever the hour; `triples` as for `grab`.
+
+        Raises:
+            CellError: there is no answer; asking again does no harm.
+        """
+        arguments = (self.seen_seq, question.value, campaign_id, *triples)
+        reply = await self._call("explain", self._keys_of_grab(campaign_id), arguments)
+        self._saw(reply[3])
+        return ExplainReply(reply[2], int(reply[3]), reply[4].decode(), reply[5:])
+
+    def _keys_of_grab(self, campaign_id: str) -> tuple[str, ...]:
+        keys, campaign = self.keys, self.keys.of_campaign(campaign_id)
+        of_campaign = (campaign.campaign, campaign.claims, campaign.bindings, campaign.free, campaign.codes)
+        return (keys.cell, *of_campaign, keys.members)
+
+    async def publish_campaign(self, campaign_id: str, fields: Mapping[str, str | int]) -> PublishReply:
+        """Put a campaign into the cell; `fields` are those in the header of the command, by name."""
         keys = self.keys
+        pairs = [part for pair in fields.items() for part in pair]
         reply = await self._call(
             "publish_campaign",
             (keys.cell, keys.campaigns, keys.of_campaign(campaign_id).campaign, keys.log),
-            (campaign_id, *fields),
+            (campaign_id, *pairs),
         )
-        return reply[0].decode(), self._saw(reply[1])
+        outcome, _, detail = reply[0].decode().partition("\t")
+        return PublishReply(PublishOutcome(outcome), self._saw(reply[1]), detail)
 
-    async def set_state(self, campaign_id: str, action: str) -> tuple[str, int, str]:
-        """(outcome, seq, state); `action` is pause, resume, close or cancel."""
+    async def set_state(self, campaign_id: str, action: str) -> StateReply:
+        """`action` is pause, resume, close or cancel."""
         keys = self.keys
         reply = await self._call(
             "set_state", (keys.cell, keys.of_campaign(campaign_id).campaign, keys.log), (campaign_id, action)
         )
-        return reply[0].decode(), self._saw(reply[1]), reply[2].decode()
+        return StateReply(StateOutcome(reply[0].decode()), self._saw(reply[1]), reply[2].decode())
 
     async def set_stock(self, campaign_id: str, expected_total: int, total: int) -> StockReply:
         """Change the total if it still is `expected_total`."""
@@ -192,10 +180,10 @@ class Cell:
             (keys.cell, campaign.campaign, campaign.free, campaign.codes, keys.log),
             (campaign_id, expected_total, total),
         )
-        return StockReply(reply[0].decode(), self._saw(reply[1]), reply[2], reply[3])
+        return StockReply(StockOutcome(reply[0].decode()), self._saw(reply[1]), reply[2], reply[3])
 
-    async def return_unit(self, campaign_id: str, member_id: str, claim_seq: int, reason: str) -> tuple[str, int]:
-        """(outcome, seq); for `already`, seq is that of the return."""
+    async def return_unit(self, campaign_id: str, member_id: str, claim_seq: int, reason: str) -> ReturnReply:
+        """Give back the unit of one claim; `reason` is returned or lapsed."""
         keys, campaign = self.keys, self.keys.of_campaign(campaign_id)
         reply = await self._call(
             "return_unit",
@@ -205,23 +193,23 @@ class Cell:
             ),
             (campaign_id, member_id, claim_seq, reason),
         )
-        return reply[0].decode(), self._saw(reply[1])
+        return ReturnReply(ReturnOutcome(reply[0].decode()), self._saw(reply[1]))
 
-    async def load_codes(self, campaign_id: str, first_position: int, codes: Sequence[str]) -> tuple[str, int, int]:
-        """(outcome, seq, codes_loaded); at most 1000 codes a call."""
+    async def load_codes(self, campaign_id: str, first_position: int, codes: Sequence[str]) -> CodesReply:
+        """Append codes to a pool; at most 1000 a call."""
         keys, campaign = self.keys, self.keys.of_campaign(campaign_id)
         reply = await self._call(
             "load_codes",
             (keys.cell, campaign.campaign, campaign.codes, keys.log),
             (campaign_id, first_position, *codes),
         )
-        return reply[0].decode(), self._saw(reply[1]), reply[2]
+        return CodesReply(CodesOutcome(reply[0].decode()), self._saw(reply[1]), reply[2])
 
-    async def publish_members(self, members_version: int, pairs: Sequence[str]) -> tuple[str, int, int]:
-        """(outcome, seq, changed); `pairs` are member_id, record, flat; at most 1000 pairs a call."""
+    async def publish_members(self, members_version: int, pairs: Sequence[str]) -> MembersReply:
+        """`pairs` are member_id, record, flat; at most 1000 pairs a call."""
         keys = self.keys
         reply = await self._call("publish_members", (keys.cell, keys.members, keys.log), (members_version, *pairs))
-        return reply[0].decode(), self._saw(reply[1]), reply[2]
+        return MembersReply(MembersOutcome(reply[0].decode()), self._saw(reply[1]), reply[2])
 
     async def tail(self, after_seq: int, entries_max: int) -> TailReply:
         """What the log says after `after_seq`."""
@@ -241,10 +229,10 @@ class Cell:
                 campaigns[campaign_id] = PublishedCampaign.from_fields(campaign_id, fields)
         return CampaignsReply(reply[1], self._saw(reply[2]), [name.decode() for name in reply[3]], campaigns)
 
-    async def scan_holders(self, key: str, cursor: bytes, count: int) -> tuple[bytes, list[bytes]]:
-        """(next cursor, fields) of one page of a campaign's claims or bindings; b"0" begins and ends."""
+    async def scan_holders(self, key: str, cursor: bytes, count: int) -> HoldersReply:
+        """One page of a campaign's claims or bindings; the cursor b"0" begins and ends."""
         reply = await self._call("scan_holders", (self.keys.cell, key), (cursor, count))
-        return reply[1], reply[2]
+        return HoldersReply(reply[1], reply[2])
 
     async def read_claims(self, member_id: str, campaign_ids: Sequence[str]) -> list[bytes]:
         """What the member holds in each of these campaigns, as `claims.parse_holding` takes it."""
@@ -255,15 +243,15 @@ class Cell:
         holdings: list[bytes] = reply[2]
         return holdings
 
-    async def snapshot(self, campaign_ids: Sequence[str]) -> Any:
-        """The reply of `lua/snapshot.lua` for these campaigns."""
+    async def snapshot(self, campaign_ids: Sequence[str]) -> SnapshotReply:
+        """The counters of these campaigns at one seq, in their order."""
         names: list[str] = []
         for campaign_id in campaign_ids:
             campaign = self.keys.of_campaign(campaign_id)
             names += (campaign.campaign, campaign.claims, campaign.free, campaign.returns, campaign.codes)
         reply = await self._call("snapshot", (self.keys.cell, *names), ())
-        self._saw(reply[3])
-        return reply
+        snapshots = [dict(zip(flat[::2], flat[1::2], strict=True)) for flat in reply[5]]
+        return SnapshotReply(reply[1], int(reply[2]), self._saw(reply[3]), int(reply[4]), snapshots)
 
     @property
     def replicas_min(self) -> int:
@@ -358,7 +346,7 @@ class Cell:
             await self.reload()
             if (self.epoch, self._shas[name]) == before:
                 raise
-            if name == GRAB:
+            if name in SENDS_SEEN:
                 arguments = (self.seen_seq, *arguments[1:])
             return await self._evalsha(name, keys, arguments)
 

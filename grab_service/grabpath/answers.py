@@ -12,7 +12,7 @@ from typing import Final
 
 import orjson
 
-from grab_service.cell.store import GrabReply
+from grab_service.cell.replies import GrabReply
 from grab_service.grabpath.view import CampaignView
 from grab_service.vocabulary import problems
 from grab_service.vocabulary.claim_body import claim_body
@@ -121,15 +121,13 @@ def of_claim(
     campaign: CampaignView,
     member_id: str,
     record: ClaimRecord,
-    state: ClaimState,
 ) -> Answer:
     """A claim, new (201) or held already (200)."""
-    voucher_state = VoucherState.ACTIVE if state is ClaimState.FULFILLED else VoucherState.RETURNED
+    voucher_state = VoucherState.ACTIVE if record.state is ClaimState.FULFILLED else VoucherState.RETURNED
     claim = claim_body(
         campaign.campaign_id,
         member_id,
         record,
-        state,
         voucher_state,
         campaign.validity,
         campaign.has_voucher,
@@ -150,7 +148,7 @@ class WinForm:
 
     def __init__(self, campaign: CampaignView, epoch: int, granted_at_ms: int) -> None:
         record = ClaimRecord(_SEQ, epoch, _UNIT_NO, 1, granted_at_ms, _CODE, "")
-        body = of_claim(201, campaign, _MEMBER_ID, record, ClaimState.FULFILLED).body
+        body = of_claim(201, campaign, _MEMBER_ID, record).body
         parts = _BLANKS.split(body.replace(b"%", b"%%"))
         # Text and blanks alternate.
         self._body = b"%b".join(parts[::2])

@@ -17,7 +17,8 @@ from typing import Final, Protocol
 
 import structlog
 
-from grab_service.cell.store import Cell, CellClosedError, CellSilentError, CellUnreachableError, GrabReply
+from grab_service.cell.replies import GrabReply
+from grab_service.cell.store import Cell, CellClosedError, CellSilentError, CellUnreachableError
 from grab_service.grabpath.answers import Answer
 from grab_service.metrics import GrabMetrics
 from grab_service.vocabulary import voucher_codes

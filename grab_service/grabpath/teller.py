@@ -8,13 +8,13 @@ import contextlib
 from collections.abc import Coroutine, Sequence
 from typing import Any, Final
 
-from grab_service.cell.store import GrabReply
+from grab_service.cell.replies import GrabReply
 from grab_service.grabpath.answers import Answer, WinForm, is_written_as_it_is, of_claim, of_problem, of_refusal
 from grab_service.grabpath.batcher import Grab
 from grab_service.grabpath.view import CampaignView, StaleViewError, View
 from grab_service.metrics import GrabMetrics
 from grab_service.vocabulary.campaigns import BenefitKind
-from grab_service.vocabulary.claims import ClaimRecord, ClaimState
+from grab_service.vocabulary.claims import ClaimRecord, fields_of_record
 from grab_service.vocabulary.outcomes import Outcome, Undecided, slug
 
 _WON: Final = Outcome.WON.value.encode()
@@ -53,32 +53,29 @@ class Teller:
             word, _, rest = said.partition(b"\t")
             if word == _WON:
                 won += 1
-                seq, epoch, unit_no, _, granted_at_ms, code, _ = rest.split(b"\t")
+                seq, epoch, granted_at_ms, _, unit_no, _, code, _, _ = fields_of_record(rest)
                 if campaign is not None and (any_code_fits or is_written_as_it_is(code)):
                     if form is None:  # they share epoch and moment
                         form = WinForm(campaign, int(epoch), int(granted_at_ms))
                     grab.tell(form.fill(grab.member_id, seq, unit_no, code))
                 else:
-                    self._tell_claim(201, campaign, campaign_id, grab, rest, ClaimState.FULFILLED)
+                    self._tell_claim(201, campaign, campaign_id, grab, rest)
                 continue
             outcome = _OUTCOMES[word]
             self._metrics.answers[outcome.value] += 1
             if outcome is Outcome.HELD:
-                state, _, record = rest.partition(b"\t")
-                self._tell_claim(200, campaign, campaign_id, grab, record, ClaimState(state.decode()))
+                self._tell_claim(200, campaign, campaign_id, grab, rest)
             else:
                 grab.tell(of_refusal(outcome, rest, reply, grab.language))
         if won:
             self._metrics.answers[Outcome.WON.value] += won
 
-    def _tell_claim(
-        self, status: int, campaign: CampaignView | None, campaign_id: str, grab: Grab, record: bytes, state: ClaimState
-    ) -> None:
+    def _tell_claim(self, status: int, campaign: CampaignView | None, campaign_id: str, grab: Grab, record: bytes) -> None:
         if campaign is not None:
-            grab.tell(of_claim(status, campaign, grab.member_id, ClaimRecord.parse(record), state))
+            grab.tell(of_claim(status, campaign, grab.member_id, ClaimRecord.parse(record)))
             return
         # Published a moment ago: the view has not come to it yet.
-        self.in_background(self._claim_when_known(status, campaign_id, grab, record, state))
+        self.in_background(self._claim_when_known(status, campaign_id, grab, record))
 
     def in_background(self, telling: Coroutine[Any, Any, None]) -> None:
         """Have somebody told who cannot be told at once."""
@@ -86,7 +83,7 @@ class Teller:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _claim_when_known(self, status: int, campaign_id: str, grab: Grab, record: bytes, state: ClaimState) -> None:
+    async def _claim_when_known(self, status: int, campaign_id: str, grab: Grab, record: bytes) -> None:
         campaign = None
         with contextlib.suppress(StaleViewError):
             campaign = await self._view.find(campaign_id)
@@ -94,4 +91,4 @@ class Teller:
             # It is won and logged; only what it looks like cannot be read now. A repeat shows it.
             grab.tell(self.problem("outcome-unknown", grab.language))
         else:
-            grab.tell(of_claim(status, campaign, grab.member_id, ClaimRecord.parse(record), state))
+            grab.tell(of_claim(status, campaign, grab.member_id, ClaimRecord.parse(record)))

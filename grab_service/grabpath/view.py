@@ -106,10 +106,6 @@ class CampaignView:
         """Whether a winner gets a code."""
         return self.benefit_kind is not BenefitKind.NONE
 
-    def held_by(self, member_id: str) -> bool:
-        """Whether the member holds a claim, or once did."""
-        return member_id in self.holders
-
     def available(self, now_ms: int) -> int:
         """The units that can be granted at that time."""
         return max(0, released_by(self.releases, now_ms) - self.active)
@@ -125,7 +121,7 @@ class CampaignView:
         self.as_of_seq = event.last_seq
         if isinstance(event, Granted):
             self.active += len(event.claims)
-            self.holders.update(claim[0] for claim in event.claims)
+            self.holders.update(claim.member_id for claim in event.claims)
         elif isinstance(event, Returned):
             self.active -= 1
         elif isinstance(event, StateSet):

@@ -22,6 +22,7 @@ from grab_service.ops.publish import publish_campaign
 from grab_service.ops.refusal import RefusalError
 from grab_service.sql.tables import campaigns, log_cursor
 from grab_service.vocabulary.campaigns import CampaignState
+from grab_service.vocabulary.outcomes import StateOutcome, StockOutcome
 from grab_service.vocabulary.passes import OpsIdentity
 
 RECORDED_WAIT_S: Final = 5.0
@@ -85,9 +86,8 @@ async def set_state(
             raise RefusalError("wrong-state", state=campaign.state.value)
         await _in_the_cell(engine, cell, campaign)
         outcome, seq, state = await cell.set_state(campaign_id, action.value)
-        if outcome in {"wrong_state", "campaign_not_found"}:
+        if outcome in {StateOutcome.WRONG_STATE, StateOutcome.CAMPAIGN_NOT_FOUND}:
             raise RefusalError("wrong-state", state=state or campaign.state.value)
-        assert outcome in {"state_set", "already"}, f"set_state answered {outcome}"
         await recorded(engine, cell.name, seq)
         return await read_campaign(engine, campaign_id)
 
@@ -117,14 +117,13 @@ async def set_stock(
         await _in_the_cell(engine, cell, campaign)
         reply = await cell.set_stock(campaign_id, expected_total, total)
         match reply.outcome:
-            case "stock_set" | "already":
+            case StockOutcome.STOCK_SET | StockOutcome.ALREADY:
                 pass
-            case "stock_changed" | "below_issued":
+            case StockOutcome.STOCK_CHANGED | StockOutcome.BELOW_ISSUED:
                 raise RefusalError(reply.outcome.replace("_", "-"), total=reply.total, issued=reply.lowest)
-            case "too_few_codes":
+            case StockOutcome.TOO_FEW_CODES:
                 raise RefusalError("too-few-codes", total=reply.total)
-            case outcome:
-                assert outcome in {"wrong_state", "campaign_not_found"}, f"set_stock answered {outcome}"
+            case StockOutcome.WRONG_STATE | StockOutcome.CAMPAIGN_NOT_FOUND:
                 raise RefusalError("wrong-state", state=campaign.state.value)
         await recorded(engine, cell.name, reply.seq)
         return await read_campaign(engine, campaign_id)

@@ -16,6 +16,7 @@ from grab_service.cell.store import Cell
 from grab_service.sql.tables import campaigns, members, pool_codes
 from grab_service.vocabulary.campaigns import BenefitKind, CampaignState, Release, encode_releases, encode_set
 from grab_service.vocabulary.members import Member, MemberStatus, member_record
+from grab_service.vocabulary.outcomes import CodesOutcome
 
 CODES_PER_CALL: Final = 1000
 MEMBERS_PER_CALL: Final = 1000
@@ -88,8 +89,8 @@ async def publish_campaign(engine: AsyncEngine, cell: Cell, campaign_id: str) ->
     fields = published_fields(row)
     if fields["benefit_kind"] == BenefitKind.CODE_POOL:
         await publish_codes(engine, cell, campaign_id)
-    outcome, seq = await cell.publish_campaign(campaign_id, list(fields.values()))
-    return Publication(outcome, seq)
+    reply = await cell.publish_campaign(campaign_id, fields)
+    return Publication(f"{reply.outcome}\t{reply.detail}".rstrip("\t"), reply.seq)
 
 
 async def publish_codes(engine: AsyncEngine, cell: Cell, campaign_id: str) -> CodesPublication:
@@ -101,7 +102,7 @@ async def publish_codes(engine: AsyncEngine, cell: Cell, campaign_id: str) -> Co
     position, loaded, seq, loaded_in_cell = 0, 0, cell.seen_seq, 0
     while codes := await _codes_after(engine, campaign_id, position):
         outcome, seq, loaded_in_cell = await cell.load_codes(campaign_id, position + 1, codes)
-        if outcome == "codes_loaded":
+        if outcome is CodesOutcome.CODES_LOADED:
             loaded += min(len(codes), loaded_in_cell - position)
         position = loaded_in_cell
     return CodesPublication(seq, loaded_in_cell, loaded)
@@ -118,7 +119,7 @@ async def publish_members(
         CellError: see `grab_service.cell.store`; repeating is always safe.
     """
     reply = await cell.snapshot(())
-    seq, members_version, changed, sent = int(reply[3]), int(reply[4]), 0, 0
+    seq, members_version, changed, sent = reply.seq, reply.members_version, 0, 0
     after = (members_version + 1, "")
     while rows := await _members_after(engine, after):
         last = rows[-1]

@@ -16,7 +16,6 @@ def claim_body(
     campaign_id: str,
     member_id: str,
     record: ClaimRecord,
-    state: ClaimState,
     voucher_state: VoucherState,
     validity: Validity,
     has_voucher: bool,
@@ -28,8 +27,7 @@ def claim_body(
     Args:
         campaign_id: whose unit it is.
         member_id: whose claim it is.
-        record: what the log says of it; never changes.
-        state: the claim's state now; a claim that waits for its payment shows no voucher yet.
+        record: the claim as it is now; one that waits for its payment shows no voucher yet.
         voucher_state: the voucher's state now; not looked at without a voucher.
         validity: when the campaign's vouchers are valid.
         has_voucher: False where the benefit is of kind none: the claim is all there is.
@@ -39,7 +37,7 @@ def claim_body(
     claim_id = f"{campaign_id}.{record.epoch}.{record.seq}"
     granted_at_ms = record.granted_at_ms
     voucher = None
-    if has_voucher and state is not ClaimState.PENDING_PAYMENT:
+    if has_voucher and record.state is not ClaimState.PENDING_PAYMENT:
         valid_from_ms, valid_until_ms = validity.of_grant(granted_at_ms)
         voucher = {
             "voucher_id": VOUCHER_PREFIX + claim_id,
@@ -56,7 +54,7 @@ def claim_body(
         "claim_id": claim_id,
         "campaign_id": campaign_id,
         "member_id": member_id,
-        "state": state.value,
+        "state": record.state.value,
         "unit_no": record.unit_no,
         "seq": record.seq,
         "granted_at": rfc3339(granted_at_ms),

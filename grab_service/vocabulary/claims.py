@@ -1,5 +1,6 @@
 """What is a claim, how is it written down in the cell, and what is its id?"""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -60,28 +61,72 @@ class ClaimRef:
         return ref if str(ref) == claim_id and ref.epoch <= EPOCH_MAX else None
 
 
+class UnknownRecordError(ValueError):
+    """A claim record is of a version that this release does not know, or is damaged; the reader stops."""
+
+
 @dataclass(frozen=True, slots=True)
 class ClaimRecord:
-    """A claim as the cell holds it. `code` is '' when the benefit has none, `idempotency_key` '' when none was sent."""
+    """A claim as the cell holds it, and the one place in Python that knows how it is written.
+
+    `ordinal` is its number of 1..limit_per_member. `code` is '' if the benefit has none, `idempotency_key` if none was sent.
+    `parts` are the named parts of rules, each after a TAB; '' when no rule has one. `lua/records/claim.lua` describes the form.
+    """
 
     seq: int
     epoch: int
     unit_no: int
-    slot: int
+    ordinal: int
     granted_at_ms: int
     code: str
     idempotency_key: str
+    state: ClaimState = ClaimState.FULFILLED
+    parts: str = ""
 
     @classmethod
     def parse(cls, record: bytes) -> "ClaimRecord":
-        """Decode one record of `lua/grab.lua`; anything else is a bug."""
-        seq, epoch, unit_no, slot, granted_at_ms, code, key = record.split(b"\t")
-        return cls(int(seq), int(epoch), int(unit_no), int(slot), int(granted_at_ms), code.decode(), key.decode())
+        """Decode one record.
+
+        Raises:
+            UnknownRecordError: it is of another version.
+        """
+        seq, epoch, granted_at_ms, state, unit_no, ordinal, code, key, parts = fields_of_record(record)
+        return cls(
+            int(seq),
+            int(epoch),
+            int(unit_no),
+            int(ordinal),
+            int(granted_at_ms),
+            code.decode(),
+            key.decode(),
+            ClaimState(state.decode()),
+            parts.decode(),
+        )
 
     def encode(self) -> str:
-        """The record as `lua/grab.lua` writes it; for a cell that is rebuilt from Postgres."""
-        fields = (self.seq, self.epoch, self.unit_no, self.slot, self.granted_at_ms, self.code, self.idempotency_key)
-        return "\t".join(str(field) for field in fields)
+        """The record as Lua writes it."""
+        return (
+            f"1\tseq={self.seq}\tepoch={self.epoch}\tat_ms={self.granted_at_ms}\tstate={self.state}\tunit_no={self.unit_no}"
+            f"\tordinal={self.ordinal}\tcode={self.code}\tkey={self.idempotency_key}{self.parts}"
+        )
+
+
+_RECORD: Final = re.compile(
+    rb"1\tseq=(\d+)\tepoch=(\d+)\tat_ms=(\d+)\tstate=([a-z_]+)\tunit_no=(\d+)\tordinal=(\d+)\tcode=([^\t]*)\tkey=([^\t]*)"
+    rb"((?:\t[a-z_]+\.[a-z_]+=[^\t]*)*)"
+)
+
+
+def fields_of_record(record: bytes) -> tuple[bytes, ...]:
+    """seq, epoch, granted_at_ms, state, unit_no, ordinal, code, idempotency_key, parts: as they are written.
+
+    Raises:
+        UnknownRecordError: it is of another version.
+    """
+    match = _RECORD.fullmatch(record)
+    if match is None:
+        raise UnknownRecordError(f"a claim record that this release does not know: {record[:100]!r}")
+    return match.groups()
 
 
 def parse_holding(holding: bytes) -> list[ClaimRecord]:

@@ -1,185 +1,216 @@
 """What does the log of a cell say?
 
-One decoder for all who read it: the ledger and every worker's view. An entry that does not decode is a bug, or damage: it is
-raised as `BadEntryError`, never skipped.
+One class an event, which knows how its entry is read; one decoder for all who read the log: the ledger and every worker's view.
+An entry that does not decode is a bug, or damage: it is raised as `BadEntryError`, never skipped.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final, NamedTuple, Self
 
 import orjson
 
 from grab_service.vocabulary.campaigns import CampaignState, Release, decode_releases
+from grab_service.vocabulary.claims import ClaimState
+
+Fields = Mapping[bytes, bytes]
 
 
 class BadEntryError(Exception):
-    """An entry of the log does not decode; whoever reads it must stop and keep it."""
+    """An entry of the log does not decode; the reader must stop and keep it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Granted:
-    """A batch that had winners. `claims`: (member_id, unit_no, slot, code, idempotency_key), the first with seq `seq`."""
+class Event:
+    """An entry of the log. It covers the places `seq` to `last_seq`; `at_ms` is Redis' clock in Unix milliseconds."""
+
+    TYPE: ClassVar[str]
 
     seq: int
     last_seq: int
     epoch: int
     at_ms: int
-    campaign_id: str
-    claims: list[tuple[str, int, int, str, str]]
+
+    @classmethod
+    def read(cls, place: tuple[int, int, int, int], fields: Fields) -> Self:
+        """From the four numbers that every entry has, and its own fields.
+
+        Raises:
+            KeyError, ValueError, TypeError: it is no such entry.
+        """
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class OfCampaign(Event):
+    """An event of one campaign."""
+
+    campaign_id: str
+
+
+class GrantedClaim(NamedTuple):
+    """One claim of a batch; `ordinal` is its number of 1..limit_per_member, `code` and `key` (idempotency_key) may be ''."""
+
+    member_id: str
+    unit_no: int
+    ordinal: int
+    code: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Granted(OfCampaign):
+    """A batch that had winners, the first with seq `seq`. All claims have the same `state`."""
+
+    TYPE = "granted"
+    VERSION: ClassVar[bytes] = b"1"
+    FIELDS: ClassVar[bytes] = ",".join(GrantedClaim._fields).encode()
+
+    claims: list[GrantedClaim]
+    state: ClaimState = ClaimState.FULFILLED
+
+    @classmethod
+    def read(cls, place: tuple[int, int, int, int], fields: Fields) -> Self:
+        if (fields[b"version"], fields[b"fields"]) != (cls.VERSION, cls.FIELDS):
+            raise ValueError("claims of a version that this release does not know")
+        claims = [
+            GrantedClaim(member_id, int(unit_no), int(ordinal), code, key)
+            for member_id, unit_no, ordinal, code, key in orjson.loads(fields[b"claims"])
+        ]
+        if len(claims) != place[1] - place[0] + 1:
+            raise ValueError("claims and seq differ in number")
+        return cls(*place, fields[b"campaign_id"].decode(), claims, ClaimState(fields[b"state"].decode()))
+
+
+@dataclass(frozen=True, slots=True)
+class Published(OfCampaign):
     """A campaign came into the cell."""
 
-    seq: int
-    last_seq: int
-    epoch: int
-    at_ms: int
-    campaign_id: str
+    TYPE = "published"
+
     version: int
     releases: tuple[Release, ...]
 
+    @classmethod
+    def read(cls, place: tuple[int, int, int, int], fields: Fields) -> Self:
+        return cls(*place, _campaign_id(fields), int(fields[b"version"]), decode_releases(fields[b"releases"].decode()))
+
 
 @dataclass(frozen=True, slots=True)
-class StateSet:
+class StateSet(OfCampaign):
     """Ops paused, resumed, closed or cancelled a campaign."""
 
-    seq: int
-    last_seq: int
-    epoch: int
-    at_ms: int
-    campaign_id: str
+    TYPE = "state_set"
+
     state: CampaignState
+
+    @classmethod
+    def read(cls, place: tuple[int, int, int, int], fields: Fields) -> Self:
+        return cls(*place, _campaign_id(fields), CampaignState(fields[b"state"].decode()))
 
 
 @dataclass(frozen=True, slots=True)
-class StockSet:
+class StockSet(OfCampaign):
     """The stock of a campaign was changed; `releases` are those now in force."""
 
-    seq: int
-    last_seq: int
-    epoch: int
-    at_ms: int
-    campaign_id: str
+    TYPE = "stock_set"
+
     total: int
     releases: tuple[Release, ...]
 
+    @classmethod
+    def read(cls, place: tuple[int, int, int, int], fields: Fields) -> Self:
+        return cls(*place, _campaign_id(fields), int(fields[b"total"]), decode_releases(fields[b"releases"].decode()))
+
 
 @dataclass(frozen=True, slots=True)
-class Returned:
+class Returned(OfCampaign):
     """The unit of one claim went back to stock; `code` went back to the pool, '' if none did."""
 
-    seq: int
-    last_seq: int
-    epoch: int
-    at_ms: int
-    campaign_id: str
+    TYPE = "returned"
+
     member_id: str
     claim_seq: int
     unit_no: int
     reason: str
     code: str = ""
 
-
-@dataclass(frozen=True, slots=True)
-class CodesLoaded:
-    """Codes up to a position are in the pool of a campaign."""
-
-    seq: int
-    last_seq: int
-    epoch: int
-    at_ms: int
-    campaign_id: str
-    codes_loaded: int
-
-
-@dataclass(frozen=True, slots=True)
-class MembersPublished:
-    """Members' records up to a version are in the cell."""
-
-    seq: int
-    last_seq: int
-    epoch: int
-    at_ms: int
-    members_version: int
-    changed: int
-
-
-@dataclass(frozen=True, slots=True)
-class EpochBegan:
-    """The first entry of a new life of the cell; names the one before."""
-
-    seq: int
-    last_seq: int
-    epoch: int
-    at_ms: int
-    predecessor: int
-    reason: str
-
-
-Event = Granted | Published | StateSet | StockSet | Returned | CodesLoaded | MembersPublished | EpochBegan
-
-TYPES: Final = {
-    "granted": Granted,
-    "published": Published,
-    "state_set": StateSet,
-    "stock_set": StockSet,
-    "returned": Returned,
-    "codes_loaded": CodesLoaded,
-    "members_published": MembersPublished,
-    "epoch_began": EpochBegan,
-}
-
-
-def decode(entry_id: bytes, pairs: list[bytes]) -> Event:
-    """One entry as XRANGE gives it: its id, and its fields as a flat list of names and values.
-
-    Raises:
-        BadEntryError: it is not an entry of this log.
-    """
-    try:
-        fields = dict(zip(pairs[::2], pairs[1::2], strict=True))
-        event = _decode(fields)
-    except (KeyError, ValueError, TypeError) as error:
-        raise BadEntryError(f"entry {entry_id!r} does not decode: {pairs!r:.500}") from error
-    if entry_id != b"%d-0" % event.last_seq or event.seq > event.last_seq:
-        raise BadEntryError(f"entry {entry_id!r} claims seq {event.seq} to {event.last_seq}")
-    return event
-
-
-def _decode(fields: dict[bytes, bytes]) -> Event:
-    kind = fields[b"type"]
-    place = (int(fields[b"seq"]), int(fields[b"last_seq"]), int(fields[b"epoch"]), int(fields[b"at_ms"]))
-    if kind == b"granted":
-        claims = [
-            (member_id, int(unit_no), int(slot), code, key)
-            for member_id, unit_no, slot, code, key in orjson.loads(fields[b"claims"])
-        ]
-        if len(claims) != place[1] - place[0] + 1:
-            raise ValueError("claims and seq differ in number")
-        return Granted(*place, fields[b"campaign_id"].decode(), claims)
-    if kind == b"members_published":
-        return MembersPublished(*place, int(fields[b"members_version"]), int(fields[b"changed"]))
-    if kind == b"epoch_began":
-        return EpochBegan(*place, int(fields[b"predecessor"]), fields[b"reason"].decode())
-    campaign_id = fields[b"campaign_id"].decode()
-    if kind == b"published":
-        return Published(*place, campaign_id, int(fields[b"version"]), decode_releases(fields[b"releases"].decode()))
-    if kind == b"state_set":
-        return StateSet(*place, campaign_id, CampaignState(fields[b"state"].decode()))
-    if kind == b"stock_set":
-        return StockSet(*place, campaign_id, int(fields[b"total"]), decode_releases(fields[b"releases"].decode()))
-    if kind == b"codes_loaded":
-        return CodesLoaded(*place, campaign_id, int(fields[b"codes_loaded"]))
-    if kind == b"returned":
-        return Returned(
+    @classmethod
+    def read(cls, place: tuple[int, int, int, int], fields: Fields) -> Self:
+        return cls(
             *place,
-            campaign_id,
+            _campaign_id(fields),
             fields[b"member_id"].decode(),
             int(fields[b"claim_seq"]),
             int(fields[b"unit_no"]),
             fields[b"reason"].decode(),
             fields.get(b"code", b"").decode(),
         )
-    raise ValueError(f"unknown type {kind!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class CodesLoaded(OfCampaign):
+    """Codes up to a position are in the pool of a campaign."""
+
+    TYPE = "codes_loaded"
+
+    codes_loaded: int
+
+    @classmethod
+    def read(cls, place: tuple[int, int, int, int], fields: Fields) -> Self:
+        return cls(*place, _campaign_id(fields), int(fields[b"codes_loaded"]))
+
+
+@dataclass(frozen=True, slots=True)
+class MembersPublished(Event):
+    """Members' records up to a version are in the cell."""
+
+    TYPE = "members_published"
+
+    members_version: int
+    changed: int
+
+    @classmethod
+    def read(cls, place: tuple[int, int, int, int], fields: Fields) -> Self:
+        return cls(*place, int(fields[b"members_version"]), int(fields[b"changed"]))
+
+
+@dataclass(frozen=True, slots=True)
+class EpochBegan(Event):
+    """The first entry of a new life of the cell; names the one before."""
+
+    TYPE = "epoch_began"
+
+    predecessor: int
+    reason: str
+
+    @classmethod
+    def read(cls, place: tuple[int, int, int, int], fields: Fields) -> Self:
+        return cls(*place, int(fields[b"predecessor"]), fields[b"reason"].decode())
+
+
+EVENTS: Final[Mapping[str, type[Event]]] = {
+    event.TYPE: event for event in (Granted, Published, StateSet, StockSet, Returned, CodesLoaded, MembersPublished, EpochBegan)
+}
+"""Every event that the log may hold, by the type of its entry."""
+
+
+def decode(entry_id: bytes, pairs: list[bytes]) -> Event:
+    """One entry as XRANGE gives it: its id, and its fields as a flat list of names and values.
+
+    Raises:
+        BadEntryError: it is not an entry of this log, or of a version that this release does not know.
+    """
+    try:
+        fields = dict(zip(pairs[::2], pairs[1::2], strict=True))
+        place = (int(fields[b"seq"]), int(fields[b"last_seq"]), int(fields[b"epoch"]), int(fields[b"at_ms"]))
+        event = EVENTS[fields[b"type"].decode()].read(place, fields)
+    except (KeyError, ValueError, TypeError) as error:
+        raise BadEntryError(f"entry {entry_id!r} does not decode ({error}): {pairs!r:.500}") from error
+    if entry_id != b"%d-0" % event.last_seq or event.seq > event.last_seq:
+        raise BadEntryError(f"entry {entry_id!r} claims seq {event.seq} to {event.last_seq}")
+    return event
+
+
+def _campaign_id(fields: Fields) -> str:
+    return fields[b"campaign_id"].decode()

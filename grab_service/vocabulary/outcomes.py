@@ -1,7 +1,7 @@
 """What can a grab be answered, and with which HTTP status?
 
-The words are those of `lua/grab.lua`, in its order of precedence; a test compares them. What the service itself adds, because
-nothing was decided or nobody knows, stands apart.
+The words are those of the headers under `lua/commands/`, those of a grab in its order of precedence; a test compares them. What
+the service itself adds, because nothing was decided or nobody knows, stands apart.
 """
 
 from enum import StrEnum
@@ -24,6 +24,60 @@ class Outcome(StrEnum):
     PER_MEMBER_LIMIT = "per_member_limit"
     SOLD_OUT = "sold_out"
     WON = "won"
+
+
+class PublishOutcome(StrEnum):
+    """What `lua/commands/publish_campaign.lua` answers."""
+
+    CAMPAIGN_PUBLISHED = "published"
+    ALREADY = "already"
+    PUBLISHED_BEFORE = "published_before"
+    TOO_FEW_CODES = "too_few_codes"
+
+
+class StateOutcome(StrEnum):
+    """What `lua/commands/set_state.lua` answers."""
+
+    STATE_SET = "state_set"
+    ALREADY = "already"
+    WRONG_STATE = "wrong_state"
+    CAMPAIGN_NOT_FOUND = "campaign_not_found"
+
+
+class StockOutcome(StrEnum):
+    """What `lua/commands/set_stock.lua` answers."""
+
+    STOCK_SET = "stock_set"
+    ALREADY = "already"
+    WRONG_STATE = "wrong_state"
+    STOCK_CHANGED = "stock_changed"
+    BELOW_ISSUED = "below_issued"
+    TOO_FEW_CODES = "too_few_codes"
+    CAMPAIGN_NOT_FOUND = "campaign_not_found"
+
+
+class ReturnOutcome(StrEnum):
+    """What `lua/commands/return_unit.lua` answers."""
+
+    RETURNED = "returned"
+    ALREADY = "already"
+    UNKNOWN_CLAIM = "unknown_claim"
+    CAMPAIGN_NOT_FOUND = "campaign_not_found"
+
+
+class CodesOutcome(StrEnum):
+    """What `lua/commands/load_codes.lua` answers."""
+
+    CODES_LOADED = "codes_loaded"
+    ALREADY = "already"
+    GAP = "gap"
+
+
+class MembersOutcome(StrEnum):
+    """What `lua/commands/publish_members.lua` answers."""
+
+    MEMBERS_PUBLISHED = "members_published"
+    ALREADY = "already"
 
 
 class Undecided(StrEnum):

@@ -17,7 +17,7 @@ from grab_service.api.serve import serve
 from grab_service.grabpath import path, reader, teller, turnstile
 from grab_service.grabpath.answers import Answer, of_claim, of_problem
 from grab_service.settings import Settings
-from grab_service.vocabulary.claims import ClaimRecord, ClaimState
+from grab_service.vocabulary.claims import ClaimRecord
 
 
 def _batches() -> None:
@@ -59,7 +59,7 @@ def _forms() -> None:
         def fill(self, member_id: str, seq: bytes, unit_no: bytes, code: bytes) -> Answer:
             campaign, epoch, granted_at_ms = self._given
             record = ClaimRecord(int(seq), epoch, int(unit_no), 1, granted_at_ms, code.decode(), "")
-            return of_claim(201, campaign, member_id, record, ClaimState.FULFILLED)
+            return of_claim(201, campaign, member_id, record)
 
     vars(teller)["WinForm"] = NoForm
 

@@ -41,7 +41,7 @@ async def test_a_won_claim_is_on_record_with_everything_that_was_said_of_it(town
         await town.drained()
         rows = await town.claims()
     assert [(row.seq, row.unit_no, row.slot, row.code, row.idempotency_key) for row in rows] == [
-        (claim.seq, claim.unit_no, claim.slot, claim.code, "k") for claim in won
+        (claim.seq, claim.unit_no, claim.ordinal, claim.code, "k") for claim in won
     ]
     assert [row.member_id for row in rows] == names
     for row, claim in zip(rows, won, strict=True):

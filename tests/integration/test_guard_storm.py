@@ -61,7 +61,7 @@ class Crowd:
             return False
         for name, answer in zip(batch, reply.answers, strict=True):
             outcome, _, rest = answer.partition(b"\t")
-            record = rest.removeprefix(b"fulfilled\t") if outcome in {b"won", b"held"} else outcome
+            record = rest if outcome in {b"won", b"held"} else outcome
             before = self.told.setdefault(name, record)
             # Sold out may turn into a claim (a unit that was decided and not heard of), a claim into nothing else.
             if before != record and b"\t" in before:

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 
+from grab_service.cell.replies import GrabReply
 from grab_service.cell.scripts import ScriptSources, new_nonce
-from grab_service.cell.store import Cell, GrabReply
+from grab_service.cell.store import Cell
 from grab_service.vocabulary import events
 from grab_service.vocabulary.campaigns import BenefitKind, Eligibility, Release, encode_releases, encode_set
 from grab_service.vocabulary.claims import ClaimRecord
@@ -56,22 +57,22 @@ class Published:
     version: int = 1
     display: str = '{"title": "中秋"}'
 
-    def fields(self, at_ms: int) -> tuple[str | int, ...]:
+    def fields(self, at_ms: int) -> dict[str, str | int]:
         """What `publish_campaign` takes, as of that time."""
         releases = self.releases or (Release(at_ms + self.opens_in_ms, self.stock),)
         rules = self.eligibility
-        return (
-            self.version,
-            encode_releases(releases),
-            at_ms + self.closes_in_ms,
-            self.limit_per_member,
-            self.benefit_kind.value,
-            encode_set(rules.orgs),
-            encode_set(rules.tags_any),
-            encode_set(rules.birthday_months),
-            rules.joined_before or "",
-            self.display,
-        )
+        return {
+            "version": self.version,
+            "releases": encode_releases(releases),
+            "closes_at_ms": at_ms + self.closes_in_ms,
+            "limit_per_member": self.limit_per_member,
+            "benefit_kind": self.benefit_kind.value,
+            "orgs": encode_set(rules.orgs),
+            "tags_any": encode_set(rules.tags_any),
+            "birthday_months": encode_set(rules.birthday_months),
+            "joined_before": rules.joined_before or "",
+            "display": self.display,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +98,9 @@ async def publish(cell: Cell, campaign: Published, *, codes: Sequence[str] = ())
     """Put a campaign into the cell, its codes before it; its seq."""
     for first in range(0, len(codes), 1000):
         await cell.load_codes(campaign.campaign_id, first + 1, codes[first : first + 1000])
-    outcome, seq = await cell.publish_campaign(campaign.campaign_id, campaign.fields(now_ms()))
-    assert outcome == "published"
-    return seq
+    reply = await cell.publish_campaign(campaign.campaign_id, campaign.fields(now_ms()))
+    assert reply.outcome == "published"
+    return reply.seq
 
 
 async def enrol(cell: Cell, members: Iterable[str] | dict[str, Member], *, version: int = 1) -> None:
@@ -139,9 +140,10 @@ def won(answer: bytes) -> ClaimRecord:
 
 def held(answer: bytes) -> tuple[str, ClaimRecord]:
     """(state, record) of a claim held already; anything else fails the test."""
-    outcome, state, record = answer.split(b"\t", 2)
+    outcome, _, written = answer.partition(b"\t")
     assert outcome == b"held", answer
-    return state.decode(), ClaimRecord.parse(record)
+    record = ClaimRecord.parse(written)
+    return record.state.value, record
 
 
 async def log_of(client: Redis, cell: Cell) -> list[events.Event]:

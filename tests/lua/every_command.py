@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
+from grab_service.cell.replies import Question
 from grab_service.cell.store import Cell
 from grab_service.vocabulary.campaigns import BenefitKind
 from tests.lua.cells import Member, Published, enrol, grab, now_ms, publish, won
@@ -23,6 +24,10 @@ async def furnish(cell: Cell) -> int:
 
 async def _grab(cell: Cell, claim_seq: int) -> Any:
     return await grab(cell, [("m1", "k"), ("m4", "k", "x"), ("m2", "another")])
+
+
+async def _explain(cell: Cell, claim_seq: int) -> Any:
+    return await cell.explain("c", Question.GRAB, ["m1", "k", "", "m4", "k", "x", "m2", "another", ""])
 
 
 async def _load_codes(cell: Cell, claim_seq: int) -> Any:
@@ -73,6 +78,7 @@ Call = Callable[[Cell, int], Awaitable[Any]]
 
 CALLS: Final[Mapping[str, Call]] = MappingProxyType(
     {
+        "explain": _explain,
         "grab": _grab,
         "load_codes": _load_codes,
         "publish_campaign": _publish_campaign,

@@ -35,12 +35,20 @@ _HEADER_ARGUMENT = re.compile(r"\bARGV\[(\d+)(\.\.)?\]")
 _HEADER_OUTCOME = re.compile(r"^    ([a-z][a-z_]*)(?= TAB |  |$)", re.MULTILINE)
 _COMMENT = re.compile(r"--[^\n]*")
 _CALL = re.compile(r"redis\.p?call\('([A-Z]+)'(?:, KEYS\[([^\]]+)\])?")
+# The one function that writes for others: it appends to the key that it is given, and then moves the cell on.
+_LOG_DEFINED = re.compile(r"^function log\.append\(.*?^end\n", re.DOTALL | re.MULTILINE)
+# What the rules and the plan answer, a command answers that asks them.
+_FUNCTION = re.compile(r"^function [\w.]+\(.*?^end$", re.DOTALL | re.MULTILINE)
+_PLAN_CALLED = re.compile(r"(?<!function )\bplan\.answer\(")
+_MEMBER_ONLY = re.compile(r"^plan\.asks_member_only = ", re.MULTILINE)
+_LOG_CALLED = re.compile(r"\blog\.append\(KEYS\[(\d+)\]")
 _WORD = r"'([a-z][a-z_]*)(?:\\t[^']*)?'"
 # Where an outcome stands in the code: what is returned first, and what the plan of a grab puts down as an answer.
 _PLACES = (
     re.compile(rf"return \{{(?:[^,{{}}]*? and )?{_WORD}(?: or {_WORD})?"),
     re.compile(rf"return {_WORD}"),
-    re.compile(rf"\b(?:answer|phase) = {_WORD}"),
+    re.compile(rf"\b(?:answer|window_phase) = {_WORD}"),
+    re.compile(rf" or {_WORD}$", re.MULTILINE),
     re.compile(rf"\banswers\[[^\]]+\] = {_WORD}"),
     re.compile(rf"\banswers = \{{{_WORD}"),
 )
@@ -63,6 +71,7 @@ class Command:
             return None
         flags, header, code = match.groups()
         blanked = _COMMENT.sub(lambda comment: " " * len(comment[0]), code)
+        blanked = _LOG_DEFINED.sub("", blanked)
         return cls(name, tuple((flags or "").split(",")) if flags else (), header, blanked)
 
     @property
@@ -80,20 +89,25 @@ class Command:
     @property
     def calls(self) -> list[tuple[int, str, str]]:
         """(place, command, key) of every call to Redis; key '' where it takes none."""
-        return [(match.start(), match[1], match[2] or "") for match in _CALL.finditer(self.code)]
+        called = [(match.start(), match[1], match[2] or "") for match in _CALL.finditer(self.code)]
+        for match in _LOG_CALLED.finditer(self.code):
+            called += [(match.start(), "XADD", match[1]), (match.start(), "HSET", "1")]
+        return sorted(called, key=lambda call: call[0])
 
     @property
     def words(self) -> list[tuple[int, str]]:
         """(place, outcome) of every outcome in the code."""
-        return sorted(
-            {
-                (match.start(), word)
-                for place in _PLACES
-                for match in place.finditer(self.code)
-                for word in match.groups()
-                if word
-            }
-        )
+        found = {
+            (match.start(), word)
+            for place in _PLACES
+            for match in place.finditer(self.code)
+            for word in match.groups()
+            if word and (word != "eligible" or _MEMBER_ONLY.search(self.code))
+        }
+        if not _PLAN_CALLED.search(self.code):
+            bodies = [match.span() for match in _FUNCTION.finditer(self.code)]
+            found = {(at, word) for at, word in found if not any(start <= at < end for start, end in bodies)}
+        return sorted(found)
 
     @property
     def first_write(self) -> int | None:
@@ -181,7 +195,9 @@ def writes(command: Command) -> Iterator[str]:
     for _, called, _ in command.calls:
         if called not in READS | WRITES | {"TIME"}:
             yield f"nobody has said yet whether {called} writes"
-    if len(command.calls) != len(re.findall(r"\bredis\b", command.code)):
+    if len(command.calls) != len(re.findall(r"\bredis\b", command.code)) + 2 * len(
+        re.findall(r"\blog\.append\b", command.code)
+    ):
         yield "Redis is called in a way this check does not see"
     promised = "Writes: none." not in command.header
     if promised and not re.search(r"Writes: all after the last refusal[;,] the log first", command.header):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from grab_service.vocabulary import events
-from grab_service.vocabulary.claims import ClaimRecord
+from grab_service.vocabulary.claims import ClaimRecord, ClaimState
 from tests.lua.model import Model, Wish
 from tests.lua.observed import Observed, as_text, released, replay
 
@@ -35,8 +35,8 @@ class Step:
         """(entry, member_id, record) of every win of this step."""
         for entry in self.new:
             if isinstance(entry, events.Granted):
-                for seq, (member_id, unit_no, slot, code, key) in enumerate(entry.claims, start=entry.seq):
-                    yield entry, member_id, ClaimRecord(seq, entry.epoch, unit_no, slot, entry.at_ms, code, key)
+                for seq, (member_id, unit_no, ordinal, code, key) in enumerate(entry.claims, start=entry.seq):
+                    yield entry, member_id, ClaimRecord(seq, entry.epoch, unit_no, ordinal, entry.at_ms, code, key)
 
 
 Invariant = Callable[[Step], Iterator[str]]
@@ -59,9 +59,10 @@ def honest_refusal(step: Step) -> Iterator[str]:
 
 
 def one_answer(step: Step) -> Iterator[str]:
-    given_up = {(e.campaign_id, e.claim_seq) for e in step.after.log if isinstance(e, events.Returned) and e.code}
+    back = {(e.campaign_id, e.claim_seq): e.code for e in step.after.log if isinstance(e, events.Returned)}
     for (campaign_id, member_id, seq), records in step.told.items():
-        if len({_without_code(r) for r in records} if (campaign_id, seq) in given_up else records) > 1:
+        code = back.get((campaign_id, seq))
+        if len(records if code is None else {_as_granted(record, code) for record in records}) > 1:
             yield f"{campaign_id}: {member_id} was told of claim {seq} in {len(records)} ways"
     held = {(campaign_id, m, r.seq): r for campaign_id, c in step.after.campaigns.items() for m, r in c.held}
     for place, record in held.items():
@@ -70,9 +71,10 @@ def one_answer(step: Step) -> Iterator[str]:
                 yield f"{place}: told {text!r}, kept {record.encode()!r}"
 
 
-def _without_code(record: str) -> str:
-    """What is told of a claim that has given its code up."""
-    return replace(ClaimRecord.parse(record.encode()), code="").encode()
+def _as_granted(record: str, code: str) -> str:
+    """The record of a claim whose unit came back, as it was when it was granted, but for a code that went back to its pool."""
+    claim = replace(ClaimRecord.parse(record.encode()), state=ClaimState.FULFILLED)
+    return (replace(claim, code="") if code else claim).encode()
 
 
 def unique_unit(step: Step) -> Iterator[str]:
@@ -115,9 +117,9 @@ def limit_per_member(step: Step) -> Iterator[str]:
             limit = int(step.after.rules[campaign_id]["limit_per_member"])
             if len(records) > limit:
                 yield f"{campaign_id}: {member_id} holds {len(records)} of {limit}"
-            slots = [record.slot for record in records]
-            if len(set(slots)) != len(slots) or not all(1 <= slot <= limit for slot in slots):
-                yield f"{campaign_id}: {member_id} is in slots {slots}"
+            ordinals = [record.ordinal for record in records]
+            if len(set(ordinals)) != len(ordinals) or not all(1 <= ordinal <= limit for ordinal in ordinals):
+                yield f"{campaign_id}: {member_id} has the ordinals {ordinals}"
 
 
 def no_stranger(step: Step) -> Iterator[str]:
@@ -169,7 +171,8 @@ def keys_bind(step: Step) -> Iterator[str]:
     for campaign_id, campaign in step.before.campaigns.items():
         for binding, record in campaign.bindings.items():
             now = step.after.campaigns[campaign_id].bindings.get(binding)
-            if now not in {record, replace(record, code="")}:
+            kept = {record, *(replace(record, code=code, state=ClaimState.RETURNED) for code in (record.code, ""))}
+            if now not in kept:
                 yield f"{campaign_id}: {binding!r} was bound to claim {record.seq}"
 
 
@@ -205,8 +208,8 @@ def rules_as_modelled(step: Step) -> Iterator[str]:
     for campaign_id, campaign in published.items():
         assert campaign.published is not None
         names = ("limit_per_member", "benefit_kind", "orgs", "tags_any", "birthday_months", "joined_before", "display")
-        _, _, _, *values = campaign.published.fields(0)
-        expected = {"closes_at_ms": str(campaign.closes_at_ms)} | dict(zip(names, map(str, values), strict=True))
+        fields = campaign.published.fields(0)
+        expected = {"closes_at_ms": str(campaign.closes_at_ms)} | {name: str(fields[name]) for name in names}
         if campaign.closed_at_ms is not None:
             expected["closed_at_ms"] = str(campaign.closed_at_ms)
         if step.after.rules[campaign_id] != expected:

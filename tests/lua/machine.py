@@ -191,7 +191,7 @@ class Rules(RuleBasedStateMachine):
 
     @rule(command=some(sorted(CALLS)), how=some(["epoch", "nonce", "behind"]))
     def another_life(self, command: str, how: str) -> None:
-        knows_seq = command in {"grab", "tail"}
+        knows_seq = command in {"explain", "grab", "tail"}
         self.walker.another_life(command, how if how != "behind" or knows_seq else "nonce")
 
     @rule(member_id=some(MEMBERS), after=st.integers(0, 50))

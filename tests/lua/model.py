@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from grab_service.vocabulary import events
 from grab_service.vocabulary.campaigns import BenefitKind, CampaignState, Release
-from grab_service.vocabulary.claims import ClaimRecord
+from grab_service.vocabulary.claims import ClaimRecord, ClaimState
 from tests.lua.cells import Member, Published
 
 EPOCH = 1
@@ -100,9 +100,23 @@ class Model:
                 answer = f"won\t{grant.record.encode()}"
             answers.append(answer)
         if won:
-            claims = [(g.member_id, g.record.unit_no, g.record.slot, g.record.code, g.record.idempotency_key) for g in won]
+            claims = [
+                events.GrantedClaim(g.member_id, g.record.unit_no, g.record.ordinal, g.record.code, g.record.idempotency_key)
+                for g in won
+            ]
             self.log.append(events.Granted(*self._place(len(won)), campaign_id, claims))
         return answers
+
+    def explain(self, campaign_id: str, wishes: Sequence[Wish]) -> list[str]:
+        """What keeps each member out whatever the hour and the stock; nothing changes."""
+        campaign = self.campaign(campaign_id)
+        if campaign is None:
+            return ["campaign_not_found"] * len(wishes)
+        of_member = ("member_unknown", "member_blocked", "not_eligible", "per_member_limit")
+        return [
+            next((said for said in self._answers(campaign, member_id, key) if said.startswith(of_member)), "eligible")
+            for member_id, key, _ in wishes
+        ]
 
     def _answers(self, campaign: Campaign, member_id: str, key: str) -> Iterator[str]:
         """Everything that keeps this member from a unit now; the first is the answer."""
@@ -115,9 +129,9 @@ class Model:
             yield "idempotency_key_missing"
         for grant in mine:
             if key and grant.record.idempotency_key == key:
-                yield f"held\t{'fulfilled' if grant in held else 'returned'}\t{grant.record.encode()}"
+                yield f"held\t{grant.record.encode()}"
         if limit == 1 and held:
-            yield f"held\tfulfilled\t{held[0].record.encode()}"
+            yield f"held\t{held[0].record.encode()}"
         if campaign.state == "cancelled":
             yield "cancelled"
         if campaign.state == "closed" or self.now_ms >= campaign.closes_at_ms:
@@ -153,7 +167,7 @@ class Model:
 
     def _grant(self, campaign: Campaign, member_id: str, key: str, candidate: str, seq: int) -> Grant:
         assert campaign.published is not None
-        slots = {grant.record.slot for grant in campaign.held if grant.member_id == member_id}
+        slots = {grant.record.ordinal for grant in campaign.held if grant.member_id == member_id}
         unit_no = campaign.next_unit()
         code = candidate if campaign.published.benefit_kind is BenefitKind.GENERATED_CODE else ""
         if campaign.pooled and campaign.free_codes:
@@ -166,18 +180,18 @@ class Model:
 
     # What ops do
 
-    def publish_campaign(self, published: Published) -> tuple[str, int]:
+    def publish_campaign(self, published: Published) -> tuple[str, int, str]:
         campaign = self.campaigns.setdefault(published.campaign_id, Campaign())
         if campaign.published:
-            return "already" if campaign.published.version == published.version else "published_before", self.seq
+            return "already" if campaign.published.version == published.version else "published_before", self.seq, ""
         assert published.releases is not None
         total = sum(release.quantity for release in published.releases)
         if published.benefit_kind is BenefitKind.CODE_POOL and len(campaign.codes) < total:
-            return f"too_few_codes\t{len(campaign.codes)}\t{total}", self.seq
+            return "too_few_codes", self.seq, f"{len(campaign.codes)}\t{total}"
         campaign.published, campaign.releases, campaign.state = published, published.releases, "scheduled"
         campaign.closes_at_ms = self.now_ms + published.closes_in_ms
         self.log.append(events.Published(*self._place(), published.campaign_id, published.version, campaign.releases))
-        return "published", self.seq
+        return "published", self.seq, ""
 
     def set_state(self, campaign_id: str, action: str) -> tuple[str, int, str]:
         campaign, target = self.campaign(campaign_id), TARGETS[action]
@@ -265,9 +279,10 @@ class Model:
             return "unknown_claim", self.seq
         place, record = self._place(), grants[0].record
         grants[0].returned_seq = self.seq
+        grants[0].record = replace(record, state=ClaimState(reason))
         code = record.code if campaign.pooled else ""
         if code:  # nobody has seen it: it goes to somebody else, and the claim that gave it up has none
             campaign.free_codes.append(code)
-            grants[0].record = replace(record, code="")
+            grants[0].record = replace(grants[0].record, code="")
         self.log.append(events.Returned(*place, campaign_id, member_id, claim_seq, record.unit_no, reason, code))
         return "returned", self.seq

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from grab_service.vocabulary import events
 from grab_service.vocabulary.campaigns import Release, encode_releases
-from grab_service.vocabulary.claims import ClaimRecord, parse_holding
+from grab_service.vocabulary.claims import ClaimRecord, ClaimState, parse_holding
 from grab_service.vocabulary.keys import CellKeys
 
 
@@ -121,7 +121,7 @@ def replay(log: Iterable[events.Event], codes_of: Mapping[str, Sequence[str]]) -
     """
     campaigns: dict[str, Holdings] = {}
     for entry in log:
-        if isinstance(entry, events.MembersPublished | events.EpochBegan):
+        if not isinstance(entry, events.OfCampaign):
             continue
         campaign = campaigns.setdefault(entry.campaign_id, Holdings())
         match entry:
@@ -138,8 +138,8 @@ def replay(log: Iterable[events.Event], codes_of: Mapping[str, Sequence[str]]) -
                 campaign.codes += codes_of.get(entry.campaign_id, ())[campaign.codes_loaded : entry.codes_loaded]
                 campaign.codes_loaded = entry.codes_loaded
             case events.Granted():
-                for seq, (member_id, unit_no, slot, code, key) in enumerate(entry.claims, start=entry.seq):
-                    record = ClaimRecord(seq, entry.epoch, unit_no, slot, entry.at_ms, code, key)
+                for seq, (member_id, unit_no, ordinal, code, key) in enumerate(entry.claims, start=entry.seq):
+                    record = ClaimRecord(seq, entry.epoch, unit_no, ordinal, entry.at_ms, code, key, entry.state)
                     campaign.claims.setdefault(member_id, []).append(record)
                     if key:
                         campaign.bindings[f"{member_id}\t{key}"] = record
@@ -157,9 +157,10 @@ def replay(log: Iterable[events.Event], codes_of: Mapping[str, Sequence[str]]) -
                 campaign.returns[entry.claim_seq] = entry.seq
                 if entry.code:
                     campaign.codes.append(entry.code)
-                    for binding, record in campaign.bindings.items():
-                        if record.seq == entry.claim_seq:
-                            campaign.bindings[binding] = replace(record, code="")
+                for binding, record in campaign.bindings.items():
+                    if record.seq == entry.claim_seq:
+                        code = "" if entry.code else record.code
+                        campaign.bindings[binding] = replace(record, code=code, state=ClaimState(entry.reason))
     for campaign in campaigns.values():
         held = [record for _, record in campaign.held]
         campaign.active = len(held)

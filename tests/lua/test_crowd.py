@@ -35,9 +35,9 @@ class Heard:
 
     def hear(self, wish: tuple[str, str, str], answer: bytes) -> None:
         self.outcomes[wish[:2]].append(word(answer))
-        parts = answer.decode().split("\t")
-        if parts[0] in {"won", "held"}:
-            self.records[wish[:2]].add("\t".join(parts[1 if parts[0] == "won" else 2 :]))
+        outcome, _, record = answer.decode().partition("\t")
+        if outcome in {"won", "held"}:
+            self.records[wish[:2]].add(record)
 
     def counted(self) -> Counter[str]:
         return Counter(outcome for outcomes in self.outcomes.values() for outcome in outcomes)

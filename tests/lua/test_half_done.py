@@ -56,7 +56,8 @@ def _of(cell: Cell, *names: str) -> set[str]:
 
 
 NEEDED: dict[str, Any] = {
-    "grab": lambda c: _of(c, "cell", "log", "members", "campaign", "claims", "bindings", "free", "returns", "codes"),
+    "explain": lambda c: _of(c, "cell", "members", "campaign", "claims", "bindings", "free", "codes"),
+    "grab": lambda c: _of(c, "cell", "log", "members", "campaign", "claims", "bindings", "free", "codes"),
     "load_codes": lambda c: _of(c, "cell", "log", "campaign", "codes"),
     "publish_campaign": lambda c: _of(c, "cell", "log", "campaigns") | {c.keys.of_campaign("d").campaign},
     "publish_members": lambda c: _of(c, "cell", "log", "members"),
@@ -140,25 +141,40 @@ async def test_a_stock_that_is_no_number_of_units_is_refused_whole(total: Any, a
 
 
 @pytest.mark.parametrize(
-    ("place", "written"),
+    ("name", "written"),
     [
         *(
-            (1, releases)
+            ("releases", releases)
             for releases in ("", "5", "5:", ":5", "5:0", "5:1,", "5:1,4:1", "5:1,5:1", "5:1;6:1", "5:1,6:-1", "5:1.5")
         ),
-        (1, ",".join(f"{at}:1" for at in range(51))),
-        *((place, number) for place in (0, 2, 3) for number in ("", "0", "-1", "1.5", "many", "1e3", "9" * 16)),
-        *((4, kind) for kind in ("points", "code", "generated_code code_pool ")),
+        ("releases", ",".join(f"{at}:1" for at in range(51))),
+        *(
+            (name, number)
+            for name in ("version", "closes_at_ms", "limit_per_member")
+            for number in ("", "0", "-1", "1.5", "many", "1e3", "9" * 16)
+        ),
+        *(("benefit_kind", kind) for kind in ("points", "code", "generated_code code_pool ")),
     ],
 )
 async def test_a_campaign_that_the_rules_could_not_read_is_refused_whole(
-    place: int, written: str, armed_cell: Cell, raw: Redis
+    name: str, written: str, armed_cell: Cell, raw: Redis
 ) -> None:
-    fields = list(Published().fields(now_ms()))
-    fields[place] = written
+    fields = Published().fields(now_ms()) | {name: written}
     before = await everything(raw, armed_cell)
     with pytest.raises(CellClosedError):
         await armed_cell.publish_campaign("c", fields)
+    assert await everything(raw, armed_cell) == before
+
+
+@pytest.mark.parametrize("name", ["releases", "display", "orgs", "version"])
+async def test_a_campaign_that_lacks_a_field_or_has_one_that_no_rule_knows_is_refused_whole(
+    name: str, armed_cell: Cell, raw: Redis
+) -> None:
+    fields = Published().fields(now_ms())
+    before = await everything(raw, armed_cell)
+    for wrong in ({key: value for key, value in fields.items() if key != name}, fields | {f"{name}s": "1"}):
+        with pytest.raises(CellClosedError):
+            await armed_cell.publish_campaign("c", wrong)
     assert await everything(raw, armed_cell) == before
 
 

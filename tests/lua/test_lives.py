@@ -65,10 +65,10 @@ async def test_scripts_that_a_later_arming_replaced_are_refused(
     await assert_went_back(raw, armed_cell, CALLS[name](armed_cell, claim_seq))
 
 
-@pytest.mark.parametrize("name", ["grab", "tail"])
+@pytest.mark.parametrize("name", ["explain", "grab", "tail"])
 async def test_a_cell_that_lies_behind_what_the_caller_has_seen_is_refused(name: str, armed_cell: Cell, raw: Redis) -> None:
     claim_seq = await furnish(armed_cell)
-    call = CALLS["grab"](armed_cell, claim_seq) if name == "grab" else armed_cell.tail(armed_cell.seen_seq + 1, 10)
+    call = armed_cell.tail(armed_cell.seen_seq + 1, 10) if name == "tail" else CALLS[name](armed_cell, claim_seq)
     armed_cell.seen_seq += 1
     await assert_went_back(raw, armed_cell, call)
     armed_cell.seen_seq -= 1

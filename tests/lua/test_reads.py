@@ -1,9 +1,12 @@
 """Do the commands that only read tell the whole truth of one moment?"""
 
+from dataclasses import fields
+
 import pytest
 from redis.asyncio import Redis
 
 from grab_service.cell.store import Cell
+from grab_service.ops.audit.cut import COUNTERS, SIZES, CampaignCut
 from grab_service.vocabulary import events
 from grab_service.vocabulary.campaigns import BenefitKind, decode_releases
 from grab_service.vocabulary.claims import parse_holding
@@ -113,21 +116,35 @@ async def test_a_walk_through_the_holders_meets_everybody(holders: int, armed_ce
 async def test_a_snapshot_has_the_counters_of_all_campaigns_at_one_seq(armed_cell: Cell) -> None:
     await furnish(armed_cell)
     await publish(armed_cell, Published("d", stock=4))
-    outcome, at_ms, epoch, seq, members_version, (c, d, unknown) = await armed_cell.snapshot(["c", "d", "nobody's"])
-    assert (outcome, epoch, int(seq), members_version) == (b"read", b"1", armed_cell.seen_seq, b"1")
-    assert abs(at_ms - now_ms()) < 10_000
-    state, releases, active, issued, unit_sum, seq_sum, codes_loaded, *sizes = c
-    assert state == b"scheduled"
-    assert [release.quantity for release in decode_releases(releases.decode())] == [5]
+    reply = await armed_cell.snapshot(["c", "d", "nobody's"])
+    c, d, unknown = (dict(campaign) for campaign in reply.campaigns)
+    assert (reply.epoch, reply.seq, reply.members_version) == (1, armed_cell.seen_seq, 1)
+    assert abs(reply.now_ms - now_ms()) < 10_000
+    assert c.pop(b"state") == b"scheduled"
+    assert [release.quantity for release in decode_releases(bytes(c.pop(b"releases")).decode())] == [5]
     held = [record for name in ("m2", "m3") for record in parse_holding((await armed_cell.read_claims(name, ["c"]))[0])]
-    assert (int(active), int(issued), int(codes_loaded)) == (2, 3, 10)
-    assert int(unit_sum) == sum(record.unit_no for record in held) == 5
-    assert int(seq_sum) == sum(record.seq for record in held)
-    assert sizes == [2, 1, 1, 8]
-    assert d[2:] == [b"0", b"0", b"0", b"0", b"0", 0, 0, 0, 0]
-    assert unknown == [b""] * 7 + [0, 0, 0, 0]
+    assert {name.decode(): int(number) for name, number in c.items()} == {
+        "active": 2,
+        "issued": 3,
+        "unit_sum": sum(record.unit_no for record in held),
+        "seq_sum": sum(record.seq for record in held),
+        "codes_loaded": 10,
+        "holders": 2,
+        "free_units": 1,
+        "returns": 1,
+        "free_codes": 8,
+    }
+    assert {name: int(number) for name, number in d.items() if name in c} == dict.fromkeys(c, 0)
+    assert set(unknown.values()) == {b"", 0}
+    assert unknown.keys() == d.keys() == c.keys() | {b"state", b"releases"}
+
+
+async def test_what_a_snapshot_counts_is_what_the_rules_and_the_audit_name(armed_cell: Cell) -> None:
+    (campaign,) = (await armed_cell.snapshot(["c"])).campaigns
+    assert {name.decode() for name in campaign} == {"state", "releases", *COUNTERS, *SIZES}
+    assert {field.name for field in fields(CampaignCut)} == {"campaign_id", "state", "releases", *COUNTERS, *SIZES}
 
 
 async def test_a_snapshot_of_no_campaign_tells_of_the_cell(armed_cell: Cell) -> None:
-    outcome, _, epoch, seq, members_version, snapshots = await armed_cell.snapshot([])
-    assert (outcome, epoch, seq, members_version, snapshots) == (b"read", b"1", b"0", b"0", [])
+    reply = await armed_cell.snapshot([])
+    assert (reply.epoch, reply.seq, reply.members_version, reply.campaigns) == (1, 0, 0, [])

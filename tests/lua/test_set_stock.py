@@ -3,9 +3,11 @@
 import pytest
 from redis.asyncio import Redis
 
-from grab_service.cell.store import Cell, StockReply
+from grab_service.cell.replies import StockReply
+from grab_service.cell.store import Cell
 from grab_service.vocabulary import events
 from grab_service.vocabulary.campaigns import BenefitKind, Release
+from grab_service.vocabulary.outcomes import StockOutcome
 from tests.lua.cells import HOUR_MS, Published, enrol, everything, grab, log_of, now_ms, publish, won, words
 
 MEMBERS = [f"m{number}" for number in range(1, 21)]
@@ -45,7 +47,7 @@ async def test_more_joins_the_newest_open_release_and_less_comes_off_the_last(
     releases = tuple(Release(at_ms + when * 600_000, quantity) for when, quantity in zip(opens, before, strict=True))
     await publish(cell, Published(releases=releases))
     seq = cell.seen_seq
-    assert await cell.set_stock("c", sum(before), total) == StockReply("stock_set", seq + 1, total, 1)
+    assert await cell.set_stock("c", sum(before), total) == StockReply(StockOutcome.STOCK_SET, seq + 1, total, 1)
     assert await quantities(cell) == after
     entry = (await log_of(raw, cell))[-1]
     now_in_force = tuple(Release(r.opens_at_ms, quantity) for r, quantity in zip(releases, after, strict=True))
@@ -64,20 +66,20 @@ async def test_a_release_that_was_emptied_takes_more_again(cell: Cell) -> None:
 async def test_whoever_is_mistaken_about_the_total_is_told_and_changes_nothing(cell: Cell, raw: Redis) -> None:
     await publish(cell, Published(stock=5))
     before = await everything(raw, cell)
-    assert await cell.set_stock("c", 4, 9) == StockReply("stock_changed", cell.seen_seq, 5, 1)
+    assert await cell.set_stock("c", 4, 9) == StockReply(StockOutcome.STOCK_CHANGED, cell.seen_seq, 5, 1)
     assert await everything(raw, cell) == before
 
 
 async def test_of_two_who_change_it_at_once_one_is_told(cell: Cell) -> None:
     await publish(cell, Published(stock=5))
     assert (await cell.set_stock("c", 5, 6)).outcome == "stock_set"
-    assert await cell.set_stock("c", 5, 7) == StockReply("stock_changed", cell.seen_seq, 6, 1)
+    assert await cell.set_stock("c", 5, 7) == StockReply(StockOutcome.STOCK_CHANGED, cell.seen_seq, 6, 1)
 
 
 async def test_the_same_total_again_is_already_so(cell: Cell, raw: Redis) -> None:
     await publish(cell, Published(stock=5))
     before = await everything(raw, cell)
-    assert await cell.set_stock("c", 5, 5) == StockReply("already", cell.seen_seq, 5, 1)
+    assert await cell.set_stock("c", 5, 5) == StockReply(StockOutcome.ALREADY, cell.seen_seq, 5, 1)
     assert await everything(raw, cell) == before
 
 
@@ -85,7 +87,7 @@ async def test_units_in_hands_hold_the_stock_up(cell: Cell, raw: Redis) -> None:
     await publish(cell, Published(stock=9))
     assert words(await grab(cell, MEMBERS[:4])) == ["won"] * 4
     before = await everything(raw, cell)
-    assert await cell.set_stock("c", 9, 3) == StockReply("below_issued", cell.seen_seq, 9, 4)
+    assert await cell.set_stock("c", 9, 3) == StockReply(StockOutcome.BELOW_ISSUED, cell.seen_seq, 9, 4)
     assert await everything(raw, cell) == before
     assert (await cell.set_stock("c", 9, 4)).outcome == "stock_set"
     assert words(await grab(cell, MEMBERS[3:5])) == ["held", "sold_out"]
@@ -99,10 +101,10 @@ async def test_a_high_unit_holds_the_stock_up_and_units_above_the_total_are_forg
     seqs = [won(answer).seq for answer in reply.answers]
     for place in (0, 1, 2, 4):  # units 4 and 6 stay in hands; 1, 2, 3, 5 come back
         await cell.return_unit("c", MEMBERS[place], seqs[place], "returned")
-    assert await cell.set_stock("c", 9, 5) == StockReply("below_issued", cell.seen_seq, 9, 6)
+    assert await cell.set_stock("c", 9, 5) == StockReply(StockOutcome.BELOW_ISSUED, cell.seen_seq, 9, 6)
     await cell.return_unit("c", MEMBERS[5], seqs[5], "returned")
-    assert await cell.set_stock("c", 9, 3) == StockReply("below_issued", cell.seen_seq, 9, 4)
-    assert await cell.set_stock("c", 9, 4) == StockReply("stock_set", cell.seen_seq, 4, 4)
+    assert await cell.set_stock("c", 9, 3) == StockReply(StockOutcome.BELOW_ISSUED, cell.seen_seq, 9, 4)
+    assert await cell.set_stock("c", 9, 4) == StockReply(StockOutcome.STOCK_SET, cell.seen_seq, 4, 4)
     assert await raw.zrange(cell.keys.of_campaign("c").free, 0, -1) == [b"1", b"2", b"3"]
     assert (await cell.read_campaigns(["c"])).campaigns["c"].issued == 4
     # Three units below, and after a new rise the numbers above begin anew, each once.
@@ -117,7 +119,7 @@ async def test_when_everything_came_back_the_stock_can_go_down_to_one(cell: Cell
     reply = await grab(cell, MEMBERS[:3])
     for name, answer in zip(MEMBERS, reply.answers, strict=False):
         await cell.return_unit("c", name, won(answer).seq, "returned")
-    assert await cell.set_stock("c", 3, 1) == StockReply("stock_set", cell.seen_seq, 1, 1)
+    assert await cell.set_stock("c", 3, 1) == StockReply(StockOutcome.STOCK_SET, cell.seen_seq, 1, 1)
     assert [won(answer).unit_no for answer in (await grab(cell, ["m9"])).answers] == [1]
     assert words(await grab(cell, ["m8"])) == ["sold_out"]
 
@@ -126,7 +128,7 @@ async def test_a_pool_holds_the_stock_down_until_codes_are_loaded(cell: Cell, ra
     await publish(cell, Published(stock=2, benefit_kind=BenefitKind.CODE_POOL), codes=["a", "b", "c"])
     await grab(cell, ["m1"])
     before = await everything(raw, cell)
-    assert await cell.set_stock("c", 2, 4) == StockReply("too_few_codes", cell.seen_seq, 2, 1)
+    assert await cell.set_stock("c", 2, 4) == StockReply(StockOutcome.TOO_FEW_CODES, cell.seen_seq, 2, 1)
     assert await everything(raw, cell) == before
     assert (await cell.set_stock("c", 2, 3)).outcome == "stock_set"
     await cell.load_codes("c", 4, ["d"])
@@ -143,7 +145,7 @@ async def test_when_a_campaign_is_over_its_stock_stays(how: str, expected: int, 
     else:
         await cell.set_state("c", how)
     before = await everything(raw, cell)
-    assert await cell.set_stock("c", expected, total) == StockReply("wrong_state", cell.seen_seq, 5, 1)
+    assert await cell.set_stock("c", expected, total) == StockReply(StockOutcome.WRONG_STATE, cell.seen_seq, 5, 1)
     assert await everything(raw, cell) == before
 
 
@@ -154,7 +156,7 @@ async def test_a_paused_campaign_may_be_restocked(cell: Cell) -> None:
 
 
 async def test_a_campaign_that_is_not_there_has_no_stock(cell: Cell) -> None:
-    assert await cell.set_stock("c", 5, 6) == StockReply("campaign_not_found", cell.seen_seq, 0, 0)
+    assert await cell.set_stock("c", 5, 6) == StockReply(StockOutcome.CAMPAIGN_NOT_FOUND, cell.seen_seq, 0, 0)
 
 
 async def test_what_is_added_can_be_had_at_once_by_those_who_were_told_it_was_sold_out(cell: Cell) -> None:

@@ -16,11 +16,13 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 
+from grab_service.cell.replies import CampaignsReply, ExplainReply, GrabReply, Question, SnapshotReply, TailReply
 from grab_service.cell.scripts import ScriptSources
-from grab_service.cell.store import CampaignsReply, Cell, CellClosedError, CellError, TailReply
+from grab_service.cell.store import Cell, CellClosedError, CellError
+from grab_service.ops.audit.cut import COUNTERS, SIZES
 from grab_service.vocabulary import events
 from grab_service.vocabulary.campaigns import decode_releases
-from grab_service.vocabulary.claims import parse_holding
+from grab_service.vocabulary.claims import ClaimRecord, parse_holding
 from tests.lua.cells import Member, Published, grab
 from tests.lua.every_command import CALLS
 from tests.lua.invariants import Step, broken
@@ -129,7 +131,7 @@ class Walker:
         self, what: str, call: Awaitable[Any], expected: Any, shape: Callable[[Any], Any] = lambda reply: reply
     ) -> Any:
         """Carry out a call, and note where its answer is not the expected one; None if the rules failed."""
-        outcomes = expected if what == "grab" else expected[:1]
+        outcomes = expected if what in {"grab", "explain"} else expected[:1]
         self.lab.met.update((what, outcome.split("\t")[0]) for outcome in outcomes if isinstance(outcome, str))
         try:
             reply = self.lab.run(call)
@@ -157,10 +159,12 @@ class Walker:
         """A batch of members, or of (member, key); the answers."""
         pairs = [(wish, "") if isinstance(wish, str) else wish for wish in wishes]
         triples = [(member_id, key, next(self._candidates)) for member_id, key in pairs]
+        members = self.model.explain(campaign_id, triples)
         expected = self.model.grab(campaign_id, triples)
-        reply = self._compare(
-            "grab", grab(self.cell, triples, campaign_id), expected, lambda r: [a.decode() for a in r.answers]
-        )
+        for question, answers in ((Question.MEMBER, members), (Question.GRAB, expected)):
+            flat = [part for triple in triples for part in triple]
+            self._compare("explain", self.cell.explain(campaign_id, question, flat), answers, _decoded)
+        reply = self._compare("grab", grab(self.cell, triples, campaign_id), expected, _decoded)
         if reply is not None:
             self._answers = [(campaign_id, wish, a.decode()) for wish, a in zip(triples, reply.answers, strict=True)]
             self._remember()
@@ -173,8 +177,8 @@ class Walker:
         for campaign_id, (member_id, _, _), answer in self._answers:
             outcome, _, rest = answer.partition("\t")
             if outcome in {"won", "held"}:
-                record = rest.partition("\t")[2] if outcome == "held" else rest
-                self._told.setdefault((campaign_id, member_id, int(record.split("\t")[0])), set()).add(record)
+                place = (campaign_id, member_id, ClaimRecord.parse(rest.encode()).seq)
+                self._told.setdefault(place, set()).add(rest)
 
     def _compare_beside(self, campaign_id: str, reply: Any) -> None:
         campaign, now_ms = self.model.campaign(campaign_id), self.model.now_ms
@@ -277,6 +281,10 @@ class Walker:
         return (self.model.now_ms, self.model.seq, self.model.members_version, campaigns)
 
 
+def _decoded(reply: ExplainReply | GrabReply) -> list[str]:
+    return [answer.decode() for answer in reply.answers]
+
+
 def _shape_of_tail(reply: TailReply) -> tuple[int, int, int]:
     return (reply.now_ms, reply.seq, len(reply.entries))
 
@@ -286,9 +294,11 @@ def _shape_of_campaigns(reply: CampaignsReply) -> tuple[Any, ...]:
     return (reply.now_ms, reply.seq, sorted(reply.campaign_ids), facts)
 
 
-def _shape_of_snapshot(reply: Any) -> tuple[Any, ...]:
-    campaigns = [
-        (state.decode(), decode_releases(releases.decode()), *(int(number or 0) for number in numbers))
-        for state, releases, *numbers in reply[5]
-    ]
-    return (reply[1], int(reply[3]), int(reply[4]), campaigns)
+def _shape_of_snapshot(reply: SnapshotReply) -> tuple[Any, ...]:
+    campaigns = []
+    for snapshot in reply.campaigns:
+        facts = {name.decode(): value for name, value in snapshot.items()}
+        state, releases = (bytes(facts.pop(name)).decode() for name in ("state", "releases"))
+        numbers = (int(facts[name] or 0) for name in COUNTERS + SIZES)
+        campaigns.append((state, decode_releases(releases), *numbers))
+    return (reply.now_ms, reply.seq, reply.members_version, campaigns)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from grab_service.vocabulary.campaigns import BenefitKind, Eligibility, Release
+from grab_service.vocabulary.claims import ClaimRecord
 from tests.lua.cells import Member, Published
 from tests.lua.every_command import CALLS
 from tests.lua.model import TARGETS
@@ -36,7 +37,7 @@ def seq_of(answer: str) -> int:
     """The place in the log of a win."""
     outcome, record = answer.split("\t", 1)
     assert outcome == "won"
-    return int(record.split("\t")[0])
+    return ClaimRecord.parse(record.encode()).seq
 
 
 def one_claim_to_a_member(walker: Walker) -> None:
@@ -294,7 +295,7 @@ def another_life(walker: Walker) -> None:
     for command in CALLS:
         walker.another_life(command, "epoch")
         walker.another_life(command, "nonce")
-    for command in ("grab", "tail"):
+    for command in ("explain", "grab", "tail"):
         walker.another_life(command, "behind")
     # The calls above speak of another campaign; what these would take away is there.
     walker.look("m1")

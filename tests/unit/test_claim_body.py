@@ -17,13 +17,11 @@ from grab_service.vocabulary.claims import (
 )
 
 GRANTED_AT_MS = 1_789_876_800_123  # 2026-09-20T04:00:00.123Z
-RECORD = ClaimRecord(seq=17, epoch=3, unit_no=5, slot=1, granted_at_ms=GRANTED_AT_MS, code="ABCD", idempotency_key="again")
+RECORD = ClaimRecord(seq=17, epoch=3, unit_no=5, ordinal=1, granted_at_ms=GRANTED_AT_MS, code="ABCD", idempotency_key="again")
 
 
 def test_a_claim_has_the_fields_of_the_contract_in_its_order() -> None:
-    body = claim_body(
-        "mooncake", "m-1", RECORD, ClaimState.FULFILLED, VoucherState.ACTIVE, Validity(valid_days=30), has_voucher=True
-    )
+    body = claim_body("mooncake", "m-1", RECORD, VoucherState.ACTIVE, Validity(valid_days=30), has_voucher=True)
     assert list(body) == [
         "claim_id",
         "campaign_id",
@@ -49,18 +47,19 @@ def test_a_claim_has_the_fields_of_the_contract_in_its_order() -> None:
 
 
 def test_a_claims_id_leads_back_to_its_place_in_the_log() -> None:
-    body = claim_body("mooncake", "m-1", RECORD, ClaimState.FULFILLED, VoucherState.ACTIVE, Validity(), has_voucher=True)
+    body = claim_body("mooncake", "m-1", RECORD, VoucherState.ACTIVE, Validity(), has_voucher=True)
     assert ClaimRef.parse(body["claim_id"]) == ClaimRef("mooncake", 3, 17)
 
 
 def test_a_benefit_without_a_code_has_no_voucher() -> None:
     record = replace(RECORD, code="")
-    body = claim_body("walk", "m-1", record, ClaimState.FULFILLED, VoucherState.ACTIVE, Validity(), has_voucher=False)
+    body = claim_body("walk", "m-1", record, VoucherState.ACTIVE, Validity(), has_voucher=False)
     assert body["voucher"] is None
 
 
 def test_what_is_not_paid_yet_shows_no_voucher() -> None:
-    body = claim_body("mooncake", "m-1", RECORD, ClaimState.PENDING_PAYMENT, VoucherState.ACTIVE, Validity(), has_voucher=True)
+    record = replace(RECORD, state=ClaimState.PENDING_PAYMENT)
+    body = claim_body("mooncake", "m-1", record, VoucherState.ACTIVE, Validity(), has_voucher=True)
     assert body["voucher"] is None
 
 
@@ -70,7 +69,6 @@ def test_a_voucher_valid_from_a_day_to_come_counts_its_days_from_there() -> None
         "mooncake",
         "m-1",
         RECORD,
-        ClaimState.FULFILLED,
         VoucherState.ACTIVE,
         Validity(valid_from_ms=begin_ms, valid_until_ms=begin_ms + 90 * DAY_MS, valid_days=1),
         has_voucher=True,

@@ -17,7 +17,7 @@ from grab_service.api.app import build_app
 from grab_service.api.process import Worker
 from grab_service.cli.main import app as command_line
 from grab_service.settings import SECRET_FIELDS, Settings
-from grab_service.vocabulary.events import TYPES
+from grab_service.vocabulary.events import EVENTS
 from grab_service.vocabulary.keys import CellKeys
 from grab_service.vocabulary.outcomes import Outcome, slug
 from grab_service.vocabulary.problems import CATALOGUE
@@ -205,9 +205,9 @@ def test_the_keys_and_the_log_are_described_as_they_are() -> None:
     described = {codes(row[0])[0] for row in rows(section(ARCHITECTURE, "The cell"))}
     assert described == {name.removeprefix(keys.prefix) for name in names}
     entries = {codes(row[0])[0]: set(codes(row[1])) for row in rows(section(ARCHITECTURE, "The log"))}
-    assert entries.keys() == TYPES.keys()
+    assert entries.keys() == EVENTS.keys()
     in_all = {"seq", "last_seq", "epoch", "at_ms"}
-    for kind, event in TYPES.items():
+    for kind, event in EVENTS.items():
         assert {part.name for part in fields(cast("Any", event))} - in_all <= entries[kind], kind
 
 

@@ -1,16 +1,16 @@
 """What does the cell say of its campaigns at one seq?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from grab_service.cell.store import Cell
 from grab_service.vocabulary.campaigns import Release, decode_releases
 from grab_service.vocabulary.events import BadEntryError, StateSet, StockSet, decode
 
-FACTS: Final = ("state", "releases", "active", "issued", "unit_sum", "seq_sum", "codes_loaded")
-"""The fields of a campaign's hash that an audit reads, in the order of `lua/snapshot.lua`."""
-
+COUNTERS: Final = ("active", "issued", "unit_sum", "seq_sum", "codes_loaded")
+"""The counters of a campaign's hash: those that the rules under `lua/rules/` name, and the codes loaded."""
+SIZES: Final = ("holders", "free_units", "returns", "free_codes")
 STEADY_TRIES_MAX: Final = 10
 ENTRIES_MAX: Final = 500
 
@@ -40,15 +40,13 @@ class CampaignCut:
     free_codes: int
 
     @classmethod
-    def parse(cls, campaign_id: str, facts: Sequence[bytes | int | None]) -> Self | None:
-        """From the facts and the four sizes; None if the campaign is not published (its codes may be there already)."""
-        if not facts[0]:
+    def parse(cls, campaign_id: str, snapshot: Mapping[bytes, bytes | int | None]) -> Self | None:
+        """From a snapshot by name; None if the campaign is not published (its codes may be there already)."""
+        state, releases = snapshot[b"state"], snapshot[b"releases"]
+        if not isinstance(state, bytes) or not state or not isinstance(releases, bytes):
             return None
-        texts = [b"" if fact is None else fact for fact in facts[: len(FACTS)]]
-        state, releases, *numbers = (fact if isinstance(fact, bytes) else b"%d" % fact for fact in texts)
-        sizes = [int(size or 0) for size in facts[len(FACTS) :]]
-        counters = [int(number or 0) for number in numbers]
-        return cls(campaign_id, state.decode(), decode_releases(releases.decode()), *counters, *sizes)
+        numbers = {name: int(snapshot[name.encode()] or 0) for name in COUNTERS + SIZES}
+        return cls(campaign_id, state.decode(), decode_releases(releases.decode()), **numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +69,15 @@ async def take_cut(cell: Cell) -> CellCut:
     """
     for _ in range(STEADY_TRIES_MAX):
         campaign_ids = sorted((await cell.read_campaigns(())).campaign_ids)
-        reply: Any = await cell.snapshot(campaign_ids)
+        reply = await cell.snapshot(campaign_ids)
         # A campaign that appeared in between is not in the snapshot.
         if sorted((await cell.read_campaigns(())).campaign_ids) == campaign_ids:
-            cuts = (CampaignCut.parse(*pair) for pair in zip(campaign_ids, reply[5], strict=True))
+            cuts = (CampaignCut.parse(*pair) for pair in zip(campaign_ids, reply.campaigns, strict=True))
             return CellCut(
-                now_ms=reply[1],
-                epoch=int(reply[2]),
-                seq=int(reply[3]),
-                members_version=int(reply[4]),
+                now_ms=reply.now_ms,
+                epoch=reply.epoch,
+                seq=reply.seq,
+                members_version=reply.members_version,
                 campaigns={cut.campaign_id: cut for cut in cuts if cut is not None},
             )
     raise AuditImpossibleError(f"campaigns kept appearing in {STEADY_TRIES_MAX} tries")

@@ -17,11 +17,10 @@
 
   Clock: Redis TIME, read once.   Cost: O(1).   Writes: all after the last refusal, the log first.
 ]]
-local NONCE = '@nonce@'
 local TARGETS = {pause = 'paused', resume = 'scheduled', close = 'closed', cancel = 'cancelled'}
 
-local cell = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'nonce')
-if cell[3] ~= NONCE or cell[1] ~= ARGV[1] or not cell[2] then
+--@use cell/guard
+if went_back then
   return {'went_back', cell[2] or '', ''}
 end
 local facts = redis.call('HMGET', KEYS[2], 'state', 'closes_at_ms')
@@ -33,17 +32,15 @@ local target = TARGETS[ARGV[3]]
 if state == target then
   return {'already', cell[2], state}
 end
-local time = redis.call('TIME')
-local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+--@use cell/clock
 local ended = now_ms >= tonumber(facts[2])
 if state == 'closed' or state == 'cancelled' or not target or (ended and target ~= 'closed') then
   return {'wrong_state', cell[2], state}
 end
 
-local seq = string.format('%.0f', cell[2] + 1)
-redis.call('XADD', KEYS[3], seq .. '-0', 'type', 'state_set', 'epoch', cell[1], 'seq', seq, 'last_seq', seq,
-  'at_ms', string.format('%.0f', now_ms), 'campaign_id', ARGV[2], 'state', target)
-redis.call('HSET', KEYS[1], 'seq', seq)
+--@use cell/log
+local seq = log.next_seq()
+log.append(KEYS[3], 'state_set', seq, seq, 'campaign_id', ARGV[2], 'state', target)
 local changes = {'state', target}
 if target == 'closed' or target == 'cancelled' then
   changes[3], changes[4] = 'closed_at_ms', string.format('%.0f', now_ms)

@@ -17,10 +17,8 @@
 
   Clock: Redis TIME, read once.   Cost: O(codes).   Writes: all after the last refusal, the log first.
 ]]
-local NONCE = '@nonce@'
-
-local cell = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'nonce')
-if cell[3] ~= NONCE or cell[1] ~= ARGV[1] or not cell[2] then
+--@use cell/guard
+if went_back then
   return {'went_back', cell[2] or '', 0}
 end
 local loaded = tonumber(redis.call('HGET', KEYS[2], 'codes_loaded') or 0)
@@ -35,12 +33,10 @@ end
 local now_loaded = first_position + count - 1
 redis.call('LLEN', KEYS[3]) -- a wrong type shows here, before anything is written
 
-local time = redis.call('TIME')
-local seq = string.format('%.0f', cell[2] + 1)
-redis.call('XADD', KEYS[4], seq .. '-0', 'type', 'codes_loaded', 'epoch', cell[1], 'seq', seq, 'last_seq', seq,
-  'at_ms', string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)), 'campaign_id', ARGV[2],
-  'codes_loaded', string.format('%.0f', now_loaded))
-redis.call('HSET', KEYS[1], 'seq', seq)
+--@use cell/clock
+--@use cell/log
+local seq = log.next_seq()
+log.append(KEYS[4], 'codes_loaded', seq, seq, 'campaign_id', ARGV[2], 'codes_loaded', string.format('%.0f', now_loaded))
 redis.call('RPUSH', KEYS[3], unpack(ARGV, 4 + loaded + 1 - first_position))
 redis.call('HSET', KEYS[2], 'codes_loaded', string.format('%.0f', now_loaded))
 return {'codes_loaded', seq, now_loaded}

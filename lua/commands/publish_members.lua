@@ -16,10 +16,8 @@
 
   Clock: Redis TIME, read once.   Cost: O(members).   Writes: all after the last refusal, the log first.
 ]]
-local NONCE = '@nonce@'
-
-local cell = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'nonce', 'members_version')
-if cell[3] ~= NONCE or cell[1] ~= ARGV[1] or not cell[2] then
+--@use cell/guard
+if went_back then
   return {'went_back', cell[2] or '', 0}
 end
 assert(#ARGV % 2 == 0 and #ARGV <= 2002, 'pairs, and at most 1000 a call')
@@ -28,14 +26,12 @@ for at = 3, #ARGV, 2 do
   wanted[#wanted + 1] = ARGV[at]
 end
 local held = #wanted > 0 and redis.call('HMGET', KEYS[2], unpack(wanted)) or {}
-local function version_of(record)
-  return assert(tonumber(string.match(record, '^(%d+)|')), 'a member record begins with its version')
-end
+--@use records/*
 local planned, fields = {}, {}
 for i = 1, #wanted do
   local record = ARGV[2 + 2 * i]
-  local version = version_of(record)
-  local before = planned[wanted[i]] or (held[i] and version_of(held[i]))
+  local version = person.version_of(record)
+  local before = planned[wanted[i]] or (held[i] and person.version_of(held[i]))
   if not before or before < version then
     planned[wanted[i]] = version
     fields[#fields + 1] = wanted[i]
@@ -47,12 +43,12 @@ if #fields == 0 and members_version == tonumber(cell[4] or 0) then
   return {'already', cell[2], 0}
 end
 
-local time = redis.call('TIME')
-local seq = string.format('%.0f', cell[2] + 1)
-redis.call('XADD', KEYS[3], seq .. '-0', 'type', 'members_published', 'epoch', cell[1], 'seq', seq, 'last_seq', seq,
-  'at_ms', string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)),
+--@use cell/clock
+--@use cell/log
+local seq = log.next_seq()
+log.append(KEYS[3], 'members_published', seq, seq,
   'members_version', string.format('%.0f', members_version), 'changed', #fields / 2)
-redis.call('HSET', KEYS[1], 'seq', seq, 'members_version', string.format('%.0f', members_version))
+redis.call('HSET', KEYS[1], 'members_version', string.format('%.0f', members_version))
 if #fields > 0 then
   redis.call('HSET', KEYS[2], unpack(fields))
 end

@@ -13,10 +13,8 @@
 
   Clock: none.   Cost: O(keys).   Writes: none.
 ]]
-local NONCE = '@nonce@'
-
-local cell = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'nonce')
-if cell[3] ~= NONCE or cell[1] ~= ARGV[1] or not cell[2] then
+--@use cell/guard
+if went_back then
   return {'went_back', cell[2] or '', {}}
 end
 local holdings = {}

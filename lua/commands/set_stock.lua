@@ -25,10 +25,8 @@
 
   Clock: Redis TIME, read once.   Cost: O(releases + units given back).   Writes: all after the last refusal, the log first.
 ]]
-local NONCE = '@nonce@'
-
-local cell = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'nonce')
-if cell[3] ~= NONCE or cell[1] ~= ARGV[1] or not cell[2] then
+--@use cell/guard
+if went_back then
   return {'went_back', cell[2] or '', 0, 0}
 end
 local facts = redis.call('HMGET', KEYS[2], 'state', 'releases', 'closes_at_ms', 'issued', 'active', 'benefit_kind')
@@ -36,18 +34,18 @@ local state = facts[1]
 if not state then
   return {'campaign_not_found', cell[2], 0, 0}
 end
-local time = redis.call('TIME')
-local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+--@use cell/clock
 
+--@use records/*
 local opens_at_ms, quantities, total, newest_open = {}, {}, 0, 1
-for at_ms, quantity in string.gmatch(facts[2], '(%d+):(%d+)') do
+releases.each(facts[2], function(at_text, quantity)
   local i = #quantities + 1
-  opens_at_ms[i], quantities[i] = at_ms, tonumber(quantity)
-  total = total + quantities[i]
-  if tonumber(at_ms) <= now_ms then
+  opens_at_ms[i], quantities[i] = at_text, quantity
+  total = total + quantity
+  if tonumber(at_text) <= now_ms then
     newest_open = i
   end
-end
+end)
 -- The highest unit number still in a member's hands: numbers on top that came back do not hold the total up.
 local issued = tonumber(facts[4])
 local lowest = issued
@@ -80,17 +78,16 @@ else
     surplus = surplus - cut
   end
 end
-local releases = {}
+local written = {}
 for i = 1, #quantities do
-  releases[i] = string.format('%s:%.0f', opens_at_ms[i], quantities[i])
+  written[i] = string.format('%s:%.0f', opens_at_ms[i], quantities[i])
 end
-releases = table.concat(releases, ',')
+written = table.concat(written, ',')
 
-local seq = string.format('%.0f', cell[2] + 1)
-redis.call('XADD', KEYS[5], seq .. '-0', 'type', 'stock_set', 'epoch', cell[1], 'seq', seq, 'last_seq', seq,
-  'at_ms', string.format('%.0f', now_ms), 'campaign_id', ARGV[2], 'total', ARGV[4], 'releases', releases)
-redis.call('HSET', KEYS[1], 'seq', seq)
-redis.call('HSET', KEYS[2], 'releases', releases)
+--@use cell/log
+local seq = log.next_seq()
+log.append(KEYS[5], 'stock_set', seq, seq, 'campaign_id', ARGV[2], 'total', ARGV[4], 'releases', written)
+redis.call('HSET', KEYS[2], 'releases', written)
 while issued > wanted do
   redis.call('ZREM', KEYS[3], issued)
   issued = issued - 1

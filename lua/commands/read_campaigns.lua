@@ -14,12 +14,9 @@
 
   Clock: Redis TIME, read once.   Cost: O(campaigns).   Writes: none.
 ]]
-local NONCE = '@nonce@'
-
-local time = redis.call('TIME')
-local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-local cell = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'nonce')
-if cell[3] ~= NONCE or cell[1] ~= ARGV[1] or not cell[2] then
+--@use cell/clock
+--@use cell/guard
+if went_back then
   return {'went_back', now_ms, cell[2] or '', {}, {}}
 end
 local campaigns = {}

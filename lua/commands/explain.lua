@@ -1,0 +1,58 @@
+#!lua flags=no-writes
+--[[
+  explain: what a grab would be answered now, or whether a member may take part at all. The rules are those of `grab`; nothing is
+  written.
+
+  KEYS[1] cell       hash    epoch, seq, nonce
+  KEYS[2] campaign   hash    the fields that the rules name, and the counters
+  KEYS[3] claims     hash    member_id -> claim records that hold a unit, one a line
+  KEYS[4] bindings   hash    member_id TAB idempotency_key -> claim record, for good
+  KEYS[5] free       zset    unit numbers that came back, lowest first
+  KEYS[6] codes      list    the campaign's free codes (benefit_kind code_pool)
+  KEYS[7] members    hash    member_id -> member record
+
+  ARGV[1] epoch            ARGV[2] seen_seq: the highest seq the caller has seen
+  ARGV[3] question: grab, what a grab would be answered; or member, what keeps the member out whatever the hour and the stock
+  ARGV[4] campaign_id: echoed
+  ARGV[5..] triples        as `grab` takes them; at most 512
+
+  Returns {'went_back', campaign_id, now_ms, seq, ''}, or {'explained', campaign_id, now_ms, seq, phase, answer...} with one answer
+  per triple, in their order. phase is cancelled, ended, not_open_yet, paused or open; '' without a campaign;
+  the first that applies:
+    campaign_not_found
+    idempotency_key_missing    asked of a grab only, as is what follows up to paused
+    held TAB record
+    cancelled
+    ended
+    not_open_yet
+    paused
+    member_unknown
+    member_blocked TAB until_ms (or empty: no end is set)
+    not_eligible TAB names of the failed rules, by comma
+    per_member_limit TAB limit TAB used
+    sold_out                   asked of a grab only
+    eligible                   nothing keeps the member out
+    won TAB record             the grab would get the claim of this record
+
+  Clock: Redis TIME, read once.   Cost: O(members in the batch).   Writes: none.
+]]
+--@use cell/clock
+--@use cell/guard
+if went_back or tonumber(cell[2]) < tonumber(ARGV[2]) then
+  return {'went_back', ARGV[4], now_ms, cell[2] or '', ''}
+end
+--@use records/*
+--@use rules/*
+--@use plan
+plan.asks_member_only = ARGV[3] == 'member'
+--@use cell/campaign
+--@use cell/batch
+
+local answers = {'explained', ARGV[4], now_ms, cell[2], campaign and (campaign.window_phase or 'open') or ''}
+local HEADER = #answers
+for i = 1, batch do
+  local at = 2 + 3 * i
+  answers[HEADER + i] = campaign and plan.answer(campaign, cell[2] + 1 + plan.wins, cell[1], now_text, ARGV[at], ARGV[at + 1],
+    ARGV[at + 2], holding_of[i], bound_to[i], record_of[i]) or 'campaign_not_found'
+end
+return answers

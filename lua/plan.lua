@@ -1,0 +1,126 @@
+--[[
+  plan: the rules in their order of precedence, and what they answer to the wishes of a batch. Pure.
+
+  A rule is a table in a file of its own under lua/rules/:
+    outcomes                 the words it refuses with, in their order
+    fields                   the fields of the campaign's hash that it reads
+    counters                 those of them that it changes; the audit compares each
+    applies(campaign)        whether the campaign uses it; left out: every campaign does
+    prepare(campaign, now_ms)     once a batch, before anything is decided
+    refuse(campaign, wish)   a word with its details after TABs, or nil
+    of_the_moment            true: it is about the hour or the stock, not about the member
+    take(campaign, wish)     counts the win into `campaign`; returns the rule's named part of the record, or nil
+    give_back(campaign, given)    the reverse, from the record of the claim alone
+
+  Nothing is written here. plan.wins, plan.claims, plan.holdings and plan.bound are what `grab` commits.
+]]
+local RULES = {window, member, eligibility, limit, stock}
+
+local plan = {wins = 0, claims = {}, holdings = {}, bound = {}}
+local wish, refusals, takers = {}, {}, {}
+
+-- The fields of the campaign's hash that all rules read together; the first tells whether there is such a campaign.
+function plan.fields()
+  local names = {}
+  for _, rule in ipairs(RULES) do
+    for _, name in ipairs(rule.fields) do
+      names[#names + 1] = name
+    end
+  end
+  return names
+end
+
+-- The fields of the campaign's hash that a win changes.
+function plan.counters()
+  local names = {}
+  for _, rule in ipairs(RULES) do
+    for _, name in ipairs(rule.counters or {}) do
+      names[#names + 1] = name
+    end
+  end
+  return names
+end
+
+-- The fields that a campaign is published with: all that the rules read, without the state and what they count.
+function plan.published_fields()
+  local counted, names = {state = true}, {}
+  for _, name in ipairs(plan.counters()) do
+    counted[name] = true
+  end
+  for _, name in ipairs(plan.fields()) do
+    if not counted[name] then
+      names[#names + 1] = name
+    end
+  end
+  return names
+end
+
+-- Every rule takes back what it took for a claim; `given` are the fields of its record.
+function plan.give_back(campaign, given)
+  for _, name in ipairs(plan.counters()) do
+    campaign[name] = tonumber(campaign[name])
+  end
+  for _, rule in ipairs(RULES) do
+    if rule.give_back then
+      rule.give_back(campaign, given)
+    end
+  end
+end
+
+function plan.prepare(campaign, now_ms)
+  for _, name in ipairs(plan.counters()) do
+    campaign[name] = tonumber(campaign[name])
+  end
+  for _, rule in ipairs(RULES) do
+    if rule.prepare then
+      rule.prepare(campaign, now_ms)
+    end
+    if not (plan.asks_member_only and rule.of_the_moment) and (not rule.applies or rule.applies(campaign)) then
+      refusals[#refusals + 1] = rule.refuse
+      takers[#takers + 1] = rule.take
+    end
+  end
+end
+
+-- The answer to one wish. `holding`, `bound` and `record` are what the cell held before the batch: the member's claim records,
+-- the record that the idempotency_key is bound to, and the member's own record; false or nil where there is none. What earlier
+-- wishes of the batch won counts for later ones: the same member may be in it twice.
+function plan.answer(campaign, seq, epoch, at_text, member_id, key, candidate, holding, bound, record)
+  local binding = key ~= '' and member_id .. '\t' .. key
+  holding = plan.holdings[member_id] or holding
+  bound = binding and (plan.bound[binding] or bound)
+  if not plan.asks_member_only then
+    if campaign.limit_per_member > 1 and key == '' then
+      return 'idempotency_key_missing'
+    elseif bound then
+      return 'held\t' .. bound
+    elseif campaign.limit_per_member == 1 and holding then
+      return 'held\t' .. holding
+    end
+  end
+  wish.holding, wish.record, wish.candidate, wish.seq = holding, record, candidate, seq
+  for r = 1, #refusals do
+    local word = refusals[r](campaign, wish)
+    if word then
+      return word
+    end
+  end
+  if plan.asks_member_only then
+    return 'eligible'
+  end
+  local parts = ''
+  for r = 1, #takers do
+    local part = takers[r](campaign, wish)
+    if part then
+      parts = parts .. '\t' .. part
+    end
+  end
+  local taken = claim.encode(string.format('%.0f', seq), epoch, at_text, 'fulfilled', wish.unit_no, wish.ordinal, wish.code, key, parts)
+  plan.wins = plan.wins + 1
+  plan.claims[plan.wins] = {member_id, wish.unit_no, wish.ordinal, wish.code, key}
+  plan.holdings[member_id] = holding and (holding .. '\n' .. taken) or taken
+  if binding then
+    plan.bound[binding] = taken
+  end
+  return 'won\t' .. taken
+end

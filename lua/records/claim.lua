@@ -1,0 +1,25 @@
+--[[
+  claim: the one place in Lua that knows a claim record. Pure.
+
+  A record is TAB-separated: its version, then name=value of seq, epoch, at_ms (when it was granted), state, unit_no, ordinal (of
+  1..limit_per_member), code, key (the idempotency_key), then the named parts of rules, such as points.lots=…
+  state is that of the contract: pending_payment, fulfilled, returned, lapsed or revoked. A member's records stand one a line.
+
+  A record of another version stops the command: an older or newer release wrote it.
+]]
+local claim = {}
+claim.FORM = '^1\tseq=(%d+)\tepoch=(%d+)\tat_ms=(%d+)\tstate=(%l[%l_]*)\tunit_no=(%d+)\tordinal=(%d+)\tcode=([^\t]*)\tkey=([^\t]*)(.*)$'
+
+function claim.encode(seq, epoch, at_ms, state, unit_no, ordinal, code, key, parts)
+  return '1\tseq=' .. seq .. '\tepoch=' .. epoch .. '\tat_ms=' .. at_ms .. '\tstate=' .. state .. '\tunit_no=' .. unit_no ..
+    '\tordinal=' .. ordinal .. '\tcode=' .. code .. '\tkey=' .. key .. parts
+end
+
+-- The same as a table by name, all values as text.
+function claim.fields(record)
+  local given = {}
+  given.seq, given.epoch, given.at_ms, given.state, given.unit_no, given.ordinal, given.code, given.key, given.parts =
+    string.match(record, claim.FORM)
+  assert(given.seq, 'a claim record of an unknown version')
+  return given
+end

@@ -1,0 +1,15 @@
+--[[
+  person: the one place in Lua that knows a member record. Pure.
+
+  A record is version|status|org_id|blocked_until_ms|birthday_month|joined_on|,tag,tag, as `publish_members` takes it.
+]]
+local person = {}
+
+function person.version_of(record)
+  return assert(tonumber(string.match(record, '^(%d+)|')), 'a member record begins with its version')
+end
+
+-- status, org_id, blocked_until_ms, birthday_month, joined_on, tags: all as text.
+function person.decode(record)
+  return string.match(record, '^%d+|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|(.*)$')
+end

@@ -1,0 +1,32 @@
+--[[
+  limit: no member holds more than limit_per_member claims of a campaign. Reads what the member holds.
+
+  Gives `wish.ordinal`, the lowest of 1..limit_per_member that none of the member's claims has.
+]]
+local limit = {
+  outcomes = {'per_member_limit'},
+  fields = {'limit_per_member'},
+}
+
+function limit.prepare(campaign, now_ms)
+  campaign.limit_per_member = tonumber(campaign.limit_per_member)
+end
+
+function limit.refuse(campaign, wish)
+  wish.ordinal = 1
+  if not wish.holding then
+    return nil
+  end
+  local taken, used, most = {}, 0, campaign.limit_per_member
+  for record in string.gmatch(wish.holding, '[^\n]+') do
+    taken[tonumber(claim.fields(record).ordinal)] = true
+    used = used + 1
+  end
+  for ordinal = 1, most do
+    if not taken[ordinal] then
+      wish.ordinal = ordinal
+      return nil
+    end
+  end
+  return 'per_member_limit\t' .. most .. '\t' .. used
+end
