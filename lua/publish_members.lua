@@ -12,7 +12,8 @@
   Returns {outcome, seq, changed}; the first that applies:
     went_back           the caller speaks of another life of this cell
     already             nothing newer among them
-    members_published   changed is the number of records written
+    members_published   changed is the number of records written; the log names the members whose union differs from the one
+                        in the record that was there, separated by commas, so that no worker believes an older pass of theirs
 
   Clock: Redis TIME, read once.   Cost: O(members).   Writes: all after the last refusal, the log first.
 ]]
@@ -31,7 +32,10 @@ local held = #wanted > 0 and redis.call('HMGET', KEYS[2], unpack(wanted)) or {}
 local function version_of(record)
   return assert(tonumber(string.match(record, '^(%d+)|')), 'a member record begins with its version')
 end
-local planned, fields = {}, {}
+local function union_of(record)
+  return string.match(record, '^%d+|[^|]*|([^|]*)')
+end
+local planned, fields, org_changed = {}, {}, {}
 for i = 1, #wanted do
   local record = ARGV[2 + 2 * i]
   local version = version_of(record)
@@ -40,6 +44,9 @@ for i = 1, #wanted do
     planned[wanted[i]] = version
     fields[#fields + 1] = wanted[i]
     fields[#fields + 1] = record
+    if held[i] and union_of(held[i]) ~= union_of(record) then
+      org_changed[#org_changed + 1] = wanted[i]
+    end
   end
 end
 local members_version = math.max(tonumber(cell[4] or 0), tonumber(ARGV[2]))
@@ -51,7 +58,8 @@ local time = redis.call('TIME')
 local seq = string.format('%.0f', cell[2] + 1)
 redis.call('XADD', KEYS[3], seq .. '-0', 'type', 'members_published', 'epoch', cell[1], 'seq', seq, 'last_seq', seq,
   'at_ms', string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)),
-  'members_version', string.format('%.0f', members_version), 'changed', #fields / 2)
+  'members_version', string.format('%.0f', members_version), 'changed', #fields / 2,
+  'org_changed', table.concat(org_changed, ','))
 redis.call('HSET', KEYS[1], 'seq', seq, 'members_version', string.format('%.0f', members_version))
 if #fields > 0 then
   redis.call('HSET', KEYS[2], unpack(fields))

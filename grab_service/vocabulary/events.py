@@ -96,7 +96,10 @@ class CodesLoaded:
 
 @dataclass(frozen=True, slots=True)
 class MembersPublished:
-    """Members' records up to a version are in the cell."""
+    """Members' records up to a version are in the cell.
+
+    `org_changed`: the members whose union differs from that of the record that was there; None where an older release wrote.
+    """
 
     seq: int
     last_seq: int
@@ -104,6 +107,7 @@ class MembersPublished:
     at_ms: int
     members_version: int
     changed: int
+    org_changed: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +164,9 @@ def _decode(fields: dict[bytes, bytes]) -> Event:
             raise ValueError("claims and seq differ in number")
         return Granted(*place, fields[b"campaign_id"].decode(), claims)
     if kind == b"members_published":
-        return MembersPublished(*place, int(fields[b"members_version"]), int(fields[b"changed"]))
+        names = fields.get(b"org_changed")
+        org_changed = None if names is None else tuple(names.decode().split(",")) if names else ()
+        return MembersPublished(*place, int(fields[b"members_version"]), int(fields[b"changed"]), org_changed)
     if kind == b"epoch_began":
         return EpochBegan(*place, int(fields[b"predecessor"]), fields[b"reason"].decode())
     campaign_id = fields[b"campaign_id"].decode()
