@@ -41,9 +41,10 @@ class WantedOpsSession(BaseModel):
     responses=answers(*WRITTEN),
 )
 async def mint_pass(wanted: WantedSession, worker: TheWorker) -> Response:
-    """Whether the member is registered is found out by the grab."""
-    expires_at_s = now_ms_of(worker) // 1000 + worker.settings.pass_ttl_s
-    token = passes.mint(worker.keys, wanted.member_id, expires_at_s)
+    """Whether the member is registered is found out by the grab. The pass names no union."""
+    made_at_s = now_ms_of(worker) // 1000
+    expires_at_s = made_at_s + worker.settings.pass_ttl_s
+    token = passes.mint(worker.keys, wanted.member_id, expires_at_s, made_at_s=made_at_s)
     return json_answer({"pass": token, "expires_at": rfc3339(expires_at_s * 1000)})
 
 

@@ -78,7 +78,7 @@ async def exchange(wanted: Assertion, worker: TheWorker, keys: TheAssertionKeys,
     It may carry the member's profile: `org_id`, `person_id`, `name`, `tags`, `birthday_month`, `joined_on`; whoever is not
     registered yet is registered by it, at once, if it names their union.
     """
-    now_ms = now_ms_of(worker)
+    now_ms, version_in_cell = now_ms_of(worker), worker.view.members_version
     try:
         claims = keys.verify(wanted.assertion, now_ms / 1000)
     except AssertionRefusedError as error:
@@ -97,10 +97,13 @@ async def exchange(wanted: Assertion, worker: TheWorker, keys: TheAssertionKeys,
         except CellError as error:
             # On record; the ledger's sweep tells the cell as soon as it can be told, and until then nobody wins anyway.
             log.warning("member_not_published_yet", why=str(error))
-    expires_at_s = now_ms // 1000 + worker.settings.pass_ttl_s
+    made_at_s = now_ms // 1000
+    expires_at_s = made_at_s + worker.settings.pass_ttl_s
+    # The pass names the union only if the cell held this very record before it was read: what comes later, the log tells.
+    org_id = member.org_id if member.version <= version_in_cell else ""
     return json_answer(
         {
-            "pass": passes.mint(worker.keys, member.member_id, expires_at_s),
+            "pass": passes.mint(worker.keys, member.member_id, expires_at_s, made_at_s=made_at_s, org_id=org_id),
             "expires_at": rfc3339(expires_at_s * 1000),
             "member": {"member_id": member.member_id, "org_id": member.org_id, "status": member.status},
         }

@@ -44,15 +44,16 @@ def mint_passes(
     """Mint a pass for each member of a file.
 
     The file is CSV with a column member_id. On standard input, each line is a member's id. Passes are signed with the first
-    key of GRAB_SECRETS and expire after --ttl-s seconds, by default GRAB_PASS_TTL_S.
+    key of GRAB_SECRETS and expire after --ttl-s seconds, by default GRAB_PASS_TTL_S. They name no union.
     """
     settings = settings_in_force("secrets")
     keys = pass_keys(settings)
-    expires_at_s = int(time.time()) + (ttl_s or settings.pass_ttl_s)
+    made_at_s = int(time.time())
+    expires_at_s = made_at_s + (ttl_s or settings.pass_ttl_s)
     made = 0
     with written(out, private=True) as target:
         for member_id in _member_ids(members):
-            target.write(f"{member_id}\t{mint(keys, member_id, expires_at_s)}\n")
+            target.write(f"{member_id}\t{mint(keys, member_id, expires_at_s, made_at_s=made_at_s)}\n")
             made += 1
     say(f"{made:,} passes")
 

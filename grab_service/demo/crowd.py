@@ -86,10 +86,13 @@ class Crowd:
         """A pass for each of them; the file that holds these."""
         async with self._steps.step("minting a pass for each member"):
             keys = self._settings.pass_keys()
-            expires_at_s = int(time.time()) + self._settings.pass_ttl_s
+            made_at_s = int(time.time())
+            expires_at_s = made_at_s + self._settings.pass_ttl_s
             path = self._home / "passes.tsv"
             lines = await asyncio.to_thread(
-                lambda: "".join(f"{member_id}\t{mint(keys, member_id, expires_at_s)}\n" for member_id in member_ids)
+                lambda: "".join(
+                    f"{member_id}\t{mint(keys, member_id, expires_at_s, made_at_s=made_at_s)}\n" for member_id in member_ids
+                )
             )
             path.touch(mode=0o600)
             path.write_text(lines, encoding="ascii")

@@ -16,6 +16,7 @@ import orjson
 import structlog
 
 from grab_service.cell.store import Cell, CellClosedError, CellError
+from grab_service.grabpath.affiliations import Affiliations
 from grab_service.vocabulary.campaigns import (
     ENDS,
     BenefitKind,
@@ -29,7 +30,17 @@ from grab_service.vocabulary.campaigns import (
     total_of,
 )
 from grab_service.vocabulary.claims import Validity
-from grab_service.vocabulary.events import BadEntryError, Event, Granted, Published, Returned, StateSet, StockSet, decode
+from grab_service.vocabulary.events import (
+    BadEntryError,
+    Event,
+    Granted,
+    MembersPublished,
+    Published,
+    Returned,
+    StateSet,
+    StockSet,
+    decode,
+)
 
 ENTRIES_MAX: Final = 500
 HOLDERS_PAGE: Final = 1000
@@ -145,6 +156,7 @@ class View:
         self._age_max_s = age_max_s
         self._clock = clock
         self._campaigns: dict[str, CampaignView] = {}
+        self._affiliations = Affiliations()
         self._epoch = 0
         self._seq = 0
         self._lacks_some = False
@@ -177,6 +189,15 @@ class View:
     def campaigns(self) -> list[CampaignView]:
         """All published campaigns known."""
         return list(self._campaigns.values())
+
+    @property
+    def members_version(self) -> int:
+        """All members' records up to this version are in the cell, for all that is known here."""
+        return self._affiliations.members_version
+
+    def org_of(self, token: bytes) -> str | None:
+        """The union of the holder of a pass that `verify` has taken, as the cell holds it; None: not certain, ask Lua."""
+        return self._affiliations.org_of(token) if self.is_fresh else None
 
     def now_bounds_ms(self, now_s: float) -> tuple[int, int] | None:
         """(lowest, highest) that Redis' clock can show at a moment of ours, which is now; None before the first poll."""
@@ -296,6 +317,8 @@ class View:
             campaign = self._campaigns.get(event.campaign_id)
             if campaign is not None:
                 campaign.apply(event)
+        elif isinstance(event, MembersPublished):
+            self._affiliations.apply(event)
 
     async def _rebuild(self) -> None:
         self.complete_at_s = float("-inf")  # it lacks campaigns until all are read
@@ -305,8 +328,10 @@ class View:
         epoch = self._cell.epoch
         for at in range(0, len(reply.campaign_ids), CAMPAIGNS_PAGE):
             await self._load(reply.campaign_ids[at : at + CAMPAIGNS_PAGE])
+        members_version = int((await self._cell.snapshot(()))[4])
         if self._cell.epoch == epoch:
             self._seq, self._epoch = reply.seq, epoch
+            self._affiliations.begin(members_version, reply.now_ms)
             log.info("view_built", epoch=epoch, seq=reply.seq, campaigns=len(self._campaigns))
 
     async def _load(self, campaign_ids: list[str]) -> None:

@@ -45,11 +45,12 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A member as registered now, and whether anything changed."""
+    """A member as registered now, the version of that record, and whether anything changed."""
 
     member_id: str
     org_id: str
     status: str
+    version: int
     changed: bool
 
 
@@ -73,12 +74,12 @@ async def take_assertion(
             return await _register(connection, member_id, said)
         if found.status == "left":
             raise RefusalError("member-unknown")
-        changes = _differences(found, said)
+        changes, version = _differences(found, said), found.version
         if changes:
             await _know_org(connection, changes.get("org_id"))
             version = await next_version(connection)
             await connection.execute(update(members).where(members.c.member_id == member_id).values(version=version, **changes))
-        return Registered(member_id, changes.get("org_id", found.org_id), found.status, changed=bool(changes))
+        return Registered(member_id, changes.get("org_id", found.org_id), found.status, version, changed=bool(changes))
 
 
 async def _find(connection: AsyncConnection, member_id: str) -> Row[Any] | None:
@@ -112,7 +113,7 @@ async def _register(connection: AsyncConnection, member_id: str, said: dict[str,
     row = {"name": "", "tags": [], "status": "active", **said}
     version = await next_version(connection)
     await connection.execute(insert(members).values(member_id=member_id, version=version, **row))
-    return Registered(member_id, said["org_id"], "active", changed=True)
+    return Registered(member_id, said["org_id"], "active", version, changed=True)
 
 
 async def _know_org(connection: AsyncConnection, org_id: str | None) -> None:

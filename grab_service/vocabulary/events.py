@@ -163,16 +163,22 @@ class CodesLoaded(OfCampaign):
 
 @dataclass(frozen=True, slots=True)
 class MembersPublished(Event):
-    """Members' records up to a version are in the cell."""
+    """Members' records up to a version are in the cell.
+
+    `org_changed`: the members whose union differs from that of the record that was there; None where an older release wrote.
+    """
 
     TYPE = "members_published"
 
     members_version: int
     changed: int
+    org_changed: tuple[str, ...] | None = None
 
     @classmethod
     def read(cls, place: tuple[int, int, int, int], fields: Fields) -> Self:
-        return cls(*place, int(fields[b"members_version"]), int(fields[b"changed"]))
+        names = fields.get(b"org_changed")
+        org_changed = None if names is None else tuple(names.decode().split(",")) if names else ()
+        return cls(*place, int(fields[b"members_version"]), int(fields[b"changed"]), org_changed)
 
 
 @dataclass(frozen=True, slots=True)

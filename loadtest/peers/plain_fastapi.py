@@ -73,7 +73,7 @@ def member_of(authorization: Annotated[str, Header()]) -> str:
     fields = payload.split(".")
     message = f"grab-pass\0{CELL}\0{payload}".encode()
     expected = base64.urlsafe_b64encode(hmac.digest(SECRET, message, hashlib.sha256)[:18]).decode()
-    if scheme != "Bearer" or fields[:2] != ["1", KID] or not hmac.compare_digest(mac, expected):
+    if scheme != "Bearer" or fields[:2] != ["2", KID] or not hmac.compare_digest(mac, expected):
         raise HTTPException(401, "pass-invalid")
     if int(fields[2]) <= time.time():
         raise HTTPException(401, "pass-expired")

@@ -12,7 +12,8 @@
   Returns {outcome, seq, changed}; the first that applies:
     went_back           the caller speaks of another life of this cell
     already             nothing newer among them
-    members_published   changed is the number of records written
+    members_published   changed is the number of records written; the log names the members whose union differs from the one
+                        in the record that was there, separated by commas, so that no worker believes an older pass of theirs
 
   Clock: Redis TIME, read once.   Cost: O(members).   Writes: all after the last refusal, the log first.
 ]]
@@ -27,7 +28,7 @@ for at = 3, #ARGV, 2 do
 end
 local held = #wanted > 0 and redis.call('HMGET', KEYS[2], unpack(wanted)) or {}
 --@use records/*
-local planned, fields = {}, {}
+local planned, fields, org_changed = {}, {}, {}
 for i = 1, #wanted do
   local record = ARGV[2 + 2 * i]
   local version = person.version_of(record)
@@ -36,6 +37,9 @@ for i = 1, #wanted do
     planned[wanted[i]] = version
     fields[#fields + 1] = wanted[i]
     fields[#fields + 1] = record
+    if held[i] and person.union_of(held[i]) ~= person.union_of(record) then
+      org_changed[#org_changed + 1] = wanted[i]
+    end
   end
 end
 local members_version = math.max(tonumber(cell[4] or 0), tonumber(ARGV[2]))
@@ -46,8 +50,8 @@ end
 --@use cell/clock
 --@use cell/log
 local seq = log.next_seq()
-log.append(KEYS[3], 'members_published', seq, seq,
-  'members_version', string.format('%.0f', members_version), 'changed', #fields / 2)
+log.append(KEYS[3], 'members_published', seq, seq, 'members_version', string.format('%.0f', members_version),
+  'changed', #fields / 2, 'org_changed', table.concat(org_changed, ','))
 redis.call('HSET', KEYS[1], 'members_version', string.format('%.0f', members_version))
 if #fields > 0 then
   redis.call('HSET', KEYS[2], unpack(fields))

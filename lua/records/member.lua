@@ -9,6 +9,10 @@ function person.version_of(record)
   return assert(tonumber(string.match(record, '^(%d+)|')), 'a member record begins with its version')
 end
 
+function person.union_of(record)
+  return string.match(record, '^%d+|[^|]*|([^|]*)')
+end
+
 -- status, org_id, blocked_until_ms, birthday_month, joined_on, tags: all as text.
 function person.decode(record)
   return string.match(record, '^%d+|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|(.*)$')

@@ -15,8 +15,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm
 from pydantic import SecretStr
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.testing import capture_logs
 
+from grab_service.api import sessions
+from grab_service.cell.store import Cell
+from grab_service.ops.publish import publish_members
+from grab_service.vocabulary.passes import CLOCKS_APART_S, affiliation_in, mint
 from tests.integration.stack import Service, running_service
 from tests.integration.test_ops_campaigns import problem
 
@@ -91,6 +97,74 @@ async def test_someone_who_bound_their_account_a_minute_ago_is_registered_by_the
     assert body["expires_at"].endswith("Z")
     won = await service.http.post(f"/v1/campaigns/{campaign_id}/claims", headers={"Authorization": f"Bearer {body['pass']}"})
     assert won.status_code == 201, won.text
+
+
+async def union_in_pass(service: Service, member_id: str = "m-1", **profile: str) -> str | None:
+    """The union that the pass names which this member gets now."""
+    response = await exchange(service, assertion(member_id, **profile))
+    assert response.status_code == 200, response.text
+    said = affiliation_in(response.json()["pass"].encode())
+    assert said is None or (said.member_id == member_id and abs(said.made_at_s - time.time()) < 5)
+    return None if said is None else said.org_id
+
+
+async def seen(service: Service) -> None:
+    """Wait until the worker has read all of the log."""
+    async with asyncio.timeout(5):
+        while service.worker.view.seq < service.worker.cell.seen_seq:
+            await asyncio.sleep(0.002)
+
+
+async def test_a_pass_names_the_union_that_the_cell_held_before_the_member_was_looked_up(service: Service) -> None:
+    await service.enrol("m-1", org_id="org-1")
+    await seen(service)
+    assert await union_in_pass(service) == "org-1"
+    assert await union_in_pass(service, org_id="org-2") is None, "changed by this very assertion"
+    await seen(service)
+    assert await union_in_pass(service) == "org-2"
+    assert await union_in_pass(service, "m-2", org_id="org-3") is None, "registered by this very assertion"
+    await seen(service)
+    assert await union_in_pass(service, "m-2") == "org-3"
+
+
+async def test_a_pass_names_no_union_that_the_cell_does_not_hold_yet(service: Service) -> None:
+    await service.enrol("m-1", org_id="org-1")
+    await seen(service)
+    change = "UPDATE members SET org_id = 'org-2', version = nextval('members_version') WHERE member_id = 'm-1'"
+    async with service.worker.engine.begin() as connection:
+        await connection.execute(text("INSERT INTO orgs (org_id, name) VALUES ('org-2', 'org-2')"))
+        await connection.execute(text(change))
+    assert await union_in_pass(service) is None
+    await publish_members(service.worker.engine, service.worker.cell)
+    await seen(service)
+    assert await union_in_pass(service) == "org-2"
+
+
+async def test_what_the_cell_comes_to_hold_after_the_member_was_looked_up_does_not_count(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else may have changed the member again in between, and this pass would name a union of the past."""
+
+    async def and_seen(engine: AsyncEngine, cell: Cell) -> None:
+        await publish_members(engine, cell)
+        await seen(service)
+
+    monkeypatch.setattr(sessions, "publish_members", and_seen)
+    assert await union_in_pass(service, org_id="org-2") is None
+    assert await union_in_pass(service) == "org-2"
+
+
+async def test_a_change_of_union_by_an_assertion_reaches_every_worker(service: Service) -> None:
+    await service.enrol("m-1", org_id="org-1")
+    began_s = int(time.time()) + 1
+    await asyncio.sleep(began_s + 0.01 - time.time())
+    made_at_s = began_s + CLOCKS_APART_S  # by a clock that is as far ahead as it may be
+    token = mint(service.worker.keys, "m-1", made_at_s + 600, made_at_s=made_at_s, org_id="org-1").encode()
+    await seen(service)
+    assert service.worker.view.org_of(token) == "org-1"
+    await union_in_pass(service, org_id="org-2")
+    await seen(service)
+    assert service.worker.view.org_of(token) is None
 
 
 @pytest.mark.parametrize(

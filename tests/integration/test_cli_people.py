@@ -126,7 +126,7 @@ async def test_passes_are_minted_for_a_file_of_members_or_not_at_all(tmp_path: P
     assert (tmp_path / "passes.tsv").stat().st_mode & 0o077 == 0
     assert refused.is_refusal("bad.csv, line 3: 'm 2' is not a member_id")
     assert not (tmp_path / "none.tsv").exists()
-    assert piped.out.splitlines()[0].startswith("m-1\t1.k1.")
+    assert piped.out.splitlines()[0].startswith("m-1\t2.k1.")
     assert no_secret.is_refusal("GRAB_SECRETS is not set")
     assert token.out.startswith("o2.o1.")
     assert closed.is_refusal("GRAB_OPS_SECRETS is not set")

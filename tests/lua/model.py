@@ -253,16 +253,18 @@ class Model:
         return "codes_loaded", self.seq, len(campaign.codes)
 
     def publish_members(self, version: int, members: Sequence[tuple[str, Member]]) -> tuple[str, int, int]:
-        changed = 0
+        changed, held, org_changed = 0, dict(self.members), list[str]()
         for member_id, member in members:
             before = self.members.get(member_id)
             if before is None or before.version < member.version:
                 self.members[member_id] = member
                 changed += 1
+                if member_id in held and held[member_id].org_id != member.org_id:
+                    org_changed.append(member_id)
         if not changed and version <= self.members_version:
             return "already", self.seq, 0
         self.members_version = max(version, self.members_version)
-        self.log.append(events.MembersPublished(*self._place(), self.members_version, changed))
+        self.log.append(events.MembersPublished(*self._place(), self.members_version, changed, tuple(org_changed)))
         return "members_published", self.seq, changed
 
     # What becomes of a claim

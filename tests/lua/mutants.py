@@ -177,6 +177,9 @@ MUTANTS: Final = (
     Mutant(
         "the version never falls", "publish_members", "math.max(tonumber(cell[4] or 0), tonumber(ARGV[2]))", "tonumber(ARGV[2])"
     ),
+    Mutant("a change of union is named", "publish_members", "      org_changed[#org_changed + 1] = wanted[i]\n", ""),
+    Mutant("only a change of union is named", "publish_members", "person.union_of(held[i]) ~= person.union_of(record)", "true"),
+    Mutant("a member who was not there is not named", "publish_members", "if held[i] and person.union", "if not held[i] or person.union"),
     # Looking
     Mutant("the tail begins after", "tail", "'(' .. ARGV[2]", "ARGV[2]"),
     Mutant("all records of a member", "read_claims", "redis.call('HGET', KEYS[i], ARGV[2]) or ''", "''"),

@@ -29,7 +29,7 @@ async def test_records_are_kept_and_logged_without_a_word_about_the_person(armed
     assert await kept(raw, armed_cell) == {"m1": record(6), "m2": record(7)}
     assert await version_of(raw, armed_cell) == 7
     entry = (await log_of(raw, armed_cell))[-1]
-    assert entry == events.MembersPublished(1, 1, 1, entry.at_ms, 7, 2)
+    assert entry == events.MembersPublished(1, 1, 1, entry.at_ms, 7, 2, ())
     entries: Any = await raw.xrange(armed_cell.keys.log)
     assert not any(b"m1" in value for _, fields in entries for value in fields.values())
 
@@ -78,6 +78,33 @@ async def test_of_a_mixed_call_only_what_is_newer_counts(armed_cell: Cell, raw: 
 async def test_a_version_without_a_record_moves_the_cell_on(armed_cell: Cell, raw: Redis) -> None:
     assert await armed_cell.publish_members(4, []) == ("members_published", 1, 0)
     assert await version_of(raw, armed_cell) == 4
+
+
+async def named(raw: Redis, cell: Cell) -> tuple[str, ...] | None:
+    """Whom the newest entry of the log names."""
+    entry = (await log_of(raw, cell))[-1]
+    assert isinstance(entry, events.MembersPublished)
+    return entry.org_changed
+
+
+async def test_the_log_names_those_whose_union_changed_and_nobody_else(armed_cell: Cell, raw: Redis) -> None:
+    pairs = ["m:1", record(1), "m-2", record(1), "m_3", record(1)]
+    assert await armed_cell.publish_members(1, pairs) == ("members_published", 1, 3)
+    assert await named(raw, armed_cell) == ()
+    otherwise = Member(version=2, status="suspended", blocked_until_ms=5, birthday_month=None, joined_on="", tags=("t",))
+    pairs = ["m:1", record(2, "org-2"), "m-2", otherwise.record(), "m_3", record(1, "org-3"), "m4", record(2, "org-4")]
+    assert await armed_cell.publish_members(2, pairs) == ("members_published", 2, 3)
+    assert await named(raw, armed_cell) == ("m:1",)
+    pairs = ["m:1", record(3, "org-1"), "m-2", record(3, "org-22"), "m4", record(3, "org-4")]
+    assert await armed_cell.publish_members(3, pairs) == ("members_published", 3, 3)
+    assert await named(raw, armed_cell) == ("m:1", "m-2")
+
+
+async def test_a_thousand_changes_of_union_go_in_one_call(armed_cell: Cell, raw: Redis) -> None:
+    names = [f"m{number}".ljust(64, "-") for number in range(1000)]
+    for version, org_id in enumerate(("org-1", "org-2"), 1):
+        await armed_cell.publish_members(version, [text for name in names for text in (name, record(version, org_id))])
+    assert await named(raw, armed_cell) == tuple(names)
 
 
 async def test_a_thousand_records_go_in_one_call(armed_cell: Cell, raw: Redis) -> None:

@@ -287,6 +287,7 @@ def members_in_any_order(walker: Walker) -> None:
     walker.publish_members(4, [])
     walker.publish_members(12, [("m3", of(10)), ("m3", of(12)), ("m3", of(9)), ("m1", of(11)), ("m1", of(11))])
     walker.publish_members(13, [])
+    walker.publish_members(14, [("m1", replace(of(11), version=14)), ("m2", of(14))])
 
 
 def another_life(walker: Walker) -> None:

@@ -7,6 +7,7 @@ notice.
 from typing import Final
 
 from tests.mutants.kinds import (
+    affiliations,
     answers,
     audit,
     cell,
@@ -37,6 +38,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *audit.MUTANTS,
     *cell.MUTANTS,
     *service.MUTANTS,
+    *affiliations.MUTANTS,
     *doors.MUTANTS,
     *overload.MUTANTS,
     *rights.MUTANTS,

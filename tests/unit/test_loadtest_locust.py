@@ -16,7 +16,8 @@ from loadtest.recorder import Recorder
 from loadtest.server_side import Books, Counters, read_counters
 from loadtest.verdict import Verdict, as_csv
 
-OWN, OTHERS = "1.k1.1795297459.m-000001.LXDlPLOPk7meS2YmJglNZwrl", "1.k1.1795297459.m-000002.8dTgJIQrgBvMFQgg7QMwgAtW"
+OWN = "2.k1.1795297459.m-000001.org-001..1795254259.qpRDxpegkXNVB7aLksXdhOT9"
+OTHERS = "2.k1.1795297459.m-000002.org-002..1795254259.718rEi7j4RtyXENN7cTBms4t"
 METRICS = """
 # HELP grab_answers_total Answers
 grab_answers_total{outcome="sold_out"} 7.0
@@ -54,7 +55,7 @@ def test_no_forgery_is_a_good_pass_and_each_kind_has_its_turn() -> None:
     tried = list(islice(forgeries(OWN, OTHERS, random.Random(1)), 300))
     assert not {bearer for _, bearer in tried} & {OWN, OTHERS}
     assert len({kind for kind, _ in tried}) == 6
-    assert {bearer.partition("-")[0] for kind, bearer in tried if kind == "made to last"} == {"1.k1.1826919859.m"}
+    assert {bearer.partition("-")[0] for kind, bearer in tried if kind == "made to last"} == {"2.k1.1826919859.m"}
 
 
 def test_a_pass_of_another_make_is_forged_all_the_same() -> None:

@@ -15,11 +15,13 @@ from grab_service.vocabulary.passes import (
     OPS_TOKEN_MAX_BYTES,
     OPS_TTL_MAX_S,
     TOKEN_MAX_BYTES,
+    Affiliation,
     OpsIdentity,
     OpsToken,
     PassKeys,
     PassRefusal,
     Role,
+    affiliation_in,
     mint,
     mint_ops,
     verify,
@@ -37,6 +39,16 @@ LATER_S = 1_800_003_600
 Verify = Callable[[PassKeys, bytes, float], str | OpsToken | PassRefusal]
 
 
+def signed(keys: PassKeys, payload: bytes) -> bytes:
+    """What whoever has the key would write."""
+    return payload + b"." + next(iter(keys.pass_seals.values())).mac(payload)
+
+
+def of_version_1(member_id: str, expires_at_s: int) -> bytes:
+    """A pass as earlier releases minted it."""
+    return signed(KEYS, b"1.k1.%d.%b" % (expires_at_s, member_id.replace(":", "~").encode()))
+
+
 def identity_in(token: bytes, now_s: float) -> OpsIdentity:
     opened = verify_ops(KEYS, token, now_s)
     assert isinstance(opened, OpsToken)
@@ -44,6 +56,7 @@ def identity_in(token: bytes, now_s: float) -> OpsIdentity:
 
 
 member_ids = st.text(string.ascii_letters + string.digits + "_:-", min_size=1, max_size=64)
+org_ids = st.text(string.ascii_letters + string.digits + "_-", min_size=1, max_size=32)
 actors = st.text(string.ascii_letters + string.digits + "_:@.+-", min_size=1, max_size=64)
 
 
@@ -51,7 +64,42 @@ actors = st.text(string.ascii_letters + string.digits + "_:@.+-", min_size=1, ma
 def test_a_pass_names_the_member_it_was_minted_for(member_id: str, expires_at_s: int) -> None:
     token = mint(KEYS, member_id, expires_at_s).encode()
     assert verify(KEYS, token, NOW_S) == member_id
+    assert affiliation_in(token) is None
     assert len(token) <= TOKEN_MAX_BYTES
+
+
+@given(member_ids, org_ids, st.integers(min_value=0, max_value=int(NOW_S)))
+def test_a_pass_names_the_union_and_when_it_was_made(member_id: str, org_id: str, made_at_s: int) -> None:
+    token = mint(KEYS, member_id, LATER_S, made_at_s=made_at_s, org_id=org_id).encode()
+    assert verify(KEYS, token, NOW_S) == member_id
+    assert affiliation_in(token) == Affiliation(member_id, org_id, made_at_s)
+
+
+def test_the_longest_pass_is_taken_also_with_the_hash_of_a_person_in_its_place() -> None:
+    keys = PassKeys.build("d" * 32, [("k" * 16, OLD[1])])
+    longest = mint(keys, "m" * 64, EXPIRES_AT_MAX_S, made_at_s=EXPIRES_AT_MAX_S - 1, org_id="o" * 32).encode()
+    token = signed(keys, longest.rpartition(b".")[0].replace(b"..", b"." + b"p" * 24 + b"."))
+    assert len(token) == TOKEN_MAX_BYTES
+    assert verify(keys, token, NOW_S) == "m" * 64
+    assert affiliation_in(token) == Affiliation("m" * 64, "o" * 32, EXPIRES_AT_MAX_S - 1)
+    assert verify(keys, signed(keys, token.rpartition(b".")[0] + b"0"), NOW_S) is PassRefusal.INVALID
+
+
+def test_a_pass_of_version_1_is_good_as_before_and_names_no_union() -> None:
+    token = of_version_1("wx:m-1", LATER_S)
+    assert verify(KEYS, token, NOW_S) == "wx:m-1"
+    assert verify(KEYS, token, LATER_S) is PassRefusal.EXPIRED
+    assert affiliation_in(token) is None
+
+
+def test_a_pass_has_the_fields_of_its_version() -> None:
+    good = {b"1": b"1.k1.1800003600.m-1", b"2": b"2.k1.1800003600.m-1.org-1..1800000000"}
+    for version, payload in good.items():
+        assert verify(KEYS, signed(KEYS, payload), NOW_S) == "m-1"
+        others = [payload + b".", payload + b".more", payload.rpartition(b".")[0]]
+        others += [other + payload[1:] for other in (b"1", b"2", b"3", b"") if other != version]
+        for other in others:
+            assert verify(KEYS, signed(KEYS, other), NOW_S) is PassRefusal.INVALID, other
 
 
 @given(actors, st.sampled_from(Role), st.integers(min_value=MADE_S + 1, max_value=MADE_S + OPS_TTL_MAX_S))
@@ -67,7 +115,8 @@ def test_an_ops_token_names_the_actor_and_the_role(actor: str, role: Role, expir
 @given(st.binary(min_size=16, max_size=200), member_ids, st.sampled_from(Role))
 def test_the_signature_is_hmac_sha256_over_domain_cell_and_everything_said(secret: bytes, member_id: str, role: Role) -> None:
     keys = PassKeys.build("demo", [("k1", secret)], [("k1", secret)])
-    for token, domain in ((mint(keys, member_id, LATER_S), b"pass"), (mint_ops(keys, "li", role, MADE_S, LATER_S), b"ops")):
+    member = mint(keys, member_id, LATER_S, made_at_s=MADE_S, org_id="org-1")
+    for token, domain in ((member, b"pass"), (mint_ops(keys, "li", role, MADE_S, LATER_S), b"ops")):
         payload, _, mac = token.encode().rpartition(b".")
         expected = hmac.digest(secret, b"grab-" + domain + b"\0demo\0" + payload, "sha256")
         assert mac == urlsafe_b64encode(expected[:18])
@@ -76,17 +125,18 @@ def test_the_signature_is_hmac_sha256_over_domain_cell_and_everything_said(secre
 @given(member_ids, actors)
 def test_tokens_hold_only_what_a_bearer_token_may_hold(member_id: str, actor: str) -> None:
     allowed = set(string.ascii_letters + string.digits + "-._~+/")
-    assert set(mint(KEYS, member_id, LATER_S)) <= allowed
+    assert set(mint(KEYS, member_id, LATER_S, org_id="org_1-A")) <= allowed
     assert set(mint_ops(KEYS, actor, Role.ADMIN, MADE_S, LATER_S)) <= allowed
 
 
 @pytest.mark.parametrize(
     ("check", "token"),
     [
-        (verify, mint(KEYS, "wx:m-1", LATER_S).encode()),
+        (verify, mint(KEYS, "wx:m-1", LATER_S, made_at_s=MADE_S, org_id="org-1").encode()),
+        (verify, of_version_1("wx:m-1", LATER_S)),
         (verify_ops, mint_ops(KEYS, "li.wei@u.example", Role.OPERATOR, MADE_S, LATER_S).encode()),
     ],
-    ids=["pass", "ops"],
+    ids=["pass", "pass of version 1", "ops"],
 )
 def test_every_change_of_one_byte_is_refused(check: Verify, token: bytes) -> None:
     for position in range(len(token)):
@@ -107,7 +157,7 @@ def test_arbitrary_bytes_are_refused_and_never_raise(token: bytes) -> None:
     assert verify_ops(KEYS, token, NOW_S) is PassRefusal.INVALID
 
 
-@given(st.lists(st.sampled_from([b"1", b"o2", b"k1", b"o1", b"1800003600", b"m-1", b"admin", b"", b"\xff", b"A" * 24])))
+@given(st.lists(st.sampled_from([b"1", b"2", b"o2", b"k1", b"o1", b"1800003600", b"m-1", b"admin", b"", b"\xff", b"A" * 24])))
 @settings(max_examples=500)
 def test_bytes_that_look_like_a_token_are_refused_and_never_raise(fields: list[bytes]) -> None:
     token = b".".join(fields)
@@ -143,7 +193,8 @@ def test_an_ops_token_is_never_a_pass_and_a_pass_never_an_ops_token() -> None:
 def test_swapping_the_version_does_not_turn_one_kind_into_the_other() -> None:
     ops = mint_ops(KEYS, "li", Role.ADMIN, MADE_S, LATER_S).encode()
     assert verify(KEYS, ops[1:], NOW_S) is PassRefusal.INVALID
-    assert verify(KEYS, b"1" + ops[2:], NOW_S) is PassRefusal.INVALID
+    for version in (b"1", b"2"):
+        assert verify(KEYS, version + ops[2:], NOW_S) is PassRefusal.INVALID
     assert verify(KEYS, ops[1:].replace(b".admin", b""), NOW_S) is PassRefusal.INVALID
     member = mint(KEYS, "admin", LATER_S).encode()
     assert verify_ops(KEYS, b"o" + member, NOW_S) is PassRefusal.INVALID
@@ -203,6 +254,18 @@ def test_a_member_called_like_a_refusal_is_a_member() -> None:
 def test_nobody_gets_a_pass_under_a_name_that_is_none(member_id: str) -> None:
     with pytest.raises(ValueError, match="not a member id"):
         mint(KEYS, member_id, LATER_S)
+
+
+@pytest.mark.parametrize("org_id", ["a" * 33, "a.b", "a b", "a\n", "工会", "a:b", "a@b", "~", "\x00"])
+def test_no_pass_names_a_union_under_a_name_that_is_none(org_id: str) -> None:
+    with pytest.raises(ValueError, match="not a union's id"):
+        mint(KEYS, "m-1", LATER_S, org_id=org_id)
+
+
+@pytest.mark.parametrize("made_at_s", [-1, LATER_S, LATER_S + 1])
+def test_a_pass_is_made_before_it_expires(made_at_s: int) -> None:
+    with pytest.raises(ValueError, match="made before it expires"):
+        mint(KEYS, "m-1", LATER_S, made_at_s=made_at_s)
 
 
 @pytest.mark.parametrize("actor", ["王小明", "工会:李四@区总", "Жанна", "a.b.c", "王" * 64, "\U00020000" * 64])

@@ -38,7 +38,7 @@ local function member_of(authorization)
   if not payload then
     return nil
   end
-  local kid, expires_at, member = string.match(payload, "^1%.([^.]+)%.(%d+)%.([^.]+)$")
+  local kid, expires_at, member = string.match(payload, "^2%.([^.]+)%.(%d+)%.([^.]+)%.")
   if kid ~= env.KID then
     return nil
   end

@@ -25,7 +25,7 @@ function memberOf(authorization = "") {
     .subarray(0, 18)
     .toString("base64url");
   const given = Buffer.from(token.slice(dot + 1));
-  if (version !== "1" || kid !== env.BENCH_KID || given.length !== mac.length || !timingSafeEqual(given, Buffer.from(mac))) return null;
+  if (version !== "2" || kid !== env.BENCH_KID || given.length !== mac.length || !timingSafeEqual(given, Buffer.from(mac))) return null;
   return Number(expiresAt) > Date.now() / 1000 ? member : null;
 }
 
