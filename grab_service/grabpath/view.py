@@ -328,7 +328,7 @@ class View:
         epoch = self._cell.epoch
         for at in range(0, len(reply.campaign_ids), CAMPAIGNS_PAGE):
             await self._load(reply.campaign_ids[at : at + CAMPAIGNS_PAGE])
-        members_version = int((await self._cell.snapshot(()))[4])
+        members_version = (await self._cell.snapshot(())).members_version
         if self._cell.epoch == epoch:
             self._seq, self._epoch = reply.seq, epoch
             self._affiliations.begin(members_version, reply.now_ms)

@@ -179,7 +179,12 @@ MUTANTS: Final = (
     ),
     Mutant("a change of union is named", "publish_members", "      org_changed[#org_changed + 1] = wanted[i]\n", ""),
     Mutant("only a change of union is named", "publish_members", "person.union_of(held[i]) ~= person.union_of(record)", "true"),
-    Mutant("a member who was not there is not named", "publish_members", "if held[i] and person.union", "if not held[i] or person.union"),
+    Mutant(
+        "a member who was not there is not named",
+        "publish_members",
+        "if held[i] and person.union",
+        "if not held[i] or person.union",
+    ),
     # Looking
     Mutant("the tail begins after", "tail", "'(' .. ARGV[2]", "ARGV[2]"),
     Mutant("all records of a member", "read_claims", "redis.call('HGET', KEYS[i], ARGV[2]) or ''", "''"),
