@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from grab_service.servers.errors import ServerError
-from loadtest.bench import costs, drain, drain_ladder, durability, ladder, machine, profiles, report, rushes, speed
+from loadtest.bench import costs, drain, durability, ladder, machine, profiles, report, rushes, speed
 from loadtest.bench.backlog import BacklogError
 from loadtest.bench.figures import Results
 from loadtest.bench.growth import campaigns, connections, members, stock, workers
@@ -63,12 +63,6 @@ async def _drain(rounds: int, quick: bool) -> Results:
     return Results("drain", described, figures)
 
 
-async def _drain_ladder(rounds: int, quick: bool) -> Results:
-    described = machine.describe()
-    figures = await (drain_ladder.measure(1, 4 * QUICK_GRABS) if quick else drain_ladder.measure(rounds))
-    return Results("drain_ladder", described, figures)
-
-
 async def _profile(_: int, quick: bool) -> Results:
     described = machine.describe()
     count, seconds = (QUICK_GRABS * 5, 1.0) if quick else (profiles.MEMBERS, profiles.SECONDS)
@@ -81,7 +75,6 @@ EXPERIMENTS: Final[dict[str, Experiment]] = {
     "rushes": _beside(rushes.measure, rushes.MEMBERS, 3_000),
     "durability": _beside(durability.measure, durability.GRABS),
     "drain": _drain,
-    "drain_ladder": _drain_ladder,
     "ladder": _beside(ladder.measure, ladder.GRABS),
     "profile": _profile,
     "costs": _alone(costs.measure),

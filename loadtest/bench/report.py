@@ -152,18 +152,6 @@ def _ladder(found: Found, _: str) -> list[str]:
     return lines
 
 
-def _ways(found: Found, _: str) -> list[str]:
-    if "drain_ladder" not in found:
-        return []
-    by_name = {figure.name: figure for figure in found["drain_ladder"].figures}
-    lines = ["| way of writing | claims/s | µs of Python per claim | µs of PostgreSQL per claim |", "|---|---|---|---|"]
-    for name, figure in by_name.items():
-        if f"{name}_python" in by_name:
-            cells = [_middle(list(by_name[one].samples)) for one in (name, f"{name}_python", f"{name}_postgres")]
-            lines.append(f"| {figure.title} | {' | '.join(cells)} |")
-    return lines
-
-
 def _modules(found: Found, _: str) -> list[str]:
     if "profile" not in found:
         return []
@@ -198,7 +186,6 @@ _FILL: Final[dict[str, Callable[[Found, str], list[str]]]] = {
     "contenders": _contenders,
     "rushes": _rushes,
     "ladder": _ladder,
-    "ways": _ways,
     "modules": _modules,
     "figures": _figures,
     "curves": _curves,
