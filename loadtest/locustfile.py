@@ -21,16 +21,16 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
-from loadtest.callers import Caller, Scene
-from loadtest.cheaters import Hammerer, Replayer, Sharer
-from loadtest.course import ShapeName
-from loadtest.crowd import read_passes
-from loadtest.judge import Judge
-from loadtest.outcomes import Outcomes
-from loadtest.recorder import Recorder
+from loadtest.behaviour.callers import Caller, Scene
+from loadtest.behaviour.cheaters import Hammerer, Replayer, Sharer
+from loadtest.behaviour.course import ShapeName
+from loadtest.behaviour.judge import Judge
+from loadtest.behaviour.outcomes import Outcomes
+from loadtest.behaviour.recorder import Recorder
+from loadtest.behaviour.shapes import Shape
+from loadtest.behaviour.users import Member, Refresher
+from loadtest.passes import read_passes
 from loadtest.service import Service, ServiceError
-from loadtest.shapes import Shape
-from loadtest.users import Member, Refresher
 
 # What locust looks for here.
 __all__ = ["Hammerer", "Member", "Refresher", "Replayer", "Shape", "Sharer"]

@@ -6,18 +6,18 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from loadtest.bench.figures import Curve, Point, Results
+from bench.figures import Curve, Point, Results
 
 
 def draw_curves(*given: Any) -> list[Path]:
     # Every worker of the tests reads this file, and what draws takes a second to import.
-    from loadtest.bench import plots
+    from bench import plots
 
     return plots.draw_curves(*given)
 
 
 def draw_bars(*given: Any) -> Path:
-    from loadtest.bench import plots
+    from bench import plots
 
     return plots.draw_bars(*given)
 

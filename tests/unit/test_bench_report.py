@@ -3,20 +3,22 @@
 import re
 from pathlib import Path
 
-from loadtest.bench import report
-from loadtest.bench.figures import SPREAD_MAX, Curve, Figure, Point, Results
+from bench import performance_page
+from bench.figures import SPREAD_MAX, Curve, Figure, Point, Results
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 
 def test_the_page_is_made_of_the_results() -> None:
-    found = report.read(DOCS / report.RESULTS)
+    found = performance_page.read(DOCS / performance_page.RESULTS)
     assert found, "nothing was measured"
-    assert report.page(found) == (DOCS / report.PAGE).read_text(encoding="utf-8"), "run `make bench ARGS=--report`"
+    assert performance_page.page(found) == (DOCS / performance_page.PAGE).read_text(encoding="utf-8"), (
+        "run `make bench ARGS=--report`"
+    )
 
 
 def test_every_picture_of_the_page_is_there() -> None:
-    pictures = re.findall(r"\]\((performance/[^)]+)\)", (DOCS / report.PAGE).read_text(encoding="utf-8"))
+    pictures = re.findall(r"\]\((performance/[^)]+)\)", (DOCS / performance_page.PAGE).read_text(encoding="utf-8"))
     assert pictures
     for picture in pictures:
         assert (DOCS / picture).exists(), picture
@@ -32,13 +34,13 @@ def test_a_target_that_is_missed_is_called_so_and_one_that_cannot_be_told_too() 
         "| **missed** |": figure(1.0, 1.1, 1.2, at_least=2),
         "| too noisy to tell |": figure(1.0, 3.0, 9.0, at_least=2),
     }.items():
-        page = report.page({"x": Results("x", {"cores": 2}, (one,))})
+        page = performance_page.page({"x": Results("x", {"cores": 2}, (one,))})
         assert said in page, (said, one.spread, SPREAD_MAX)
-    assert "| ≤ 0.500 |" in report.page({"x": Results("x", {}, (figure(0.4, at_most=0.5),))})
+    assert "| ≤ 0.500 |" in performance_page.page({"x": Results("x", {}, (figure(0.4, at_most=0.5),))})
 
 
 def test_what_was_not_measured_is_said_to_be_missing_with_the_command_that_measures_it() -> None:
-    page = report.page({})
+    page = performance_page.page({})
     assert "*Not measured: `make bench ARGS=ladder`.*" in page
     assert "*Not measured: `make bench ARGS=members`.*" in page
 
