@@ -1,4 +1,4 @@
-"""What do the results say, as a page? From the JSON of the experiments alone: tables, pictures, and what they mean.
+"""docs/PERFORMANCE.md, made of the JSON of the experiments alone: tables, pictures, and what they mean.
 
 The words stand in `performance_page.md`, with a blank for each table and picture; the figures in them come from nowhere else.
 """
@@ -9,12 +9,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from bench.figures import Figure, Results
+from bench.figures import Curve, Figure, Results
 from bench.ladder import RUNGS
 
 PAGE: Final = "PERFORMANCE.md"
 PICTURES: Final = Path("performance")
 RESULTS: Final = PICTURES / "results"
+SHOWN: Final = ("peers", "growth_members", "growth_connections")
+"""Pictures that the page shows and that git keeps. The others are drawn, too; the page has tables of their medians."""
 WORDS: Final = Path(__file__).with_suffix(".md")
 SHARE_MIN: Final = 0.01
 _BLANK: Final = re.compile(r"^<!-- (\w+)(?: (.+))? -->$", re.MULTILINE)
@@ -29,7 +31,7 @@ def write(docs: Path) -> Path:
     from bench.plots import draw_curves  # noqa: PLC0415 -- it takes a second, and only pictures need it
 
     draw_curves(list(found.values()), docs / PICTURES)
-    _draw_rows(found, docs / PICTURES)
+    _draw_peers(found, docs / PICTURES)
     path = docs / PAGE
     path.write_text(page(found), encoding="utf-8")
     return path
@@ -156,7 +158,7 @@ def _modules(found: Found, _: str) -> list[str]:
     if "profile" not in found:
         return []
     scenes = found["profile"].details
-    lines = ["| where the time goes | " + " | ".join(f"[{name}](performance/{name}.svg)" for name in scenes) + " |"]
+    lines = ["| where the time goes | " + " | ".join(scenes) + " |"]
     lines.append("|---" * (len(scenes) + 1) + "|")
     shares = [dict(scene["modules"]) for scene in scenes.values()]
     owners = sorted({owner for each in shares for owner in each}, key=lambda owner: -max(each.get(owner, 0) for each in shares))
@@ -168,16 +170,28 @@ def _modules(found: Found, _: str) -> list[str]:
 
 
 def _curves(found: Found, experiment: str) -> list[str]:
-    if experiment not in found:
-        return []
+    by_name: dict[str, list[Curve]] = {}
+    for curve in found[experiment].curves if experiment in found else ():
+        by_name.setdefault(curve.name, []).append(curve)
     lines: list[str] = []
-    for curve in found[experiment].curves:
-        picture = f"![{curve.title}](performance/{curve.name}.svg)"
-        if picture not in lines:
-            lines += [picture, ""]
-            if curve.note:
-                lines += [curve.note, ""]
+    for name, curves in by_name.items():
+        first = curves[0]
+        shown = [f"![{first.title}](performance/{name}.svg)"] if name in SHOWN else _medians(curves)
+        lines += [*shown, "", *((first.note, "") if first.note else ())]
     return lines[:-1]
+
+
+def _medians(curves: Sequence[Curve]) -> list[str]:
+    """The medians of a picture's curves as a table, a row for each place on its x axis."""
+    first = curves[0]
+    by_x = [{point.x: _middle(point.samples) for point in curve.points} for curve in curves]
+    return [
+        f"{first.title} ({first.y_label}):",
+        "",
+        f"| {first.x_label} | {' | '.join(curve.series for curve in curves)} |",
+        "|---" * (len(curves) + 1) + "|",
+        *(f"| {x:,.0f} | {' | '.join(each.get(x, '') for each in by_x)} |" for x in sorted(set().union(*by_x))),
+    ]
 
 
 _FILL: Final[dict[str, Callable[[Found, str], list[str]]]] = {
@@ -192,17 +206,14 @@ _FILL: Final[dict[str, Callable[[Found, str], list[str]]]] = {
 }
 
 
-def _draw_rows(found: Found, folder: Path) -> None:
+def _draw_peers(found: Found, folder: Path) -> None:
     if "speed" in found:
-        rows = []
-        for row in found["speed"].details["rows"].values():
-            for kind in ("won", "refused"):
-                if row[kind]:
-                    half = (max(row[kind]) - min(row[kind])) / 2
-                    rows.append((f"{row['title']}: {kind}", statistics.median(row[kind]), half))
         from bench.plots import draw_bars  # noqa: PLC0415 -- the same
 
-        draw_bars("Grabs won and refused a second, one core each", rows, "answers/s", folder / "peers.svg")
+        rows = {
+            row["title"]: {kind: row[kind] for kind in ("won", "refused")} for row in found["speed"].details["rows"].values()
+        }
+        draw_bars("Grabs a second by one core", rows, "answers/s (in brackets: grab-service ÷ this one)", folder / "peers.svg")
 
 
 def _middle(samples: Sequence[Any]) -> str:

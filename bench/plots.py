@@ -1,4 +1,4 @@
-"""How do the curves and tables look as pictures?
+"""The curves and bars of the results as pictures.
 
 From `Results` alone, to SVG: small, with text that stays text, the same bytes for the same results, and colours that differ
 for everybody.
@@ -6,7 +6,8 @@ for everybody.
 
 import argparse
 import math
-from collections.abc import Iterator, Sequence
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,7 @@ from bench.figures import Curve, Results
 WIDTH_IN: Final = 7.2
 HEIGHT_IN: Final = 4.0
 BAR_IN: Final = 0.27
+LABEL_MAX: Final = 26
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """After Okabe and Ito: told apart by colour-blind readers, and by lightness on paper."""
 MARKERS: Final = "osD^vPX"
@@ -54,25 +56,42 @@ def draw_curves(results: Sequence[Results], folder: Path) -> list[Path]:
     return [_draw(curves, folder / f"{name}.svg") for name, curves in sorted(by_name.items())]
 
 
-def draw_bars(title: str, rows: Sequence[tuple[str, float, float]], x_label: str, path: Path) -> Path:
-    """Horizontal bars, first row on top: what it is, how much, and how far its rounds differ (± in the same unit)."""
-    assert rows, "nothing to draw"
+def draw_bars(title: str, rows: Mapping[str, Mapping[str, Sequence[float]]], x_label: str, path: Path) -> Path:
+    """Horizontal bars: a group for each row, a colour for each series; in brackets: the first row's median ÷ this one.
+
+    Args:
+        title: of the picture.
+        rows: samples by row and series, the first row on top; a series without samples has no bar.
+        x_label: with the unit.
+        path: of the SVG.
+    """
+    names = list(next(iter(rows.values())))
+    first = {name: _middle(samples) for name, samples in next(iter(rows.values())).items() if samples}
+    thick = 0.8 / len(names)
+    reach = max(max(samples) for series in rows.values() for samples in series.values() if samples)
     with _styled():
-        canvas = Canvas(figsize=(WIDTH_IN, 1.1 + BAR_IN * len(rows)), layout="constrained")
+        canvas = Canvas(figsize=(WIDTH_IN, 1.5 + BAR_IN * len(names) * len(rows)), layout="constrained")
         axes = canvas.subplots()
-        places = range(len(rows))
-        values = [value for _, value, _ in rows]
-        error_bars = {"ecolor": "#333333", "elinewidth": 1.2, "capsize": 3}
-        axes.barh(places, values, xerr=[spread for *_, spread in rows], color=COLOURS[0], height=0.66, error_kw=error_bars)
-        axes.set_yticks(places, [name for name, *_ in rows])
+        for number, name in enumerate(names):
+            drawn = {
+                at + (number - (len(names) - 1) / 2) * thick: one[name] for at, one in enumerate(rows.values()) if one[name]
+            }
+            middles = [_middle(samples) for samples in drawn.values()]
+            below = [middle - min(samples) for middle, samples in zip(middles, drawn.values(), strict=True)]
+            above = [max(samples) - middle for middle, samples in zip(middles, drawn.values(), strict=True)]
+            error_bars = {"ecolor": "#333333", "elinewidth": 1.0, "capsize": 2}
+            axes.barh(list(drawn), middles, thick, xerr=[below, above], color=COLOURS[number], error_kw=error_bars, label=name)
+            for place, middle, over in zip(drawn, middles, above, strict=True):
+                factor = first[name] / middle
+                said = _short(middle) if factor == 1 else f"{_short(middle)}  ({factor:.3g} ×)"
+                axes.text(middle + over + reach * 0.012, place, said, va="center", fontsize=9)
+        axes.set_yticks(range(len(rows)), [textwrap.fill(row, LABEL_MAX, break_on_hyphens=False) for row in rows], fontsize=10)
         axes.invert_yaxis()
         axes.tick_params(axis="y", length=0)
         axes.grid(visible=False, axis="y")
         axes.xaxis.set_major_formatter(FuncFormatter(_short))
-        reach = max(value + spread for _, value, spread in rows)
-        axes.set_xlim(0, reach * 1.14)
-        for place, (_, value, spread) in zip(places, rows, strict=True):
-            axes.text(value + spread + reach * 0.012, place, _short(value), va="center", fontsize=10)
+        axes.set_xlim(0, reach * 1.3)
+        canvas.legend(loc="outside lower center", ncols=len(names))
         _caption(axes, title, x_label, "")
         return _save(canvas, path)
 

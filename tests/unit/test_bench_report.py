@@ -6,6 +6,7 @@ from pathlib import Path
 from bench import performance_page
 from bench.figures import SPREAD_MAX, Curve, Figure, Point, Results
 
+CURVES = {"won": (Point(10, (1.0, 2.0, 9.0)), Point(1_000, (3.0,))), "refused": (Point(1_000, (7.0, 8.0)),)}
 DOCS = Path(__file__).parents[2] / "docs"
 
 
@@ -17,11 +18,20 @@ def test_the_page_is_made_of_the_results() -> None:
     )
 
 
-def test_every_picture_of_the_page_is_there() -> None:
+def test_the_page_shows_the_pictures_that_git_keeps() -> None:
     pictures = re.findall(r"\]\((performance/[^)]+)\)", (DOCS / performance_page.PAGE).read_text(encoding="utf-8"))
-    assert pictures
+    assert set(pictures) == {f"performance/{name}.svg" for name in performance_page.SHOWN}
+    rules = (DOCS.parent / ".gitignore").read_text(encoding="utf-8").splitlines()
+    assert "docs/performance/*.svg" in rules
+    assert {rule for rule in rules if rule.startswith("!docs/")} == {f"!docs/{picture}" for picture in pictures}
     for picture in pictures:
         assert (DOCS / picture).exists(), picture
+
+
+def test_a_curve_that_is_not_shown_is_a_table_of_its_medians() -> None:
+    won, refused = (Curve("memory", "Memory", series, "claims", "MB", points, note="n") for series, points in CURVES.items())
+    page = performance_page.page({"growth_stock": Results("growth_stock", {}, curves=(won, refused))})
+    assert "Memory (MB):\n\n| claims | won | refused |\n|---|---|---|\n| 10 | 2.00 |  |\n| 1,000 | 3.00 | 7.50 |\n\nn\n" in page
 
 
 def figure(*samples: float, at_least: float | None = None, at_most: float | None = None) -> Figure:
