@@ -1,4 +1,4 @@
-"""Which experiments are run, in which order, and where do their results go?
+"""The benchmark's command line: it runs experiments, keeps their results, and writes the page from them.
 
 python -m bench                     the whole table: about half an hour
 python -m bench speed ladder        these two
@@ -19,12 +19,13 @@ from bench import costs, drain, durability, ladder, machine, performance_page, p
 from bench.backlog import BacklogError
 from bench.figures import Results
 from bench.growth import campaigns, connections, members, stock, workers
-from bench.runs import InexactError, Say, leave
+from bench.runs import InexactError, MeasureOnTestbed, Say, leave
 from bench.sampler import SamplerError
 from bench.testbed import Testbed, TestbedError, running_testbed
 from grab_service.servers.errors import ServerError
 
 DOCS: Final = Path("docs")
+QUICK_DOCS: Final = Path("var/bench")
 DEPENDENCIES: Final = Path("var/bench/dependencies")
 ROUNDS: Final = 5
 QUICK_GRABS: Final = 1_000
@@ -51,12 +52,25 @@ def _beside(measure: OnTestbed, size: int, quick_size: int = QUICK_GRABS) -> Exp
     return run
 
 
-def _alone(measure: Any) -> Experiment:
+def _alone(measure: MeasureOnTestbed) -> Experiment:
+    """On a testbed of its own, with one worker and a Redis that keeps no log of writes."""
+
     async def run(_: int, quick: bool) -> Results:
-        found: Results = await measure(quick=quick, say=print)
-        return found
+        with tempfile.TemporaryDirectory(prefix="grab-bench-", ignore_cleanup_errors=True) as home:
+            async with running_testbed(Path(home)) as testbed:
+                await testbed.persist(None)
+                return await measure(testbed, quick=quick)
 
     return run
+
+
+async def _connections(rounds: int, quick: bool) -> Results:
+    connections.raise_limit_of_open_files()
+    return await _alone(connections.measure)(rounds, quick)
+
+
+async def _workers(_: int, quick: bool) -> Results:
+    return await workers.measure(quick=quick)
 
 
 async def _drain(rounds: int, quick: bool) -> Results:
@@ -68,8 +82,7 @@ async def _drain(rounds: int, quick: bool) -> Results:
 async def _profile(_: int, quick: bool) -> Results:
     described = machine.describe()
     count, seconds = (QUICK_GRABS * 5, 1.0) if quick else (profiles.MEMBERS, profiles.SECONDS)
-    pictures = profiles.PICTURES if quick else DOCS / performance_page.PICTURES
-    return Results("profile", described, details=await profiles.measure(count, seconds, pictures))
+    return Results("profile", described, details=await profiles.measure(count, seconds, profiles.PICTURES))
 
 
 EXPERIMENTS: Final[dict[str, Experiment]] = {
@@ -82,8 +95,8 @@ EXPERIMENTS: Final[dict[str, Experiment]] = {
     "costs": _alone(costs.measure),
     "members": _alone(members.measure),
     "stock": _alone(stock.measure),
-    "workers": _alone(workers.measure),
-    "connections": _alone(connections.measure),
+    "workers": _workers,
+    "connections": _connections,
     "campaigns": _alone(campaigns.measure),
 }
 
@@ -105,11 +118,12 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of each comparison (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="small sizes, one round, into var/bench: a try and no figures")
     parser.add_argument("--report", action="store_true", help="measure nothing, write the report anew")
+    parser.add_argument("--docs", type=Path, help="folder of the page, its results and pictures (docs; with --quick var/bench)")
     asked = parser.parse_args()
     unknown = [name for name in asked.experiments if name not in EXPERIMENTS]
     if unknown:
         parser.error(f"there is no experiment {unknown[0]}; there are {', '.join(EXPERIMENTS)}")
-    docs = Path("var/bench") if asked.quick else DOCS
+    docs = asked.docs or (QUICK_DOCS if asked.quick else DOCS)
     failed = []
     for name in () if asked.report else asked.experiments or EXPERIMENTS:
         share = 0.0 if asked.quick else _wait_for_quiet()

@@ -10,7 +10,6 @@ from typing import Final
 
 from bench.closed_loop import RECEIVE_MAX_BYTES, close, connect
 from bench.figures import Figure, Results
-from bench.growth.command import alone, run
 from bench.machine import describe
 from bench.registered_members import settle, with_passes
 from bench.runs import InexactError, Say, arranged, redis_bytes, refusals, resident_bytes, rush, wins
@@ -31,17 +30,12 @@ ANSWER_S: Final = 10.0
 CONTENT_LENGTH: Final = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
 
 
-async def measure(*, quick: bool = False, say: Say = print) -> Results:
-    """About a minute, a few seconds if `quick`.
+async def measure(testbed: Testbed, *, quick: bool = False, say: Say = print) -> Results:
+    """About a minute, a few seconds if `quick`. Memory is told best by a testbed whose worker has not had a crowd yet.
 
     Raises:
         InexactError, TestbedError: something is not as it should be; there are no figures.
     """
-    return await alone(on, quick=quick, say=say)
-
-
-async def on(testbed: Testbed, *, quick: bool = False, say: Say = print) -> Results:
-    """The same on a testbed that is there; memory is told best by one whose worker has not had a crowd yet."""
     rounds, size, claims, idle = (1, QUICK_CROWD, QUICK_CLAIMS, QUICK_IDLE) if quick else (ROUNDS, CROWD, CLAIMS, IDLE)
     machine = describe()
     await settle(testbed, max(size, claims) + 1, say)
@@ -158,7 +152,3 @@ def _is_whole(answer: bytes) -> bool:
     head, end, body = answer.partition(b"\r\n\r\n")
     length = CONTENT_LENGTH.search(head)
     return bool(end) and answer.startswith(b"HTTP/1.1 ") and length is not None and len(body) >= int(length[1])
-
-
-if __name__ == "__main__":
-    run(measure, __doc__)

@@ -4,7 +4,6 @@ From `Results` alone, to SVG: small, with text that stays text, the same bytes f
 for everybody.
 """
 
-import argparse
 import math
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -174,17 +173,3 @@ def _save(canvas: Canvas, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     canvas.savefig(path, format=path.suffix[1:], metadata={"Date": None, "Creator": None} if path.suffix == ".svg" else None)
     return path
-
-
-def main() -> None:
-    """Draw the curves of all results in a folder."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("results", type=Path, help="folder with the JSON of the experiments")
-    parser.add_argument("pictures", type=Path, help="folder to draw into")
-    asked = parser.parse_args()
-    for path in draw_curves([Results.read(path) for path in sorted(asked.results.glob("*.json"))], asked.pictures):
-        print(path)
-
-
-if __name__ == "__main__":
-    main()

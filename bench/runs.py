@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import psutil
 
@@ -22,6 +22,12 @@ CONNECTIONS: Final = 64
 SETTLED_S: Final = 0.1
 
 Say = Callable[[str], None]
+
+
+class MeasureOnTestbed(Protocol):
+    """An experiment on a testbed that is running."""
+
+    async def __call__(self, testbed: Testbed, *, quick: bool = False, say: Say = print) -> Results: ...
 
 
 class InexactError(Exception):

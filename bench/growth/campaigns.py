@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from bench.figures import Figure, Results, ratios
-from bench.growth.command import alone, run
 from bench.machine import describe
 from bench.registered_members import settle, with_passes
 from bench.runs import InexactError, Picture, Run, Say, arranged, rush
@@ -28,17 +27,12 @@ _RATE: Final = Picture("growth_campaigns", "Grabs a second by campaigns at once"
 _COST: Final = Picture("growth_campaigns_cost", "Processor time for each grab won", _AT_ONCE, "µs")
 
 
-async def measure(*, quick: bool = False, say: Say = print) -> Results:
+async def measure(testbed: Testbed, *, quick: bool = False, say: Say = print) -> Results:
     """One campaign to a hundred; about two minutes, a few seconds if `quick`.
 
     Raises:
         InexactError, TestbedError: something is not as it should be; there are no figures.
     """
-    return await alone(on, quick=quick, say=say)
-
-
-async def on(testbed: Testbed, *, quick: bool = False, say: Say = print) -> Results:
-    """The same on a testbed that is there."""
     numbers, rounds, size = (QUICK_NUMBERS, 1, QUICK_CROWD) if quick else (NUMBERS, ROUNDS, CROWD)
     warm_up = 0 if quick else len(numbers)
     turns = warm_up + rounds * len(numbers)
@@ -103,7 +97,3 @@ async def _lap(testbed: Testbed, campaign_ids: Sequence[str], crowd: Sequence[Me
     if done.result.by_status != {status: len(crowd)} or more != (len(crowd) if status == 201 else 0):
         raise InexactError(f"answers {done.result.by_status} and {more} claims more, where all were to hear {status}")
     return done
-
-
-if __name__ == "__main__":
-    run(measure, __doc__)

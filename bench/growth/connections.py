@@ -8,7 +8,6 @@ from typing import Final
 from bench.arrivals import Arrivals, arrive
 from bench.closed_loop import quantile
 from bench.figures import Figure, Results
-from bench.growth.command import alone, run
 from bench.machine import describe
 from bench.registered_members import settle, with_passes
 from bench.runs import InexactError, Picture, Say, arranged, refusals, rush, wins
@@ -36,20 +35,18 @@ _FAIRNESS: Final = Picture(
 )
 
 
-async def measure(*, quick: bool = False, say: Say = print) -> Results:
+def raise_limit_of_open_files() -> None:
+    """As far as it goes, before a testbed is started: its programs inherit the limit."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+async def measure(testbed: Testbed, *, quick: bool = False, say: Say = print) -> Results:
     """64 connections to 8,000, as far as the limit of open files goes; about two minutes, a few seconds if `quick`.
 
     Raises:
         InexactError, TestbedError: something is not as it should be; there are no figures.
     """
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # The service inherits it.
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    return await alone(on, quick=quick, say=say)
-
-
-async def on(testbed: Testbed, *, quick: bool = False, say: Say = print) -> Results:
-    """The same on a testbed that is there."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     numbers = [number for number in (QUICK_NUMBERS if quick else NUMBERS) if number <= files - FILES_BESIDES]
     rounds, size = (1, QUICK_CROWD) if quick else (ROUNDS, CROWD)
@@ -123,7 +120,3 @@ async def _burst(testbed: Testbed, number: int) -> Arrivals:
     if set(burst.by_status) != {409} or await testbed.claims(campaign_id) != 1:
         raise InexactError(f"the answers were {burst.by_status}")
     return burst
-
-
-if __name__ == "__main__":
-    run(measure, __doc__)

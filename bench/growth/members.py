@@ -4,7 +4,6 @@ from collections import defaultdict
 from typing import Final
 
 from bench.figures import Figure, Results
-from bench.growth.command import alone, run
 from bench.machine import describe
 from bench.registered_members import settle, some
 from bench.runs import Picture, Say, arranged, redis_bytes, refusals, wins
@@ -20,17 +19,12 @@ _MEMORY: Final = Picture(
 )
 
 
-async def measure(*, quick: bool = False, say: Say = print) -> Results:
-    """From a thousand members to a million; about two minutes, a few seconds if `quick`.
+async def measure(testbed: Testbed, *, quick: bool = False, say: Say = print) -> Results:
+    """From a thousand members to a million; about two minutes, a few seconds if `quick`. The testbed has no members yet.
 
     Raises:
         InexactError, TestbedError: something is not as it should be; there are no figures.
     """
-    return await alone(on, quick=quick, say=say)
-
-
-async def on(testbed: Testbed, *, quick: bool = False, say: Say = print) -> Results:
-    """The same on a testbed that has no members yet."""
     sizes, rounds = (QUICK_SIZES, 1) if quick else (SIZES, ROUNDS)
     won, refused = defaultdict[float, list[float]](list), defaultdict[float, list[float]](list)
     redis_mb: dict[float, list[float]] = {}
@@ -69,7 +63,3 @@ async def on(testbed: Testbed, *, quick: bool = False, say: Say = print) -> Resu
         ),
         (_RATE.curve("won", won), _RATE.curve("refused", refused), _MEMORY.curve("Redis", redis_mb)),
     )
-
-
-if __name__ == "__main__":
-    run(measure, __doc__)

@@ -9,7 +9,6 @@ from typing import Final
 
 from bench import backlog
 from bench.figures import Figure, Results
-from bench.growth.command import alone, run
 from bench.machine import describe
 from bench.registered_members import settle, with_passes
 from bench.runs import CONNECTIONS, Picture, Say, arranged, check, redis_bytes, resident_bytes, rush
@@ -32,17 +31,12 @@ _REFUSED: Final = Picture("growth_stock_refused", "Refusals a second when so man
 _MEMORY: Final = Picture("growth_stock_memory", "Memory for the claims of one campaign", "claims", "MB", y_is_log=True)
 
 
-async def measure(*, quick: bool = False, say: Say = print) -> Results:
+async def measure(testbed: Testbed, *, quick: bool = False, say: Say = print) -> Results:
     """Ten units to a million; about three minutes, a few seconds if `quick`.
 
     Raises:
         InexactError, TestbedError: something is not as it should be; there are no figures.
     """
-    return await alone(on, quick=quick, say=say)
-
-
-async def on(testbed: Testbed, *, quick: bool = False, say: Say = print) -> Results:
-    """The same on a testbed that is there."""
     sizes, crowd_min = (QUICK_SIZES, QUICK_CROWD) if quick else (SIZES, CROWD)
     sold_out, refused = defaultdict[float, list[float]](list), defaultdict[float, list[float]](list)
     redis_mb: dict[float, list[float]] = {}
@@ -105,7 +99,3 @@ async def on(testbed: Testbed, *, quick: bool = False, say: Say = print) -> Resu
             _MEMORY.curve("one worker", weighed),
         ),
     )
-
-
-if __name__ == "__main__":
-    run(measure, __doc__)

@@ -1,7 +1,7 @@
 """What do more workers bring on this machine?
 
-All stands are there at once and take turns, so that they meet the same machine. Nothing is pinned: generator, Redis, PostgreSQL
-and ledger share the processors with the workers, as on one machine of a district.
+All testbeds run at once and take turns, so that they meet the same machine. Nothing is pinned: generator, Redis, PostgreSQL and
+ledger share the processors with the workers, as on one machine of a district.
 """
 
 import tempfile
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Final
 
 from bench.figures import Figure, Results, ratios
-from bench.growth.command import run
 from bench.machine import describe
 from bench.registered_members import settle, some
 from bench.runs import Picture, Say, refusals, wins
@@ -66,7 +65,3 @@ async def measure(*, quick: bool = False, say: Say = print) -> Results:
         ),
         (_RATE.curve("won", won), _RATE.curve("refused", refused)),
     )
-
-
-if __name__ == "__main__":
-    run(measure, __doc__)

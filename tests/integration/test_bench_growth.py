@@ -1,4 +1,4 @@
-"""Do the experiments about cost and growth end with figures, and with none where something was not exact?"""
+"""The experiments about cost and growth give figures, and none where a run was not exact."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,20 +10,19 @@ from bench import arrivals, costs
 from bench.arrivals import arrive
 from bench.figures import Results
 from bench.growth import campaigns, connections, members, stock
-from bench.growth.command import On
 from bench.registered_members import settle, with_passes
-from bench.runs import InexactError, check, refusals, wins
+from bench.runs import InexactError, MeasureOnTestbed, check, refusals, wins
 from bench.testbed import Testbed, running_testbed
 from tests.harness.ready_postgres import move_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
-EXPERIMENTS: dict[str, On] = {
-    "growth_members": members.on,
-    "growth_stock": stock.on,
-    "growth_campaigns": campaigns.on,
-    "growth_connections": connections.on,
-    "costs": costs.on,
+EXPERIMENTS: dict[str, MeasureOnTestbed] = {
+    "growth_members": members.measure,
+    "growth_stock": stock.measure,
+    "growth_campaigns": campaigns.measure,
+    "growth_connections": connections.measure,
+    "costs": costs.measure,
 }
 
 
@@ -40,8 +39,8 @@ async def testbed(tmp_path: Path) -> AsyncIterator[Testbed]:
 
 
 async def test_every_experiment_ends_exact_with_its_figures_and_curves(testbed: Testbed, tmp_path: Path) -> None:
-    for name, on in EXPERIMENTS.items():
-        results = await on(testbed, quick=True, say=quiet)
+    for name, measure in EXPERIMENTS.items():
+        results = await measure(testbed, quick=True, say=quiet)
         assert results.experiment == name
         assert all(figure.reached for figure in results.figures if figure.name == "connections_forgotten")
         assert Results.read(results.write(tmp_path)) == results
@@ -50,7 +49,7 @@ async def test_every_experiment_ends_exact_with_its_figures_and_curves(testbed: 
         assert all(min(point.samples) > 0 for curve in results.curves for point in curve.points if "second" in curve.title)
 
 
-async def test_a_lap_that_is_not_exact_has_no_figures(testbed: Testbed) -> None:
+async def test_a_run_that_is_not_exact_has_no_figures(testbed: Testbed) -> None:
     await settle(testbed, 50, quiet)
     crowd = with_passes(testbed, range(50))
     with pytest.raises(InexactError, match="200"):
