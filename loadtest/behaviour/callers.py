@@ -3,7 +3,6 @@
 Importing this imports locust, which patches the process's sockets: it is for locust's own processes only.
 """
 
-import random
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,13 +17,12 @@ from locust.exception import StopUser
 from loadtest.behaviour.outcomes import Outcomes
 from loadtest.behaviour.recorder import Recorder
 from loadtest.clock import Sample, ServerClock, anchor_ns, estimate
-from loadtest.contract import UNREADABLE, Meaning, Problem, meaning_of, read_problem
+from loadtest.contract import Meaning, Reading, pause_s, read_answer
 
 TIME_SAMPLES = 3
 REST_S = 24 * 3600.0
 REPEATS_MAX = 50
-RETRY_AFTER_DEFAULT_S = 0.5
-RETRY_AFTER_MAX_S = 10.0
+LOSS_PAUSE_S = 0.5
 CLAIMS_REMEMBERED_MAX = 1_000
 
 
@@ -68,16 +66,22 @@ class Heard:
     """The answer to one tap.
 
     Attributes:
-        meaning: what the asker may conclude.
-        name: of the outcome, or the problem's code.
-        pause_s: how long the answer asks to wait before the same request again.
+        reading: what it means.
+        pause_s: how long it asks to wait before the same request again.
         claim: the claim in it, if there is one.
     """
 
-    meaning: Meaning
-    name: str
+    reading: Reading
     pause_s: float = 0.0
     claim: dict[str, Any] | None = None
+
+    @property
+    def meaning(self) -> Meaning:
+        return self.reading.meaning
+
+    @property
+    def name(self) -> str:
+        return self.reading.name
 
 
 class Caller(FastHttpUser):
@@ -166,10 +170,11 @@ class Caller(FastHttpUser):
             if status == 0:
                 scene.recorder.loses(receipt_no)
                 response.failure(f"no answer: {response.error}")
-                return Heard(Meaning.AGAIN, "connection-lost", RETRY_AFTER_DEFAULT_S)
-            problem = None if status < 300 else read_problem(body)
-            scene.recorder.hears(receipt_no, status, "" if problem is None else problem.code, body)
-            heard = _heard(status, body, problem, response.headers.get("retry-after"))
+                return Heard(Reading(Meaning.AGAIN, "connection-lost"), LOSS_PAUSE_S)
+            reading = read_answer(status, body)
+            scene.recorder.hears(receipt_no, status, reading.code, body)
+            wait_s = pause_s(response.headers.get("retry-after"), reading.opens_in_ms)
+            heard = Heard(reading, wait_s, None if reading.code else _claim(body))
             scene.outcomes.answers[heard.name] += 1
             response.request_meta["name"] = f"{name}: {heard.name}"
             if heard.meaning is Meaning.BROKEN or (status >= 500 and status != 503):
@@ -197,7 +202,7 @@ class Caller(FastHttpUser):
                     response.request_meta["name"] = f"{name or path}: 503"
                     response.success()
                     self.scene.outcomes.repeats[f"{name or path}: 503"] += 1
-                    pause_s = _retry_after_s(response.headers.get("retry-after"), None)
+                    wait_s = pause_s(response.headers.get("retry-after"), None)
                 elif response.status_code == 200:
                     document = _object(response.content or b"")
                     if document is not None:
@@ -208,7 +213,7 @@ class Caller(FastHttpUser):
                 else:
                     response.failure(f"status {response.status_code}")
                     raise StopUser
-            gevent.sleep(pause_s)
+            gevent.sleep(wait_s)
         raise StopUser
 
     def _time_sample(self) -> Sample:
@@ -220,24 +225,9 @@ class Caller(FastHttpUser):
         return (time.monotonic_ns() + self._anchor_ns) // 1000
 
 
-def _heard(status: int, body: bytes, problem: Problem | None, retry_after: str | None) -> Heard:
-    if problem is None:
-        meaning = meaning_of(status, "")
-        document = _object(body) or {}
-        claim = document if isinstance(document.get("claim_id"), str) else None
-        return Heard(meaning, f"{status}" if meaning is Meaning.BROKEN else meaning.value, claim=claim)
-    name = f"{status} {UNREADABLE}" if problem.code == UNREADABLE else problem.code
-    return Heard(meaning_of(status, problem.code), name, _retry_after_s(retry_after, problem.opens_in_ms))
-
-
-def _retry_after_s(header: str | None, opens_in_ms: int | None) -> float:
-    if opens_in_ms is not None:
-        return max(1, opens_in_ms) / 1000
-    try:
-        asked_s = RETRY_AFTER_DEFAULT_S if header is None else float(header)
-    except ValueError:
-        asked_s = RETRY_AFTER_DEFAULT_S
-    return min(RETRY_AFTER_MAX_S, max(0.05, asked_s)) * random.uniform(1.0, 1.5)
+def _claim(body: bytes) -> dict[str, Any] | None:
+    document = _object(body) or {}
+    return document if isinstance(document.get("claim_id"), str) else None
 
 
 def _object(body: bytes) -> dict[str, Any] | None:

@@ -4,32 +4,32 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loadtest.contract import SOLD_OUT, UNREADABLE, Meaning, Problem, meaning_of, read_problem
+from loadtest.contract import SOLD_OUT, Meaning, read_answer
 from loadtest.generator.http_parse import Answer
 from loadtest.generator.tally import Tally, bucket_of
 from loadtest.receipts import one_line
 
 # Problem bodies repeat; remembering some saves reading them again.
-_READINGS_MAX = 512
+_KNOWN_MAX = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """What an answer means.
+class Note:
+    """What an answer means for the taps of the crowd.
 
     Attributes:
         status: of the answer.
         name: of the outcome, or of the reason to ask again.
         line_end: of its receipt.
         tasks: where taps are gathered that got it as their final answer; None if it is not final.
-        problem: as read.
+        opens_in_ms: how long until the opening, where the answer says so.
     """
 
     status: int
     name: str
     line_end: bytes
     tasks: list[int] | None
-    problem: Problem | None
+    opens_in_ms: int | None
 
 
 class Notes:
@@ -52,7 +52,7 @@ class Notes:
         self._outcomes: defaultdict[str, list[int]] = defaultdict(list)
         self._refusals: set[str] = set()
         self._broken: defaultdict[str, list[int]] = defaultdict(list)
-        self._readings: dict[bytes, Reading] = {}
+        self._known: dict[bytes, Note] = {}
 
     @property
     def won(self) -> int:
@@ -64,33 +64,27 @@ class Notes:
         """How many got an answer the contract does not know."""
         return sum(len(tasks) for tasks in self._broken.values())
 
-    def read(self, answer: Answer) -> Reading:
-        """Say what an answer means; the bytes of problems heard before are not read again."""
-        reading = self._readings.get(answer.body)
-        if reading is not None and reading.status == answer.status:
-            return reading
-        status = answer.status
-        if 200 <= status < 300:
-            return self._read_success(status, answer.body)
-        problem = read_problem(answer.body)
-        meaning = meaning_of(status, problem.code)
+    def note(self, answer: Answer) -> Note:
+        """Say what an answer means; the bytes of problems that came before are not read again."""
+        note = self._known.get(answer.body)
+        if note is not None and note.status == answer.status:
+            return note
+        reading = read_answer(answer.status, answer.body)
         tasks: list[int] | None = None
-        if meaning is Meaning.REFUSED:
-            self._refusals.add(problem.code)
-            tasks = self._outcomes[problem.code]
-        elif meaning is Meaning.BROKEN:
-            tasks = self._broken[f"{status} {problem.code}"]
-        reading = Reading(
-            status=status,
-            name=str(status) if problem.code == UNREADABLE else problem.code,
-            line_end=b"\t%d\t%b\t\n" % (status, problem.code.encode("ascii")),
-            tasks=tasks,
-            problem=problem,
-        )
-        if len(self._readings) >= _READINGS_MAX:
-            self._readings.clear()
-        self._readings[answer.body] = reading
-        return reading
+        if reading.meaning is Meaning.BROKEN:
+            tasks = self._broken[f"{answer.status} {reading.code}".rstrip()]
+        elif reading.meaning is not Meaning.AGAIN:
+            tasks = self._outcomes[reading.name]
+        kept = b"" if reading.code else one_line(answer.body)
+        line_end = b"\t%d\t%b\t%b\n" % (answer.status, reading.code.encode("ascii"), kept)
+        note = Note(answer.status, reading.name, line_end, tasks, reading.opens_in_ms)
+        if reading.code:
+            if reading.meaning is Meaning.REFUSED:
+                self._refusals.add(reading.code)
+            if len(self._known) >= _KNOWN_MAX:
+                self._known.clear()
+            self._known[answer.body] = note
+        return note
 
     def count(self, offsets_ns: Sequence[int], start_ns: int, unanswered: int, reason: str) -> Tally:
         """Make the tally of the notes.
@@ -122,8 +116,3 @@ class Notes:
         if unanswered:
             tally.errors[reason] += unanswered
         return tally
-
-    def _read_success(self, status: int, body: bytes) -> Reading:
-        meaning = meaning_of(status, "")
-        tasks = self._broken[str(status)] if meaning is Meaning.BROKEN else self._outcomes[meaning.value]
-        return Reading(status, meaning.value, b"\t%d\t\t%b\n" % (status, one_line(body)), tasks, None)

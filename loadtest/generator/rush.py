@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from loadtest.contract import Problem
+from loadtest.contract import pause_s
 from loadtest.generator.connection import IDLE, GrabConnection
 from loadtest.generator.http_parse import Answer, header
 from loadtest.generator.notes import Notes
@@ -29,9 +29,6 @@ TICK_S = 0.001
 TICK_MIN_NS = 250_000
 SWEEP_S = 0.05
 
-RETRY_AFTER_MIN_S = 0.02
-RETRY_AFTER_MAX_S = 5.0
-RETRY_AFTER_DEFAULT_S = 0.2
 LOSS_PAUSE_S = 0.02
 LOSS_PAUSE_MAX_S = 1.0
 
@@ -255,14 +252,16 @@ class Rush:
             connection.close()
         else:
             self._pool.idle.append(connection)
-        reading = self._notes.read(answer)
+        note = self._notes.note(answer)
         at_us = (now_ns + self._plan.anchor_ns) // 1000
-        self._lines.append(b"A\t%d\t%d%b" % (connection.receipt_no, at_us, reading.line_end))
-        if reading.tasks is None:
+        self._lines.append(b"A\t%d\t%d%b" % (connection.receipt_no, at_us, note.line_end))
+        if note.tasks is None:
             self._notes.answers[self._bucket(now_ns)] += 1
-            self._retry(task, now_ns + _pause_ns(answer, reading.problem), reading.name)
+            retry_after = header(answer.head, b"retry-after")
+            wait_s = pause_s(None if retry_after is None else retry_after.decode("latin-1"), note.opens_in_ms)
+            self._retry(task, now_ns + int(wait_s * 1e9), note.name)
         else:
-            reading.tasks.append(task)
+            note.tasks.append(task)
             self._notes.answered_ns[task] = now_ns
             self._unanswered -= 1
             if self._unanswered == 0:
@@ -277,8 +276,8 @@ class Rush:
         at_us = (now_ns + self._plan.anchor_ns) // 1000
         self._lines.append(b"L\t%d\t%d\t%b\n" % (connection.receipt_no, at_us, reason.encode("ascii")))
         if self._running:
-            pause_s = min(LOSS_PAUSE_MAX_S, LOSS_PAUSE_S * 2 ** min(10, self._repeats[connection.task]))
-            self._retry(connection.task, now_ns + int(pause_s * random.uniform(1.0, 2.0) * 1e9), reason)
+            loss_pause_s = min(LOSS_PAUSE_MAX_S, LOSS_PAUSE_S * 2 ** min(10, self._repeats[connection.task]))
+            self._retry(connection.task, now_ns + int(loss_pause_s * random.uniform(1.0, 2.0) * 1e9), reason)
 
     def on_gone(self, connection: GrabConnection) -> None:
         """Replace a connection that is gone."""
@@ -292,15 +291,3 @@ class Rush:
 
     def _bucket(self, at_ns: int) -> int:
         return bucket_of((at_ns - self._start_ns) // 1000)
-
-
-def _pause_ns(answer: Answer, problem: Problem | None) -> int:
-    """How long an answer asks to wait before the same request again; bounded, and not all at once."""
-    if problem is not None and problem.opens_in_ms is not None:
-        return max(1, problem.opens_in_ms) * 1_000_000
-    try:
-        asked_s = float(header(answer.head, b"retry-after") or b"")
-    except ValueError:
-        asked_s = RETRY_AFTER_DEFAULT_S
-    pause_s = min(RETRY_AFTER_MAX_S, max(RETRY_AFTER_MIN_S, asked_s))
-    return int(pause_s * random.uniform(1.0, 1.5) * 1e9)

@@ -12,7 +12,8 @@ from bench.figures import Results
 from bench.growth import campaigns, connections, members, stock
 from bench.registered_members import settle, with_passes
 from bench.runs import InexactError, MeasureOnTestbed, check, refusals, wins
-from bench.testbed import Testbed, running_testbed
+from bench.testbed import Testbed as Bed  # pytest takes a class whose name begins with Test for one of tests
+from bench.testbed import running_testbed
 from tests.harness.ready_postgres import move_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -31,14 +32,14 @@ def quiet(_: str) -> None:
 
 
 @pytest.fixture
-async def testbed(tmp_path: Path) -> AsyncIterator[Testbed]:
+async def testbed(tmp_path: Path) -> AsyncIterator[Bed]:
     await move_in(tmp_path / "var" / "postgres")
     async with running_testbed(tmp_path) as made:
         await made.persist(None)
         yield made
 
 
-async def test_every_experiment_ends_exact_with_its_figures_and_curves(testbed: Testbed, tmp_path: Path) -> None:
+async def test_every_experiment_ends_exact_with_its_figures_and_curves(testbed: Bed, tmp_path: Path) -> None:
     for name, measure in EXPERIMENTS.items():
         results = await measure(testbed, quick=True, say=quiet)
         assert results.experiment == name
@@ -49,7 +50,7 @@ async def test_every_experiment_ends_exact_with_its_figures_and_curves(testbed: 
         assert all(min(point.samples) > 0 for curve in results.curves for point in curve.points if "second" in curve.title)
 
 
-async def test_a_run_that_is_not_exact_has_no_figures(testbed: Testbed) -> None:
+async def test_a_run_that_is_not_exact_has_no_figures(testbed: Bed) -> None:
     await settle(testbed, 50, quiet)
     crowd = with_passes(testbed, range(50))
     with pytest.raises(InexactError, match="200"):

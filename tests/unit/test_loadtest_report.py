@@ -38,7 +38,7 @@ def small_rush() -> Tally:
     notes = Notes(4)
     sold_out = answer(409, b'{"code":"sold-out"}')
     for task, heard, at_ms in ((0, answer(201), 5), (1, answer(200), 120), (2, sold_out, 130), (3, sold_out, 1_250)):
-        tasks = notes.read(heard).tasks
+        tasks = notes.note(heard).tasks
         assert tasks is not None
         tasks.append(task)
         notes.answered_ns[task] = at_ms * MS
@@ -89,8 +89,8 @@ def test_two_processes_add_up() -> None:
 def test_an_answer_of_another_status_with_the_same_body_is_judged_anew() -> None:
     notes = Notes(1)
     body = b'{"code":"sold-out"}'
-    assert notes.read(answer(409, body)).tasks is not None
-    assert notes.read(answer(503, body)).tasks is None
+    assert notes.note(answer(409, body)).tasks is not None
+    assert notes.note(answer(503, body)).tasks is None
 
 
 def test_the_result_is_json_and_words() -> None:
