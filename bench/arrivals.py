@@ -1,4 +1,4 @@
-"""What does each of thousands hear who connect and ask at the same moment, and are all of them served alike afterwards?
+"""Thousands of clients who connect and ask at the same moment: their answers, and whether all are served alike afterwards.
 
 Every connection is opened without waiting for the others, asks as soon as it stands, and asks again a few times when it was
 answered. So the accept queue is met as a crowd meets it, and it shows if somebody is forgotten.

@@ -1,4 +1,4 @@
-"""How does a log get long while nobody drains it, and is all of it on record afterwards?
+"""A log that grows while nobody drains it, and the check that all of it is on record afterwards.
 
 The ledger is suspended, and the grab script is called as workers call it, batch after batch. Every grab wins.
 """

@@ -1,4 +1,4 @@
-"""How many answers a second does a server give when every connection always has one request outstanding?
+"""A closed loop: every connection has one request outstanding, and answers a second are counted.
 
 A generator on one core must outrun the server: requests are built beforehand, answers are framed by their length and counted by
 their status, nothing else. Plain sockets and one epoll are twice as fast as an event loop here. Each connection sends its next

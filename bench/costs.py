@@ -1,4 +1,4 @@
-"""What does one grab cost in processor time, and one claim, one connection and one waiting member in memory?"""
+"""The cost of a grab in processor time, and of a claim, a connection and a waiting member in memory."""
 
 import asyncio
 import re

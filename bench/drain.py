@@ -1,7 +1,7 @@
-"""How fast does the log become rows in PostgreSQL, and how soon after a sell-out is all of it there?
+"""The speed at which the log becomes rows in PostgreSQL, and how soon after a sell-out all claims are there.
 
-Two answers. A backlog: the ledger is suspended while tens of thousands win, then let go, and watched. A rush: the service sells
-out under a crowd, and PostgreSQL is asked until it has every claim. Every round is checked to the last claim.
+Two measurements. A backlog: the ledger is suspended while tens of thousands win, then let go, and watched. A rush: the service
+sells out under a crowd, and PostgreSQL is asked until it has every claim. Every round is checked to the last claim.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What does it cost that every win is on disk before its answer?"""
+"""The price of having every win on disk before its answer."""
 
 import asyncio
 from pathlib import Path

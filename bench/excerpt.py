@@ -1,4 +1,4 @@
-"""What does the end of a demo look like? Runs `grab demo --once` and puts its end into the README, between the marks there."""
+"""The excerpt in the README: it runs `grab demo --once` and puts the end of its output between the marks there."""
 
 import io
 import subprocess

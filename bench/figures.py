@@ -1,4 +1,4 @@
-"""What did a measurement find, how far do its rounds differ, and does it reach what was aimed at?
+"""The figures of an experiment: their rounds, the spread of these, and the target.
 
 Every experiment leaves a file of JSON with its figures and curves; the report is made from these files and from nothing else.
 """

@@ -1,4 +1,4 @@
-"""What does a flame graph say in numbers: which functions have the time themselves, and which modules?
+"""The figures of a flame graph: time of each function itself, and of each module.
 
 Read from the SVG that py-spy writes, so that the numbers are those of the picture.
 """

@@ -1,4 +1,4 @@
-"""What does each technique of the grab path bring? The service is measured with it and without it, one technique at a time."""
+"""The gain of each technique of the grab path: the service measured with it and without it, one at a time."""
 
 from pathlib import Path
 from typing import Final

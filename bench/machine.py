@@ -1,4 +1,4 @@
-"""On what kind of machine was this measured, and what runs there besides?"""
+"""The machine of a measurement, and what else runs on it."""
 
 import os
 import platform

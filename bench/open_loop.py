@@ -1,4 +1,4 @@
-"""How long does each wait for an answer when requests come at their own pace, whatever the server does?
+"""An open loop: requests come at their own pace, whatever the server does, and each latency is measured.
 
 Every request has a moment at which it is meant to be sent. If all connections are busy it waits, and that waiting counts, as it
 does for a member. One thread with plain sockets and one epoll, which sends what is due and reads what has come.

@@ -1,4 +1,4 @@
-"""Where do the service and the ledger spend their time under the rush?
+"""Flame graphs of the service and the ledger in a rush.
 
 Three flame graphs: the service when nearly everybody comes too late, the service when everybody wins, and the ledger that
 drains these wins. Beside them, in numbers, what share each module has.

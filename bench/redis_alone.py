@@ -1,4 +1,4 @@
-"""How fast is the same script called directly, without HTTP, one call a grab? redis-benchmark does it."""
+"""The same script called directly, without HTTP, one call a grab, by redis-benchmark."""
 
 import asyncio
 import csv

@@ -1,4 +1,4 @@
-"""How do up to a million members come into a district within seconds?
+"""Up to a million registered members within seconds.
 
 By SQL into PostgreSQL, and from there into the cell as every import does it: by the same records and the same Lua command.
 """

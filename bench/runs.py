@@ -1,4 +1,4 @@
-"""What does one run of grabs bring, exact to the last unit: answers a second, and processor time for each?"""
+"""One run of grabs, exact to the last unit: answers a second, and processor time for each."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""What do 110,000 members hear, and how soon, when they all tap for 3,000 units?
+"""The rush of 110,000 members for 3,000 units: their answers, and how soon they come.
 
 Twice: all at once, as a closed loop, where generator, peer and Redis share the machine's cores; and at a steady 27,500 a
 second for four seconds, as an open loop, where the peer has one core and the others share the rest. After each rush

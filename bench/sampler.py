@@ -1,7 +1,4 @@
-"""How is it seen what a running process does, while it does it?
-
-py-spy reads the stacks from outside, without stopping the process. The kernel must allow that.
-"""
+"""The sampler: py-spy reads the stacks of a running process from outside, without stopping it. The kernel must allow that."""
 
 import asyncio
 import html

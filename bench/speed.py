@@ -1,4 +1,4 @@
-"""How many grabs a second does one core of each peer grant, and refuse?
+"""Grabs won and refused a second by one core of each peer.
 
 All on the same Redis, on campaigns with the same rules, over 64 connections that are kept, with the same bytes to read; in
 turn, round after round. After every run exactly the stock was won, and Redis holds exactly that many claims.

@@ -1,4 +1,4 @@
-"""What would the service be without one of its techniques? It starts with that one taken out, and with nothing else changed.
+"""The service without one of its techniques, and with nothing else changed.
 
     python -m bench.without turnstile
 

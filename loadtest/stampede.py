@@ -1,4 +1,4 @@
-"""How is the stampede run from a terminal, and what does it show meanwhile?"""
+"""The stampede's command line, and its line of progress."""
 
 import argparse
 import math

@@ -1,4 +1,4 @@
-"""What do many campaigns that are rushed at the same time cost? A batch is one script call for one campaign.
+"""The cost of many campaigns that are rushed at the same time. A batch is one script call for one campaign.
 
 All campaigns are published from the beginning; what changes is over how many of them a crowd of the same size spreads.
 """

@@ -1,4 +1,4 @@
-"""How many connections can one worker bear, and does everyone on them get an answer, one as soon as the other?"""
+"""Speed, latency and fairness by the number of connections to one worker."""
 
 import asyncio
 import resource

@@ -1,4 +1,4 @@
-"""How long until a stock is gone, from ten units to a million, and what do all those claims take in memory?
+"""Time until a stock is sold out, from ten units to a million, and the memory that its claims take.
 
 Afterwards those who hold nothing ask for what is gone: each worker knows the holders of every unit, and refuses nobody of them.
 """

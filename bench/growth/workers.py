@@ -1,4 +1,4 @@
-"""What do more workers bring on this machine?
+"""Speed by the number of workers on this machine.
 
 All testbeds run at once and take turns, so that they meet the same machine. Nothing is pinned: generator, Redis, PostgreSQL and
 ledger share the processors with the workers, as on one machine of a district.

@@ -1,4 +1,4 @@
-"""How would one write the grab with FastAPI and redis-py alone? A route with `Depends`, and one EVALSHA a request."""
+"""The grab with FastAPI and redis-py alone: a route with `Depends`, and one EVALSHA a request."""
 
 import base64
 import hashlib

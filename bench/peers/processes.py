@@ -1,4 +1,4 @@
-"""Who is compared with whom, and how is each of them started, woken and put to rest?
+"""The servers that are compared, ours and its peers: how each is started, resumed and suspended.
 
 All do the same job: verify the pass, run the same script in the same Redis, answer with the claim or a problem. Those that are
 not measured just now are suspended, so that they cost those nothing that are.

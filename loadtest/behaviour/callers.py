@@ -1,4 +1,4 @@
-"""How does anybody of a locust run speak with the service: arrive with a pass, tap, and read?
+"""What all users of a locust run have in common: they arrive with a pass, tap, and read pages.
 
 Importing this imports locust, which patches the process's sockets: it is for locust's own processes only.
 """

@@ -1,4 +1,4 @@
-"""How do those behave who want more than their share: bots that hammer, share one pass, and replay what is not theirs?
+"""The bots of a locust run: they hammer, share one pass, and replay passes, keys and claims of others.
 
 What they may gain is nothing: one unit a member like everybody else, and no answer that speaks of others. Whatever they get
 beyond is counted as a gain, and one gain fails the run. Importing this imports locust: see `loadtest.behaviour.callers`.

@@ -1,4 +1,4 @@
-"""How does a locust run go: who comes when, and how many?"""
+"""The course of a locust run: how many users there are at each moment."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Which passes would a cheater try that were never given out?
+"""Forged passes, as a cheater would make them from passes that were given out.
 
 Nothing is known here of how a pass is made: what is tried is what anybody can do with the text of some.
 """

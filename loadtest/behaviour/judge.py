@@ -1,4 +1,4 @@
-"""How is a locust run watched, and how is it judged when it is over? One run after the other, where a web page starts them.
+"""The judge of locust runs: it watches each run and compares it with the service afterwards, one run after the other.
 
 Importing this imports locust: see `loadtest.behaviour.callers`.
 """

@@ -1,4 +1,4 @@
-"""What became of members and cheaters of a locust run? Counted beside locust's own statistics, which know only requests."""
+"""Outcomes of members and cheaters, counted beside locust's own statistics, which know only requests."""
 
 from collections import Counter
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Where does a locust run show what the service itself says? In its web page, its HTML report and its CSV files."""
+"""The table "Server truth" in locust's web page, its HTML report and its CSV files."""
 
 import html
 import json

@@ -1,4 +1,4 @@
-"""How does a process of locust write down what its members ask and hear, before and after?
+"""The receipts of one locust process, written before a request is sent and after its answer.
 
 The same receipts as the stampede's, so that the same verifier reads them.
 """

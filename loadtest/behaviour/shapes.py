@@ -1,4 +1,4 @@
-"""In which order and how fast do those arrive who take part in a locust run, and when is it over?
+"""The shape of a locust run: it brings the users in by the course, and ends the run.
 
 Importing this imports locust: see `loadtest.behaviour.callers`.
 """

@@ -1,4 +1,4 @@
-"""How does a member behave on the day: arrive, watch, grab at opening, be patient, look at what they got?
+"""The honest members of a locust run: they arrive, watch, grab at the opening, wait patiently, and look at what they got.
 
 Importing this imports locust, which patches the process's sockets: it is for locust's own processes only.
 """

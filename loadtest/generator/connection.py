@@ -1,4 +1,4 @@
-"""How does one connection carry one request at a time?"""
+"""A connection that carries one request at a time."""
 
 import asyncio
 from collections.abc import Callable

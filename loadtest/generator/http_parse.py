@@ -1,4 +1,4 @@
-"""Where does an HTTP answer end, and what does it say?
+"""The HTTP parser of the generator: it finds where an answer ends, and its status, headers and body.
 
 A small, strict reader of HTTP/1.1 answers for a client that has one request outstanding on a connection. It looks at
 the whole buffer each time: nearly every answer arrives in one piece, and then nothing is copied twice.

@@ -1,4 +1,4 @@
-"""What did each answer mean, and who got which? Notes taken during the rush, and counted after it."""
+"""The meaning of each answer and the taps that got it: noted during the rush, counted after it."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""How are the connections of the crowd opened, kept, and replaced when they are lost?"""
+"""The connections of one process: opened before the rush, and replaced when they are lost."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""How does the parent start, steer and end the processes of a stampede?"""
+"""The processes of a stampede, as their parent starts, steers and ends them."""
 
 import asyncio
 import os

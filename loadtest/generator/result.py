@@ -1,4 +1,4 @@
-"""What happened in the rush, in figures that people and the demo read?"""
+"""The result of a rush, in figures for people and for the demo."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""How does one process send its part of the crowd, each tap at its moment, and hear everyone's answer?
+"""The rush of one process: it sends each tap at its moment, and repeats it until its answer is final.
 
 Open loop: a tap is due at its intended moment whether or not earlier ones were answered. When every connection is
 busy, due taps wait in order of their moment, and the waiting counts as latency. The loop does its work in ticks: all

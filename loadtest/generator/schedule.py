@@ -1,4 +1,4 @@
-"""When does each member mean to tap, relative to the opening?"""
+"""The moment at which each member means to tap, relative to the opening."""
 
 import math
 from enum import StrEnum

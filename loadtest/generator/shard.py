@@ -1,4 +1,4 @@
-"""What does one process of the stampede do?
+"""One process of the stampede.
 
 Started by `loadtest.generator.processes`, not by hand. Lines of JSON go over standard input and output:
 

@@ -1,4 +1,4 @@
-r"""How does a whole crowd rush in at opening, and what did each of them hear?
+r"""The stampede: it plans the rush, shares it out over processes, and adds up their figures.
 
     python -m loadtest.stampede --url http://127.0.0.1:8000 --campaign ID --passes passes.tsv \
         --connections 2000 --schedule ramp --spread-s 2 --receipts var/receipts --json var/stampede.json

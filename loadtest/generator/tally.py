@@ -1,4 +1,4 @@
-"""What has one process of the crowd seen so far, in a form that adds up?"""
+"""The counts and samples of one process, in a form that adds up."""
 
 from collections import Counter
 from collections.abc import Iterable

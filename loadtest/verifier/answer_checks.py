@@ -1,4 +1,4 @@
-"""Did everyone hear one and the same truth about their claim, and only those who asked?"""
+"""Checks of the answers: each member was told one and the same truth about their claim, and only if they had asked."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable

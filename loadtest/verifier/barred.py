@@ -1,4 +1,4 @@
-"""Was everybody who must not win turned away, and nobody else for such a reason?"""
+"""The check that barred members were turned away, and that nobody else was refused for such a reason."""
 
 from collections.abc import Mapping
 from pathlib import Path

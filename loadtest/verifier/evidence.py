@@ -1,4 +1,4 @@
-"""What is known about a campaign's rush, from the clients' side and from the server's?"""
+"""The evidence about a campaign's rush, from the clients' side and from the server's."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What did everybody ask and hear, and in which order does the log say that it was decided?
+"""The history of a rush: every request with its answer, and the order of decisions by the log.
 
 A history is all that the two checkers need: `loadtest.verifier.witness` takes the order of the log for granted and looks
 whether every answer is true in it; `tests.harness.linearizable` looks for any order at all, and so checks the checker.

@@ -1,4 +1,4 @@
-"""What does the service itself say of a run: its counters, its books, its lag?"""
+"""The service's own figures of a run: its counters, its audit, its lag."""
 
 import re
 import time

@@ -1,4 +1,4 @@
-"""Was the stock granted exactly: not one too many, not one too few, no unit twice, only in the window?"""
+"""Checks of the stock: not one unit too many, not one too few, no unit twice, and only in the window."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping

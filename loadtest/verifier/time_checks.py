@@ -1,4 +1,4 @@
-"""Was "sold out" true when it was said, by the clock that decides?
+"""The check that "sold out" was true when it was said, by the clock that decides.
 
 Only certain lies are called lies: every bound is taken in favour of the service.
 """

@@ -1,4 +1,4 @@
-"""What does the server say was granted? The ledger's claims, as ops download them."""
+"""The claims that the server says were granted: the ledger's, as ops download them."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Does what the members heard agree with what the service holds, and did no cheater gain anything?"""
+"""The verdict on a locust run: the clients' answers agree with the service's books, and no cheater gained anything."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping

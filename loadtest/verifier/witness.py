@@ -1,12 +1,14 @@
-"""Is every answer true, if things were decided in the order in which the log says they were?
+"""A linearizability check with the log as a witness: every answer must be true in the order that the log gives.
 
 The log is a witness: it names the order, so nobody has to search for one. Every decision has a place, and there are gaps
 between the places. A win is at its place; "you hold it" is true in the gaps after its grant and before its return, "sold out"
 in the gaps in which every unit was taken and the caller held none. What was answered before something else was asked must not
 lie behind it. Each answer takes the earliest place at which it is true and not too early: if all find one, that is the order.
 
-So whatever passes here is linearizable, and an order is at hand. The converse does not hold: this check knows the log, and a
-history may be linearizable in another order than the log's; then the log is wrong, and that is a fault, too.
+So whatever passes here is linearizable (Herlihy and Wing, 1990), and an order is at hand. The converse does not hold: this
+check knows the log, and a history may be linearizable in another order than the log's; then the log is wrong, and that is a
+fault, too. The tests compare it with a search for any order at all (Wing and Gong, "Testing and Verifying Concurrent Objects",
+1993).
 """
 
 from bisect import bisect_left

@@ -1,7 +1,6 @@
-"""How would a service answer that keeps the contract, or that breaks it in one chosen way?
+"""A fake service for the tests of the load tools: it keeps the contract, or breaks it in one chosen way.
 
-A small fake service to try the tools on: the generator must live through its troubles, and the verifier must catch
-each of its lies. It decides nothing for anyone and stores nothing.
+The generator must live through its troubles, and the verifier must catch each of its lies. It stores nothing.
 
     python -m tests.harness.fake_service --stock 100 --opens-in-s 2 --trouble busy --lie oversell
 

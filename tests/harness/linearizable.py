@@ -1,8 +1,8 @@
-"""Is there any order at all in which a small history is true?
+"""A linearizability check of small histories: it searches for any order in which every answer is true.
 
-The search of Wing and Gong: from the operations that nobody was answered before, take one whose answer is true now, and go on;
-go back where that leads nowhere. It knows nothing of the log but which claims are held in the end, and so checks the checker
-that does. Exponential: for a dozen operations.
+The search of Wing and Gong ("Testing and Verifying Concurrent Objects", 1993): from the operations that nobody was answered
+before, take one whose answer is true now, and go on; go back where that leads nowhere. It knows nothing of the log but which
+claims are held in the end, and so it checks the checker that knows the log. Exponential: for a dozen operations.
 """
 
 from dataclasses import dataclass
