@@ -27,7 +27,7 @@ demo: set-up-run ## 110,000 members rush for 3,000 units, audited; ONCE=1 stops 
 	@$(WITH_MAKE) .venv/bin/grab demo $(if $(filter-out 0,$(ONCE)),--once) $(ARGS)
 
 excerpt: set-up-dev ## run the demo on a quiet machine, and show its end in README.md
-	@$(WITH_MAKE) .venv/bin/python -m loadtest.bench.excerpt
+	@$(WITH_MAKE) .venv/bin/python -m bench.excerpt
 
 run: set-up-run ## serve with the demo's members until Ctrl-C; ARGS= goes to `grab run`
 	@$(WITH_MAKE) .venv/bin/grab run $(ARGS)
@@ -44,10 +44,10 @@ faults: set-up-dev ## break everything under load, ROUNDS= of each fault; ARGS="
 	  .venv/bin/python -m tests.faults.report; exit $$status
 
 bench: set-up-dev ## measure it beside its peers, about half an hour; ARGS="speed ladder" picks; writes docs/PERFORMANCE.md
-	@$(WITH_MAKE) .venv/bin/python -m loadtest.bench $(ARGS)
+	@$(WITH_MAKE) .venv/bin/python -m bench $(ARGS)
 
 profile: set-up-dev ## draw where service and ledger spend their time in a rush, into var/profile; ARGS="--seconds 20"
-	@$(WITH_MAKE) .venv/bin/python -m loadtest.bench.profiles $(ARGS)
+	@$(WITH_MAKE) .venv/bin/python -m bench.profiles $(ARGS)
 
 mutants: set-up-dev ## take each guard away and see that a test misses it; ARGS="-k drain" picks; writes docs/GUARDS.md
 	@status=0; GRAB_MUTANTS=all $(WITH_MAKE) .venv/bin/python -m pytest -n $(WORKERS_OF_TESTS) tests/mutants tests/lua/test_mutants.py \

@@ -1,5 +1,4 @@
-"""What does a crowd do to the service, and was everyone told the truth?
+"""Load tools: a stampede generator, a verifier of its receipts, and locust users.
 
-A stampede generator, a verifier of its receipts and locust users. All of it talks HTTP like anyone else and imports
-nothing of the service.
+All of them talk HTTP and import neither the service nor the bench, so they notice a service that drifts from its contract.
 """

@@ -1,4 +1,4 @@
-"""What time is it, here and at the server?
+"""The clock of a run, and how far the server's clock is ahead of it.
 
 All processes of one run share the machine's monotonic clock, anchored once to the wall clock, so that times of
 different processes compare and no step of the wall clock tears a run apart.

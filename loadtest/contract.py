@@ -1,9 +1,10 @@
-"""What does an answer to a grab mean to the one who asked?
+"""The meaning of an answer to a grab, and how long it asks the client to wait before the same request again.
 
 The words come from the published HTTP contract: statuses and problem codes. Nothing here is shared with the service
 in code, so a service that drifts from its contract is noticed.
 """
 
+import random
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,6 +15,10 @@ import orjson
 SOLD_OUT = "sold-out"
 NOT_OPEN_YET = "not-open-yet"
 UNREADABLE = "unreadable"
+
+RETRY_AFTER_DEFAULT_S = 0.2
+RETRY_AFTER_MIN_S = 0.02
+RETRY_AFTER_MAX_S = 5.0
 
 # A problem code is a slug; anything else is not one of the contract's.
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,63}", re.ASCII)
@@ -46,6 +51,44 @@ class Problem:
 
     code: str
     opens_in_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """An answer to a grab, as every client of the load tools reads it.
+
+    Attributes:
+        meaning: what the asker may conclude.
+        name: of the outcome, or the problem's code; with the status where the contract knows neither.
+        code: the problem's code, empty for an answer that is no problem.
+        opens_in_ms: how long until the opening, where a problem says so.
+    """
+
+    meaning: Meaning
+    name: str
+    code: str = ""
+    opens_in_ms: int | None = None
+
+
+def read_answer(status: int, body: bytes) -> Reading:
+    """Read the final answer to a grab."""
+    if 200 <= status < 300:
+        meaning = meaning_of(status, "")
+        return Reading(meaning, str(status) if meaning is Meaning.BROKEN else meaning.value)
+    problem = read_problem(body)
+    name = f"{status} {UNREADABLE}" if problem.code == UNREADABLE else problem.code
+    return Reading(meaning_of(status, problem.code), name, problem.code, problem.opens_in_ms)
+
+
+def pause_s(retry_after: str | None, opens_in_ms: int | None) -> float:
+    """How long an answer asks to wait before the same request again: bounded, and not the same for all."""
+    if opens_in_ms is not None:
+        return max(1, opens_in_ms) / 1000
+    try:
+        asked_s = RETRY_AFTER_DEFAULT_S if retry_after is None else float(retry_after)
+    except ValueError:
+        asked_s = RETRY_AFTER_DEFAULT_S
+    return min(RETRY_AFTER_MAX_S, max(RETRY_AFTER_MIN_S, asked_s)) * random.uniform(1.0, 1.5)
 
 
 def meaning_of(status: int, code: str) -> Meaning:

@@ -1,4 +1,4 @@
-r"""How does a locust run of the members start, count and end?
+r"""The options of a locust run of the members, its begin and its end.
 
     locust -f loadtest/locustfile.py --headless --host http://127.0.0.1:8000 --campaign ID --passes passes.tsv \
         --shape spike --users 2000 --spawn-rate 500 --run-time 2m --html var/locust.html
@@ -21,16 +21,16 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
-from loadtest.callers import Caller, Scene
-from loadtest.cheaters import Hammerer, Replayer, Sharer
-from loadtest.course import ShapeName
-from loadtest.crowd import read_passes
-from loadtest.judge import Judge
-from loadtest.outcomes import Outcomes
-from loadtest.recorder import Recorder
+from loadtest.behaviour.callers import Caller, Scene
+from loadtest.behaviour.cheaters import Hammerer, Replayer, Sharer
+from loadtest.behaviour.course import ShapeName
+from loadtest.behaviour.judge import Judge
+from loadtest.behaviour.outcomes import Outcomes
+from loadtest.behaviour.recorder import Recorder
+from loadtest.behaviour.shapes import Shape
+from loadtest.behaviour.users import Member, Refresher
+from loadtest.passes import read_passes
 from loadtest.service import Service, ServiceError
-from loadtest.shapes import Shape
-from loadtest.users import Member, Refresher
 
 # What locust looks for here.
 __all__ = ["Hammerer", "Member", "Refresher", "Replayer", "Shape", "Sharer"]
@@ -43,22 +43,27 @@ def add_options(parser: LocustArgumentParser) -> None:
     add = parser.add_argument
     add("--campaign", required=True, env_var="GRAB_CAMPAIGN", help="the campaign's id")
     add("--passes", help="file with lines member_id<TAB>pass")
-    add("--member-ids", help="file with a member_id a line: passes by /v1/dev/sessions")
-    add("--shape", choices=list(ShapeName), default=ShapeName.SPIKE.value, help="how they come, and who")
-    add("--reaction-ms", type=int, default=200, help="a member takes up to so long to tap")
-    add("--think-s", type=float, default=0.0, help="members look at what came for so long, on average")
-    add("--waves", type=int, default=3, help="of --shape waves: how many")
-    add("--wave-every-s", type=float, default=5.0, help="of --shape waves: from one to the next, from the opening on")
-    add("--ramp-s", type=float, default=30.0, help="of --shape slow-arrivals: all have come after so long")
-    add("--refresh-ms", type=int, default=200, help="of --shape refresh-storm: how often each reloads, on average")
-    add("--linger-s", type=float, default=3.0, help="reloading and cheating goes on for so long")
-    add("--old-passes", help="of --shape cheaters: passes good no more, or elsewhere, as --passes")
+    add("--member-ids", help="file with one member_id a line; each gets a pass from /v1/dev/sessions")
+    add("--shape", choices=list(ShapeName), default=ShapeName.SPIKE.value, help="who comes, and when (%(default)s)")
+    add("--reaction-ms", type=int, default=200, help="longest time between the opening and a tap")
+    add("--think-s", type=float, default=0.0, help="average pause of a member between two requests")
+    add("--waves", type=int, default=3, help="number of waves, for --shape waves")
+    add("--wave-every-s", type=float, default=5.0, help="time from one wave to the next, for --shape waves")
+    add("--ramp-s", type=float, default=30.0, help="time until all have come, for --shape slow-arrivals")
+    add("--refresh-ms", type=int, default=200, help="average time between two reloads, for --shape refresh-storm")
+    add("--linger-s", type=float, default=3.0, help="how long reloading and cheating go on after the opening")
+    add("--old-passes", help="file of expired or foreign passes, same format as --passes, for --shape cheaters")
     # Without a default of its own the page would show a token to all who can see it.
-    add("--ops-token", env_var="GRAB_OPS_TOKEN", include_in_web_ui=False, help="to ask for claims and audit")
-    add("--ledger-url", include_in_web_ui=False, help="where the ledger shows its metrics")
+    add(
+        "--ops-token",
+        env_var="GRAB_OPS_TOKEN",
+        include_in_web_ui=False,
+        help="token of an operator or admin, for the claims and the audit",
+    )
+    add("--ledger-url", include_in_web_ui=False, help="base URL of the ledger's metrics")
     receipts = f"var/locust/{time.strftime('%Y%m%dT%H%M%S')}"
     add("--receipts", default=receipts, include_in_web_ui=False, help="folder for the receipts (%(default)s)")
-    add("--verdict", include_in_web_ui=False, help="where to write what came of it, JSON")
+    add("--verdict", include_in_web_ui=False, help="file for the verdict, JSON")
     _stay_on_this_machine(parser)
 
 

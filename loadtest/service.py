@@ -1,4 +1,4 @@
-"""What do the tools ask the service besides grabbing? Time, the campaign's facts, the truth."""
+"""The questions that the tools ask the service besides grabbing: its time, the campaign's facts, the ledger's claims."""
 
 import http.client
 import time

@@ -1,252 +1,129 @@
-r"""How does a whole crowd rush in at opening, and what did each of them hear?
+"""The stampede's command line, and its line of progress."""
 
-    python -m loadtest.stampede --url http://127.0.0.1:8000 --campaign ID --passes passes.tsv \
-        --connections 2000 --schedule ramp --spread-s 2 --receipts var/receipts --json var/stampede.json
-
-Each member means to tap at a moment of their own and latency counts from there, however late the tap could be sent:
-the load is open. Receipts are written before anything is sent; `loadtest.verify` compares them with the truth.
-"""
-
-import asyncio
-import secrets
+import argparse
+import math
+import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from urllib.parse import quote
 
-from loadtest import clock
-from loadtest.crowd import read_passes
-from loadtest.processes import ShardProcess
-from loadtest.receipts import SUFFIX, ReceiptBook, clock_line
-from loadtest.report import Circumstances, StampedeResult, conclude
-from loadtest.schedule import Shape
-from loadtest.service import CampaignFacts, Service, ServiceError, parse_url
-from loadtest.shard import ShardOrder
-from loadtest.tally import Tally
+import orjson
 
-# If the opening has passed when everyone is ready, the rush starts this much later.
-LATE_START_S = 0.1
-PROGRESS_KEYS = ("answered", "won", "retries", "errors", "connections")
+from loadtest.generator.processes import ShardError
+from loadtest.generator.result import summary_lines
+from loadtest.generator.schedule import Shape
+from loadtest.generator.stampede import StampedeConfig, StampedeError, run
+from loadtest.passes import PassesError
+from loadtest.service import ServiceError
 
-OnProgress = Callable[[dict[str, int]], None]
+PROCESSES_MAX = 64
+CONNECTIONS_MAX = 60_000
+TAPS_MAX = 1_000
+
+_LINE_EVERY_S = 1.0
 
 
-class StampedeError(Exception):
-    """The rush cannot be made as asked; the message says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class StampedeConfig:
-    """What to do.
-
-    Attributes:
-        url: base URL of the service.
-        campaign: its id.
-        passes: file with lines `member_id<TAB>pass`.
-        receipts: directory for the receipts; made if missing, files of other runs stay.
-        connections: over all processes.
-        processes: how many share the crowd.
-        schedule: how the crowd arrives.
-        spread_s: over how many seconds.
-        timeout_s: after the start, whoever has no final answer is an error.
-        answer_timeout_s: an answer later than this is asked for again on another connection.
-        connect_s: how long opening the connections may take.
-        wait_s: how far off the start may be.
-        start_at_ms: start at this moment of the server's clock and not at the campaign's opening.
-        lead_ms: start this much before the opening: some are too early and must be told so.
-        taps: how many times each member taps, all within the schedule.
-        seed: shuffles the crowd.
-        idempotency_prefix: send Idempotency-Keys `<prefix>-<member>`; made up where the limit is above one.
-    """
-
-    url: str
-    campaign: str
-    passes: Path
-    receipts: Path
-    connections: int = 256
-    processes: int = 1
-    schedule: Shape = Shape.INSTANT
-    spread_s: float = 2.0
-    timeout_s: float = 60.0
-    answer_timeout_s: float = 5.0
-    connect_s: float = 15.0
-    wait_s: float = 900.0
-    start_at_ms: int | None = None
-    lead_ms: int = 0
-    taps: int = 1
-    seed: int = 1
-    idempotency_prefix: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Scene:
-    """What was learnt before the start."""
-
-    run: str
-    members: int
-    facts: CampaignFacts
-    clock: clock.ServerClock
-    anchor_ns: int
-
-    def monotonic_ns(self, server_ms: float) -> int:
-        return round((server_ms * 1000 - self.clock.offset_us) * 1000) - self.anchor_ns
-
-    def server_ms(self, monotonic_ns: int) -> float:
-        return ((monotonic_ns + self.anchor_ns) / 1000 + self.clock.offset_us) / 1000
-
-
-def run(config: StampedeConfig, on_progress: OnProgress | None = None) -> StampedeResult:
-    """Make the rush and wait for its end; see `stampede`. Not from within a running event loop."""
-    return asyncio.run(stampede(config, on_progress))
-
-
-async def stampede(config: StampedeConfig, on_progress: OnProgress | None = None) -> StampedeResult:
-    """Make the rush, in processes of its own, and wait for its end.
-
-    Being cancelled after the start ends the rush early: the result then counts whoever is left as an error.
-
-    Args:
-        config: what to do.
-        on_progress: called now and then with `answered`, `won`, `retries`, `errors` and `connections` over all.
-
-    Raises:
-        StampedeError: the start is too far off, or there are fewer connections than processes.
-        PassesError: the passes are of no use.
-        ServiceError: the service could not be asked.
-        ShardError: a sending process failed.
-    """
-    if not 1 <= config.processes <= config.connections:
-        raise StampedeError(f"{config.processes} processes cannot share {config.connections} connections")
-    scene = await asyncio.to_thread(_look_around, config)
-    orders = _orders(config, scene)
-    shards: list[ShardProcess] = []
-    try:
-        for order in orders:
-            shards.append(await ShardProcess.start(order))  # noqa: PERF401  those that started must be ended
-        for shard in shards:
-            await shard.ready()
-        start_ns = _start_ns(config, scene)
-        for shard in shards:
-            shard.tell({"start_ns": start_ns})
-        tally = await _gather_tallies(shards, on_progress)
-    finally:
-        for shard in shards:
-            await shard.end()
-    await asyncio.to_thread(_note_clock_again, config, scene, orders)
-    return conclude(tally, _circumstances(config, scene, start_ns))
-
-
-def _look_around(config: StampedeConfig) -> _Scene:
-    members = len(read_passes(config.passes))
-    config.receipts.mkdir(parents=True, exist_ok=True)
-    anchor_ns = clock.anchor_ns()
-    with Service(config.url) as service:
-        facts = service.campaign(config.campaign)
-        server_clock = clock.synchronise(service.now_ms, anchor_ns)
-    run_name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
-    scene = _Scene(run_name, members, facts, server_clock, anchor_ns)
-    away_s = (scene.monotonic_ns(_start_ms(config, facts)) - time.monotonic_ns()) / 1e9
-    if away_s > config.wait_s:
-        raise StampedeError(f"the start is {away_s:,.0f} s away; waiting is bounded by {config.wait_s:,.0f} s")
-    return scene
-
-
-def _orders(config: StampedeConfig, scene: _Scene) -> list[ShardOrder]:
-    address = parse_url(config.url)
-    prefix = config.idempotency_prefix
-    if prefix is None and scene.facts.limit_per_member > 1:
-        prefix = scene.run
-    share, left_over = divmod(config.connections, config.processes)
-    return [
-        ShardOrder(
-            run=scene.run,
-            campaign=config.campaign,
-            index=index,
-            processes=config.processes,
-            host=address.host,
-            port=address.port,
-            path=f"{address.prefix}/v1/campaigns/{quote(config.campaign, safe='')}/claims",
-            passes=str(config.passes.resolve()),
-            taps=config.taps,
-            seed=config.seed,
-            shape=config.schedule,
-            spread_s=config.spread_s,
-            connections=share + (index < left_over),
-            receipts=str((config.receipts / f"{scene.run}-{index}{SUFFIX}").resolve()),
-            anchor_ns=scene.anchor_ns,
-            clock=scene.clock,
-            idempotency_prefix=prefix,
-            answer_timeout_s=config.answer_timeout_s,
-            deadline_s=config.timeout_s,
-            connect_s=config.connect_s,
-        )
-        for index in range(config.processes)
-    ]
-
-
-def _start_ms(config: StampedeConfig, facts: CampaignFacts) -> int:
-    return (facts.opens_at_ms if config.start_at_ms is None else config.start_at_ms) - config.lead_ms
-
-
-def _start_ns(config: StampedeConfig, scene: _Scene) -> int:
-    planned_ns = scene.monotonic_ns(_start_ms(config, scene.facts))
-    return max(planned_ns, time.monotonic_ns() + round(LATE_START_S * 1e9))
-
-
-async def _gather_tallies(shards: list[ShardProcess], on_progress: OnProgress | None) -> Tally:
-    figures: dict[int, dict[str, int]] = {}
-
-    def note(index: int, progress: dict[str, int]) -> None:
-        figures[index] = progress
-        if on_progress is not None:
-            on_progress({key: sum(figure[key] for figure in figures.values()) for key in PROGRESS_KEYS})
-
-    gathering = asyncio.gather(*(shard.tally(note) for shard in shards))
-    try:
-        tallies = await asyncio.shield(gathering)
-    except asyncio.CancelledError:
-        for shard in shards:
-            shard.tell({"stop": True})
-        tallies = await gathering
-    total = Tally()
-    for tally in tallies:
-        total.add(tally)
-    return total
-
-
-def _note_clock_again(config: StampedeConfig, scene: _Scene, orders: list[ShardOrder]) -> None:
-    """Write down how the clocks stand after the rush: they may have drifted apart."""
-    try:
-        with Service(config.url) as service:
-            line = clock_line(clock.synchronise(service.now_ms, scene.anchor_ns))
-    except ServiceError:
-        return  # it may have been killed on purpose; what was known before must do
-    for order in orders:
-        with ReceiptBook(Path(order.receipts), again=True) as book:
-            book.append([line])
-
-
-def _circumstances(config: StampedeConfig, scene: _Scene, start_ns: int) -> Circumstances:
-    return Circumstances(
-        run=scene.run,
-        url=config.url,
-        campaign=config.campaign,
-        members=scene.members,
-        taps=config.taps,
-        processes=config.processes,
-        schedule=config.schedule.value,
-        spread_s=0.0 if config.schedule is Shape.INSTANT else config.spread_s,
-        connections_wanted=config.connections,
-        opens_at_ms=scene.facts.opens_at_ms,
-        start_ms=round(scene.server_ms(start_ns), 3),
-        clock_offset_ms=scene.clock.offset_us / 1000,
-        clock_error_ms=scene.clock.error_us / 1000,
-        rtt_ms=scene.clock.rtt_us / 1000,
+def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[StampedeConfig, Path | None]:
+    """Read the command line: what to do, and where the figures go."""
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtest.stampede",
+        description="Let a whole crowd tap at the opening of a campaign, each with their own pass, and report.",
+        epilog="Exit status: 0 if everyone had a final answer, 1 if not, 2 if it could not be done.",
     )
+    parser.add_argument("--url", default="http://127.0.0.1:8000", help="base URL of the service (%(default)s)")
+    parser.add_argument("--campaign", required=True, help="the campaign's id")
+    parser.add_argument("--passes", required=True, type=Path, help="file with lines member_id<TAB>pass")
+    parser.add_argument("--receipts", required=True, type=Path, help="directory for the receipts")
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    parser.add_argument("--connections", type=_count(CONNECTIONS_MAX), default=256, help="over all (%(default)s)")
+    parser.add_argument("--processes", type=_count(PROCESSES_MAX), default=1, help="that share the crowd (%(default)s)")
+    parser.add_argument(
+        "--schedule",
+        type=Shape,
+        choices=list(Shape),
+        default=Shape.INSTANT,
+        help="instant: everybody at opening; ramp: evenly over the spread; exp: most of them early (%(default)s)",
+    )
+    parser.add_argument("--spread-s", type=_seconds, default=2.0, help="of ramp and exp (%(default)s)")
+    parser.add_argument("--timeout-s", type=_seconds, default=60.0, help="after the start, for everyone (%(default)s)")
+    parser.add_argument("--answer-timeout-s", type=_seconds, default=5.0, help="for one answer, then asked again (%(default)s)")
+    parser.add_argument("--connect-s", type=_seconds, default=15.0, help="to open the connections (%(default)s)")
+    parser.add_argument("--wait-s", type=_seconds, default=900.0, help="how far off the opening may be (%(default)s)")
+    parser.add_argument("--start-at-ms", type=int, help="start then, server clock, and not at the opening")
+    parser.add_argument("--lead-ms", type=int, default=0, help="start this much too early (%(default)s)")
+    parser.add_argument("--taps", type=_count(TAPS_MAX), default=1, help="by each member (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="shuffles the crowd (%(default)s)")
+    parser.add_argument("--idempotency-prefix", help="send Idempotency-Keys PREFIX-member")
+    found = vars(parser.parse_args(arguments))
+    figures: Path | None = found.pop("json")
+    return StampedeConfig(**found), figures
+
+
+class ProgressLine:
+    """Shows progress on standard error: a live line on a terminal, a line a second elsewhere."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+        self._last_s = 0.0
+
+    def show(self, figures: dict[str, int]) -> None:
+        """Show the figures, or not yet."""
+        now_s = time.monotonic()
+        if not self._live and now_s - self._last_s < _LINE_EVERY_S:
+            return
+        self._last_s = now_s
+        text = "  ".join(f"{name} {figures[name]:,}" for name in figures)
+        if self._live:
+            sys.stderr.write(f"\r\033[K{text}")
+        else:
+            sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+    def clear(self) -> None:
+        """Leave the terminal clean for what follows."""
+        if self._live:
+            sys.stderr.write("\r\033[K")
+            sys.stderr.flush()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the stampede; returns the exit status."""
+    config, figures = parse_arguments(arguments)
+    progress = ProgressLine()
+    try:
+        result = run(config, progress.show)
+    except (StampedeError, PassesError, ServiceError, ShardError, OSError) as error:
+        progress.clear()
+        print(f"stampede: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stampede: called off before the start", file=sys.stderr)
+        return 130
+    progress.clear()
+    if figures is not None:
+        figures.parent.mkdir(parents=True, exist_ok=True)
+        figures.write_bytes(orjson.dumps(result.to_document(), option=orjson.OPT_INDENT_2) + b"\n")
+    print("\n".join(summary_lines(result)))
+    return 1 if result.errors else 0
+
+
+def _count(most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        value = int(text)
+        if not 1 <= value <= most:
+            raise argparse.ArgumentTypeError(f"{value} is not between 1 and {most}")
+        return value
+
+    read.__name__ = "number"
+    return read
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not (math.isfinite(value) and 0 <= value <= 86_400):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
+    return value
 
 
 if __name__ == "__main__":
-    from loadtest.stampede_command import main
-
     raise SystemExit(main())

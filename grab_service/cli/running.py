@@ -119,7 +119,7 @@ def demo(
 ) -> None:
     """Show the main job whole, from servers to report.
 
-    Servers, service, ledger, a campaign, a crowd that rushes in at its opening, an audit, a table and a picture. Brings
+    Servers, service, ledger, a campaign, a crowd that rushes in at its opening, an audit, and a table with bars. Brings
     servers of its own, with their data in var/, unless REDIS_URL and DATABASE_URL name some. The exit status is 1 if
     anything that was checked does not hold.
     """

@@ -71,9 +71,9 @@ class Demonstration:
             if outcome is None:
                 return 130
             report = reports.build_report(self._plan, outcome, await server_versions(served.settings), workers)
-            document, picture = reports.write(report, self._home)
+            document = reports.write(report, self._home)
             reports.show(report, self._console)
-            self._console.print(f"\nReport: {document}\nPicture: {picture}", highlight=False, soft_wrap=True)
+            self._console.print(f"\nReport: {document}", highlight=False, soft_wrap=True)
             failures = reports.failures(report)
             for failure in failures:
                 self._console.print(f"[bold red]✗ {failure}[/bold red]")

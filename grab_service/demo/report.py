@@ -1,4 +1,4 @@
-"""What did the rush show? The report as JSON, as a table in the terminal, and as a picture."""
+"""The report of a rush: as JSON, and as a table with bars in the terminal."""
 
 import os
 import platform
@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from grab_service.demo.crowd import RushOutcome
-from grab_service.demo.picture import Moment, bars, svg
 from grab_service.demo.rush import RushPlan
+from grab_service.demo.timeline import Moment, bars
 
 LIBRARIES: Final = ("grab-service", "fastapi", "uvicorn", "redis", "sqlalchemy", "asyncpg", "orjson")
 
@@ -97,13 +97,12 @@ def libraries() -> dict[str, str]:
     return found
 
 
-def write(report: Mapping[str, Any], home: Path) -> tuple[Path, Path]:
-    """Write `report.json` and `rush.svg`; returns their paths."""
+def write(report: Mapping[str, Any], home: Path) -> Path:
+    """Write `report.json`; returns its path."""
     home.mkdir(parents=True, exist_ok=True)
-    document, picture = home / "report.json", home / "rush.svg"
+    document = home / "report.json"
     document.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2) + b"\n")
-    picture.write_text(svg(moments_of(report), _title(report)), encoding="utf-8")
-    return document, picture
+    return document
 
 
 def moments_of(report: Mapping[str, Any]) -> list[Moment]:
@@ -112,7 +111,7 @@ def moments_of(report: Mapping[str, Any]) -> list[Moment]:
 
 
 def show(report: Mapping[str, Any], console: Console) -> None:
-    """The table and the picture, in the terminal."""
+    """The table and the bars, in the terminal."""
     table = Table(title=_title(report), show_header=False, title_justify="left", pad_edge=False)
     table.add_column(style="bold")
     table.add_column(justify="right")

@@ -7,8 +7,8 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from grab_service.demo.picture import bars
 from grab_service.demo.report import moments_of
+from grab_service.demo.timeline import bars
 from grab_service.rehearsal.audience import Standing
 from grab_service.rehearsal.goals import Goal
 from grab_service.rehearsal.load import Load
@@ -76,7 +76,7 @@ def passed(goals: Sequence[Goal]) -> bool:
 
 
 def show(document: Mapping[str, Any], goals: Sequence[Goal], console: Console) -> None:
-    """The verdict, goal by goal, and the rush as a picture."""
+    """The verdict, goal by goal, and the rush as bars."""
     rehearsed, load = document["rehearsed"], document["load"]
     taps = load["eligible"] + load["others"]
     title = f"Rehearsal of {rehearsed['title']}: {taps:,} members, {rehearsed['units']:,} units"

@@ -10,7 +10,7 @@ from typing import Final
 
 import orjson
 
-from loadtest.wire import take_answer
+from loadtest.generator.http_parse import take_answer
 
 ANSWER_TIMEOUT_S: Final = 8.0
 CHUNK_BYTES: Final = 64 * 1024

@@ -8,8 +8,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from loadtest.bench.flames import Flames
-from loadtest.bench.sampler import MEND, SamplerError, SamplingForbiddenError, flame_graph
+from bench.flames import Flames
+from bench.sampler import MEND, SamplerError, SamplingForbiddenError, flame_graph
 
 pytestmark = pytest.mark.slow
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 async def test_a_profile_of_a_small_rush_shows_the_grab_path_and_the_drain(tmp_path: Path) -> None:
     await _or_skip(tmp_path)
     command = (
-        *(sys.executable, "-m", "loadtest.bench.profiles", "--members", "3000", "--seconds", "0.5"),
+        *(sys.executable, "-m", "bench.profiles", "--members", "3000", "--seconds", "0.5"),
         *("--pictures", str(tmp_path / "profile"), "--results", str(tmp_path / "bench")),
     )
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False, timeout=100)

@@ -14,7 +14,8 @@ import pytest
 
 from grab_service.vocabulary.passes import PassKeys, mint
 from grab_service.vocabulary.times import rfc3339
-from loadtest.crowd import Member, Target, build_requests
+from loadtest.generator.requests import Target, build_requests
+from loadtest.passes import Member
 from tests.acceptance.district import District, running_district
 from tests.acceptance.keepers import Keeper, Notes, keeping_on
 

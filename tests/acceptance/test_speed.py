@@ -6,10 +6,10 @@ from typing import Final
 
 import pytest
 
-from loadtest.bench.contenders import OURS, PLAIN
-from loadtest.bench.figures import ratios
-from loadtest.bench.speed import compare
-from loadtest.bench.stand import standing
+from bench.figures import ratios
+from bench.peers.processes import OURS, PLAIN
+from bench.speed import compare
+from bench.testbed import running_testbed
 from tests.harness.ready_postgres import move_in
 
 ROUNDS: Final = 3
@@ -25,10 +25,10 @@ async def test_the_grab_path_is_many_times_the_plain_one_and_without_batches_it_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GRAB_FAST_LANE", "1")  # without it the path is about six times the plain one
-    await move_in(tmp_path / "stand" / "var" / "postgres")
-    async with standing(tmp_path / "stand") as stand:
-        await stand.persist(None)
-        found, missing, _ = await compare(stand, (OURS, WITHOUT, PLAIN), ROUNDS, GRABS, tmp_path, print, direct=False)
+    await move_in(tmp_path / "testbed" / "var" / "postgres")
+    async with running_testbed(tmp_path / "testbed") as testbed:
+        await testbed.persist(None)
+        found, missing, _ = await compare(testbed, (OURS, WITHOUT, PLAIN), ROUNDS, GRABS, tmp_path, print, direct=False)
     assert not missing
     ours, without = (ratios(found[name].won, found[PLAIN].won) for name in (OURS, WITHOUT))
     assert statistics.median(ours) >= FACTOR_MIN, found

@@ -32,7 +32,7 @@ from grab_service.sql.grants import OWNER
 from grab_service.vocabulary.keys import CellKeys
 from grab_service.vocabulary.passes import PassKeys, mint
 from grab_service.vocabulary.times import rfc3339
-from loadtest.crowd import Member
+from loadtest.passes import Member
 from reconcile.migrate import upgrade
 from tests.acceptance.district import workers_of
 from tests.faults.tools.crowd import Crowd

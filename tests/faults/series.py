@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from grab_service.vocabulary.passes import Role, mint_ops
 from loadtest.service import Service
-from loadtest.truth import parse_claims
+from loadtest.verifier.truth import parse_claims
 from tests.faults.district import District
 from tests.faults.fault import Fault
 from tests.faults.tools.crowd import Crowd

@@ -9,7 +9,7 @@ import orjson
 from loadtest.clock import ServerClock
 from loadtest.receipts import ReceiptBook, clock_line, header_line
 from loadtest.service import CampaignFacts, Release
-from loadtest.truth import TruthClaim
+from loadtest.verifier.truth import TruthClaim
 from tests.faults.verdict import Verdict, judge
 
 FACTS = CampaignFacts("c", 1_000, 10_000_000, 3, (Release(1_000, 3),), 1)

@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from loadtest.evidence import Evidence, Told, gather
 from loadtest.receipts import Attempt
 from loadtest.service import CampaignFacts
-from loadtest.truth import TruthClaim
-from loadtest.verify import verify
+from loadtest.verifier.checks import verify
+from loadtest.verifier.evidence import Evidence, Told, gather
+from loadtest.verifier.truth import TruthClaim
 
 _OVERSELL = ("I1 NoOversell", "I5 UniqueUnit")
 

@@ -1,4 +1,4 @@
-"""Do the experiments about cost and growth end with figures, and with none where something was not exact?"""
+"""The experiments about cost and growth give figures, and none where a run was not exact."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,24 +6,24 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.bench import arrivals, costs
-from loadtest.bench.arrivals import arrive
-from loadtest.bench.figures import Results
-from loadtest.bench.growth import campaigns, connections, members, stock
-from loadtest.bench.growth.command import On
-from loadtest.bench.growth.crowds import settle, with_passes
-from loadtest.bench.growth.laps import InexactError, check, refusals, wins
-from loadtest.bench.stand import Stand, standing
+from bench import arrivals, costs
+from bench.arrivals import arrive
+from bench.figures import Results
+from bench.growth import campaigns, connections, members, stock
+from bench.registered_members import settle, with_passes
+from bench.runs import InexactError, MeasureOnTestbed, check, refusals, wins
+from bench.testbed import Testbed as Bed  # pytest takes a class whose name begins with Test for one of tests
+from bench.testbed import running_testbed
 from tests.harness.ready_postgres import move_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
-EXPERIMENTS: dict[str, On] = {
-    "growth_members": members.on,
-    "growth_stock": stock.on,
-    "growth_campaigns": campaigns.on,
-    "growth_connections": connections.on,
-    "costs": costs.on,
+EXPERIMENTS: dict[str, MeasureOnTestbed] = {
+    "growth_members": members.measure,
+    "growth_stock": stock.measure,
+    "growth_campaigns": campaigns.measure,
+    "growth_connections": connections.measure,
+    "costs": costs.measure,
 }
 
 
@@ -32,16 +32,16 @@ def quiet(_: str) -> None:
 
 
 @pytest.fixture
-async def stand(tmp_path: Path) -> AsyncIterator[Stand]:
+async def testbed(tmp_path: Path) -> AsyncIterator[Bed]:
     await move_in(tmp_path / "var" / "postgres")
-    async with standing(tmp_path) as made:
+    async with running_testbed(tmp_path) as made:
         await made.persist(None)
         yield made
 
 
-async def test_every_experiment_ends_exact_with_its_figures_and_curves(stand: Stand, tmp_path: Path) -> None:
-    for name, on in EXPERIMENTS.items():
-        results = await on(stand, quick=True, say=quiet)
+async def test_every_experiment_ends_exact_with_its_figures_and_curves(testbed: Bed, tmp_path: Path) -> None:
+    for name, measure in EXPERIMENTS.items():
+        results = await measure(testbed, quick=True, say=quiet)
         assert results.experiment == name
         assert all(figure.reached for figure in results.figures if figure.name == "connections_forgotten")
         assert Results.read(results.write(tmp_path)) == results
@@ -50,17 +50,17 @@ async def test_every_experiment_ends_exact_with_its_figures_and_curves(stand: St
         assert all(min(point.samples) > 0 for curve in results.curves for point in curve.points if "second" in curve.title)
 
 
-async def test_a_lap_that_is_not_exact_has_no_figures(stand: Stand) -> None:
-    await settle(stand, 50, quiet)
-    crowd = with_passes(stand, range(50))
+async def test_a_run_that_is_not_exact_has_no_figures(testbed: Bed) -> None:
+    await settle(testbed, 50, quiet)
+    crowd = with_passes(testbed, range(50))
     with pytest.raises(InexactError, match="200"):
-        await wins(stand, [*crowd, crowd[7]], 8)
+        await wins(testbed, [*crowd, crowd[7]], 8)
     with pytest.raises(InexactError, match="200"):
-        await refusals(stand, [*crowd, crowd[0]], 8)
-    campaign_id = await stand.campaign(5)
-    run = await refusals(stand, crowd, 8)
+        await refusals(testbed, [*crowd, crowd[0]], 8)
+    campaign_id = await testbed.campaign(5)
+    run = await refusals(testbed, crowd, 8)
     with pytest.raises(InexactError, match="0 claims, where"):
-        await check(stand, campaign_id, run, run.lap.by_status, 1)
+        await check(testbed, campaign_id, run, run.result.by_status, 1)
 
 
 async def test_who_is_cut_off_or_forgotten_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,11 +22,11 @@ from grab_service.cell.store import Cell, CellError
 from grab_service.servers.valkey import ValkeyServer
 from grab_service.vocabulary.claims import ClaimRef
 from grab_service.vocabulary.events import Granted, Returned
-from loadtest.history import NOTHING_DECIDED, Asks, Caller, Decision, Heard, History, Operation
-from loadtest.linearizable import is_linearizable
-from loadtest.witness import check
+from loadtest.verifier.history import NOTHING_DECIDED, Asks, Caller, Decision, Heard, History, Operation
+from loadtest.verifier.witness import check
 from tests.faults.district import through
 from tests.faults.tools.proxy import Proxy
+from tests.harness.linearizable import is_linearizable
 from tests.integration.workers import Crowd, grab_worker
 from tests.lua.cells import Published, arm, enrol, log_of, publish
 

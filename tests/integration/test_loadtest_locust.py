@@ -32,11 +32,20 @@ Stage = Callable[..., int]
 
 @pytest.fixture
 def stage() -> Iterator[Stage]:
-    """Start stand-ins, which end with the test; the port of each."""
+    """Start fake services, which end with the test; the port of each."""
     stages: list[subprocess.Popen[str]] = []
 
     def start(*words: str, opens_in_s: str = "4") -> int:
-        command = [sys.executable, "-m", "loadtest.stand_in", "--stock", str(STOCK), "--opens-in-s", opens_in_s, *words]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.harness.fake_service",
+            "--stock",
+            str(STOCK),
+            "--opens-in-s",
+            opens_in_s,
+            *words,
+        ]
         process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         stages.append(process)
         assert process.stdout is not None
@@ -50,7 +59,7 @@ def stage() -> Iterator[Stage]:
 
 @pytest.fixture
 def locust(stage: Stage, tmp_path: Path) -> Locust:
-    """Run the members against the stand-in, which opens while they watch."""
+    """Run the members against the fake service, which opens while they watch."""
 
     def start(
         *words: str,
@@ -62,7 +71,7 @@ def locust(stage: Stage, tmp_path: Path) -> Locust:
         base = [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--only-summary"]
         base += ["--headless"] if headless else []
         # With a slash behind it, as a browser shows an address.
-        where = ["--host", f"http://127.0.0.1:{port}/", "--campaign", "stand-in"]
+        where = ["--host", f"http://127.0.0.1:{port}/", "--campaign", "fake"]
         many = ["--users", str(MEMBERS), "--spawn-rate", str(MEMBERS), "--run-time", "30s", "--reaction-ms", "50"]
         receipts = ["--receipts", str(tmp_path / "receipts")]
         return subprocess.run(
@@ -216,7 +225,7 @@ def browser(tmp_path: Path) -> Iterator[Callable[..., Browser]]:
     def start(*words: str) -> Browser:
         port = free_port()
         command = [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--web-port", str(port)]
-        command += ["--campaign", "stand-in", "--reaction-ms", "50", "--receipts", str(tmp_path / "receipts")]
+        command += ["--campaign", "fake", "--reaction-ms", "50", "--receipts", str(tmp_path / "receipts")]
         with (tmp_path / "locust.log").open("wb") as output:
             running.append(subprocess.Popen([*command, *words], cwd=ROOT, stdout=output, stderr=output))
         until_s = time.monotonic() + 30
@@ -329,7 +338,10 @@ def test_a_campaign_that_is_not_there_is_said_before_anybody_comes(locust: Locus
     assert "Traceback" not in done.stdout
 
 
-@pytest.mark.parametrize("tool", ["stampede", "verify", "shard", "stand_in", "verdict", "course", "forged", "recorder"])
+@pytest.mark.parametrize(
+    "tool",
+    ["stampede", "verify", "generator.shard", "verifier.verdict", "behaviour.course", "behaviour.forged", "behaviour.recorder"],
+)
 def test_no_other_tool_imports_locust(tool: str) -> None:
     code = f"import sys, loadtest.{tool}; sys.exit(any(name.split('.')[0] in ('locust', 'gevent') for name in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

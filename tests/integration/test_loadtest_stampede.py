@@ -1,6 +1,6 @@
 """Does the stampede live through what an honest service may do, and does the verifier catch what none may do?
 
-The other side is the stand-in, in a process of its own, as the tools' own processes are.
+The other side is the fake service, in a process of its own, as the tools' own processes are.
 """
 
 import json
@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
+from loadtest.generator.stampede import StampedeConfig, StampedeError, run
 from loadtest.receipts import find_receipts, read_receipts
-from loadtest.stampede import StampedeConfig, StampedeError, run
-from loadtest.stand_in import Lie, Trouble
-from loadtest.verify import CHECKS
+from loadtest.verifier.checks import CHECKS
 from loadtest.verify import main as verify_main
+from tests.harness.fake_service import Lie, Trouble
 
 STOCK = 40
 MEMBERS = 300
@@ -30,16 +30,25 @@ OPENS_IN_S = (2.5, 10.0, 40.0)
 IN_TIME_MS = 5
 ROOT = Path(__file__).resolve().parents[2]
 
-StandIn = Callable[..., str]
+FakeService = Callable[..., str]
 
 
 @pytest.fixture
-def stand_in() -> Iterator[StandIn]:
+def fake_service() -> Iterator[FakeService]:
     """Start it and say where it listens."""
     started: list[subprocess.Popen[str]] = []
 
     def start(*words: str, opens_in_s: float = 0.0) -> str:
-        command = [sys.executable, "-m", "loadtest.stand_in", "--stock", str(STOCK), "--opens-in-s", str(opens_in_s), *words]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.harness.fake_service",
+            "--stock",
+            str(STOCK),
+            "--opens-in-s",
+            str(opens_in_s),
+            *words,
+        ]
         process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         started.append(process)
         assert process.stdout is not None
@@ -59,7 +68,7 @@ def passes(tmp_path: Path) -> Path:
 
 
 def command(tool: str, url: str, folder: Path, *words: str) -> list[str]:
-    base = [sys.executable, "-m", f"loadtest.{tool}", "--url", url, "--campaign", "stand-in"]
+    base = [sys.executable, "-m", f"loadtest.{tool}", "--url", url, "--campaign", "fake"]
     return [*base, "--receipts", str(folder / "receipts"), "--json", str(folder / f"{tool}.json"), *words]
 
 
@@ -75,11 +84,11 @@ def stampede(url: str, passes: Path, *words: str) -> tuple[int, dict[str, Any]]:
 
 
 def at_the_opening(
-    stand_in: StandIn, passes: Path, *words: str, stage: tuple[str, ...] = (), lead_ms: int = 0
+    fake_service: FakeService, passes: Path, *words: str, stage: tuple[str, ...] = (), lead_ms: int = 0
 ) -> tuple[str, int, dict[str, Any]]:
     """A crowd that was ready in time: where it rushed, and what came of it."""
     for opens_in_s in OPENS_IN_S:
-        url = stand_in(*stage, opens_in_s=opens_in_s)
+        url = fake_service(*stage, opens_in_s=opens_in_s)
         status, figures = stampede(url, passes, "--lead-ms", str(lead_ms), *words)
         if figures["start_ms"] + lead_ms - figures["opens_at_ms"] < IN_TIME_MS:
             break
@@ -98,8 +107,8 @@ def broken(verdict: dict[str, Any]) -> set[str]:
     return {name.split()[0] for name, finding in verdict.items() if not finding["holds"]}
 
 
-def test_a_crowd_is_answered_to_the_last_member_and_its_receipts_hold(stand_in: StandIn, passes: Path) -> None:
-    url, status, figures = at_the_opening(stand_in, passes, "--processes", "2")
+def test_a_crowd_is_answered_to_the_last_member_and_its_receipts_hold(fake_service: FakeService, passes: Path) -> None:
+    url, status, figures = at_the_opening(fake_service, passes, "--processes", "2")
     assert status == 0
     assert (figures["members"], figures["won"], figures["errors"]) == (MEMBERS, STOCK, 0)
     assert figures["refused"] == {"sold-out": MEMBERS - STOCK}
@@ -127,9 +136,9 @@ def test_a_crowd_is_answered_to_the_last_member_and_its_receipts_hold(stand_in: 
     ],
 )
 def test_what_an_honest_service_may_do_costs_repeats_and_no_answers(
-    stand_in: StandIn, passes: Path, trouble: Trouble, reason: str | None
+    fake_service: FakeService, passes: Path, trouble: Trouble, reason: str | None
 ) -> None:
-    url = stand_in("--trouble", trouble)
+    url = fake_service("--trouble", trouble)
     status, figures = stampede(url, passes, "--answer-timeout-s", "0.25")
     assert (status, figures["errors"]) == (0, 0)
     assert figures["won"] + figures["held"] == STOCK
@@ -138,32 +147,32 @@ def test_what_an_honest_service_may_do_costs_repeats_and_no_answers(
     assert (status, broken(verdict)) == (0, set())
 
 
-def test_an_answer_that_was_lost_is_heard_by_asking_again(stand_in: StandIn, passes: Path) -> None:
-    url = stand_in("--trouble", Trouble.DROP_DECIDED)
+def test_an_answer_that_was_lost_is_heard_by_asking_again(fake_service: FakeService, passes: Path) -> None:
+    url = fake_service("--trouble", Trouble.DROP_DECIDED)
     _, figures = stampede(url, passes)
     assert figures["held"] > 0
 
 
 @pytest.mark.slow
-def test_whoever_is_too_early_comes_back_at_the_opening(stand_in: StandIn, passes: Path) -> None:
-    url, status, figures = at_the_opening(stand_in, passes, "--spread-s", "0.4", lead_ms=200)
+def test_whoever_is_too_early_comes_back_at_the_opening(fake_service: FakeService, passes: Path) -> None:
+    url, status, figures = at_the_opening(fake_service, passes, "--spread-s", "0.4", lead_ms=200)
     assert status == 0
     assert figures["retries"]["not-open-yet"] > 50
     assert figures["won"] == STOCK
     assert verify(url, passes.parent)[0] == 0
 
 
-def test_tapping_many_times_wins_once_and_holds_ever_after(stand_in: StandIn, passes: Path) -> None:
+def test_tapping_many_times_wins_once_and_holds_ever_after(fake_service: FakeService, passes: Path) -> None:
     passes.write_text("m1\tpass.m1\nm2\tpass.m2\n")
-    url = stand_in()
+    url = fake_service()
     status, figures = stampede(url, passes, "--taps", "50", "--schedule", "instant")
     assert (status, figures["won"], figures["held"]) == (0, 2, 98)
     assert verify(url, passes.parent)[0] == 0
 
 
 @pytest.mark.slow
-def test_two_runs_against_the_same_campaign_are_verified_together(stand_in: StandIn, passes: Path) -> None:
-    url = stand_in()
+def test_two_runs_against_the_same_campaign_are_verified_together(fake_service: FakeService, passes: Path) -> None:
+    url = fake_service()
     stampede(url, passes)
     status, figures = stampede(url, passes, "--schedule", "instant")
     assert (status, figures["won"], figures["held"]) == (0, 0, STOCK)
@@ -190,27 +199,27 @@ def test_two_runs_against_the_same_campaign_are_verified_together(stand_in: Stan
         (Lie.SEQ_BACKWARDS, "Witness"),
     ],
 )
-def test_every_lie_is_caught(stand_in: StandIn, passes: Path, lie: Lie, invariant: str) -> None:
+def test_every_lie_is_caught(fake_service: FakeService, passes: Path, lie: Lie, invariant: str) -> None:
     # Two taps each, so that holders ask again; slow enough for "sold out" to be placed in time.
     if lie is Lie.EARLY:
-        url, *_ = at_the_opening(stand_in, passes, stage=("--lie", lie), lead_ms=100)
+        url, *_ = at_the_opening(fake_service, passes, stage=("--lie", lie), lead_ms=100)
     else:
         # Falsely "sold out" takes a sale that goes on for a while to be provable.
-        url = stand_in("--lie", lie, *(("--stock", "200") if lie is Lie.FALSE_SOLD_OUT else ()))
+        url = fake_service("--lie", lie, *(("--stock", "200") if lie is Lie.FALSE_SOLD_OUT else ()))
         stampede(url, passes, "--taps", "2", "--spread-s", "0.9")
     status, verdict = verify(url, passes.parent)
     assert status == 1
     assert invariant in broken(verdict)
 
 
-def test_an_answer_nobody_asked_for_is_believed_by_nobody(stand_in: StandIn, passes: Path) -> None:
-    url = stand_in("--lie", Lie.STRAY_BYTES)
+def test_an_answer_nobody_asked_for_is_believed_by_nobody(fake_service: FakeService, passes: Path) -> None:
+    url = fake_service("--lie", Lie.STRAY_BYTES)
     _, figures = stampede(url, passes)
     assert figures["retries"]["stray-bytes"] > 0
 
 
-def test_an_answer_outside_the_contract_is_an_error(stand_in: StandIn, passes: Path) -> None:
-    url = stand_in("--lie", Lie.SERVER_ERROR)
+def test_an_answer_outside_the_contract_is_an_error(fake_service: FakeService, passes: Path) -> None:
+    url = fake_service("--lie", Lie.SERVER_ERROR)
     status, figures = stampede(url, passes)
     assert status == 1
     assert figures["errors_by_reason"] == {"500 internal": figures["errors"]}
@@ -220,7 +229,7 @@ def test_an_answer_outside_the_contract_is_an_error(stand_in: StandIn, passes: P
 @pytest.mark.slow
 def test_a_service_that_dies_leaves_errors_in_bounded_time_and_readable_receipts(passes: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "loadtest.stand_in", "--stock", "40", "--opens-in-s", "1"],
+        [sys.executable, "-m", "tests.harness.fake_service", "--stock", "40", "--opens-in-s", "1"],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -243,8 +252,8 @@ def test_a_service_that_dies_leaves_errors_in_bounded_time_and_readable_receipts
 
 
 @pytest.mark.slow
-def test_a_killed_crowd_leaves_receipts_and_no_process_behind(stand_in: StandIn, passes: Path) -> None:
-    url = stand_in()
+def test_a_killed_crowd_leaves_receipts_and_no_process_behind(fake_service: FakeService, passes: Path) -> None:
+    url = fake_service()
     words = ["--passes", str(passes), "--connections", "8", "--schedule", "ramp", "--spread-s", "20"]
     crowd = subprocess.Popen(command("stampede", url, passes.parent, *words), cwd=ROOT, stderr=subprocess.DEVNULL)
     wait_for_answers(passes.parent / "receipts", 10)
@@ -259,8 +268,8 @@ def test_a_killed_crowd_leaves_receipts_and_no_process_behind(stand_in: StandIn,
 
 
 @pytest.mark.slow
-def test_a_crowd_that_is_interrupted_still_reports(stand_in: StandIn, passes: Path) -> None:
-    url = stand_in()
+def test_a_crowd_that_is_interrupted_still_reports(fake_service: FakeService, passes: Path) -> None:
+    url = fake_service()
     words = ["--passes", str(passes), "--connections", "8", "--schedule", "ramp", "--spread-s", "20"]
     crowd = subprocess.Popen(command("stampede", url, passes.parent, *words), cwd=ROOT, stderr=subprocess.DEVNULL)
     wait_for_answers(passes.parent / "receipts", 10)
@@ -271,18 +280,18 @@ def test_a_crowd_that_is_interrupted_still_reports(stand_in: StandIn, passes: Pa
     assert figures["errors_by_reason"] == {"interrupted": MEMBERS - figures["won"] - sum(figures["refused"].values())}
 
 
-def test_a_crowd_can_be_called_from_python(stand_in: StandIn, passes: Path) -> None:
-    url = stand_in()
+def test_a_crowd_can_be_called_from_python(fake_service: FakeService, passes: Path) -> None:
+    url = fake_service()
     seen: list[dict[str, int]] = []
-    config = StampedeConfig(url, "stand-in", passes, passes.parent / "receipts", connections=8)
+    config = StampedeConfig(url, "fake", passes, passes.parent / "receipts", connections=8)
     result = run(config, seen.append)
     assert (result.won, result.errors, result.requests) == (STOCK, 0, MEMBERS)
     assert result.circumstances.start_ms > result.circumstances.opens_at_ms
 
 
-def test_an_opening_too_far_off_is_an_error_and_not_a_wait(stand_in: StandIn, passes: Path) -> None:
-    url = stand_in(opens_in_s=500)
-    config = StampedeConfig(url, "stand-in", passes, passes.parent / "receipts", connections=8, wait_s=10)
+def test_an_opening_too_far_off_is_an_error_and_not_a_wait(fake_service: FakeService, passes: Path) -> None:
+    url = fake_service(opens_in_s=500)
+    config = StampedeConfig(url, "fake", passes, passes.parent / "receipts", connections=8, wait_s=10)
     with pytest.raises(StampedeError, match=r"the start is \d+ s away"):
         run(config)
 
@@ -303,12 +312,12 @@ def test_a_tool_that_cannot_work_says_why_in_one_line(tool: str, passes: Path) -
     assert "127.0.0.1:9" in done.stderr
 
 
-@pytest.mark.parametrize("tool", ["stampede", "verify", "stand_in"])
+@pytest.mark.parametrize("tool", ["loadtest.stampede", "loadtest.verify", "tests.harness.fake_service"])
 def test_every_tool_explains_itself(tool: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", f"loadtest.{tool}", "--help"], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-m", tool, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True
     )
-    assert f"python -m loadtest.{tool}" in done.stdout
+    assert f"python -m {tool}" in done.stdout
 
 
 def wait_until(done: Callable[[], bool], complaint: str) -> None:
@@ -336,9 +345,10 @@ def test_receipts_come_before_the_bytes(passes: Path, tmp_path: Path) -> None:
         pytest.skip("nothing here that refuses a write")
     import asyncio
 
-    from loadtest.crowd import Target, build_requests, read_passes
+    from loadtest.generator.requests import Target, build_requests
+    from loadtest.generator.rush import Rush, RushPlan
+    from loadtest.passes import read_passes
     from loadtest.receipts import ReceiptBook
-    from loadtest.rush import Rush, RushPlan
 
     heard: list[bytes] = []
 

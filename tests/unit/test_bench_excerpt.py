@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.bench import excerpt, machine
-from loadtest.bench.excerpt import BARS_MAX, BEGIN, END, ExcerptError
+from bench import excerpt, machine
+from bench.excerpt import BARS_MAX, BEGIN, END, ExcerptError
 from tests.unit.test_demo_report import report_of
 
 README = Path(__file__).parents[2] / "README.md"

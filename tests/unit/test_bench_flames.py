@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.bench.flames import LOOP, Flames, FlamesError
+from bench.flames import LOOP, Flames, FlamesError
 
 
 def box(name: str, depth: int, x: int, samples: int) -> str:

@@ -6,18 +6,18 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from loadtest.bench.figures import Curve, Point, Results
+from bench.figures import Curve, Point, Results
 
 
 def draw_curves(*given: Any) -> list[Path]:
     # Every worker of the tests reads this file, and what draws takes a second to import.
-    from loadtest.bench import plots
+    from bench import plots
 
     return plots.draw_curves(*given)
 
 
 def draw_bars(*given: Any) -> Path:
-    from loadtest.bench import plots
+    from bench import plots
 
     return plots.draw_bars(*given)
 
@@ -45,7 +45,7 @@ def test_each_name_is_one_picture_that_says_its_title_axes_and_series(tmp_path: 
 
 def test_the_same_results_are_the_same_bytes(tmp_path: Path) -> None:
     result = Results("one", {}, curves=(curve("won"), curve("refused", factor=2)))
-    rows = [("grab-service", 60_000.0, 1_000.0), ("plain FastAPI", 3_000.0, 100.0)]
+    rows = {"grab-service": {"won": [60_000.0, 61_000.0]}, "plain FastAPI": {"won": [3_000.0, 3_100.0]}}
     first, again = ([*draw_curves([result], folder), draw_bars("t", rows, "x", folder / "b.svg")] for folder in two(tmp_path))
     for one, other in zip(first, again, strict=True):
         assert one.read_bytes() == other.read_bytes()
@@ -57,11 +57,14 @@ def two(folder: Path) -> tuple[Path, Path]:
     return folder / "a", folder / "b"
 
 
-def test_bars_say_what_and_how_much(tmp_path: Path) -> None:
-    rows = [("grab-service", 61_234.0, 1_000.0), ("nginx + Lua", 33_000.0, 500.0), ("plain FastAPI", 3_512.0, 0.0)]
-    said = words(draw_bars("Grabs won a second", rows, "grabs/s", tmp_path / "bars.svg"))
-    assert {"Grabs won a second", "grabs/s", "grab-service", "nginx + Lua", "plain FastAPI"} <= said
-    assert {"61.2 k", "33 k", "3.51 k"} <= said
+def test_bars_are_grouped_by_row_and_show_medians_and_ratios(tmp_path: Path) -> None:
+    rows: dict[str, dict[str, list[float]]] = {
+        "grab-service": {"won": [61_234.0], "refused": [90_000.0]},
+        "nginx + Lua": {"won": [30_000.0, 33_000.0, 34_000.0], "refused": []},
+    }
+    said = words(draw_bars("Grabs a second", rows, "grabs/s", tmp_path / "bars.svg"))
+    assert {"Grabs a second", "grabs/s", "grab-service", "nginx + Lua", "won", "refused"} <= said
+    assert {"61.2 k", "90 k", "33 k  (1.86 ×)"} <= said
 
 
 @pytest.mark.parametrize("xs", [(1.0,), (1.0, 2.0, 4.0)])

@@ -31,7 +31,12 @@ from tests.mutants.report import NOT_TRIED, SURVIVED
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 DOCUMENTS = sorted(
-    [README, ROOT / "CHANGELOG.md", ROOT / "loadtest/README.md", ROOT / "lua/README.md", *(ROOT / "docs").rglob("*.md")]
+    [
+        README,
+        ROOT / "CHANGELOG.md",
+        *(ROOT / f"{folder}/README.md" for folder in ("bench", "loadtest", "lua")),
+        *(ROOT / "docs").rglob("*.md"),
+    ]
 )
 API, ARCHITECTURE, OPERATIONS = (ROOT / "docs" / f"{name}.md" for name in ("API", "ARCHITECTURE", "OPERATIONS"))
 DECISIONS = ROOT / "docs/decisions"

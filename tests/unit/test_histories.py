@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadtest.history import VIEW_AGE_MAX_US, Asks, Caller, Decision, Heard, History, Operation
-from loadtest.linearizable import OPERATIONS_MAX, State, is_linearizable
-from loadtest.witness import check
+from loadtest.verifier.history import VIEW_AGE_MAX_US, Asks, Caller, Decision, Heard, History, Operation
+from loadtest.verifier.witness import check
+from tests.harness.linearizable import OPERATIONS_MAX, State, is_linearizable
 
 S = 1_000_000
 A, B, C, D = ((name, None) for name in "abcd")

@@ -7,13 +7,13 @@ from pathlib import Path
 import orjson
 import pytest
 
-from loadtest.barred import BarredError, read_barred, turned_away
 from loadtest.clock import ServerClock
-from loadtest.evidence import Evidence, Finding
 from loadtest.receipts import Attempt, ReceiptFile
 from loadtest.service import CampaignFacts, Release
-from loadtest.truth import TruthClaim
-from loadtest.verify import CHECKS, verify
+from loadtest.verifier.barred import BarredError, read_barred, turned_away
+from loadtest.verifier.checks import CHECKS, verify
+from loadtest.verifier.evidence import Evidence, Finding
+from loadtest.verifier.truth import TruthClaim
 
 OPENS_MS = 1_000_000
 CLOSES_MS = OPENS_MS + 60_000

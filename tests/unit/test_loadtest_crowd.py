@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.crowd import PassesError, Target, build_requests, line_up, read_passes
+from loadtest.generator.requests import Target, build_requests, line_up
+from loadtest.passes import PassesError, read_passes
 
 
 def write(folder: Path, text: bytes) -> Path:

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from loadtest import clock
+from loadtest.behaviour.course import Course, ShapeName
+from loadtest.behaviour.forged import forgeries
+from loadtest.behaviour.outcomes import Outcomes
+from loadtest.behaviour.recorder import Recorder
 from loadtest.clock import ServerClock
-from loadtest.course import Course, ShapeName
-from loadtest.forged import forgeries
-from loadtest.outcomes import Outcomes
 from loadtest.receipts import read_receipts
-from loadtest.recorder import Recorder
-from loadtest.server_side import Books, Counters, read_counters
-from loadtest.verdict import Verdict, as_csv
+from loadtest.verifier.service_figures import Books, Counters, read_counters
+from loadtest.verifier.verdict import RunVerdict, as_csv
 
 OWN = "2.k1.1795297459.m-000001.org-001..1795254259.qpRDxpegkXNVB7aLksXdhOT9"
 OTHERS = "2.k1.1795297459.m-000002.org-002..1795254259.718rEi7j4RtyXENN7cTBms4t"
@@ -75,10 +75,10 @@ def test_what_was_counted_before_the_run_does_not_count() -> None:
     assert Counters({"won": 2}).since(Counters({"won": 3})).answers == {"won": 2}, "a service that was started anew"
 
 
-def verdict(**gains: int) -> Verdict:
+def verdict(**gains: int) -> RunVerdict:
     outcomes = Outcomes()
     outcomes.add({"answers": {"won": 3}, "gains": gains})
-    return Verdict(outcomes.to_document())
+    return RunVerdict(outcomes.to_document())
 
 
 def books(*, holds: bool = True, equal: bool = True, held: int = 3) -> Books:

@@ -3,10 +3,10 @@ from collections import Counter
 import orjson
 import pytest
 
-from loadtest.notes import Notes
-from loadtest.report import Circumstances, conclude, quantiles, summary_lines
-from loadtest.tally import Tally
-from loadtest.wire import Answer
+from loadtest.generator.http_parse import Answer
+from loadtest.generator.notes import Notes
+from loadtest.generator.result import Circumstances, conclude, quantiles, summary_lines
+from loadtest.generator.tally import Tally
 
 MS = 1_000_000
 
@@ -38,7 +38,7 @@ def small_rush() -> Tally:
     notes = Notes(4)
     sold_out = answer(409, b'{"code":"sold-out"}')
     for task, heard, at_ms in ((0, answer(201), 5), (1, answer(200), 120), (2, sold_out, 130), (3, sold_out, 1_250)):
-        tasks = notes.judge(heard).tasks
+        tasks = notes.note(heard).tasks
         assert tasks is not None
         tasks.append(task)
         notes.answered_ns[task] = at_ms * MS
@@ -80,7 +80,7 @@ def test_books_that_do_not_balance_are_not_reported() -> None:
 def test_two_processes_add_up() -> None:
     total = Tally()
     for tally in (small_rush(), small_rush()):
-        total.add(Tally.from_wire(orjson.loads(orjson.dumps(tally.to_wire()))))
+        total.add(Tally.from_document(orjson.loads(orjson.dumps(tally.to_document()))))
     result = conclude(total, circumstances(8))
     assert (result.won, result.refused, result.retries) == (2, {"sold-out": 4}, {"overloaded": 2})
     assert total.sent == Counter({0: 8, 1: 2})
@@ -89,8 +89,8 @@ def test_two_processes_add_up() -> None:
 def test_an_answer_of_another_status_with_the_same_body_is_judged_anew() -> None:
     notes = Notes(1)
     body = b'{"code":"sold-out"}'
-    assert notes.judge(answer(409, body)).tasks is not None
-    assert notes.judge(answer(503, body)).tasks is None
+    assert notes.note(answer(409, body)).tasks is not None
+    assert notes.note(answer(503, body)).tasks is None
 
 
 def test_the_result_is_json_and_words() -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from loadtest.schedule import Shape, offsets_ns
+from loadtest.generator.schedule import Shape, offsets_ns
 
 
 @pytest.mark.parametrize("shape", Shape)

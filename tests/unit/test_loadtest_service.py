@@ -1,7 +1,7 @@
 import pytest
 
 from loadtest.service import Address, Release, ServiceError, parse_facts, parse_url
-from loadtest.truth import TruthError, parse_claims
+from loadtest.verifier.truth import TruthError, parse_claims
 
 PAGE = {
     "campaign_id": "c1",

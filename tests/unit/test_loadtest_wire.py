@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtest.wire import BODY_MAX_BYTES, HEAD_MAX_BYTES, Answer, WireError, header, take_answer
+from loadtest.generator.http_parse import BODY_MAX_BYTES, HEAD_MAX_BYTES, Answer, HttpParseError, header, take_answer
 
 PLAIN = b'HTTP/1.1 409 Conflict\r\nX-A: b\r\nContent-Length: 19\r\n\r\n{"code":"sold-out"}'
 CHUNKED = (
@@ -59,7 +59,7 @@ def test_bytes_after_an_answer_are_left_alone() -> None:
     ],
 )
 def test_what_cannot_be_framed_is_an_error_and_not_a_guess(data: bytes) -> None:
-    with pytest.raises(WireError):
+    with pytest.raises(HttpParseError):
         take_answer(data)
 
 

@@ -16,9 +16,10 @@ import orjson
 
 from loadtest.clock import ServerClock
 from loadtest.contract import Meaning, meaning_of, read_problem
-from loadtest.crowd import Member, Target, build_requests
+from loadtest.generator.http_parse import Answer, HttpParseError, take_answer
+from loadtest.generator.requests import Target, build_requests
+from loadtest.passes import Member
 from loadtest.receipts import ReceiptBook, clock_line, header_line, one_line
-from loadtest.wire import Answer, WireError, take_answer
 
 ANSWER_TIMEOUT_S: Final = 4.0
 PAUSE_FIRST_S: Final = 0.01
@@ -171,7 +172,7 @@ class Crowd:
             return "timeout"
         except OSError:
             return "connection-lost"
-        except WireError:
+        except HttpParseError:
             return "unreadable-answer"
         return answer if answer.size == len(buffer) else "stray-bytes"
 

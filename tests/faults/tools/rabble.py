@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from loadtest.contract import read_problem
-from loadtest.wire import Answer, WireError, header, take_answer
+from loadtest.generator.http_parse import Answer, HttpParseError, header, take_answer
 
 LATE_S: Final = 4.0
 """Deadline and as much again: the machine is busy with the rabble itself."""
@@ -73,7 +73,7 @@ class Rabble:
                     if not data:
                         return None
                     buffer += data
-        except (OSError, TimeoutError, WireError):
+        except (OSError, TimeoutError, HttpParseError):
             return None
         finally:
             took_s = time.monotonic() - asked_s

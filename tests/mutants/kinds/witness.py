@@ -4,7 +4,7 @@ from typing import Final
 
 from tests.mutants.mutant import Mutant
 
-_WITNESS: Final = "loadtest/witness.py"
+_WITNESS: Final = "loadtest/verifier/witness.py"
 _LIES: Final = "tests/unit/test_histories.py::test_both_find_every_lie"
 _BY_CHANCE: Final = "tests/unit/test_histories.py::test_whatever_the_witness_lets_pass_is_linearizable"
 

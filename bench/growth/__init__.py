@@ -1,0 +1,1 @@
+"""Speed and memory by the number of members, units, workers, connections and campaigns."""

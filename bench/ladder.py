@@ -1,0 +1,36 @@
+"""The gain of each technique of the grab path: the service measured with it and without it, one at a time."""
+
+from pathlib import Path
+from typing import Final
+
+from bench import machine
+from bench.figures import Figure, Results, ratios
+from bench.peers.processes import OURS
+from bench.runs import Say
+from bench.speed import Found, compare
+from bench.testbed import Testbed
+
+GRABS: Final = 30_000
+RUNGS: Final = {
+    "batches": "one script call for all who wait",
+    "calls_at_once": "several calls under way at once",
+    "gate": "refusals from the worker's own view of the log",
+    "lane": "plain grabs below ASGI, by one lean parser",
+    "turnstile": "what was read passes in slices, and answers leave together",
+    "forms": "winners' answers filled into a form that their call shares",
+    "freezing": "the collector of cycles leaves alone what lives for ever, and looks seldom",
+}
+"""By the name of what is taken out: what it is."""
+
+
+async def measure(testbed: Testbed, rounds: int, folder: Path, say: Say, grabs: int = GRABS) -> Results:
+    """For each technique: the whole service ÷ the service without it, for grabs won and refused."""
+    await testbed.persist(None)
+    found, _, _ = await compare(testbed, (OURS, *RUNGS), rounds, grabs, folder, say, direct=False)
+    figures = []
+    for name, title in RUNGS.items():
+        for kind in ("won", "refused"):
+            samples = ratios(getattr(found[OURS], kind), getattr(found[name], kind))
+            figures.append(Figure(f"{kind}_with_{name}", title, "", samples))
+    rows = {name: {key: getattr(one, key) for key in Found.__slots__} for name, one in found.items()}
+    return Results("ladder", machine.describe(), tuple(figures), details={"rows": rows})

@@ -1,1 +1,0 @@
-"""How do speed and memory go with the number of members, units, workers, connections and campaigns?"""
