@@ -33,7 +33,7 @@ from reconcile.epochs import begin_first, opening_commands
 from reconcile.hold import Hold
 from reconcile.process import Ledger, build, end, run
 from reconcile.wire import Wire
-from tests.integration.logins import as_role, redis_logins
+from tests.harness.logins import as_role, redis_logins
 
 PATIENCE_S: Final = 15.0
 HOUR_MS: Final = 3_600_000

@@ -35,7 +35,7 @@ from reconcile.epochs import begin_first, opening_commands
 from reconcile.server_settings import ServerSettings
 from reconcile.server_watch import write_note
 from reconcile.wire import Wire
-from tests.integration.logins import as_role, redis_logins
+from tests.harness.logins import as_role, redis_logins
 
 SECRET: Final = "a secret of tests, long enough"
 OPS_SECRET: Final = "another secret of tests for ops"

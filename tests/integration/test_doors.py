@@ -20,8 +20,9 @@ from grab_service.cell.rights import Login
 from grab_service.servers import bootstrap
 from grab_service.servers.ports import free_port
 from grab_service.sql.engine import connect
-from tests.integration.command_line import CHECKOUT, SECRET, command_line_as
-from tests.integration.logins import as_role
+from tests.harness.command_line import SECRET, command_line_as
+from tests.harness.logins import as_role
+from tests.harness.warm_commands import CHECKOUT
 from tests.integration.stack import begin
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("doors")]  # the wheel is built once

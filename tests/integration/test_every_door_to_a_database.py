@@ -18,7 +18,7 @@ from grab_service.servers.ports import free_port
 from grab_service.servers.postgres import PostgresServer
 from grab_service.sql.engine import connect
 from grab_service.sql.sessions import Sessions, SharedSessionError
-from tests.integration.command_line import OPS_SECRET, SECRET, CommandLine, Said
+from tests.harness.command_line import OPS_SECRET, SECRET, CommandLine, Said
 
 PROGRAMS = {
     "doctor": ("doctor", "--json"),

@@ -14,7 +14,7 @@ from grab_service.cell.rights import Login
 from grab_service.cell.store import Cell
 from grab_service.settings import Settings
 from grab_service.vocabulary.passes import mint
-from tests.integration.logins import redis_logins
+from tests.harness.logins import redis_logins
 from tests.lua import cells
 
 VIEW_AGE_MAX_S = Settings.model_fields["view_age_max_s"].default
