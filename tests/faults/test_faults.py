@@ -17,6 +17,7 @@ from tests.faults.results import Result, keep
 from tests.faults.series import Scale, run_series
 from tests.faults.tools.powercut import NO_COMPILER, build_shim, compiler
 from tests.faults.tools.tmpfs import NO_MOUNT, may_mount
+from tests.harness.pace import slowness
 
 ROUNDS = int(os.environ.get("GRAB_FAULT_ROUNDS", "0"))
 SEED = int(os.environ.get("GRAB_FAULT_SEED", "0")) or secrets.randbelow(1 << 30)
@@ -66,9 +67,4 @@ async def test_a_series_of_one_fault(fault: Fault, tmp_path: Path) -> None:
     assert not result.before_audit, result
     assert fault.may_lose or result.lost == 0, result
     if fault.resumes_s is not None and result.resume_median_s is not None:
-        assert result.resume_median_s <= fault.resumes_s * _slowness(), result
-
-
-def _slowness() -> float:
-    """How much longer than on a quiet machine things may take here: a suite beside other work is not held to seconds."""
-    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+        assert result.resume_median_s <= fault.resumes_s * slowness(), result

@@ -24,6 +24,7 @@ from reconcile.life import Life
 from reconcile.recover import close_cell
 from reconcile.server_settings import UnfitServerError
 from reconcile.wire import Wire, WireBrokenError
+from tests.harness.pace import slowness
 from tests.integration.ledgers import Town, now_ms, until
 from tests.integration.ledgers import town as a_town
 
@@ -102,11 +103,10 @@ async def test_after_a_plain_restart_of_redis_the_sale_resumes_within_two_second
         await server.kill()
         await asyncio.sleep(0.3)
         await server.start()
-        back = time.monotonic()
-        await mortal.open_for_business(2)
-        took_s = time.monotonic() - back
+        back_s = time.monotonic()
+        await mortal.open_for_business()
+        assert time.monotonic() - back_s < 2 * slowness()
         assert await mortal.win("c", names[10:20])
-        assert took_s < 2
         held = await mortal.grab("c", names[:10])
         await mortal.drained()
         assert [row.seq for row in await mortal.claims()][:10] == [claim.seq for claim in won], "not one was lost"

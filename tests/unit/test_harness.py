@@ -1,8 +1,10 @@
 """Does the suite run the same however it is started, and beside what else?"""
 
+import asyncio
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from grab_service.servers import child
 from tests.harness import warm_commands
 from tests.harness.command_line import GRAB, RECONCILE, CommandLine, environment, run_command
 from tests.harness.order import LONGEST
+from tests.harness.pace import before_a_timer, slowness
 from tests.harness.signals import NOT_INHERITED
 
 CHECKOUT = Path(__file__).parents[2]
@@ -119,3 +122,19 @@ def test_what_a_module_sets_up_is_set_up_by_one_worker(tmp_path: Path) -> None:
     for name in ("one", "two"):
         seen = (tmp_path / name).read_text().split()
         assert (len(seen), len(set(seen))) == (9, 1), seen
+
+
+async def test_work_that_is_late_is_told_from_a_loop_that_stood_still() -> None:
+    async def stands_still() -> str:
+        await asyncio.sleep(0.01)
+        time.sleep(0.1)  # noqa: ASYNC251 -- as a machine does that is busy with something else
+        return "done"
+
+    assert await before_a_timer(0.05, stands_still()) == "done"
+    with pytest.raises(AssertionError, match="not done"):
+        await before_a_timer(0.05, asyncio.sleep(0.5))
+
+
+def test_a_busy_machine_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (3.0 * (os.cpu_count() or 1), 0.0, 0.0))
+    assert slowness() >= 3
