@@ -17,7 +17,7 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from tests.integration.stack import Service, running_service
+from tests.harness.service import Service, running_service
 from tests.integration.test_ops_campaigns import problem
 
 ISSUER = "https://union.example"

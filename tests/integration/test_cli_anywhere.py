@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.harness.command_line import OPS_SECRET, SECRET, CommandLine
-from tests.integration.stack import Service, at, definition
+from tests.harness.service import Service, at, definition
 
 ASCII = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"}
 

@@ -13,7 +13,7 @@ import pytest
 
 from grab_service.cell.rights import Login
 from tests.harness.command_line import CommandLine, command_line_as
-from tests.integration.ledgers import Town
+from tests.harness.town import Town
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # a process for each command, on a machine that may be busy
 

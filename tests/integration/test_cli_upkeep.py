@@ -18,7 +18,7 @@ from grab_service.servers.remembered import remembering
 from grab_service.servers.stack import Stack
 from grab_service.settings import Settings
 from tests.harness.command_line import RECONCILE, SECRET, CommandLine, Said, command_line_as, run_command
-from tests.integration.ledgers import Town
+from tests.harness.town import Town
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # a process for each command, on a machine that may be busy
 

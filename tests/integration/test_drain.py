@@ -15,7 +15,7 @@ from reconcile.cursor import read_cursor
 from reconcile.drain import Drain
 from reconcile.process import end
 from tests.harness.pace import slowness
-from tests.integration.ledgers import Town, now_ms, until
+from tests.harness.town import Town, now_ms, until
 
 GRANT = '[["{0}",{1},1,"CODE-{1}",""]]'
 

@@ -12,7 +12,6 @@ from typing import Any
 import httpx
 import orjson
 import pytest
-from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
 from grab_service.api.process import Worker
@@ -28,13 +27,12 @@ from grab_service.servers.valkey import ValkeyServer
 from grab_service.vocabulary.campaigns import BenefitKind, Release
 from grab_service.vocabulary.outcomes import Outcome
 from grab_service.vocabulary.passes import PassKeys, mint
-from tests.faults.district import through
-from tests.faults.tools.proxy import Proxy
+from tests.harness import cells
+from tests.harness.cells import Published, arm, enrol, grab, now_ms, word
 from tests.harness.pace import before_a_timer
-from tests.integration.wires import serving
-from tests.integration.workers import Crowd, grab_worker, publish
-from tests.lua import cells
-from tests.lua.cells import Published, arm, enrol, grab, now_ms, word
+from tests.harness.proxy import Proxy, through
+from tests.harness.raw_http import serving
+from tests.harness.worker import Crowd, grab_worker, publish
 
 DISPLAY = '{"title": "中秋", "benefit": {"kind": "generated_code", "name": "月饼", "valid_days": 30}}'
 RUSH = Published(display=DISPLAY, benefit_kind=BenefitKind.GENERATED_CODE)
@@ -43,14 +41,6 @@ MEMBERS = [f"m-{number}" for number in range(300)]
 
 def refusal(gate: Gate, view: View, campaign_id: str, member_id: str, *, now_s: float | None = None) -> Verdict | None:
     return gate.refuse(view.campaign(campaign_id), member_id, time.monotonic() if now_s is None else now_s)
-
-
-@pytest.fixture(autouse=True)
-def _own_metrics() -> None:
-    # Each worker of a test registers its counters anew, as each process does.
-    for collector in list(REGISTRY._collector_to_names):
-        if any(name.startswith("grab_") for name in REGISTRY._collector_to_names[collector]):
-            REGISTRY.unregister(collector)
 
 
 @pytest.fixture

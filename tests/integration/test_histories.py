@@ -25,10 +25,9 @@ from grab_service.vocabulary.events import Granted, Returned
 from loadtest.history import NOTHING_DECIDED, Asks, Caller, Decision, Heard, History, Operation
 from loadtest.linearizable import is_linearizable
 from loadtest.witness import check
-from tests.faults.district import through
-from tests.faults.tools.proxy import Proxy
-from tests.integration.workers import Crowd, grab_worker
-from tests.lua.cells import Published, arm, enrol, log_of, publish
+from tests.harness.cells import Published, arm, enrol, log_of, publish
+from tests.harness.proxy import Proxy, through
+from tests.harness.worker import Crowd, grab_worker
 
 ROUNDS: Final = 60
 MEMBERS: Final = 4

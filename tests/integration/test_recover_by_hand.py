@@ -11,7 +11,7 @@ import pytest
 
 from reconcile.process import run as run_ledger
 from tests.harness.command_line import RECONCILE, environment, run_command
-from tests.integration.ledgers import Town, until
+from tests.harness.town import Town, until
 
 COMMAND = [sys.executable, "-m", "reconcile"]
 ROOT = Path(__file__).parents[2]

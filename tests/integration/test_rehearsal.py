@@ -14,9 +14,9 @@ import pytest
 from redis.asyncio import Redis
 
 from grab_service.cell.rights import Login
-from tests.acceptance.district import alive
 from tests.harness.command_line import CommandLine, command_line_as
-from tests.integration.stack import at
+from tests.harness.district import alive
+from tests.harness.service import at
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -21,8 +21,8 @@ from grab_service.cell.store import CampaignsReply, Cell, CellClosedError, CellE
 from grab_service.vocabulary import events
 from grab_service.vocabulary.campaigns import decode_releases
 from grab_service.vocabulary.claims import parse_holding
-from tests.lua.cells import Member, Published, grab
-from tests.lua.every_command import CALLS
+from tests.harness.cells import Member, Published, grab
+from tests.harness.every_command import CALLS
 from tests.lua.invariants import Step, broken
 from tests.lua.model import EPOCH, Campaign, Model, Wish
 from tests.lua.observed import Observed, observe

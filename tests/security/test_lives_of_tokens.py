@@ -25,7 +25,8 @@ from grab_service.vocabulary.passes import (
     verify_ops,
 )
 from tests.harness.command_line import OPS_SECRET, SECRET
-from tests.integration.stack import Service, forget_metrics, running_service
+from tests.harness.service import Service, running_service
+from tests.harness.worker import forget_metrics
 
 NOW_S = 1_800_000_000
 
