@@ -8,7 +8,7 @@ import asyncio
 import os
 import secrets
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 from grab_service.servers.postgres import PostgresServer
 from grab_service.servers.valkey import AppendFsync, ValkeyServer
 from tests.harness import alone, order, ready_postgres, shared_postgres, signals
-from tests.harness.databases import drop_database, make_database
+from tests.harness.databases import NewDatabase, drop_database, make_database
 from tests.harness.places import quick_dir
 from tests.harness.shared_postgres import fill_template, join, server_in
 
@@ -27,9 +27,6 @@ HARNESS = (signals, alone, order, shared_postgres, ready_postgres)
 
 for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
     del os.environ[name]  # all that tests ask is on this machine; those that are about proxies set some
-
-NewDatabase = Callable[[], Awaitable[str]]
-"""Makes a database with the tables in it, for as long as the test lasts; its address for the superuser."""
 
 
 def pytest_configure(config: pytest.Config) -> None:

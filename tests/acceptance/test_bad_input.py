@@ -12,8 +12,7 @@ import pytest_asyncio
 
 from grab_service.vocabulary.passes import PassKeys, mint
 from grab_service.vocabulary.times import rfc3339
-from tests.acceptance.district import District, running_district
-from tests.acceptance.test_rush import open_campaign
+from tests.harness.district import District, Site, running_district
 
 pytestmark = [
     pytest.mark.slow,
@@ -28,7 +27,7 @@ HEADER = "member_id,org_id,person_id,name,tags,birthday_month,joined_on,status\n
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def district(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[District]:
     """One for all tests here: each has campaigns of its own, and none breaks anything."""
-    async with running_district(tmp_path_factory.mktemp("district")) as district:
+    async with running_district(tmp_path_factory.mktemp("district"), Site(workers=1), members=20) as district:
         yield district
 
 
@@ -59,11 +58,10 @@ def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
 
 async def test_grabs_that_cannot_be(district: District) -> None:
     async with district.ops() as ops, district.http() as client:
-        campaign_id = await open_campaign(ops, stock=5)
+        campaign_id = await district.open_campaign(5)
         path = f"/v1/campaigns/{campaign_id}/claims"
         mine = await district.member(client, "m-1")
-        secrets = [(kid, secret.get_secret_value().encode()) for kid, secret in district.settings.secrets.items()]
-        keys = PassKeys.build(district.settings.cell, secrets)
+        keys = district.settings.pass_keys()
         forged = mint(PassKeys.build(district.settings.cell, [("k1", b"not the secret of the service")]), "m-1", 9_999_999_999)
         expired = mint(keys, "m-1", int(time.time()) - 1)
         problem(await client.post("/v1/campaigns/unknown/claims", headers=mine), 404, "campaign-not-found")
@@ -90,8 +88,8 @@ async def test_grabs_that_cannot_be(district: District) -> None:
 
 
 async def test_a_chunked_body_without_end_is_cut_off(district: District) -> None:
-    async with district.ops() as ops, district.http() as client:
-        campaign_id = await open_campaign(ops, stock=5)
+    async with district.http() as client:
+        campaign_id = await district.open_campaign(5)
         mine = await district.member(client, "m-1")
         reader, writer = await asyncio.open_connection("127.0.0.1", district.settings.port)
         writer.write(
@@ -133,7 +131,7 @@ async def test_campaigns_that_cannot_be(district: District) -> None:
 
 async def test_a_campaign_cannot_be_published_twice_nor_without_its_codes(district: District) -> None:
     async with district.ops() as ops, district.http() as client:
-        campaign_id = await open_campaign(ops, stock=5)
+        campaign_id = await district.open_campaign(5)
         again = await ops.post(f"/v1/ops/campaigns/{campaign_id}/schedule", json={"reason": "again"})
         problem(again, 409, "wrong-state")
         created = await ops.post("/v1/ops/campaigns", json=draft(benefit={"kind": "code_pool", "name": "骑行券"}))
@@ -158,7 +156,7 @@ async def test_a_campaign_cannot_be_published_twice_nor_without_its_codes(distri
 
 async def test_the_stock_cannot_fall_below_what_is_issued_nor_change_behind_ones_back(district: District) -> None:
     async with district.ops() as ops, district.http() as client:
-        campaign_id = await open_campaign(ops, stock=5)
+        campaign_id = await district.open_campaign(5)
         for number in (1, 2, 3):
             headers = await district.member(client, f"m-{number}")
             assert (await client.post(f"/v1/campaigns/{campaign_id}/claims", headers=headers)).status_code == 201
@@ -214,5 +212,5 @@ async def test_ops_calls_are_for_ops(district: District) -> None:
         problem(await viewer.post("/v1/ops/campaigns", json=draft()), 403, "forbidden")
         assert (await viewer.get("/v1/ops/campaigns")).status_code == 200
         token = {"Authorization": admin.headers["Authorization"]}
-        campaign_id = await open_campaign(admin, stock=1)
+        campaign_id = await district.open_campaign(1)
         problem(await client.post(f"/v1/campaigns/{campaign_id}/claims", headers=token), 401, "pass-invalid")

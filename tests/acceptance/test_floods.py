@@ -1,19 +1,17 @@
 """More connections than a worker may open files for: it turns away, goes on serving, and is as before when they have gone."""
 
 import asyncio
-import json
 import os
 import resource
 import signal
-import sys
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.acceptance.district import running_district
 from tests.acceptance.test_restart import all_workers_are_new
-from tests.faults.tools.rabble import Kind
+from tests.harness.district import running_district
+from tests.harness.hostile_clients import Kind, unleash
 
 pytestmark = [
     pytest.mark.slow,
@@ -24,23 +22,17 @@ pytestmark = [
 OPEN_FILES = 600
 CLIENTS = 2_000
 LASTS_S = 5.0
+REQUEST = b"GET /v1/time HTTP/1.1\r\nHost: grab\r\n\r\n"
 
 
 async def test_more_connections_than_open_files_do_not_take_a_worker_down(tmp_path: Path) -> None:
-    requests = tmp_path / "requests"
-    requests.write_bytes(b"GET /v1/time HTTP/1.1\r\nHost: grab\r\n\r\n")
-    async with running_district(tmp_path, workers=2) as district:
+    async with running_district(tmp_path) as district:
         old = set(district.worker_pids())
         # New workers inherit what their supervisor may open now.
-        resource.prlimit(district.programs.api.pid, resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
-        os.kill(district.programs.api.pid, signal.SIGHUP)
+        resource.prlimit(district.api.pid, resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
+        os.kill(district.api.pid, signal.SIGHUP)
         pids = await all_workers_are_new(district, old)
-        arguments = (str(district.settings.port), Kind.CONNECTORS, str(CLIENTS), str(LASTS_S), str(requests))
-        rabble = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.faults.tools.rabble", *arguments, stdout=asyncio.subprocess.PIPE
-        )
-        said, _ = await asyncio.wait_for(rabble.communicate(), 60)
-        told = json.loads(said)
+        told = await unleash(district.settings.port, Kind.CONNECTORS, CLIENTS, [REQUEST], tmp_path, LASTS_S)
         assert told["answers"]["200"] > 0, told
         assert told["answers"].get("503 overloaded", 0) > 0, f"nobody was told that there are too many: {told}"
         assert (told["late"], told["unhinted"]) == (0, 0), told

@@ -19,13 +19,14 @@ import pytest
 
 from grab_service.demo.steps import client_of
 from grab_service.servers.ports import free_port
-from tests.integration.command_line import CHECKOUT, without_lane
+from tests.harness.command_line import environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 PATIENCE_S = 90.0
 NOWHERE = {"http_proxy": "http://127.0.0.1:9", "ALL_PROXY": "socks5://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
 GRAB = (sys.executable, "-m", "grab_service.cli.main")
+ENVIRONMENT = environment() | NOWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +65,13 @@ class Running:
             return 0
 
 
-def environment(**more: str) -> dict[str, str]:
-    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT), "LC_ALL": "C.UTF-8", **NOWHERE, **without_lane(), **more}
-
-
 @asynccontextmanager
 async def running(home: Path, port: int, **settings: str) -> AsyncIterator[Running]:
     with (home / "said").open("wb") as said:
         process = await asyncio.create_subprocess_exec(
             *(*GRAB, "run", "--members", "3000", "--orgs", "5", "--stock", "5"),
             cwd=home,
-            env=environment(GRAB_PORT=str(port), **settings),
+            env=ENVIRONMENT | {"GRAB_PORT": str(port), **settings},
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=said,
@@ -105,7 +102,7 @@ async def ready(run: Running) -> set[str]:
 
 
 def in_a_shell(lines: list[str]) -> str:
-    return subprocess.run(["sh", "-c", "\n".join(lines)], env=environment(), capture_output=True, text=True, check=True).stdout
+    return subprocess.run(["sh", "-c", "\n".join(lines)], env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout
 
 
 async def test_a_run_is_ready_with_its_data_and_others_work_beside_it(tmp_path: Path) -> None:
@@ -125,7 +122,7 @@ async def test_a_run_is_ready_with_its_data_and_others_work_beside_it(tmp_path: 
 
         # Another service and another ledger find the servers, and one may be asked what the other was told.
         serve, reconcile = [
-            await asyncio.create_subprocess_exec(*GRAB, *words, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE)
+            await asyncio.create_subprocess_exec(*GRAB, *words, cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE)
             for words in (("serve", "--port", str(other_port)), ("reconcile",))
         ]
         try:

@@ -11,8 +11,7 @@ from contextlib import AsyncExitStack
 import pytest
 import pytest_asyncio
 
-from grab_service.vocabulary.times import rfc3339
-from tests.acceptance.district import District, Disturb, exactly, plan_of, running_district
+from tests.harness.district import District, Disturb, Site, exactly, plan_of, running_district
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
 
@@ -33,7 +32,7 @@ async def districts(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[D
         async def ready(workers: int) -> District:
             if workers not in made:
                 home = tmp_path_factory.mktemp("district")
-                made[workers] = await stack.enter_async_context(running_district(home, workers=workers))
+                made[workers] = await stack.enter_async_context(running_district(home, Site(workers=workers)))
             await made[workers].programs.wait_ready()
             return made[workers]
 
@@ -69,9 +68,9 @@ async def test_fewer_members_than_units_all_win(districts: Districts) -> None:
 
 async def kill_redis(district: District) -> None:
     await district.in_the_midst_of_a_sale()
-    await district.stack.redis.kill()
+    await district.valkey.kill()
     await asyncio.sleep(0.3)
-    await district.stack.redis.start()
+    await district.valkey.start()
 
 
 async def kill_worker(district: District) -> None:
@@ -81,16 +80,16 @@ async def kill_worker(district: District) -> None:
 
 async def kill_ledger(district: District) -> None:
     await district.in_the_midst_of_a_sale()
-    await district.programs.ledger.kill()
+    await district.ledger.kill()
     await asyncio.sleep(0.5)
-    await district.programs.ledger.start()
+    await district.ledger.start()
 
 
 async def kill_postgres(district: District) -> None:
     await district.in_the_midst_of_a_sale()
-    await district.stack.postgres.kill()
+    await district.postgres.kill()
     await asyncio.sleep(0.5)
-    await district.stack.postgres.start()
+    await district.postgres.start()
 
 
 @WITH_TWO
@@ -108,7 +107,8 @@ async def test_a_rush_is_exact_though_something_is_killed_in_the_middle(district
 async def test_fifty_taps_at_once_over_several_workers_are_one_claim(districts: Districts) -> None:
     district = await districts(4)
     async with district.ops() as ops, district.http() as client:
-        campaign_id = await open_campaign(ops, stock=10)
+        await district.enrol(20)
+        campaign_id = await district.open_campaign(10)
         headers = await district.member(client, "m-1")
         path = f"/v1/campaigns/{campaign_id}/claims"
         answers = await asyncio.gather(*(tap(district, path, headers) for _ in range(50)))
@@ -131,9 +131,10 @@ async def test_fifty_taps_at_once_over_several_workers_are_one_claim(districts: 
 @WITH_TWO
 async def test_a_second_release_opens_by_the_clock_with_nobody_touching_anything(districts: Districts) -> None:
     district = await districts(2)
-    async with district.ops() as ops, district.http() as client:
+    async with district.http() as client:
+        await district.enrol(20)
         opens_at_ms = time.time_ns() // 1_000_000 + 4_000
-        campaign_id = await open_campaign(ops, stock=1, later=(opens_at_ms, 5))
+        campaign_id = await district.open_campaign(1, later=(opens_at_ms, 5))
         path = f"/v1/campaigns/{campaign_id}/claims"
         headers = [await district.member(client, f"m-{number}") for number in range(1, 12)]
         assert (await client.post(path, headers=headers[0])).status_code == 201
@@ -159,34 +160,3 @@ async def tap(district: District, path: str, headers: dict[str, str]) -> tuple[i
     async with district.http() as client:
         answer = await client.post(path, headers=headers)
         return answer.status_code, answer.content
-
-
-async def open_campaign(ops: object, *, stock: int, later: tuple[int, int] | None = None) -> str:
-    import httpx
-
-    assert isinstance(ops, httpx.AsyncClient)
-    rows = "".join(f"m-{number},org-1,,张三,,5,2020-01-31,active\n" for number in range(1, 21))
-    imported = await ops.post(
-        "/v1/ops/members/import",
-        content=f"member_id,org_id,person_id,name,tags,birthday_month,joined_on,status\n{rows}".encode(),
-        headers={"Content-Type": "text/csv"},
-    )
-    assert imported.json()["imported"] + imported.json()["updated"] == 20, imported.text
-    now_ms = time.time_ns() // 1_000_000
-    releases = [{"opens_at": rfc3339(now_ms - 1_000), "quantity": stock}]
-    if later:
-        releases.append({"opens_at": rfc3339(later[0]), "quantity": later[1]})
-    created = await ops.post(
-        "/v1/ops/campaigns",
-        json={
-            "title": "月饼",
-            "releases": releases,
-            "closes_at": rfc3339(now_ms + 3_600_000),
-            "benefit": {"kind": "generated_code", "name": "月饼一盒"},
-        },
-    )
-    assert created.status_code == 201, created.text
-    campaign_id: str = created.json()["campaign_id"]
-    scheduled = await ops.post(f"/v1/ops/campaigns/{campaign_id}/schedule", json={"reason": "test"})
-    assert scheduled.status_code == 200, scheduled.text
-    return campaign_id

@@ -21,9 +21,9 @@ from redis.asyncio import Redis
 from grab_service.cell.rights import Login, user_of
 from grab_service.sql.grants import role_of
 from grab_service.vocabulary.keys import CellKeys
-from tests.acceptance.district import District, running_district
-from tests.acceptance.keepers import Keeper, Notes, keeping_on
-from tests.acceptance.test_restart import all_workers_are_new, grabs, my_claims, open_campaign
+from tests.acceptance.test_restart import all_workers_are_new, my_claims
+from tests.harness.district import District, Site, running_district
+from tests.harness.keepers import Keeper, Notes, keeping_on
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -34,7 +34,7 @@ GIVEN_UP_S = 20.0
 @asynccontextmanager
 async def another_password_in_redis(district: District) -> AsyncIterator[None]:
     """Connections that are there live on; new ones are refused."""
-    async with Redis.from_url(district.stack.redis_url) as admin:
+    async with Redis.from_url(district.valkey.url) as admin:
         user = user_of(district.settings.cell, Login.API)
         known: Any = await admin.acl_getuser(user)
         ask: Any = admin.execute_command
@@ -45,7 +45,7 @@ async def another_password_in_redis(district: District) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def another_password_in_postgres(district: District) -> AsyncIterator[None]:
-    session = await asyncpg.connect(district.stack.database_url)
+    session = await asyncpg.connect(district.postgres.url)
     try:
         role = role_of(district.settings.cell, Login.API)
         known = await session.fetchval("SELECT rolpassword FROM pg_authid WHERE rolname = $1", role)
@@ -59,14 +59,14 @@ async def another_password_in_postgres(district: District) -> AsyncIterator[None
 @asynccontextmanager
 async def a_closed_cell(district: District) -> AsyncIterator[None]:
     keys = CellKeys.of(district.settings.cell)
-    os.kill(district.programs.ledger.pid, signal.SIGSTOP)
+    os.kill(district.ledger.pid, signal.SIGSTOP)
     try:
-        async with Redis.from_url(district.stack.redis_url) as admin:
+        async with Redis.from_url(district.valkey.url) as admin:
             await admin.delete(keys.scripts)
             await admin.hdel(keys.cell, "nonce")
         yield
     finally:
-        os.kill(district.programs.ledger.pid, signal.SIGCONT)
+        os.kill(district.ledger.pid, signal.SIGCONT)
 
 
 Hindrance = Callable[[District], Any]
@@ -92,17 +92,17 @@ async def test_a_restart_that_would_serve_worse_is_given_up_at_once_and_says_why
         (another_password_in_postgres, "Postgres refuses this worker", True),
         (a_closed_cell, "the cell is closed: no scripts are loaded", False),
     ]
-    async with running_district(tmp_path, workers=2) as district, district.ops() as ops:
-        campaign_id = await open_campaign(ops, stock=400, members=400)
+    async with running_district(tmp_path, members=400) as district:
+        campaign_id = await district.open_campaign(400)
         pids = set(district.worker_pids())
-        crowd = iter(grabs(district, campaign_id, range(1, 401)))
+        crowd = iter(district.grabs(campaign_id, range(1, 401)))
         for count, (hindrance, why, sells) in enumerate(hindrances, start=1):
             async with AsyncExitStack() as stack:
                 requests = [crowd, itertools.repeat(my_claims(district, 1))]
                 notes = await stack.enter_async_context(keeping_on(district.settings.port, requests, think_s=0.05))
                 async with hindrance(district):
                     asked_s = time.monotonic()
-                    os.kill(district.programs.api.pid, signal.SIGHUP)
+                    os.kill(district.api.pid, signal.SIGHUP)
                     line = await until_said(district, "restart_abandoned", count)
                     assert time.monotonic() - asked_s < GIVEN_UP_S
                     assert why in line["why"], line
@@ -112,19 +112,19 @@ async def test_a_restart_that_would_serve_worse_is_given_up_at_once_and_says_why
                 assert notes.statuses[201] > 0, notes.statuses
         assert said(district, "worker_replaced") == []
         await district.programs.wait_ready()
-        os.kill(district.programs.api.pid, signal.SIGHUP)
+        os.kill(district.api.pid, signal.SIGHUP)
         await all_workers_are_new(district, pids)
 
 
 async def test_in_the_place_of_a_dead_worker_a_new_one_waits_while_another_serves(tmp_path: Path) -> None:
-    async with running_district(tmp_path, workers=2) as district, district.ops() as ops:
-        campaign_id = await open_campaign(ops, stock=400, members=400)
+    async with running_district(tmp_path, members=400) as district:
+        campaign_id = await district.open_campaign(400)
         first, other = district.worker_pids()
         async with another_password_in_redis(district):
             os.kill(first, signal.SIGKILL)
             line = await until_said(district, "worker_waits", 1)
             assert "Redis refuses the password" in line["why"], line
-            notes, crowd = Notes(), iter(grabs(district, campaign_id, range(1, 41)))
+            notes, crowd = Notes(), iter(district.grabs(campaign_id, range(1, 41)))
             for grab in crowd:  # each on a connection of its own: whoever listens may take it
                 keeper = Keeper(district.settings.port, notes)
                 await keeper.ask(grab)
@@ -136,16 +136,16 @@ async def test_in_the_place_of_a_dead_worker_a_new_one_waits_while_another_serve
 
 
 async def test_the_only_worker_is_replaced_while_redis_is_away_and_says_that_it_waits_for_it(tmp_path: Path) -> None:
-    async with running_district(tmp_path) as district, district.ops() as ops:
-        campaign_id = await open_campaign(ops, stock=10, members=10)
+    async with running_district(tmp_path, Site(workers=1), members=10) as district:
+        campaign_id = await district.open_campaign(10)
         (pid,) = district.worker_pids()
-        await district.stack.redis.kill()
+        await district.valkey.kill()
         os.kill(pid, signal.SIGKILL)
         keeper = Keeper(district.settings.port, notes := Notes(), keeps_bodies=True)
-        grab, *_ = grabs(district, campaign_id, range(1, 2))
+        grab, *_ = district.grabs(campaign_id, range(1, 2))
         assert await keeper.ask(grab) == 503, notes
         assert notes.broken == []
-        await district.stack.redis.start()
+        await district.valkey.start()
         async with asyncio.timeout(30):
             while await keeper.ask(grab) != 201:
                 await asyncio.sleep(0.1)

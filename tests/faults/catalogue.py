@@ -3,9 +3,9 @@
 from typing import Final
 
 from grab_service.servers.valkey import AppendFsync
-from tests.faults.district import Site
 from tests.faults.fault import Fault
 from tests.faults.kinds import disks, lives, networks, overload, planted, processes
+from tests.harness.district import Site
 
 WATCHED: Final = Site(watched=True)
 FORGETFUL: Final = Site(watched=True, appendfsync=AppendFsync.EVERYSEC)

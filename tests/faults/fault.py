@@ -4,7 +4,7 @@ import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
-from tests.faults.district import District, Site
+from tests.harness.district import District, Site
 
 Act = Callable[[District, random.Random], AsyncIterator[None]]
 """Strikes; yields at the moment from which the district may recover; does what is left to do so that it can."""

@@ -9,8 +9,8 @@ import shutil
 import subprocess
 from typing import Final
 
-from tests.faults.tools.powercut import NO_COMPILER, compiler
-from tests.faults.tools.tmpfs import NO_MOUNT, may_mount
+from tests.harness.powercut import NO_COMPILER, compiler
+from tests.harness.tmpfs import NO_MOUNT, may_mount
 
 _INSTALL: Final = ("apt-get", "install", "-y", "--no-install-recommends", "gcc", "libc6-dev")
 _INSTALL_TIMEOUT_S: Final = 300

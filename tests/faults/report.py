@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.faults.catalogue import FAULTS
-from tests.faults.results import newest
+from tests.faults.results import RESULTS
+from tests.harness.results import Shown
 
-PAGE: Final = Path("docs/RELIABILITY.md")
-BEGIN: Final = "<!-- written by the fault suite: begin -->"
-END: Final = "<!-- written by the fault suite: end -->"
+PAGE: Final = Shown(Path("docs/RELIABILITY.md"), "the fault suite")
 _HEAD: Final = "| fault | rounds | acknowledged | lost | oversold | undersold | before the audit | resumes: median, max |"
 
 
@@ -47,18 +46,5 @@ def _row(result: dict[str, Any]) -> str:
     )
 
 
-def write(page: Path = PAGE) -> None:
-    """Put the table between its marks, and leave the rest of the page alone.
-
-    Raises:
-        ValueError: the page has no marks.
-    """
-    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{page} lacks {BEGIN} … {END}")
-    page.write_text(f"{before}{BEGIN}\n\n{table(newest())}\n\n{END}{after}", encoding="utf-8")
-
-
 if __name__ == "__main__":
-    write()
+    PAGE.write(table(RESULTS.newest()))

@@ -2,15 +2,14 @@
 
 import statistics
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
-
-import orjson
+from typing import Final, Self
 
 from tests.faults.series import Series
+from tests.harness.results import Results
 
-RESULTS: Final = Path("var/faults/results.jsonl")
+RESULTS: Final = Results(Path("var/faults/results.jsonl"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +57,3 @@ class Result:
             seed=seed,
             at_s=int(time.time()),
         )
-
-
-def keep(result: Result, path: Path = RESULTS) -> None:
-    """Append to the results."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
-        file.write(orjson.dumps(asdict(result)) + b"\n")
-
-
-def newest(path: Path = RESULTS) -> dict[str, dict[str, Any]]:
-    """The newest result of each fault, by its name."""
-    lines = path.read_bytes().splitlines() if path.exists() else []
-    return {result["name"]: result for result in map(orjson.loads, lines)}

@@ -15,10 +15,10 @@ from typing import Any, Final
 from grab_service.vocabulary.passes import Role, mint_ops
 from loadtest.service import Service
 from loadtest.verifier.truth import parse_claims
-from tests.faults.district import District
 from tests.faults.fault import Fault
-from tests.faults.tools.crowd import Crowd
 from tests.faults.verdict import Verdict, judge
+from tests.harness.crowd import Crowd
+from tests.harness.district import District
 
 CLIENTS: Final = 24
 THINK_S: Final = 0.05

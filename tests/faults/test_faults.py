@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from tests.faults.catalogue import FAULTS
-from tests.faults.district import running_district
 from tests.faults.fault import Fault
-from tests.faults.results import Result, keep
+from tests.faults.results import RESULTS, Result
 from tests.faults.series import Scale, run_series
-from tests.faults.tools.powercut import NO_COMPILER, build_shim, compiler
-from tests.faults.tools.tmpfs import NO_MOUNT, may_mount
+from tests.harness.district import running_district
+from tests.harness.pace import slowness
+from tests.harness.powercut import NO_COMPILER, build_shim, compiler
+from tests.harness.tmpfs import NO_MOUNT, may_mount
 
 ROUNDS = int(os.environ.get("GRAB_FAULT_ROUNDS", "0"))
 SEED = int(os.environ.get("GRAB_FAULT_SEED", "0")) or secrets.randbelow(1 << 30)
@@ -37,7 +38,7 @@ pytestmark = [pytest.mark.slow]
 @pytest.mark.timeout(180)
 async def test_a_few_rounds_of_faults_lose_nothing_and_sell_exactly_the_stock(tmp_path: Path) -> None:
     faults = [fault for fault in FAULTS if fault.short]
-    async with running_district(tmp_path, faults[0].site, None, SHORT.members) as district:
+    async with running_district(tmp_path, faults[0].site, members=SHORT.members) as district:
         for series in (await run_series(district, faults, SHORT, SEED)).values():
             result = Result.of(series, SEED)
             assert result.rounds == SHORT.rounds, result
@@ -55,9 +56,9 @@ async def test_a_series_of_one_fault(fault: Fault, tmp_path: Path) -> None:
         pytest.skip(NO_MOUNT)
     shim = build_shim(tmp_path) if fault.site.watched else None
     scale = long(fault)
-    async with running_district(tmp_path, fault.site, shim, scale.members) as district:
+    async with running_district(tmp_path, fault.site, shim=shim, members=scale.members) as district:
         result = Result.of((await run_series(district, [fault], scale, SEED))[fault.name], SEED)
-    keep(result)
+    RESULTS.keep(result)
     assert result.rounds == min(ROUNDS, fault.rounds_max), result
     if fault.must_lose:
         assert result.lost > 0, f"a power cut that loses nothing simulates nothing: {result}"
@@ -66,9 +67,4 @@ async def test_a_series_of_one_fault(fault: Fault, tmp_path: Path) -> None:
     assert not result.before_audit, result
     assert fault.may_lose or result.lost == 0, result
     if fault.resumes_s is not None and result.resume_median_s is not None:
-        assert result.resume_median_s <= fault.resumes_s * _slowness(), result
-
-
-def _slowness() -> float:
-    """How much longer than on a quiet machine things may take here: a suite beside other work is not held to seconds."""
-    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+        assert result.resume_median_s <= fault.resumes_s * slowness(), result

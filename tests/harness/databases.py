@@ -1,11 +1,26 @@
 """How does a test get a database with all tables in it, and give it back?"""
 
+from collections.abc import Awaitable, Callable
+
 import asyncpg
 
 from grab_service.servers.postgres import PostgresServer
 from tests.harness.shared_postgres import TEMPLATE
 
+NewDatabase = Callable[[], Awaitable[str]]
+"""Makes a database with the tables in it, for as long as the test lasts; its address for the superuser."""
+
 CHOICE_SINCE = 15  # PostgreSQL 14 copies files anyway
+
+
+async def in_postgres(url: str, *statements: str) -> None:
+    """Run statements, each by itself."""
+    session = await asyncpg.connect(url)
+    try:
+        for statement in statements:
+            await session.execute(statement)
+    finally:
+        await session.close()
 
 
 async def make_database(server: PostgresServer, name: str) -> str:
@@ -22,8 +37,4 @@ async def make_database(server: PostgresServer, name: str) -> str:
 
 async def drop_database(server: PostgresServer, name: str) -> None:
     """Whoever is still connected is cut off."""
-    session = await asyncpg.connect(server.url_of("postgres"))
-    try:
-        await session.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    finally:
-        await session.close()
+    await in_postgres(server.url_of("postgres"), f"DROP DATABASE {name} WITH (FORCE)")

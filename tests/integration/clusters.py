@@ -14,7 +14,7 @@ from grab_service.servers.provision import provision_redis
 from grab_service.servers.redis_users import derived_passwords
 from grab_service.servers.valkey import AppendFsync, ValkeyServer
 from grab_service.vocabulary.keys import CellKeys
-from tests.integration.logins import SECRET
+from tests.harness.logins import SECRET
 
 SLOTS: Final = 16_384
 PASSWORD: Final = "the-one-that-all-nodes-know"  # of servers that live as long as the test

@@ -1,12 +1,14 @@
-"""What may a test of the parts together ask for, beside servers?"""
+"""What a test of the parts together may ask for, beside servers."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
-from tests.integration.ledgers import Town
-from tests.integration.ledgers import town as a_town
-from tests.integration.stack import Service, running_service
+from grab_service.servers.valkey import AppendFsync, ValkeyServer
+from tests.harness.service import Service, running_service
+from tests.harness.town import Town
+from tests.harness.town import town as a_town
 
 
 @pytest.fixture
@@ -20,4 +22,20 @@ async def service(valkey_url: str, database_url: str, cell_name: str) -> AsyncIt
 async def town(valkey_url: str, database_url: str, cell_name: str) -> AsyncIterator[Town]:
     """A cell and its database, for tests of the ledger; nothing of ours runs yet."""
     async with a_town(valkey_url, database_url, cell_name) as built:
+        yield built
+
+
+@pytest.fixture
+async def valkey(tmp_path: Path) -> AsyncIterator[ValkeyServer]:
+    """A Valkey that may be killed."""
+    server = ValkeyServer(tmp_path / "valkey", appendfsync=AppendFsync.ALWAYS)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def mortal(valkey: ValkeyServer, database_url: str, cell_name: str) -> AsyncIterator[Town]:
+    """A town whose Valkey may be killed."""
+    async with a_town(valkey.url, database_url, cell_name) as built:
         yield built

@@ -5,7 +5,7 @@ from typing import Any
 
 from grab_service.ops.audit import AuditReport, Invariant, audit_cell
 from grab_service.vocabulary.claims import ClaimRecord
-from tests.integration.ledgers import Town, until
+from tests.harness.town import Town, until
 
 
 @dataclass(slots=True)

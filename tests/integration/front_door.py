@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from grab_service.servers.ports import free_port
-from tests.integration.command_line import CHECKOUT
+from tests.harness.warm_commands import CHECKOUT
 
 DEPLOY: Final = CHECKOUT / "deploy"
 NGINX: Final = os.environ.get("GRAB_NGINX") or shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/bin")

@@ -12,7 +12,7 @@ from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell
 from grab_service.grabpath.view import View
 from grab_service.vocabulary.passes import CLOCKS_APART_S, PassKeys, mint
-from tests.lua.cells import Member, arm
+from tests.harness.cells import Member, arm
 
 KEYS = PassKeys.build("demo", [("k1", b"the secret of this cell .........")])
 NAMES = ("m-1", "m-2", "m-3")

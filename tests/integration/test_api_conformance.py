@@ -9,8 +9,8 @@ import pytest
 import uvicorn
 
 from grab_service.vocabulary.passes import Role
-from tests.integration.stack import Service
-from tests.integration.wires import listening
+from tests.harness.raw_http import listening
+from tests.harness.service import Service
 
 # What a schema cannot say is refused with 422 all the same: an end before its beginning, a name that is no header of a CSV.
 # And a change without If-Match is answered 428, which the tool does not know as an answer to a missing header.

@@ -14,9 +14,9 @@ from structlog.testing import capture_logs
 from grab_service.api.app import build_app
 from grab_service.grabpath.bodies import DISCARD_MAX_BYTES
 from grab_service.vocabulary.problems import CATALOGUE
-from tests.integration.stack import Service, definition, running_service
+from tests.harness.raw_http import serving, wire
+from tests.harness.service import Service, definition, running_service
 from tests.integration.test_ops_campaigns import problem
-from tests.integration.wires import serving, wire
 
 CHUNK_BYTES = 65_536
 NAME = "欧阳锋"

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from tests.integration.stack import Service, at
+from tests.harness.service import Service, at
 from tests.integration.test_ops_campaigns import post, problem
 
 WAITING = text(

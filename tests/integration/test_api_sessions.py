@@ -23,7 +23,7 @@ from grab_service.api import sessions
 from grab_service.cell.store import Cell
 from grab_service.ops.publish import publish_members
 from grab_service.vocabulary.passes import CLOCKS_APART_S, affiliation_in, mint
-from tests.integration.stack import Service, running_service
+from tests.harness.service import Service, running_service
 from tests.integration.test_ops_campaigns import problem
 
 ISSUER = "https://union.example"

@@ -14,8 +14,8 @@ from grab_service.ops.audit.cut import brought_up, take_cut
 from grab_service.ops.audit.pools import check_pools
 from grab_service.ops.audit.rotation import BEGINNING, YOUNG_MS, Known, Rotation
 from grab_service.vocabulary.claims import ClaimRecord, parse_holding
+from tests.harness.town import Town, now_ms, until
 from tests.integration.days import Day, a_day, red
-from tests.integration.ledgers import Town, now_ms, until
 
 
 @pytest.fixture

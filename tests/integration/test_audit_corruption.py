@@ -17,8 +17,8 @@ from grab_service.servers.postgres import PostgresServer
 from grab_service.vocabulary.claims import ClaimRecord
 from reconcile.closed_audit import audit_closed
 from tests.harness.databases import drop_database, make_database
+from tests.harness.town import town as a_town
 from tests.integration.days import Day, a_day, red
-from tests.integration.ledgers import town as a_town
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -15,7 +15,7 @@ from grab_service.cell.nodes import Nodes
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell, CellClosedError, CellSilentError
 from grab_service.servers.valkey import ValkeyServer
-from tests.lua.cells import Published, arm, enrol, grab, publish, words
+from tests.harness.cells import Published, arm, enrol, grab, publish, words
 
 PATIENCE_S = 0.3
 STILL_S = 0.45

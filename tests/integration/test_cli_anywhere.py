@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tests.integration.command_line import OPS_SECRET, SECRET, CommandLine
-from tests.integration.stack import Service, at, definition
+from tests.harness.command_line import OPS_SECRET, SECRET, CommandLine
+from tests.harness.service import Service, at, definition
 
 ASCII = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"}
 

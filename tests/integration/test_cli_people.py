@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from grab_service.cell.rights import Login
-from tests.integration.command_line import OPS_SECRET, SECRET, CommandLine, command_line_as
-from tests.integration.ledgers import Town
+from tests.harness.command_line import OPS_SECRET, SECRET, CommandLine, command_line_as
+from tests.harness.town import Town
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # a process for each command, on a machine that may be busy
 

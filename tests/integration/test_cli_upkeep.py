@@ -3,7 +3,6 @@
 import asyncio
 import re
 import socket
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ from grab_service.servers.ports import free_port
 from grab_service.servers.remembered import remembering
 from grab_service.servers.stack import Stack
 from grab_service.settings import Settings
-from tests.integration.command_line import SECRET, CommandLine, Said, command_line_as
-from tests.integration.ledgers import Town
+from tests.harness.command_line import RECONCILE, SECRET, CommandLine, Said, command_line_as, run_command
+from tests.harness.town import Town
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # a process for each command, on a machine that may be busy
 
@@ -147,9 +146,7 @@ async def test_commands_find_the_servers_of_a_run_in_their_directory(tmp_path: P
             migrated = await grab.ok("migrate")
             assert "Using the servers of the run whose data are in var/" in migrated.err
             assert "There are no campaigns yet" in (await grab.ok("campaign", "list")).out
-            words = (sys.executable, "-m", "reconcile", "migrate")
-            by_module = await asyncio.create_subprocess_exec(*words, cwd=tmp_path, env=grab.env)
-            assert await by_module.wait() == 0
+            assert (await run_command(RECONCILE, ("migrate",), tmp_path, grab.env)).status == 0
             async with Redis.from_url(stack.redis_url) as client:
                 await client.config_set("appendonly", "no")
                 await client.config_set("maxmemory-policy", "allkeys-lru")

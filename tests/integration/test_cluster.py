@@ -13,11 +13,10 @@ from grab_service.cell.nodes import Nodes
 from grab_service.ops.audit import audit_cell
 from grab_service.vocabulary.keys import CellKeys
 from reconcile.wire import Wire, WireBrokenError
-from tests.conftest import NewDatabase
+from tests.harness.databases import NewDatabase
+from tests.harness.town import Town, town
+from tests.harness.worker import Crowd, grab_worker
 from tests.integration.clusters import Cluster, Node, a_cluster, slot_of
-from tests.integration.ledgers import Town, town
-from tests.integration.stack import forget_metrics
-from tests.integration.workers import Crowd, grab_worker
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -64,7 +63,6 @@ async def place(cluster: Cluster, new_database: NewDatabase, home: int, members:
     cell_name = next(name for name in (f"c{number}" for number in range(1000)) if cluster.owner(name) == home)
     await cluster.furnish(cell_name)
     elsewhere = cluster.nodes[(home + 1) % 3]
-    forget_metrics()
     async with (
         town(elsewhere.url, await new_database(), cell_name) as here,
         here.ledger(),

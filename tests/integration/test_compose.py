@@ -28,7 +28,7 @@ from grab_service.servers.binaries import find_valkey
 from grab_service.servers.ports import free_port
 from grab_service.servers.postgres import PostgresServer
 from grab_service.sql.grants import role_of
-from tests.integration.command_line import CHECKOUT
+from tests.harness.warm_commands import CHECKOUT
 from tests.integration.front_door import Door, front_door, needs_nginx
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -91,11 +91,9 @@ class Machine:
     async def healthy(self, name: str) -> None:
         """Wait as the engine would until its health check passes."""
         check = SERVICES[name]["healthcheck"]
-        for _ in range(check["retries"] * int(check["interval"].removesuffix("s"))):
-            if await (await self.start(name, check["test"][1:])).wait() == 0:
-                return
-            await asyncio.sleep(1)
-        pytest.fail(f"{name} is never healthy")
+        async with asyncio.timeout(check["retries"] * int(check["interval"].removesuffix("s"))):
+            while await (await self.start(name, check["test"][1:])).wait() != 0:
+                await asyncio.sleep(0.2)
 
     @asynccontextmanager
     async def up(self, name: str) -> AsyncIterator[None]:

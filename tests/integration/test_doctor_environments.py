@@ -15,7 +15,7 @@ from grab_service.servers.postgres import PostgresServer
 from grab_service.servers.valkey import ValkeyServer
 from grab_service.sql.grants import role_of
 from grab_service.vocabulary.keys import CellKeys
-from tests.integration.command_line import OPS_SECRET, SECRET, CommandLine
+from tests.harness.command_line import OPS_SECRET, SECRET, CommandLine
 from tests.integration.test_provision import PASSWORDS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

@@ -14,15 +14,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-from redis.asyncio import Redis
 
 from grab_service.cell.rights import Login
 from grab_service.servers import bootstrap
 from grab_service.servers.ports import free_port
-from grab_service.sql.engine import connect
-from tests.integration.command_line import CHECKOUT, SECRET, command_line_as
-from tests.integration.logins import as_role
-from tests.integration.stack import begin
+from tests.harness.command_line import SECRET, command_line_as
+from tests.harness.town import town
+from tests.harness.warm_commands import CHECKOUT
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("doors")]  # the wheel is built once
 
@@ -68,10 +66,9 @@ async def test_an_installed_wheel_serves(
 async def serves_until_told_to_stop(
     argv: tuple[str, ...], home: Path, valkey_url: str, database_url: str, cell_name: str
 ) -> None:
-    ledger = connect(as_role(database_url, Login.LEDGER), connections_max=5)
-    async with Redis.from_url(valkey_url) as redis:
-        await begin(redis, ledger, cell_name)  # a service opens its door at once where the cell is open
-    await ledger.dispose()
+    async with town(valkey_url, database_url, cell_name) as built:
+        await built.begin()
+        await built.arm()  # a service opens its door at once where the cell is open
     port = free_port()
     given = {"GRAB_SECRETS": SECRET, "GRAB_DRAIN_S": "0"}
     async with command_line_as(Login.API, valkey_url, database_url, cell_name, home, **given) as shell:

@@ -1,6 +1,7 @@
 """Does every grant become a row, once, at once, in the order of the log?"""
 
 import asyncio
+import statistics
 import time
 from typing import Any
 
@@ -13,7 +14,8 @@ from grab_service.vocabulary.claims import DAY_MS
 from reconcile.cursor import read_cursor
 from reconcile.drain import Drain
 from reconcile.process import end
-from tests.integration.ledgers import Town, now_ms, until
+from tests.harness.pace import slowness
+from tests.harness.town import Town, now_ms, until
 
 GRANT = '[["{0}",{1},1,"CODE-{1}",""]]'
 
@@ -97,7 +99,7 @@ async def test_a_grant_is_a_row_within_milliseconds(town: Town) -> None:
             await town.drained()
             took_ms.append((time.perf_counter() - began) * 1000)
             await asyncio.sleep(0.02)  # so that the drain waits for each, and is woken
-    assert sorted(took_ms)[len(took_ms) // 2] < 100, took_ms
+    assert statistics.median(took_ms) < 100 * slowness(), took_ms
 
 
 async def test_grants_that_follow_one_another_share_a_transaction(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:

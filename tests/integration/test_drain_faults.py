@@ -14,8 +14,8 @@ from grab_service.servers.postgres import PostgresServer
 from grab_service.servers.valkey import AppendFsync, ValkeyServer
 from reconcile.alarms import AlarmKind
 from reconcile.drain import Drain
-from tests.integration.ledgers import Town, now_ms, until
-from tests.integration.ledgers import town as a_town
+from tests.harness.town import Town, now_ms, until
+from tests.harness.town import town as a_town
 
 
 def grant(*claims: str) -> dict[str, str]:

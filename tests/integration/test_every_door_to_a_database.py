@@ -18,7 +18,8 @@ from grab_service.servers.ports import free_port
 from grab_service.servers.postgres import PostgresServer
 from grab_service.sql.engine import connect
 from grab_service.sql.sessions import Sessions, SharedSessionError
-from tests.integration.command_line import OPS_SECRET, SECRET, CommandLine, Said
+from tests.harness.command_line import OPS_SECRET, SECRET, CommandLine, Said
+from tests.harness.databases import in_postgres
 
 PROGRAMS = {
     "doctor": ("doctor", "--json"),
@@ -42,15 +43,6 @@ async def said_by_all(tmp_path: Path, valkey_url: str, database_url: str) -> dic
     grab = CommandLine(tmp_path, **environment(valkey_url, database_url))
     all_said = await asyncio.gather(*(grab.run(*arguments) for arguments in PROGRAMS.values()))
     return dict(zip(PROGRAMS, all_said, strict=True))
-
-
-async def in_postgres(url: str, *statements: str) -> None:
-    session = await asyncpg.connect(url)
-    try:
-        for statement in statements:
-            await session.execute(statement)
-    finally:
-        await session.close()
 
 
 @asynccontextmanager

@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
 from grab_service.api.listener import UNCONFIRMED_MAX_S, bound_what_the_kernel_keeps
@@ -24,19 +23,12 @@ from grab_service.grabpath.path import GrabPath
 from grab_service.grabpath.reader import GrabReader, PlainGrab
 from grab_service.vocabulary.campaigns import BenefitKind, Release
 from grab_service.vocabulary.passes import mint
-from tests.integration.wires import Wire, hang_up, request, serving, small_window, wire
-from tests.integration.workers import Crowd, grab_worker, publish
-from tests.lua.cells import Member, Published, arm, enrol, now_ms
+from tests.harness.cells import Member, Published, arm, enrol, now_ms
+from tests.harness.raw_http import Wire, hang_up, request, serving, small_window, wire
+from tests.harness.worker import Crowd, grab_worker, publish
 
 DISPLAY = '{"title": "中秋", "benefit": {"kind": "generated_code", "name": "月饼", "valid_days": 30}}'
 RUSH = Published(display=DISPLAY, benefit_kind=BenefitKind.GENERATED_CODE, stock=50)
-
-
-@pytest.fixture(autouse=True)
-def _own_metrics() -> None:
-    for collector in list(REGISTRY._collector_to_names):
-        if any(name.startswith("grab_") for name in REGISTRY._collector_to_names[collector]):
-            REGISTRY.unregister(collector)
 
 
 @pytest.fixture

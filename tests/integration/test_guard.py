@@ -15,7 +15,7 @@ from redis.exceptions import NoScriptError
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell, CellError
 from grab_service.servers.postgres import PostgresServer
-from grab_service.servers.valkey import AppendFsync, ValkeyServer
+from grab_service.servers.valkey import ValkeyServer
 from reconcile.alarms import AlarmKind
 from reconcile.epochs import begin_first
 from reconcile.guard import NO_POSTGRES, DoubtError
@@ -24,24 +24,8 @@ from reconcile.life import Life
 from reconcile.recover import close_cell
 from reconcile.server_settings import UnfitServerError
 from reconcile.wire import Wire, WireBrokenError
-from tests.integration.ledgers import Town, now_ms, until
-from tests.integration.ledgers import town as a_town
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[ValkeyServer]:
-    """A Redis that may be killed."""
-    server = ValkeyServer(tmp_path / "valkey", appendfsync=AppendFsync.ALWAYS)
-    await server.start()
-    yield server
-    await server.stop()
-
-
-@pytest.fixture
-async def mortal(server: ValkeyServer, database_url: str, cell_name: str) -> AsyncIterator[Town]:
-    """A town whose Redis may be killed."""
-    async with a_town(server.url, database_url, cell_name) as built:
-        yield built
+from tests.harness.pace import slowness
+from tests.harness.town import Town, now_ms, until
 
 
 async def armings(town: Town) -> bytes | None:
@@ -92,21 +76,20 @@ async def test_a_ledger_that_is_restarted_leaves_an_armed_cell_alone(town: Town)
     assert await armings(town) == before
 
 
-async def test_after_a_plain_restart_of_redis_the_sale_resumes_within_two_seconds(mortal: Town, server: ValkeyServer) -> None:
+async def test_after_a_plain_restart_of_redis_the_sale_resumes_within_two_seconds(mortal: Town, valkey: ValkeyServer) -> None:
     async with mortal.ledger():
         await mortal.open_for_business()
         names = await mortal.enrol(30)
         await mortal.schedule(stock=100)
         won = await mortal.win("c", names[:10])
         nonce, shas = await armings(mortal), await mortal.redis.hgetall(mortal.keys.scripts)
-        await server.kill()
+        await valkey.kill()
         await asyncio.sleep(0.3)
-        await server.start()
-        back = time.monotonic()
-        await mortal.open_for_business(2)
-        took_s = time.monotonic() - back
+        await valkey.start()
+        back_s = time.monotonic()
+        await mortal.open_for_business()
+        assert time.monotonic() - back_s < 2 * slowness()
         assert await mortal.win("c", names[10:20])
-        assert took_s < 2
         held = await mortal.grab("c", names[:10])
         await mortal.drained()
         assert [row.seq for row in await mortal.claims()][:10] == [claim.seq for claim in won], "not one was lost"
@@ -118,7 +101,7 @@ async def test_after_a_plain_restart_of_redis_the_sale_resumes_within_two_second
 
 
 async def test_while_a_server_is_away_the_ledger_says_that_the_cell_is_closed_and_why(
-    mortal: Town, server: ValkeyServer, postgres_server: PostgresServer
+    mortal: Town, valkey: ValkeyServer, postgres_server: PostgresServer
 ) -> None:
     session = await asyncpg.connect(postgres_server.url_of("postgres"))
     (row,) = await mortal.sql("SELECT current_database() AS name")
@@ -132,9 +115,9 @@ async def test_while_a_server_is_away_the_ledger_says_that_the_cell_is_closed_an
             return said
 
         await until(says(None, 1))
-        await server.kill()
+        await valkey.kill()
         await until(says("Redis cannot be reached", 0))
-        await server.start()
+        await valkey.start()
         await until(says(None, 1))
         await mortal.redis.flushall()
         await mortal.redis.script_flush()
@@ -144,8 +127,8 @@ async def test_while_a_server_is_away_the_ledger_says_that_the_cell_is_closed_an
         # While Redis runs on, nobody need ask Postgres; when it is back from a restart, everything has to be compared.
         await session.execute(f"ALTER DATABASE {row.name} ALLOW_CONNECTIONS false")
         await session.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", row.name)
-        await server.kill()
-        await server.start()
+        await valkey.kill()
+        await valkey.start()
         await until(says(NO_POSTGRES, 0))
         await session.execute(f"ALTER DATABASE {row.name} ALLOW_CONNECTIONS true")
         await until(says(None, 1))
@@ -155,15 +138,15 @@ async def test_while_a_server_is_away_the_ledger_says_that_the_cell_is_closed_an
     await session.close()
 
 
-async def test_nobody_wins_while_redis_is_back_and_no_ledger_has_looked(mortal: Town, server: ValkeyServer) -> None:
+async def test_nobody_wins_while_redis_is_back_and_no_ledger_has_looked(mortal: Town, valkey: ValkeyServer) -> None:
     async with mortal.ledger():
         await mortal.open_for_business()
         names = await mortal.enrol(1)
         await mortal.schedule()
         shas: Any = await mortal.redis.hgetall(mortal.keys.scripts)
         await mortal.drained()
-    await server.kill()
-    await server.start()
+    await valkey.kill()
+    await valkey.start()
     with pytest.raises(CellError):
         await mortal.grab("c", names)
     for field, sha in shas.items():
@@ -223,23 +206,23 @@ async def _epoch_is(town: Town, epoch: int) -> bool:
     return (await town.lives()).get(now) == epoch
 
 
-async def test_an_older_copy_of_redis_sells_nothing_and_is_rebuilt(mortal: Town, server: ValkeyServer, tmp_path: Path) -> None:
+async def test_an_older_copy_of_redis_sells_nothing_and_is_rebuilt(mortal: Town, valkey: ValkeyServer, tmp_path: Path) -> None:
     async with mortal.ledger():
         await mortal.open_for_business()
         names = await mortal.enrol(20)
         await mortal.schedule(stock=15)
         first = await mortal.win("c", names[:5])
         await mortal.drained()
-        await server.stop()
-        shutil.copytree(server.data_dir, tmp_path / "older")
-        await server.start()
+        await valkey.stop()
+        shutil.copytree(valkey.data_dir, tmp_path / "older")
+        await valkey.start()
         await mortal.open_for_business()
         second = await mortal.win("c", names[5:10])
         await mortal.drained()
-        await server.stop()
-        shutil.rmtree(server.data_dir)
-        shutil.copytree(tmp_path / "older", server.data_dir)
-        await server.start()
+        await valkey.stop()
+        shutil.rmtree(valkey.data_dir)
+        shutil.copytree(tmp_path / "older", valkey.data_dir)
+        await valkey.start()
         await until(lambda: _epoch_is(mortal, 2))
         await mortal.open_for_business()
         answers = await mortal.grab("c", names)
@@ -273,7 +256,7 @@ async def test_a_primary_that_comes_back_with_its_scripts_is_closed_by_its_numbe
     assert [answer.split(b"\t")[0] for answer in answers] == [b"held"] * 4 + [b"won"] * 6
 
 
-async def test_a_red_audit_keeps_the_cell_closed_until_it_is_rebuilt(mortal: Town, server: ValkeyServer) -> None:
+async def test_a_red_audit_keeps_the_cell_closed_until_it_is_rebuilt(mortal: Town, valkey: ValkeyServer) -> None:
     async with mortal.ledger():
         await mortal.open_for_business()
         names = await mortal.enrol(5)
@@ -281,8 +264,8 @@ async def test_a_red_audit_keeps_the_cell_closed_until_it_is_rebuilt(mortal: Tow
         await mortal.win("c", names)
         await mortal.drained()
     await mortal.redis.hincrby(mortal.keys.of_campaign("c").campaign, "active", -3)
-    await server.kill()
-    await server.start()
+    await valkey.kill()
+    await valkey.start()
     async with mortal.ledger():
         await until(lambda: _epoch_is(mortal, 2))
         await mortal.open_for_business()
@@ -334,13 +317,13 @@ async def test_a_doubt_is_one_alarm_and_counted_once_however_often_it_is_seen(to
     ]
 
 
-async def test_a_log_that_cannot_be_drained_keeps_the_cell_closed(mortal: Town, server: ValkeyServer) -> None:
+async def test_a_log_that_cannot_be_drained_keeps_the_cell_closed(mortal: Town, valkey: ValkeyServer) -> None:
     async with mortal.ledger():
         await mortal.open_for_business()
         seq = await mortal.drained()
     await mortal.log(seq + 2, "members_published", {"members_version": 0, "changed": 0})
-    await server.kill()
-    await server.start()
+    await valkey.kill()
+    await valkey.start()
     async with mortal.ledger():
 
         async def both() -> Any:
@@ -357,7 +340,7 @@ async def test_a_log_that_cannot_be_drained_keeps_the_cell_closed(mortal: Town, 
 
 
 async def test_a_redis_that_comes_back_while_postgres_is_away_stays_closed(
-    mortal: Town, server: ValkeyServer, postgres_server: PostgresServer
+    mortal: Town, valkey: ValkeyServer, postgres_server: PostgresServer
 ) -> None:
     session = await asyncpg.connect(postgres_server.url_of("postgres"))
     async with mortal.ledger():
@@ -369,8 +352,8 @@ async def test_a_redis_that_comes_back_while_postgres_is_away_stays_closed(
         await session.execute(f"ALTER DATABASE {row.name} ALLOW_CONNECTIONS false")
         await session.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", row.name)
         await mortal.win("c", names[:1])  # Postgres away stops nobody from winning
-        await server.kill()
-        await server.start()
+        await valkey.kill()
+        await valkey.start()
         await asyncio.sleep(1)
         with pytest.raises(CellError):
             await mortal.grab("c", names[1:])
@@ -454,7 +437,7 @@ async def test_the_own_release_or_a_part_of_it_is_not_taken_for_another_one(town
         assert await guard._other_release_lives(wire, await Life.read(wire, town.keys))
 
 
-async def test_scripts_cannot_land_in_a_life_that_was_not_audited(mortal: Town, server: ValkeyServer) -> None:
+async def test_scripts_cannot_land_in_a_life_that_was_not_audited(mortal: Town, valkey: ValkeyServer) -> None:
     """Redis dies and comes back between the audit and the loading: the connection of the audit is the witness."""
     async with mortal.parts() as parts:
         leader = asyncio.create_task(parts.leader.run())
@@ -462,8 +445,8 @@ async def test_scripts_cannot_land_in_a_life_that_was_not_audited(mortal: Town, 
         await parts.leader.wait()
         async with mortal.wire() as wire:
             await parts.guard._make_sound(wire)
-            await server.kill()
-            await server.start()
+            await valkey.kill()
+            await valkey.start()
             with pytest.raises(WireBrokenError):
                 await parts.guard.arm(wire)
             with pytest.raises(WireBrokenError):
@@ -569,11 +552,11 @@ async def test_whoever_does_not_lead_arms_nothing(town: Town) -> None:
                 await parts.guard.recover(other, "test")
 
 
-async def test_a_wire_that_broke_stays_broken(mortal: Town, server: ValkeyServer) -> None:
+async def test_a_wire_that_broke_stays_broken(mortal: Town, valkey: ValkeyServer) -> None:
     wire = await mortal.open_wire()
     await wire.call("PING")
-    await server.kill()
-    await server.start()
+    await valkey.kill()
+    await valkey.start()
     for _ in range(3):
         with pytest.raises(WireBrokenError):
             await wire.call("PING")

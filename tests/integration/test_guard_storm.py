@@ -3,17 +3,16 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell, CellError
 from grab_service.ops.audit import audit_cell
-from grab_service.servers.valkey import AppendFsync, ValkeyServer
+from grab_service.servers.valkey import ValkeyServer
 from grab_service.vocabulary.claims import ClaimRecord
-from tests.integration.ledgers import Town, until
-from tests.integration.ledgers import town as a_town
+from tests.harness.town import Town, until
+from tests.harness.town import town as a_town
 
 pytestmark = pytest.mark.slow
 
@@ -23,16 +22,8 @@ BATCH = 5
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[ValkeyServer]:
-    server = ValkeyServer(tmp_path / "valkey", appendfsync=AppendFsync.ALWAYS)
-    await server.start()
-    yield server
-    await server.stop()
-
-
-@pytest.fixture
-async def mortal(server: ValkeyServer, database_url: str, cell_name: str) -> AsyncIterator[Town]:
-    async with a_town(server.url, database_url, cell_name, redis_timeout_s=1.0) as built:
+async def mortal(valkey: ValkeyServer, database_url: str, cell_name: str) -> AsyncIterator[Town]:
+    async with a_town(valkey.url, database_url, cell_name, redis_timeout_s=1.0) as built:
         yield built
 
 
@@ -71,15 +62,15 @@ class Crowd:
         return True
 
 
-async def _storm(town: Town, server: ValkeyServer, crowd: Crowd, names: list[str], deaths: int) -> None:
+async def _storm(town: Town, valkey: ValkeyServer, crowd: Crowd, names: list[str], deaths: int) -> None:
     """Redis dies each time that another share of the crowd was answered, so that a fast machine is not done before."""
     rushes = [asyncio.create_task(crowd.rush(names[at::6])) for at in range(6)]
     for death in range(1, deaths + 1):
         while len(crowd.told) < death * len(names) // (deaths + 1):
             await asyncio.sleep(0.001)
-        await server.kill()
+        await valkey.kill()
         await asyncio.sleep(random.uniform(0, 0.1))
-        await server.start()
+        await valkey.start()
         await town.open_for_business(10)
     await asyncio.gather(*rushes)
 
@@ -116,13 +107,13 @@ async def _no_alarms(town: Town) -> bool:
     return not await town.open_alarms()
 
 
-async def test_redis_is_killed_again_and_again(mortal: Town, server: ValkeyServer) -> None:
+async def test_redis_is_killed_again_and_again(mortal: Town, valkey: ValkeyServer) -> None:
     async with mortal.ledger():
         await mortal.open_for_business()
         names = await mortal.enrol(MEMBERS)
         await mortal.schedule(stock=STOCK)
         crowd = Crowd(mortal)
-        await _storm(mortal, server, crowd, names, deaths=5)
+        await _storm(mortal, valkey, crowd, names, deaths=5)
         await _everything_adds_up(mortal, crowd, names)
     assert crowd.unanswered >= 5, "each time that it died somebody was not answered"
     assert len(await mortal.sql("SELECT 1 FROM epochs")) == 1, "nothing was ever lost"
@@ -143,7 +134,7 @@ async def test_the_ledger_is_ended_again_and_again(mortal: Town) -> None:
         await _everything_adds_up(mortal, crowd, names)
 
 
-async def test_redis_dies_and_is_emptied_and_what_was_drained_is_not_sold_again(mortal: Town, server: ValkeyServer) -> None:
+async def test_redis_dies_and_is_emptied_and_what_was_drained_is_not_sold_again(mortal: Town, valkey: ValkeyServer) -> None:
     """What was acknowledged and never drained is gone with an emptied Redis; what was drained is not."""
     async with mortal.ledger():
         await mortal.open_for_business()

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from grab_service.api.serve import configured
 from grab_service.grabpath.lane import GrabLane
 from grab_service.settings import Settings
-from tests.integration.stack import Service, at, running_service
-from tests.integration.wires import listening
+from tests.harness.raw_http import listening
+from tests.harness.service import Service, at, running_service
 
 SECURITY = {
     "x-content-type-options": "nosniff",

@@ -24,11 +24,10 @@ from grab_service.vocabulary.claims import ClaimRef
 from grab_service.vocabulary.events import Granted, Returned
 from loadtest.verifier.history import NOTHING_DECIDED, Asks, Caller, Decision, Heard, History, Operation
 from loadtest.verifier.witness import check
-from tests.faults.district import through
-from tests.faults.tools.proxy import Proxy
+from tests.harness.cells import Published, arm, enrol, log_of, publish
 from tests.harness.linearizable import is_linearizable
-from tests.integration.workers import Crowd, grab_worker
-from tests.lua.cells import Published, arm, enrol, log_of, publish
+from tests.harness.proxy import Proxy, through
+from tests.harness.worker import Crowd, grab_worker
 
 ROUNDS: Final = 60
 MEMBERS: Final = 4

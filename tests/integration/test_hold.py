@@ -15,7 +15,7 @@ from reconcile.hold import FencedOffError, Hold
 from reconcile.leader import NotLeadingError
 from reconcile.process import Ledger, end
 from reconcile.wire import Wire, WireBrokenError
-from tests.integration.ledgers import Town
+from tests.harness.town import Town
 from tests.integration.test_recover import comparable
 
 STOCK: Final = 80

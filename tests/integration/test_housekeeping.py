@@ -11,7 +11,7 @@ import pytest
 from reconcile import housekeeping as module
 from reconcile.alarms import AlarmKind
 from reconcile.housekeeping import ASSERTIONS_KEPT_S, TOKENS_KEPT_S, Housekeeping
-from tests.integration.ledgers import HOUR_MS, Town, now_ms
+from tests.harness.town import HOUR_MS, Town, now_ms
 
 
 @asynccontextmanager

@@ -13,8 +13,8 @@ from reconcile.alarms import AlarmKind, clear_alarms
 from reconcile.by_hand import recover_once
 from reconcile.epochs import COUNTED_SINCE_S
 from reconcile.losses import tell_losses
-from tests.integration.ledgers import Town, until
-from tests.integration.stack import Service
+from tests.harness.service import Service
+from tests.harness.town import Town, until
 
 ALICE = OpsIdentity("alice", Role.OPERATOR)
 

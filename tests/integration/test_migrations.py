@@ -23,7 +23,7 @@ from grab_service.sql.engine import DIALECT
 from grab_service.sql.tables import metadata
 from reconcile import migrate
 from reconcile.migrate import upgrade
-from tests.harness.databases import drop_database, make_database
+from tests.harness.databases import drop_database, in_postgres, make_database
 
 CATALOGUE = {
     "columns": """
@@ -48,12 +48,6 @@ def shared_database_url(postgres_server: PostgresServer) -> Iterator[str]:
     asyncio.run(drop_database(postgres_server, name))
 
 
-async def _in_postgres(server: PostgresServer, statement: str) -> None:
-    session = await asyncpg.connect(server.url_of("postgres"))
-    await session.execute(statement)
-    await session.close()
-
-
 @pytest.fixture
 async def engine(shared_database_url: str) -> AsyncIterator[AsyncEngine]:
     engine = create_async_engine(shared_database_url.replace("postgresql://", DIALECT), poolclass=NullPool)
@@ -63,9 +57,9 @@ async def engine(shared_database_url: str) -> AsyncIterator[AsyncEngine]:
 
 @pytest.fixture
 async def empty_database_url(postgres_server: PostgresServer, cell_name: str) -> AsyncIterator[str]:
-    await _in_postgres(postgres_server, f"CREATE DATABASE e_{cell_name}")
+    await in_postgres(postgres_server.url_of("postgres"), f"CREATE DATABASE e_{cell_name}")
     yield postgres_server.url_of(f"e_{cell_name}")
-    await _in_postgres(postgres_server, f"DROP DATABASE e_{cell_name} WITH (FORCE)")
+    await in_postgres(postgres_server.url_of("postgres"), f"DROP DATABASE e_{cell_name} WITH (FORCE)")
 
 
 async def test_alembic_sees_no_difference_between_the_migrations_and_the_models(engine: AsyncEngine) -> None:

@@ -11,7 +11,7 @@ import pytest
 from grab_service.api.assertions import AssertionKeys, AssertionRefusedError
 from grab_service.vocabulary.json_text import NESTING_MAX, read_json
 from grab_service.vocabulary.passes import Role
-from tests.integration.stack import Service
+from tests.harness.service import Service
 
 SECRET = "a secret of tests that is long enough for HS256"
 DEPTHS = (NESTING_MAX - 2, NESTING_MAX + 1, 500, 950, 1020, 1100, 30_000, 100_000)

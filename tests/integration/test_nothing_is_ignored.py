@@ -8,7 +8,7 @@ import pytest
 from pydantic_core.core_schema import ErrorType
 
 from grab_service.api.field_errors import _REASONS, reason_of
-from tests.integration.stack import Service
+from tests.harness.service import Service
 
 WRITES = ("post", "put", "patch", "delete")
 

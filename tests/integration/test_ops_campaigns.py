@@ -8,7 +8,7 @@ import pytest
 
 from grab_service.ops import control
 from grab_service.vocabulary.passes import Role
-from tests.integration.stack import Service, at, definition
+from tests.harness.service import Service, at, definition
 
 
 def problem(response: httpx.Response) -> tuple[int, str]:

@@ -12,8 +12,8 @@ from grab_service.ops.campaigns import read_campaign
 from grab_service.ops.drafts import delete_draft
 from grab_service.ops.refusal import RefusalError
 from grab_service.vocabulary.passes import OpsIdentity, Role
-from tests.integration.command_line import OPS_SECRET, SECRET, CommandLine
-from tests.integration.stack import Service, at, definition
+from tests.harness.command_line import OPS_SECRET, SECRET, CommandLine
+from tests.harness.service import Service, at, definition
 
 CAMPAIGNS = "/v1/ops/campaigns"
 

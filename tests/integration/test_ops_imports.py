@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from grab_service.vocabulary.passes import Role
-from tests.integration.stack import Service, at
+from tests.harness.service import Service, at
 from tests.integration.test_ops_campaigns import post, problem
 
 HEADER = "member_id,org_id,person_id,name,tags,birthday_month,joined_on,status\n"

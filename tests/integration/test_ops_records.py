@@ -12,7 +12,7 @@ from grab_service.ops.claims_export import masked
 from grab_service.ops.members import list_blocks
 from grab_service.vocabulary.passes import Role
 from grab_service.vocabulary.times import parse_rfc3339
-from tests.integration.stack import Service, at
+from tests.harness.service import Service, at
 from tests.integration.test_ops_campaigns import post, problem
 
 

@@ -14,10 +14,9 @@ from redis.asyncio import Redis
 from grab_service.api.process import Worker
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell
-from tests.faults.tools.proxy import Proxy
-from tests.integration.stack import forget_metrics
-from tests.integration.workers import Crowd, grab_worker, publish
-from tests.lua.cells import Published, arm, enrol
+from tests.harness.cells import Published, arm, enrol
+from tests.harness.proxy import Proxy
+from tests.harness.worker import Crowd, grab_worker, publish
 
 DISPLAY = '{"title": "中秋", "benefit": {"kind": "none", "name": "月饼"}}'
 DEADLINE_S = 2.0
@@ -49,7 +48,6 @@ async def way(valkey_url: str) -> AsyncIterator[Proxy]:
 
 @pytest.fixture
 async def worker(valkey_url: str, cell: Cell, way: Proxy) -> AsyncIterator[Worker]:
-    forget_metrics()
     url = valkey_url.replace(f":{urlsplit(valkey_url).port}", f":{way.port}")
     bounds = {"batch_max": BATCH_MAX, "batches_in_flight_max": 1, "grab_deadline_s": DEADLINE_S}
     async with grab_worker(url, cell.name, **bounds) as worker:

@@ -8,8 +8,8 @@ import pytest
 
 from grab_service.servers.postgres import PostgresServer
 from reconcile.alarms import AlarmKind
-from tests.integration.ledgers import Town, until
-from tests.integration.stack import Service, definition
+from tests.harness.service import Service, definition
+from tests.harness.town import Town, until
 
 NOTICED_WITHIN_S = 5.0
 

@@ -22,7 +22,8 @@ from grab_service.servers.postgres import PostgresServer
 from grab_service.servers.provision import provision_redis
 from grab_service.servers.redis_users import set_users, users_of
 from grab_service.sql.grants import role_of
-from tests.integration.command_line import CHECKOUT, CommandLine
+from tests.harness.command_line import CommandLine
+from tests.harness.warm_commands import CHECKOUT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

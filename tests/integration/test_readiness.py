@@ -36,8 +36,8 @@ from reconcile.counters import Counters
 from reconcile.leader import Leader
 from reconcile.server_watch import ServerWatch
 from reconcile.wire import Wire
-from tests.integration.ledgers import Town
-from tests.integration.stack import Service, running_service
+from tests.harness.service import Service, running_service
+from tests.harness.town import Town
 
 ALL = {"redis", "scripts", "view", "staying", "data", "eviction_policy", "aof_policy", "replicas", "skew", "postgres", "lag"}
 

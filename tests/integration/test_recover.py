@@ -17,8 +17,8 @@ from reconcile.progress import ProgressLog
 from reconcile.rebuild import empty_cell
 from reconcile.recover import NothingToRecoverError, recover
 from reconcile.wire import Wire, WireBrokenError
-from tests.integration.ledgers import Town, until
-from tests.integration.long_sale import Sale, write_long_sale
+from tests.harness.long_sale import Sale, write_long_sale
+from tests.harness.town import Town, until
 
 
 async def a_busy_day(town: Town) -> None:

@@ -1,7 +1,6 @@
 """Do the ledger's commands do what they say, and say what is wrong?"""
 
 import asyncio
-import os
 import signal
 import subprocess
 import sys
@@ -11,7 +10,8 @@ import orjson
 import pytest
 
 from reconcile.process import run as run_ledger
-from tests.integration.ledgers import Town, until
+from tests.harness.command_line import RECONCILE, environment, run_command
+from tests.harness.town import Town, until
 
 COMMAND = [sys.executable, "-m", "reconcile"]
 ROOT = Path(__file__).parents[2]
@@ -19,28 +19,18 @@ ROOT = Path(__file__).parents[2]
 
 async def reconcile(town: Town, *arguments: str, **env: str) -> tuple[int, str, str]:
     """(exit status, standard output, standard error) of `python -m reconcile …`."""
-    child = await asyncio.create_subprocess_exec(
-        *COMMAND,
-        *arguments,
-        cwd=ROOT,
-        env=environment(town) | env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    async with asyncio.timeout(60):
-        out, err = await child.communicate()
-    assert child.returncode is not None
-    return child.returncode, out.decode(), err.decode()
+    said = await run_command(RECONCILE, arguments, ROOT, environment_of(town) | env)
+    return said.status, said.out, said.err
 
 
-def environment(town: Town) -> dict[str, str]:
+def environment_of(town: Town) -> dict[str, str]:
     given = {
         "REDIS_URL": town.settings.redis_url,
         "GRAB_GUARD_REDIS_URL": town.settings.guard_redis_url,
         "DATABASE_URL": town.settings.database_url,
         "GRAB_CELL": town.settings.cell,
     }
-    return {**os.environ, **given}
+    return environment() | given
 
 
 @pytest.fixture
@@ -91,7 +81,7 @@ async def test_recover_from_two_terminals_at_once_is_done_by_one_after_the_other
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
 async def test_recover_that_is_broken_off_is_finished_by_the_next_ledger(sold: Town, sign: signal.Signals) -> None:
     child = await asyncio.create_subprocess_exec(
-        *COMMAND, "recover", cwd=ROOT, env=environment(sold), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        *COMMAND, "recover", cwd=ROOT, env=environment_of(sold), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
 
     async def has_begun() -> bool:
@@ -166,7 +156,7 @@ async def test_what_is_missing_is_said_in_a_sentence(town: Town) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
 async def test_the_process_runs_until_it_is_told_to_end(town: Town, sign: signal.Signals) -> None:
-    child = await asyncio.create_subprocess_exec(*COMMAND, "run", cwd=ROOT, env=environment(town), stderr=subprocess.PIPE)
+    child = await asyncio.create_subprocess_exec(*COMMAND, "run", cwd=ROOT, env=environment_of(town), stderr=subprocess.PIPE)
     try:
         await town.open_for_business()
         child.send_signal(sign)
@@ -201,7 +191,7 @@ async def test_the_figures_are_shown_to_prometheus(town: Town) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     child = await asyncio.create_subprocess_exec(
-        *COMMAND, "run", cwd=ROOT, env=environment(town) | {"GRAB_LEDGER_METRICS_PORT": str(port)}, stderr=subprocess.DEVNULL
+        *COMMAND, "run", cwd=ROOT, env=environment_of(town) | {"GRAB_LEDGER_METRICS_PORT": str(port)}, stderr=subprocess.DEVNULL
     )
     try:
         await town.open_for_business()

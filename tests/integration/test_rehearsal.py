@@ -14,9 +14,9 @@ import pytest
 from redis.asyncio import Redis
 
 from grab_service.cell.rights import Login
-from tests.acceptance.district import alive
-from tests.integration.command_line import CommandLine, command_line_as
-from tests.integration.stack import at
+from tests.harness.command_line import CommandLine, command_line_as
+from tests.harness.district import alive
+from tests.harness.service import at
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -37,10 +37,14 @@ QUICK: Final = ("--yes", "--within-s", "0.3", "--connections", "50")
 
 @pytest.fixture
 async def grab(valkey_url: str, database_url: str, cell_name: str, tmp_path: Path) -> AsyncIterator[CommandLine]:
-    # As in production: what is set here must not reach the servers of a rehearsal.
-    foreign = {"GRAB_REPLICAS_MIN": "1", "GRAB_LEDGER_METRICS_PORT": "1", "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "none")}
-    async with command_line_as(Login.API, valkey_url, database_url, cell_name, tmp_path, **foreign) as typed:
+    async with command_line_as(Login.API, valkey_url, database_url, cell_name, tmp_path) as typed:
         yield typed
+
+
+@pytest.fixture
+def as_in_production(tmp_path: Path) -> dict[str, str]:
+    """Settings of the real service, which must not reach the servers of a rehearsal."""
+    return {"GRAB_REPLICAS_MIN": "1", "GRAB_LEDGER_METRICS_PORT": "1", "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "none")}
 
 
 async def enrol(database_url: str, eligible: int, young: int = 0, blocked: int = 0, left: int = 0) -> None:
@@ -88,14 +92,15 @@ async def draft(grab: CommandLine, *, stock: int, **changes: Any) -> str:
 
 
 async def test_a_rehearsal_passes_and_the_real_world_stays_as_it_was(
-    grab: CommandLine, database_url: str, redis_client: Redis, cell_name: str
+    grab: CommandLine, database_url: str, redis_client: Redis, cell_name: str, as_in_production: dict[str, str]
 ) -> None:
     await enrol(database_url, eligible=300, young=60, blocked=40, left=10)
     campaign_id = await draft(grab, stock=30)
     await grab.ok("campaign", "codes", campaign_id, grab.file("codes.csv", "code\nREAL-1\nREAL-2\n"))
     before = await contents(database_url)
     evidence = grab.home / "evidence"
-    said = await grab.run("rehearse", campaign_id, *QUICK, "--others", "100", "--json", "--evidence", str(evidence))
+    options = (*QUICK, "--others", "100", "--json", "--evidence", str(evidence))
+    said = await grab.run("rehearse", campaign_id, *options, env=as_in_production)
     assert said.status == 0, said
     report = said.json
     assert report["passed"]
@@ -115,10 +120,12 @@ async def test_a_rehearsal_passes_and_the_real_world_stays_as_it_was(
         assert real not in kept.replace("REHEARSAL-", ""), real
 
 
-async def test_a_rehearsal_that_misses_a_goal_does_not_pass(grab: CommandLine, database_url: str) -> None:
+async def test_a_rehearsal_that_misses_a_goal_does_not_pass(
+    grab: CommandLine, database_url: str, as_in_production: dict[str, str]
+) -> None:
     await enrol(database_url, eligible=60)
     campaign_id = await draft(grab, stock=20, benefit={"kind": "none", "name": "健走"})
-    said = await grab.run("rehearse", campaign_id, *QUICK, "--p99-ms", "0.01")
+    said = await grab.run("rehearse", campaign_id, *QUICK, "--p99-ms", "0.01", env=as_in_production)
     assert said.status == 1, said
     assert "NOT PASSED" in said.out
     assert [line for line in said.out.splitlines() if "MISSED" in line and "99 of 100 answered" in line]
@@ -151,13 +158,15 @@ async def test_nothing_is_done_before_somebody_has_agreed(grab: CommandLine, dat
     assert not (grab.home / "var").exists()
 
 
-async def test_a_rehearsal_that_is_interrupted_leaves_nothing_behind(grab: CommandLine, database_url: str) -> None:
+async def test_a_rehearsal_that_is_interrupted_leaves_nothing_behind(
+    grab: CommandLine, database_url: str, as_in_production: dict[str, str]
+) -> None:
     await enrol(database_url, eligible=60)
     campaign_id = await draft(grab, stock=20)
     process = await asyncio.create_subprocess_exec(
         *grab.argv("rehearse", campaign_id, "--yes", "--within-s", "60"),
         cwd=grab.home,
-        env=grab.env,
+        env=grab.env | as_in_production,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from grab_service.servers.valkey import AppendFsync
-from tests.faults.tools.proxy import Proxy
-from tests.faults.tools.valkeys import FaultyValkey
-from tests.integration.stack import Service, running_service
+from tests.harness.proxy import Proxy
+from tests.harness.service import Service, running_service
+from tests.harness.valkeys import FaultyValkey
 
 PASSWORD = "the-one-that-both-know"  # of two servers that live as long as the test
 WAIT_S = 0.4

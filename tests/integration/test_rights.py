@@ -26,11 +26,11 @@ from grab_service.vocabulary.keys import CellKeys
 from reconcile.by_hand import recover_once
 from reconcile.rights import check_rights
 from reconcile.server_settings import UnfitServerError
+from tests.harness.cells import arm, everything
+from tests.harness.every_command import CALLS, furnish
+from tests.harness.logins import redis_logins
+from tests.harness.town import Town, until
 from tests.integration.days import a_day
-from tests.integration.ledgers import Town, until
-from tests.integration.logins import redis_logins
-from tests.lua.cells import arm, everything
-from tests.lua.every_command import CALLS, furnish
 
 SOURCES: Final = ScriptSources.read()
 INSIDE: Final = sorted(commands_inside(SOURCES))

@@ -15,7 +15,7 @@ from grab_service.sql.grants import GRANTS, OWNER, SEQUENCES, role_of
 from grab_service.sql.tables import metadata
 from grab_service.vocabulary.keys import DEFAULT_CELL
 from reconcile.migrate import upgrade
-from tests.integration.logins import as_role
+from tests.harness.logins import as_role
 
 DENIED = asyncpg.InsufficientPrivilegeError
 

@@ -12,7 +12,7 @@ from grab_service.ops.publish import publish_campaign, publish_codes, publish_me
 from grab_service.sql.tables import commands
 from reconcile.alarms import AlarmKind
 from reconcile.sweep import BACKOFF_FIRST_S, BACKOFF_MAX_S, Sweep
-from tests.integration.ledgers import Town, until
+from tests.harness.town import Town, until
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from grab_service.ops import codes, member_versions
-from tests.integration.stack import Service
+from tests.harness.service import Service
 from tests.integration.test_api_members import WAITING
 from tests.integration.test_ops_campaigns import post, problem, read
 from tests.integration.test_ops_imports import HEADER, pool, upload

@@ -9,8 +9,8 @@ from grab_service.cell.connect import connect
 from grab_service.cell.rights import Login
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell
-from tests.integration.logins import redis_logins
-from tests.lua.cells import arm
+from tests.harness.cells import arm
+from tests.harness.logins import redis_logins
 from tests.lua.walker import Laboratory
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from grab_service.vocabulary.campaigns import BenefitKind, Eligibility, Release, total_of
-from tests.lua.cells import Member, Published
-from tests.lua.every_command import CALLS
+from tests.harness.cells import Member, Published
+from tests.harness.every_command import CALLS
 from tests.lua.walker import START_MS, Laboratory, Walker
 
 # A small world, so that everything meets everything else within a few steps.

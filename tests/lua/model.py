@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from grab_service.vocabulary import events
 from grab_service.vocabulary.campaigns import BenefitKind, CampaignState, Release
 from grab_service.vocabulary.claims import ClaimRecord, ClaimState
-from tests.lua.cells import Member, Published
+from tests.harness.cells import Member, Published
 
 EPOCH = 1
 Wish = tuple[str, str, str]

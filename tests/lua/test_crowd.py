@@ -17,7 +17,7 @@ from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell
 from grab_service.vocabulary.campaigns import BenefitKind, Release
 from grab_service.vocabulary.claims import ClaimRecord
-from tests.lua.cells import Published, enrol, grab, now_ms, publish, word
+from tests.harness.cells import Published, enrol, grab, now_ms, publish, word
 from tests.lua.observed import observe, replay
 
 CALLERS = 6

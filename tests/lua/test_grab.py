@@ -10,7 +10,7 @@ from grab_service.cell.store import Cell
 from grab_service.vocabulary import events, voucher_codes
 from grab_service.vocabulary.campaigns import BenefitKind, Release
 from grab_service.vocabulary.claims import ClaimRecord, ClaimState, parse_holding
-from tests.lua.cells import (
+from tests.harness.cells import (
     HOUR_MS,
     Member,
     Published,

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from grab_service.cell.store import Cell
 from grab_service.vocabulary.campaigns import Eligibility
-from tests.lua.cells import HOUR_MS, Member, Published, enrol, grab, now_ms, publish, words
+from tests.harness.cells import HOUR_MS, Member, Published, enrol, grab, now_ms, publish, words
 
 # The sentence of the contract, not the enum: malformed, campaign, the claim already held, cancelled, ended, not open yet,
 # paused, member, eligibility, limits, sold out, won.

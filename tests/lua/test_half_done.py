@@ -15,8 +15,8 @@ from grab_service.cell.connect import connect
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell, CellClosedError
 from grab_service.servers.valkey import AppendFsync, ValkeyServer
-from tests.lua.cells import Member, Published, arm, enrol, everything, grab, now_ms, publish, words
-from tests.lua.every_command import CALLS, furnish, key_names
+from tests.harness.cells import Member, Published, arm, enrol, everything, grab, now_ms, publish, words
+from tests.harness.every_command import CALLS, furnish, key_names
 
 WRITERS = ["grab", "load_codes", "publish_campaign", "publish_members", "return_unit", "set_state", "set_stock"]
 PLACES = range(16)

@@ -8,8 +8,8 @@ from redis.asyncio import Redis
 
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell, CellClosedError
-from tests.lua.cells import arm, everything, grab, words
-from tests.lua.every_command import CALLS, furnish
+from tests.harness.cells import arm, everything, grab, words
+from tests.harness.every_command import CALLS, furnish
 
 
 async def assert_went_back(raw: Redis, cell: Cell, call: Awaitable[Any]) -> None:

@@ -8,8 +8,8 @@ from redis.asyncio import Redis
 
 from grab_service.cell.store import Cell
 from grab_service.vocabulary import events
-from tests.lua.cells import Published as Campaign
-from tests.lua.cells import everything, log_of, publish
+from tests.harness.cells import Published as Campaign
+from tests.harness.cells import everything, log_of, publish
 
 CODES = [f"code-{number}" for number in range(1, 31)]
 

@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, Phase, Verbosity, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from grab_service.cell.scripts import GRAB, ScriptSources
+from tests.harness.lua_mutants import MUTANTS, Mutant
+from tests.harness.results import LUA_MUTANTS
 from tests.lua.invariants import INVARIANTS
 from tests.lua.machine import machine_in
-from tests.lua.mutants import MUTANTS, Mutant
 from tests.lua.walker import BrokenError, Laboratory
 from tests.lua.walks import WALKS, walk_in
-from tests.mutants.results import LUA_RESULTS
 
 BY_CHANCE = ("sold out", "claims are counted", "what the caller has seen", "a unit given again is taken from the free")
 
@@ -51,11 +51,11 @@ def test_every_mutant_is_found_on_a_walk(valkey_url: str, sources: ScriptSources
         with laboratory(valkey_url, mutant.of(sources)) as lab:
             found[mutant] = found_on(lab)
     if os.environ.get("GRAB_MUTANTS") == "all":
-        LUA_RESULTS.parent.mkdir(parents=True, exist_ok=True)
+        LUA_MUTANTS.parent.mkdir(parents=True, exist_ok=True)
         said = {
             str(mutant): f"{walk}: {', '.join(names)}" if walk else "**SURVIVED**" for mutant, (walk, names) in found.items()
         }
-        LUA_RESULTS.write_bytes(orjson.dumps(said))
+        LUA_MUTANTS.write_bytes(orjson.dumps(said))
     with capsys.disabled():
         print(f"\n\n  {'script: guard':<60} {'found on':<25} by")  # noqa: T201  # the table is what this is for
         for mutant, (walk, names) in found.items():

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from grab_service.cell.store import Cell
 from grab_service.vocabulary import events
 from grab_service.vocabulary.campaigns import BenefitKind, CampaignState, Eligibility, Release
-from tests.lua.cells import HOUR_MS, Published, enrol, everything, grab, log_of, now_ms, publish, won, words
+from tests.harness.cells import HOUR_MS, Published, enrol, everything, grab, log_of, now_ms, publish, won, words
 
 RULES = Eligibility(orgs=("org-1", "org-2"), tags_any=("骑行",), birthday_months=(5,), joined_before="2021-06-01")
 

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from grab_service.cell.store import Cell
 from grab_service.vocabulary import events
-from tests.lua.cells import Member, everything, log_of
+from tests.harness.cells import Member, everything, log_of
 
 
 def record(version: int, org_id: str = "org-1") -> str:

@@ -10,8 +10,8 @@ from grab_service.ops.audit.cut import COUNTERS, SIZES, CampaignCut
 from grab_service.vocabulary import events
 from grab_service.vocabulary.campaigns import BenefitKind, decode_releases
 from grab_service.vocabulary.claims import parse_holding
-from tests.lua.cells import Published, enrol, everything, grab, log_of, now_ms, publish, won
-from tests.lua.every_command import CALLS, furnish
+from tests.harness.cells import Published, enrol, everything, grab, log_of, now_ms, publish, won
+from tests.harness.every_command import CALLS, furnish
 
 READERS = ["read_campaigns", "read_claims", "scan_holders", "snapshot", "tail"]
 

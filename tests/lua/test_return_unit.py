@@ -10,7 +10,7 @@ from grab_service.cell.store import Cell
 from grab_service.vocabulary import events
 from grab_service.vocabulary.campaigns import BenefitKind
 from grab_service.vocabulary.claims import ClaimState, parse_holding
-from tests.lua.cells import Published, enrol, everything, grab, log_of, publish, won, words
+from tests.harness.cells import Published, enrol, everything, grab, log_of, publish, won, words
 
 MEMBERS = ["m1", "m2", "m3", "m4"]
 

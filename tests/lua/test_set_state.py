@@ -6,7 +6,7 @@ from redis.asyncio import Redis
 from grab_service.cell.store import Cell
 from grab_service.vocabulary import events
 from grab_service.vocabulary.campaigns import CampaignState
-from tests.lua.cells import Published, everything, grab, log_of, publish, words
+from tests.harness.cells import Published, everything, grab, log_of, publish, words
 
 HOW = {"scheduled": (), "paused": ("pause",), "closed": ("close",), "cancelled": ("cancel",)}
 TARGET = {"pause": "paused", "resume": "scheduled", "close": "closed", "cancel": "cancelled"}

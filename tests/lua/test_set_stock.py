@@ -8,7 +8,7 @@ from grab_service.cell.store import Cell
 from grab_service.vocabulary import events
 from grab_service.vocabulary.campaigns import BenefitKind, Release
 from grab_service.vocabulary.outcomes import StockOutcome
-from tests.lua.cells import HOUR_MS, Published, enrol, everything, grab, log_of, now_ms, publish, won, words
+from tests.harness.cells import HOUR_MS, Published, enrol, everything, grab, log_of, now_ms, publish, won, words
 
 MEMBERS = [f"m{number}" for number in range(1, 21)]
 

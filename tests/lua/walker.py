@@ -23,8 +23,8 @@ from grab_service.ops.audit.cut import COUNTERS, SIZES
 from grab_service.vocabulary import events
 from grab_service.vocabulary.campaigns import decode_releases
 from grab_service.vocabulary.claims import ClaimRecord, parse_holding
-from tests.lua.cells import Member, Published, grab
-from tests.lua.every_command import CALLS
+from tests.harness.cells import Member, Published, grab
+from tests.harness.every_command import CALLS
 from tests.lua.invariants import Step, broken
 from tests.lua.model import EPOCH, Campaign, Model, Wish
 from tests.lua.observed import Observed, observe

@@ -11,8 +11,8 @@ from typing import Final
 
 from grab_service.vocabulary.campaigns import BenefitKind, Eligibility, Release
 from grab_service.vocabulary.claims import ClaimRecord
-from tests.lua.cells import Member, Published
-from tests.lua.every_command import CALLS
+from tests.harness.cells import Member, Published
+from tests.harness.every_command import CALLS
 from tests.lua.model import TARGETS
 from tests.lua.walker import START_MS, Laboratory, Walker
 

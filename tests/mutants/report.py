@@ -8,14 +8,13 @@ from typing import Any, Final
 
 import orjson
 
-from tests.lua.mutants import MUTANTS as OF_THE_LUA
+from tests.harness.lua_mutants import MUTANTS as OF_THE_LUA
+from tests.harness.results import LUA_MUTANTS, Shown
 from tests.mutants.catalogue import MUTANTS
 from tests.mutants.mutant import Mutant
-from tests.mutants.results import LUA_RESULTS, newest
+from tests.mutants.results import RESULTS
 
-PAGE: Final = Path("docs/GUARDS.md")
-BEGIN: Final = "<!-- written by the mutants: begin -->"
-END: Final = "<!-- written by the mutants: end -->"
+PAGE: Final = Shown(Path("docs/GUARDS.md"), "the mutants")
 SURVIVED: Final = "**SURVIVED**"
 NOT_TRIED: Final = "not tried yet"
 
@@ -58,22 +57,8 @@ def _words(test: str) -> str:
     return f"`{module}`: {claim.replace('_', ' ')}{case}".replace("|", "/") if test else ""
 
 
-def write(page: Path = PAGE) -> str:
-    """Put the tables between their marks, and leave the rest of the page alone; the tables.
-
-    Raises:
-        ValueError: the page has no marks.
-    """
-    text = page.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{page} lacks {BEGIN} … {END}")
-    of_the_lua: dict[str, str] = orjson.loads(LUA_RESULTS.read_bytes()) if LUA_RESULTS.exists() else {}
-    written = tables(newest(), of_the_lua, text)
-    page.write_text(f"{before}{BEGIN}\n\n{written}\n\n{END}{after}", encoding="utf-8")
-    return written
-
-
 if __name__ == "__main__":
-    print(write())  # noqa: T201  # the tables are what this is for
+    found_in_the_lua: dict[str, str] = orjson.loads(LUA_MUTANTS.read_bytes()) if LUA_MUTANTS.exists() else {}
+    written = tables(RESULTS.newest(), found_in_the_lua, PAGE.text())
+    PAGE.write(written)
+    print(written)  # noqa: T201  # the tables are what this is for

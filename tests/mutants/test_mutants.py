@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.faults.tools.powercut import NO_COMPILER, compiler
+from tests.harness.powercut import NO_COMPILER, compiler
 from tests.mutants.catalogue import MUTANTS
 from tests.mutants.laboratory import ROOT, copy_of_the_tree, run_tests
 from tests.mutants.mutant import Mutant
-from tests.mutants.results import Found, keep
+from tests.mutants.results import RESULTS, Found
 
 ALL = os.environ.get("GRAB_MUTANTS") == "all"
 TRIED = [mutant for mutant in MUTANTS if mutant.short or ALL]
@@ -52,7 +52,7 @@ def test_the_guard_is_missed(mutant: Mutant) -> None:
     with copy_of_the_tree() as tree:
         mutant.apply(tree)
         outcome = run_tests(tree, mutant.found_by, timeout_s=TIMEOUT_S)
-    keep(Found.of(mutant, outcome))
+    RESULTS.keep(Found.of(mutant, outcome))
     assert outcome.failures, f"SURVIVED: without {mutant.guard}: {mutant.without}; {outcome.said[-1500:]}"
     failure = outcome.failures[0]
     assert failure.is_answer, f"{failure.test} did not judge, it broke: {failure.why[:1500]}"

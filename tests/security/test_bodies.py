@@ -14,7 +14,7 @@ from grab_service.grabpath.bodies import FRAMING_MAX_BYTES, FRAMING_PER_BYTE, Bo
 from grab_service.grabpath.framing import Frame
 from grab_service.grabpath.protocol import _Incoming
 from grab_service.ops.refusal import RefusalError
-from tests.integration.stack import Service, running_service
+from tests.harness.service import Service, running_service
 
 BLOCKED_MAX_S = 0.1
 JSON_MAX = 65_000

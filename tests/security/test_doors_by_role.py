@@ -10,7 +10,7 @@ import pytest
 
 from grab_service.ops.tokens import end_token, record_token
 from grab_service.vocabulary.passes import OpsToken, Role, mint, mint_ops, verify_ops
-from tests.integration.stack import Service, running_service
+from tests.harness.service import Service, running_service
 
 MADE_UP: Final = "zzzzzzzzzz"
 

@@ -24,8 +24,9 @@ from grab_service.vocabulary.passes import (
     mint_ops,
     verify_ops,
 )
-from tests.integration.command_line import OPS_SECRET, SECRET
-from tests.integration.stack import Service, forget_metrics, running_service
+from tests.harness.command_line import OPS_SECRET, SECRET
+from tests.harness.service import Service, running_service
+from tests.harness.worker import forget_metrics
 
 NOW_S = 1_800_000_000
 

@@ -2,9 +2,7 @@
 
 import asyncio
 import itertools
-import json
 import re
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,11 +12,10 @@ import pytest
 from redis.asyncio import Redis
 
 from grab_service.cell.store import Cell
-from tests.acceptance.district import District, running_district
-from tests.acceptance.keepers import keeping_on
-from tests.acceptance.test_restart import bearer, grabs, open_campaign
-from tests.faults.tools.rabble import Kind
-from tests.integration.stack import Service, running_service
+from tests.harness.district import Site, running_district
+from tests.harness.hostile_clients import Kind, unleash
+from tests.harness.keepers import keeping_on
+from tests.harness.service import Service, running_service
 
 CONNECTIONS = 2_000
 LASTS_S = 5.0
@@ -73,34 +70,23 @@ async def calls_of_scripts(redis: Redis) -> int:
     return int((await redis.info("commandstats"))["cmdstat_evalsha"]["calls"])
 
 
-async def rabble_of(district: District, requests: list[bytes], folder: Path) -> dict[str, Any]:
-    file = folder / "requests"
-    file.write_bytes(b"\0".join(requests))
-    arguments = (str(district.settings.port), Kind.ASKERS, str(CONNECTIONS), str(LASTS_S), str(file))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.faults.tools.rabble", *arguments, stdout=asyncio.subprocess.PIPE
-    )
-    said, _ = await asyncio.wait_for(process.communicate(), 60)
-    return dict(json.loads(said))
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 async def test_no_open_call_on_two_thousand_connections_reaches_redis_or_costs_an_honest_grab(tmp_path: Path) -> None:
-    async with running_district(tmp_path) as district, district.ops() as ops, Redis.from_url(district.stack.redis_url) as redis:
-        campaign_id = await open_campaign(ops, stock=4_000)
+    async with running_district(tmp_path, Site(workers=1), members=4_000) as district, district.valkey.client() as redis:
+        campaign_id = await district.open_campaign(4_000)
         async with httpx.AsyncClient(base_url=district.programs.url, trust_env=False) as client:
             requests = open_requests((await client.get("/openapi.json")).json(), campaign_id)
         assert len(requests) > 15, requests
-        honest = iter(grabs(district, campaign_id, range(1, 4_001)))
+        honest = iter(district.grabs(campaign_id, range(1, 4_001)))
         pages = itertools.cycle(
-            b"GET %b HTTP/1.1\r\nHost: grab\r\nAuthorization: Bearer %b\r\n\r\n" % (path, bearer(district, "m-9"))
+            b"GET %b HTTP/1.1\r\nHost: grab\r\nAuthorization: Bearer %b\r\n\r\n" % (path, district.pass_of("m-9"))
             for path in (b"/v1/campaigns", f"/v1/campaigns/{campaign_id}".encode())
         )
         before = await calls_of_scripts(redis)
         await asyncio.sleep(COUNTED_S)
         alone = (await calls_of_scripts(redis) - before) / COUNTED_S
-        rabble = asyncio.create_task(rabble_of(district, requests, tmp_path))
+        rabble = asyncio.create_task(unleash(district.settings.port, Kind.ASKERS, CONNECTIONS, requests, tmp_path, LASTS_S))
         await asyncio.sleep(1.5)
         before = await calls_of_scripts(redis)
         async with (

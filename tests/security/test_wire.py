@@ -20,10 +20,9 @@ from grab_service.grabpath.protocol import LINGER_S, PIPELINE_MAX, GrabProtocol
 from grab_service.servers.ports import free_port
 from grab_service.vocabulary.campaigns import BenefitKind
 from grab_service.vocabulary.passes import mint
-from tests.integration.stack import forget_metrics
-from tests.integration.wires import Wire, request, serving, small_window, wire
-from tests.integration.workers import grab_worker, publish
-from tests.lua.cells import Published, arm, enrol
+from tests.harness.cells import Published, arm, enrol
+from tests.harness.raw_http import Wire, request, serving, small_window, wire
+from tests.harness.worker import grab_worker, publish
 
 DISPLAY = '{"title": "中秋", "benefit": {"kind": "generated_code", "name": "月饼", "valid_days": 30}}'
 RUSH = Published(display=DISPLAY, benefit_kind=BenefitKind.GENERATED_CODE, stock=50)
@@ -41,7 +40,6 @@ async def cell(cell_name: str, redis_client: Redis) -> Cell:
 
 @pytest.fixture
 async def worker(valkey_url: str, cell: Cell) -> AsyncIterator[Worker]:
-    forget_metrics()
     async with grab_worker(valkey_url, cell.name, ordinary_max=PLACES) as worker:
         yield worker
 
@@ -311,7 +309,6 @@ async def test_whoever_is_refused_while_sending_has_a_moment_to_read_and_no_more
 
 async def test_probes_have_a_port_of_their_own_which_no_crowd_can_fill(valkey_url: str, cell: Cell) -> None:
     await publish(cell, RUSH)
-    forget_metrics()
     probes_port = free_port()
     async with AsyncExitStack() as stack:
         bounds = {"connections_max": 5, "probes_port": probes_port}
@@ -334,7 +331,6 @@ async def test_probes_have_a_port_of_their_own_which_no_crowd_can_fill(valkey_ur
 
 async def test_the_lane_can_be_turned_off_and_answers_are_the_same(valkey_url: str, cell: Cell) -> None:
     await publish(cell, RUSH)
-    forget_metrics()
     async with grab_worker(valkey_url, cell.name, fast_lane=False) as worker, serving(worker) as port, wire(port) as one:
         assert not worker.lane(at_once).fast
         assert (await one.ask(request("c", bearer(worker, "m-1")))).startswith(b"HTTP/1.1 201")

@@ -73,14 +73,19 @@ def test_help_loads_none_of_the_libraries_that_only_the_work_needs() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_help_costs_less_than_half_a_second_of_this_machine() -> None:
+def processor_s(*arguments: str) -> tuple[float, str]:
+    """Processor time that Python takes for these arguments, and what it says."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(
-        [sys.executable, "-m", "grab_service.cli.main", "--help"], capture_output=True, text=True, check=True, timeout=60
-    )
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True, timeout=60)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
-    headings = [line for line in done.stdout.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, done.stdout
+
+
+def test_help_costs_less_than_half_of_what_a_command_costs_that_loads_everything() -> None:
+    help_s, said = processor_s("-m", "grab_service.cli.main", "--help")
+    all_s, _ = processor_s("-c", f"import grab_service.cli.main, {', '.join(HEAVY)}")
+    assert help_s < all_s / 2
+    headings = [line for line in said.splitlines() if line.endswith(":") and not line.startswith(" ")]
     assert headings == ["Options:", "Run it:", "Campaigns and people:", "Look after it:"]
 
 

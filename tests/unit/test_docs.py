@@ -24,9 +24,6 @@ from grab_service.vocabulary.problems import CATALOGUE
 from reconcile.__main__ import app as ledger
 from reconcile.alarms import AlarmKind
 from reconcile.counters import Counters
-from tests.lua.mutants import MUTANTS as MUTANTS_OF_THE_LUA
-from tests.mutants.catalogue import MUTANTS
-from tests.mutants.report import NOT_TRIED, SURVIVED
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -238,15 +235,6 @@ def test_the_rule_that_is_followed_through_all_places_stands_there_as_it_is_quot
         assert len(quoted) == len(places)
         for place, code in zip(places, quoted, strict=True):
             assert code in text_of(place), f"{place.name} has no {code}"
-
-
-def test_the_page_of_guards_has_every_mutant_and_what_found_it() -> None:
-    page = ROOT / "docs/GUARDS.md"
-    guards = {row[0]: row for row in rows(text_of(page))}
-    for guard in (*(one.guard for one in MUTANTS), *(one.guard for one in MUTANTS_OF_THE_LUA)):
-        assert guard in guards, f"{guard}: try it with `make mutants`"
-    for guard, row in guards.items():
-        assert row[-1] not in {SURVIVED, NOT_TRIED}, guard
 
 
 def test_every_decision_is_in_the_index_by_its_title() -> None:

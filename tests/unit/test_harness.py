@@ -1,17 +1,20 @@
 """Does the suite run the same however it is started, and beside what else?"""
 
+import asyncio
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from grab_service.servers import child
-from tests.acceptance.test_run import environment
+from tests.harness import warm_commands
+from tests.harness.command_line import GRAB, RECONCILE, CommandLine, environment, run_command
 from tests.harness.order import LONGEST
+from tests.harness.pace import before_a_timer, slowness
 from tests.harness.signals import NOT_INHERITED
-from tests.integration.command_line import CommandLine
 
 CHECKOUT = Path(__file__).parents[2]
 ASK = f"import signal; print(*(signal.getsignal(number) is signal.SIG_IGN for number in {[*map(int, NOT_INHERITED)]}))"
@@ -47,8 +50,45 @@ def test_programs_that_tests_start_are_without_the_fast_lane_if_the_run_is(
     monkeypatch.delenv("GRAB_FAST_LANE", raising=False)
     assert "GRAB_FAST_LANE" not in CommandLine(tmp_path).env
     monkeypatch.setenv("GRAB_FAST_LANE", "0")
-    for inherited in (CommandLine(tmp_path).env, environment(), child.environment(os.environ)):
+    for inherited in (CommandLine(tmp_path).env, child.environment(os.environ)):
         assert inherited["GRAB_FAST_LANE"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "status", "word"),
+    [
+        (GRAB, ("--version",), 0, "."),
+        (GRAB, ("campaign", "list"), 1, "REDIS_URL"),
+        (GRAB, ("campaign", "lsit"), 2, "lsit"),
+        (GRAB, ("passes", "mint", "-"), 0, "m-1"),
+        (RECONCILE, ("drain-once",), 2, "DATABASE_URL"),
+        (GRAB, ("members", "generate", "--members", "5", "--orgs", "2", "--out", "-"), 0, "unions"),
+    ],
+)
+async def test_a_command_in_a_fork_says_what_it_says_in_a_process_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, arguments: tuple[str, ...], status: int, word: str
+) -> None:
+    env = environment() | {"GRAB_SECRETS": "k1:a secret of tests which is long enough"}
+    forked = await run_command(module, arguments, tmp_path, env, "m-1\n")
+    monkeypatch.setattr(warm_commands, "fits", lambda _: False)
+    started = await run_command(module, arguments, tmp_path, env, "m-1\n")
+    assert forked.status == status
+    assert word in forked.out + forked.err
+    if "mint" not in arguments:  # a pass holds the time at which it ends
+        assert forked == started
+
+
+async def test_a_command_that_crashes_in_a_fork_shows_where(tmp_path: Path) -> None:
+    said = await run_command("tests.harness.order", (), tmp_path, environment())
+    assert said.status == 1
+    assert "has no attribute 'main'" in said.err
+
+
+def test_what_a_library_reads_at_its_start_takes_a_process_of_its_own() -> None:
+    assert warm_commands.fits(environment())
+    assert not warm_commands.fits(environment() | {"PYTHONIOENCODING": "ascii"})
+    assert not warm_commands.fits(environment() | {"PROMETHEUS_MULTIPROC_DIR": "/tmp"})
+    assert not warm_commands.fits(environment() | {"LC_ALL": "C"})
 
 
 def test_the_longest_tests_that_come_first_are_there() -> None:
@@ -82,3 +122,19 @@ def test_what_a_module_sets_up_is_set_up_by_one_worker(tmp_path: Path) -> None:
     for name in ("one", "two"):
         seen = (tmp_path / name).read_text().split()
         assert (len(seen), len(set(seen))) == (9, 1), seen
+
+
+async def test_work_that_is_late_is_told_from_a_loop_that_stood_still() -> None:
+    async def stands_still() -> str:
+        await asyncio.sleep(0.01)
+        time.sleep(0.1)  # noqa: ASYNC251 -- as a machine does that is busy with something else
+        return "done"
+
+    assert await before_a_timer(0.05, stands_still()) == "done"
+    with pytest.raises(AssertionError, match="not done"):
+        await before_a_timer(0.05, asyncio.sleep(0.5))
+
+
+def test_a_busy_machine_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (3.0 * (os.cpu_count() or 1), 0.0, 0.0))
+    assert slowness() >= 3

@@ -5,9 +5,9 @@ import random
 import signal
 from collections.abc import AsyncIterator
 
-from tests.faults.district import District
 from tests.faults.kinds.processes import pause, signal_all
-from tests.faults.tools.powercut import Disk
+from tests.harness.district import District
+from tests.harness.powercut import Disk
 
 
 def disk_of(district: District) -> Disk:

@@ -6,8 +6,8 @@ import shutil
 import signal
 from collections.abc import AsyncIterator
 
-from tests.faults.district import District
 from tests.faults.kinds.processes import pause, signal_all
+from tests.harness.district import District
 
 
 async def script_flush(district: District, dice: random.Random) -> AsyncIterator[None]:

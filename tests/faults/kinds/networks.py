@@ -3,9 +3,9 @@
 import random
 from collections.abc import AsyncIterator, Iterable
 
-from tests.faults.district import District
 from tests.faults.kinds.processes import pause
-from tests.faults.tools.proxy import Proxy
+from tests.harness.district import District
+from tests.harness.proxy import Proxy
 
 
 async def slow_network(district: District, dice: random.Random) -> AsyncIterator[None]:

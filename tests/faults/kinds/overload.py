@@ -4,11 +4,9 @@ What is promised: grants go on, what is shed hears 503 with `Retry-After` in tim
 """
 
 import asyncio
-import json
 import os
 import random
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -16,9 +14,9 @@ from typing import Final
 
 import httpx
 
-from grab_service.vocabulary.passes import PassKeys, mint
-from tests.faults.district import SECRET, District
-from tests.faults.tools.rabble import Kind
+from grab_service.vocabulary.passes import mint
+from tests.harness.district import District
+from tests.harness.hostile_clients import Kind, unleash
 
 WINDOW_S: Final = 1.5
 """Grants are counted for so long before, and for so long while the rabble is there."""
@@ -67,21 +65,11 @@ async def _disturbed(district: District, kind: Kind, clients: int, requests: lis
 async def _measured(district: District, kind: Kind, clients: int, requests: list[bytes], decided: str) -> tuple[Told, int, int]:
     """(what the rabble was told, grants in a window before it, grants in a window beside it)."""
     before = await _grants_in_window(district)
-    path = district.home / "rabble.requests"
-    path.write_bytes(b"\0".join(requests))
     lasts_s = GATHERS_S + WINDOW_S + 0.5
-    arguments = (str(district.settings.port), kind.value, str(clients), str(lasts_s), str(path))
-    rabble = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.faults.tools.rabble", *arguments, stdout=asyncio.subprocess.PIPE
-    )
-    try:
-        await asyncio.sleep(GATHERS_S)
-        meanwhile = await _grants_in_window(district)
-        said, _ = await asyncio.wait_for(rabble.communicate(), lasts_s + 30)
-    finally:
-        if rabble.returncode is None:
-            rabble.kill()
-    told = Told(**json.loads(said))
+    rabble = asyncio.create_task(unleash(district.settings.port, kind, clients, requests, district.home, lasts_s))
+    await asyncio.sleep(GATHERS_S)
+    meanwhile = await _grants_in_window(district)
+    told = Told(**await rabble)
     district.add(f"grants in {WINDOW_S} s undisturbed", before)
     meanwhile += round(told.count(decided) * WINDOW_S / lasts_s)
     district.add(f"grants in {WINDOW_S} s meanwhile", meanwhile)
@@ -138,7 +126,7 @@ async def more_taps_than_it_can_take(district: District, dice: random.Random) ->
     for way in district.redis_ways.values():
         way.weather.delay_s = 0.15
     campaign_id = district.crowd.campaign_id if district.crowd else ""
-    keys = PassKeys.build(district.settings.cell, [("k1", SECRET.encode())])
+    keys = district.settings.pass_keys()
     taps = [
         b"POST /v1/campaigns/%b/claims HTTP/1.1\r\nHost: grab\r\nAuthorization: Bearer %b\r\n\r\n"
         % (campaign_id.encode(), mint(keys, f"stranger-{number}", int(time.time()) + 600).encode())

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from redis.exceptions import ResponseError
 
-from tests.faults.district import District
+from tests.harness.district import District
 
 Entry = dict[Any, Any]
 

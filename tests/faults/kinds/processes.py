@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
 from reconcile.leader import LOCK
-from tests.faults.district import District
+from tests.harness.district import District
 
 STORM_S: Final = 60.0
 END_LEADER: Final = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' AND objid = $1"

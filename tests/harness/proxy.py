@@ -116,3 +116,10 @@ class Proxy:
                     await asyncio.sleep(weather.delay_s)
                 writer.write(data)
                 await writer.drain()
+
+
+def through(url: str, port: int) -> str:
+    """The same address, by way of another port of this machine."""
+    head, _, rest = url.rpartition("@")
+    _, _, path = rest.partition("/")
+    return f"{head}@127.0.0.1:{port}/{path}"

@@ -1,4 +1,4 @@
-"""How does a test get the whole service in this process, over a real Redis and a real Postgres?
+"""The whole service in this process, over a real Redis and a real Postgres.
 
 The ledger's drain runs beside it, and a cell that is armed as the guard arms it, but without the wait for an audit.
 """
@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import httpx
-from prometheus_client import REGISTRY
 from pydantic import SecretStr
 from redis.asyncio import Redis
 from sqlalchemy import insert, text
@@ -21,21 +20,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from grab_service.api.app import build_app
 from grab_service.api.process import Worker
 from grab_service.cell.rights import Login
-from grab_service.cell.scripts import ScriptSources, new_nonce, sha_of
 from grab_service.grabpath.lane import ASGIApp
 from grab_service.ops.publish import publish_members
-from grab_service.settings import Settings
-from grab_service.sql.engine import connect
 from grab_service.sql.tables import members, orgs
-from grab_service.vocabulary.keys import CellKeys
 from grab_service.vocabulary.passes import Role, mint, mint_ops
-from reconcile.counters import Counters
 from reconcile.drain import Drain
-from reconcile.epochs import begin_first, opening_commands
 from reconcile.server_settings import ServerSettings
 from reconcile.server_watch import write_note
 from reconcile.wire import Wire
-from tests.integration.logins import as_role, redis_logins
+from tests.harness.town import town
+from tests.harness.worker import forget_metrics
 
 SECRET: Final = "a secret of tests, long enough"
 OPS_SECRET: Final = "another secret of tests for ops"
@@ -55,10 +49,6 @@ def definition(**changes: Any) -> dict[str, Any]:
         "benefit": {"kind": "generated_code", "name": "月饼一盒", "valid_days": 30},
         **changes,
     }
-
-
-async def _nobody(campaign_id: str) -> None:
-    raise AssertionError(f"the drain found something impossible in {campaign_id}")
 
 
 class Service:
@@ -144,59 +134,27 @@ class DrainTask:
             await asyncio.wait([task], timeout=0.2)
 
 
-async def begin(redis: Redis, engine: AsyncEngine, cell_name: str) -> None:
-    """Begin a cell and arm it."""
-    keys, sources, nonce = CellKeys.of(cell_name), ScriptSources.read(), new_nonce()
-    cursor = await begin_first(engine, cell_name)
-    for command in opening_commands(keys, cursor, 0, "first_start", int(time.time() * 1000), 0):
-        await redis.execute_command(*command)  # type: ignore[no-untyped-call]  # of redis-py
-    table: dict[Any, Any] = {"epoch": cursor.epoch}
-    for name, source in sources.bake(nonce).items():
-        await redis.script_load(source)
-        table[sources.table_field(name)] = sha_of(source)
-    await redis.hset(keys.cell, "nonce", nonce)
-    await redis.hset(keys.scripts, mapping=table)
-
-
-def forget_metrics() -> None:
-    """Each worker of a test registers its counters anew, as each process does."""
-    for collector, names in list(REGISTRY._collector_to_names.items()):
-        if any(name.startswith("grab_") for name in names):
-            REGISTRY.unregister(collector)
-
-
 @asynccontextmanager
 async def running_service(redis_url: str, database_url: str, cell_name: str, **settings: Any) -> AsyncIterator[Service]:
     """The service, until the test is over."""
     async with AsyncExitStack() as stack:
-        urls = await stack.enter_async_context(redis_logins(redis_url, cell_name))
-        given = Settings(
-            redis_url=urls[Login.API],
-            guard_redis_url=urls[Login.GUARD],
-            database_url=as_role(database_url, Login.API),
-            cell=cell_name,
-            secrets={"k1": SecretStr(SECRET)},
-            ops_secrets={"o1": SecretStr(OPS_SECRET)},
-            **{"dev": True, "sql_connections_max": 3, **settings},
+        built = await stack.enter_async_context(town(redis_url, database_url, cell_name))
+        await built.begin()
+        await built.arm()
+        given = built.settings_of(
+            Login.API,
+            **{
+                "secrets": {"k1": SecretStr(SECRET)},
+                "ops_secrets": {"o1": SecretStr(OPS_SECRET)},
+                "dev": True,
+                "sql_connections_max": 3,
+                **settings,
+            },
         )
-        redis = await stack.enter_async_context(Redis.from_url(redis_url))
-        ledger = connect(as_role(database_url, Login.LEDGER), connections_max=2)
-        stack.push_async_callback(ledger.dispose)
-        await begin(redis, ledger, cell_name)
         wire = await Wire.open(redis_url, 5)
-        await write_note(wire, CellKeys.of(cell_name), await ServerSettings.read(wire))
+        await write_note(wire, built.keys, await ServerSettings.read(wire))
         await wire.close()
-        drain = DrainTask(
-            Drain(
-                ledger,
-                cell_name,
-                lambda: Wire.open(urls[Login.LEDGER], 5),
-                Counters(),
-                pause=_nobody,
-                entries_max=100,
-                rows_max=1000,
-            )
-        )
+        drain = DrainTask(built.new_drain())
         drain.start()
         stack.push_async_callback(drain.stop)
         forget_metrics()
@@ -206,4 +164,5 @@ async def running_service(redis_url: str, database_url: str, cell_name: str, **s
         lane = worker.lane(app)
         transport = httpx.ASGITransport(lane, raise_app_exceptions=False)
         http = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://grab"))
-        yield Service(worker, app, http, redis, drain, ledger)
+        yield Service(worker, app, http, built.redis, drain, built.ledger_engine)
+    assert built.pauses == [], "the drain found something impossible"

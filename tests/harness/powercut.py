@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 SOURCE: Final = Path(__file__).with_name("fsync_shim.c")
-NO_COMPILER: Final = "no C compiler (cc) to build tests/faults/tools/fsync_shim.c: `make faults` installs one where it may"
+NO_COMPILER: Final = "no C compiler (cc) to build tests/harness/fsync_shim.c: `make faults` installs one where it may"
 
 _LENGTH: Final = struct.Struct("=q")
 

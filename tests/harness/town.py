@@ -1,4 +1,4 @@
-"""How does a test of the ledger get a cell, a database, and members who win?
+"""A cell, a database, and members who win, for tests of the ledger and of the service.
 
 Everything is real: Redis, Postgres, the rules, the ledger's own parts. A test may run the whole ledger, or one part of it.
 """
@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from grab_service.cell.connect import connect as connect_redis
 from grab_service.cell.nodes import Nodes
 from grab_service.cell.rights import Login
-from grab_service.cell.scripts import ScriptSources
+from grab_service.cell.scripts import ScriptSources, new_nonce, sha_of
 from grab_service.cell.store import Cell, CellError
 from grab_service.ops.publish import publish_campaign, publish_members
 from grab_service.settings import Settings
@@ -33,7 +33,7 @@ from reconcile.epochs import begin_first, opening_commands
 from reconcile.hold import Hold
 from reconcile.process import Ledger, build, end, run
 from reconcile.wire import Wire
-from tests.integration.logins import as_role, redis_logins
+from tests.harness.logins import as_role, redis_logins
 
 PATIENCE_S: Final = 15.0
 HOUR_MS: Final = 3_600_000
@@ -59,7 +59,8 @@ class Town:
     `redis` and `engine` are the admin's, for scenes; `service` is the API's, on which `cell` stands.
     """
 
-    def __init__(self, settings: Settings, redis: Redis, service: Redis, admin_url: str) -> None:
+    def __init__(self, urls: Mapping[Login, str], admin_url: str, redis: Redis, service: Redis, settings: Settings) -> None:
+        self._urls = urls
         self.settings = settings
         self.redis = redis
         self.service = service
@@ -71,6 +72,10 @@ class Town:
         self.counters = Counters()
         self.pauses: list[str] = []
         self._numbers = itertools.count(1)
+
+    def settings_of(self, program: Login, **changes: Any) -> Settings:
+        """The settings of a program, as its own users and roles."""
+        return _settings(program, self._urls, self.admin_url, self.settings.cell, **changes)
 
     # -- the ledger, whole or in parts --------------------------------------------------------------------------------------
 
@@ -148,6 +153,16 @@ class Town:
         cursor = await begin_first(self.engine, self.settings.cell)
         async with self.wire() as wire:
             await wire.transaction(opening_commands(self.keys, cursor, 0, "first_start", now_ms(), 0))
+
+    async def arm(self) -> None:
+        """Load the rules as the guard does, without its audit; the cell has begun."""
+        sources, nonce = ScriptSources.read(), new_nonce()
+        table: dict[Any, Any] = {"epoch": await self.redis.hget(self.keys.cell, "epoch")}
+        for name, source in sources.bake(nonce).items():
+            await self.redis.script_load(source)
+            table[sources.table_field(name)] = sha_of(source)
+        await self.redis.hset(self.keys.cell, "nonce", nonce)
+        await self.redis.hset(self.keys.scripts, mapping=table)
 
     async def open_for_business(self, patience_s: float = PATIENCE_S) -> None:
         """Wait until the cell answers; the grab is loaded last."""
@@ -343,24 +358,28 @@ class Town:
         return f"{last_seq}-0"
 
 
+def _settings(program: Login, urls: Mapping[Login, str], admin_url: str, cell_name: str, **changes: Any) -> Settings:
+    return Settings(
+        redis_url=urls[program],
+        guard_redis_url=urls[Login.GUARD],
+        database_url=as_role(admin_url, program),
+        cell=cell_name,
+        **changes,
+    )
+
+
 @asynccontextmanager
 async def town(redis_url: str, database_url: str, cell_name: str, **changes: Any) -> AsyncIterator[Town]:
     """A town of its own."""
     async with AsyncExitStack() as stack:
         urls = await stack.enter_async_context(redis_logins(redis_url, cell_name))
-        settings = Settings(
-            redis_url=urls[Login.LEDGER],
-            guard_redis_url=urls[Login.GUARD],
-            database_url=as_role(database_url, Login.LEDGER),
-            cell=cell_name,
-            **changes,
-        )
+        settings = _settings(Login.LEDGER, urls, database_url, cell_name, **changes)
         redis, service = (
             connect_redis(url, connections_max=20, timeout_s=2, nodes=Nodes(cell_name)) for url in (redis_url, urls[Login.API])
         )
         stack.push_async_callback(redis.aclose)
         stack.push_async_callback(service.aclose)
-        built = Town(settings, redis, service, database_url)
+        built = Town(urls, database_url, redis, service, settings)
         for engine in (built.engine, built.ledger_engine):
             stack.push_async_callback(engine.dispose)
         yield built

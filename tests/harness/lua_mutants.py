@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from grab_service.cell.scripts import ScriptSources
-from tests.lua.every_command import CALLS
+from tests.harness.every_command import CALLS
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""`python -m tests.faults.tools.rabble PORT KIND CLIENTS SECONDS FILE`: who does a service harm without being a member?
+"""`python -m tests.harness.hostile_clients PORT KIND CLIENTS SECONDS FILE`: who does a service harm without being a member?
 
 A process of its own, so that it takes its processor time from the service and not from the crowd that measures. It says at the
 end what it was told, as one line of JSON: `answers` by status and code, `late` ones, `unhinted` ones, `slowest_s`.
@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from loadtest.contract import read_problem
 from loadtest.generator.http_parse import Answer, HttpParseError, header, take_answer
@@ -156,6 +156,20 @@ async def disturb(kind: Kind, rabble: Rabble, clients: int) -> None:
     await asyncio.gather(*(one() for _ in range(clients)))
     for writer in rabble.open_files:
         writer.transport.abort()
+
+
+async def unleash(port: int, kind: Kind, clients: int, requests: list[bytes], folder: Path, lasts_s: float) -> dict[str, Any]:
+    """Let them come to that port, in a process of their own; what they were told."""
+    file = folder / "hostile.requests"
+    file.write_bytes(b"\0".join(requests))
+    arguments = (str(port), kind.value, str(clients), str(lasts_s), str(file))
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", __name__, *arguments, stdout=asyncio.subprocess.PIPE)
+    try:
+        said, _ = await asyncio.wait_for(process.communicate(), lasts_s + 60)
+    finally:
+        if process.returncode is None:
+            process.kill()
+    return dict(json.loads(said))
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""How does a test get the grab path of one worker, in this process, over a real Redis?"""
+"""The grab path of one worker, in this process, over a real Redis."""
 
 import asyncio
 import time
@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Self
 
 import httpx
+from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
 from grab_service.api.process import Worker
@@ -14,8 +15,8 @@ from grab_service.cell.rights import Login
 from grab_service.cell.store import Cell
 from grab_service.settings import Settings
 from grab_service.vocabulary.passes import mint
-from tests.integration.logins import redis_logins
-from tests.lua import cells
+from tests.harness import cells
+from tests.harness.logins import redis_logins
 
 VIEW_AGE_MAX_S = Settings.model_fields["view_age_max_s"].default
 SECRET = "a secret of tests, long enough"
@@ -35,9 +36,16 @@ async def publish(cell: Cell, campaign: cells.Published) -> int:
     return seq
 
 
+def forget_metrics() -> None:
+    """Each worker of a test registers its counters anew, as each process does."""
+    for collector, names in list(REGISTRY._collector_to_names.items()):
+        if any(name.startswith("grab_") for name in names):
+            REGISTRY.unregister(collector)
+
+
 @asynccontextmanager
 async def grab_worker(redis_url: str, cell_name: str, **settings: Any) -> AsyncIterator[Worker]:
-    """A worker that runs; its counters are not Prometheus' global ones."""
+    """A worker that runs."""
     async with redis_logins(redis_url, cell_name) as urls:
         given = Settings(
             redis_url=urls[Login.API],
@@ -46,6 +54,7 @@ async def grab_worker(redis_url: str, cell_name: str, **settings: Any) -> AsyncI
             secrets={"k1": SecretStr(SECRET)},
             **settings,
         )
+        forget_metrics()
         worker = Worker.build(given)
         async with worker.running():
             yield worker

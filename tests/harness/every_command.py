@@ -7,7 +7,7 @@ from typing import Any, Final
 from grab_service.cell.replies import Question
 from grab_service.cell.store import Cell
 from grab_service.vocabulary.campaigns import BenefitKind
-from tests.lua.cells import Member, Published, enrol, grab, now_ms, publish, won
+from tests.harness.cells import Member, Published, enrol, grab, now_ms, publish, won
 
 POOL: Final = [f"code-{number}" for number in range(1, 11)]
 

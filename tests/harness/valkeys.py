@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from grab_service.servers.child import ChildSpec
 from grab_service.servers.valkey import AppendFsync, ValkeyServer
-from tests.faults.tools.powercut import Disk
+from tests.harness.powercut import Disk
 
 
 class FaultyValkey(ValkeyServer):

@@ -1,25 +1,33 @@
-"""How does a test type commands, and read what they say?"""
+"""Types commands for a test, and reads what they say."""
 
 import asyncio
 import json
 import os
 import pty
 import sys
+import tempfile
 import termios
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
-import grab_service
 from grab_service.cell.rights import Login
-from tests.integration.logins import as_role, redis_logins
+from tests.harness import warm_commands
+from tests.harness.logins import as_role, redis_logins
+from tests.harness.warm_commands import CHECKOUT
 
-CHECKOUT: Final = Path(grab_service.__file__).parents[1]
+GRAB: Final = "grab_service.cli.main"
+RECONCILE: Final = "reconcile.__main__"
 PATIENCE_S: Final = 120.0
 SECRET: Final = "k1:a secret of tests which is long enough"
 OPS_SECRET: Final = "o1:another secret of tests for ops alone"
+
+
+def environment() -> dict[str, str]:
+    """What every command finds in its environment here."""
+    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT), "LC_ALL": "C.UTF-8", "USER": "tester", **without_lane()}
 
 
 def without_lane() -> dict[str, str]:
@@ -54,8 +62,7 @@ class CommandLine:
 
     def __init__(self, home: Path, **env: str) -> None:
         self.home = home
-        given = {"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT), "LC_ALL": "C.UTF-8", "USER": "tester"}
-        self.env = {**given, **without_lane(), **env}
+        self.env = environment() | env
 
     def file(self, name: str, content: str | bytes) -> str:
         """A file of that content in its directory; its name."""
@@ -65,23 +72,7 @@ class CommandLine:
 
     async def run(self, *arguments: str, stdin: str | bytes = b"", env: Mapping[str, str] | None = None) -> Said:
         """Run it to its end."""
-        process = await asyncio.create_subprocess_exec(
-            *self.argv(*arguments),
-            cwd=self.home,
-            env={**self.env, **(env or {})},
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        try:
-            data = stdin.encode() if isinstance(stdin, str) else stdin
-            out, err = await asyncio.wait_for(process.communicate(data), PATIENCE_S)
-        except BaseException:
-            process.kill()
-            await process.wait()
-            raise
-        assert process.returncode is not None
-        return Said(process.returncode, out.decode(), err.decode())
+        return await run_command(GRAB, arguments, self.home, {**self.env, **(env or {})}, stdin)
 
     async def ok(self, *arguments: str, stdin: str | bytes = b"") -> Said:
         """Run it; it must do what it was asked."""
@@ -95,25 +86,49 @@ class CommandLine:
         shape = termios.tcgetattr(theirs)
         shape[3] &= ~termios.ECHO
         termios.tcsetattr(theirs, termios.TCSANOW, shape)
-        process = await asyncio.create_subprocess_exec(
-            *self.argv(*arguments), cwd=self.home, env=self.env, stdin=theirs, stdout=asyncio.subprocess.PIPE, stderr=theirs
-        )
-        os.close(theirs)
-        try:
-            os.write(ours, types.encode())
-            out, _ = await asyncio.wait_for(process.communicate(), PATIENCE_S)
-            shown = await asyncio.to_thread(_read_all, ours)
-        except BaseException:
-            process.kill()
-            await process.wait()
-            raise
-        finally:
-            os.close(ours)
-        assert process.returncode is not None
-        return Said(process.returncode, out.decode(), shown)
+        os.write(ours, types.encode())
+        with tempfile.TemporaryFile() as out, os.fdopen(theirs, "r+b", buffering=0) as terminal:
+            status = await _status_of(GRAB, arguments, self.home, self.env, (terminal, out, terminal))
+            said = _all_of(out).decode()
+        shown = await asyncio.to_thread(_read_all, ours)
+        os.close(ours)
+        return Said(status, said, shown)
 
     def argv(self, *arguments: str) -> tuple[str, ...]:
-        return (sys.executable, "-m", "grab_service.cli.main", *arguments)
+        return (sys.executable, "-m", GRAB, *arguments)
+
+
+async def run_command(
+    module: str, arguments: Sequence[str], home: Path, env: Mapping[str, str], stdin: str | bytes = b""
+) -> Said:
+    """Run the `main` of a module to its end, as a process of its own."""
+    with tempfile.TemporaryFile() as into, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        into.write(stdin.encode() if isinstance(stdin, str) else stdin)
+        into.seek(0)
+        status = await _status_of(module, arguments, home, env, (into, out, err))
+        return Said(status, *(_all_of(stream).decode() for stream in (out, err)))
+
+
+async def _status_of(
+    module: str, arguments: Sequence[str], home: Path, env: Mapping[str, str], streams: tuple[IO[bytes], IO[bytes], IO[bytes]]
+) -> int:
+    if warm_commands.fits(env):
+        return await warm_commands.run(module, arguments, home, env, streams, PATIENCE_S)
+    stdin, stdout, stderr = streams
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", module, *arguments), cwd=home, env=dict(env), stdin=stdin, stdout=stdout, stderr=stderr
+    )
+    try:
+        return await asyncio.wait_for(process.wait(), PATIENCE_S)
+    except BaseException:
+        process.kill()
+        await process.wait()
+        raise
+
+
+def _all_of(file: IO[bytes]) -> bytes:
+    file.seek(0)
+    return file.read()
 
 
 def _read_all(terminal: int) -> str:

@@ -13,7 +13,7 @@ from grab_service.api.listener import bound_what_the_kernel_keeps
 from grab_service.api.process import Worker
 from grab_service.grabpath.lane import ASGIApp
 from grab_service.grabpath.protocol import GrabProtocol
-from tests.integration.workers import nothing_else
+from tests.harness.worker import nothing_else
 
 
 def listening(port: int = 0) -> socket.socket:
