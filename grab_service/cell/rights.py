@@ -46,6 +46,8 @@ DIRECT: Final[Mapping[Login, frozenset[str]]] = MappingProxyType(
 
 _KEY: Final = "<key>"
 _CALL: Final = re.compile(r"redis\.p?call\('([A-Z]+)'(?:, KEYS\[(\d+)\])?")
+_LOG_CALL: Final = re.compile(r"\blog\.append\(KEYS\[(\d+)\]")
+"""`lua/cell/log.lua` appends to the key that it is given."""
 _DECLARED: Final = re.compile(r"^  KEYS\[(\d+)\] +([a-z]+)", re.MULTILINE)
 _ANY_CAMPAIGN: Final = "any"
 
@@ -150,7 +152,8 @@ def trials_of_scripts(keys: CellKeys, sources: ScriptSources, *, waits: bool) ->
     found = {Trial.of("any script", command, keys.cell): None for command in ("EVALSHA", *((WAIT,) if waits else ()))}
     for script, source in sources.by_name.items():
         names = dict(_DECLARED.findall(source))
-        for command, number in _CALL.findall(source):
+        calls = [call for call in _CALL.findall(source) if call != ("XADD", "")]
+        for command, number in [*calls, *(("XADD", number) for number in _LOG_CALL.findall(source))]:
             found[Trial.of(script, command, _key_called(keys, names.get(number, "")))] = None
     return tuple(found)
 

@@ -24,6 +24,7 @@ from grab_service.settings import Settings
 from grab_service.sql.engine import connect as connect_sql
 from grab_service.sql.tables import alarms, campaigns, claims, log_cursor, orgs, pool_codes
 from grab_service.vocabulary.claims import ClaimRecord
+from grab_service.vocabulary.events import Granted
 from grab_service.vocabulary.keys import CellKeys
 from reconcile.alarms import AlarmKind
 from reconcile.counters import Counters
@@ -352,7 +353,10 @@ class Town:
     async def log(self, seq: int, kind: str, fields: Mapping[str, Any], *, last_seq: int | None = None, epoch: int = 1) -> str:
         """Write an entry into the log, whatever it says; its id."""
         last_seq = last_seq or seq
-        entry: dict[Any, Any] = {"type": kind, "epoch": epoch, "seq": seq, "last_seq": last_seq, "at_ms": now_ms(), **fields}
+        entry: dict[Any, Any] = {"type": kind, "epoch": epoch, "seq": seq, "last_seq": last_seq, "at_ms": now_ms()}
+        if kind == Granted.TYPE:
+            entry |= {"version": Granted.VERSION, "fields": Granted.FIELDS, "state": "fulfilled"}
+        entry |= fields
         await self.redis.xadd(self.keys.log, entry, id=f"{last_seq}-0")
         await self.redis.hset(self.keys.cell, "seq", last_seq)
         return f"{last_seq}-0"

@@ -9,7 +9,7 @@ from grab_service.ops.audit import audit_cell
 from grab_service.ops.audit.pools import check_pools
 from grab_service.ops.publish import publish_codes, record_of
 from grab_service.sql.tables import members
-from grab_service.vocabulary.claims import ClaimRecord
+from grab_service.vocabulary.claims import ClaimRecord, ClaimState
 from grab_service.vocabulary.keys import CellKeys
 from reconcile.hold import Hold
 from reconcile.process import Ledger
@@ -300,8 +300,9 @@ async def _as_the_encoders_say(town: Town, campaign_id: str, until_seq: int) -> 
     for row in await town.claims():
         if row.campaign_id != campaign_id or row.seq > until_seq:
             continue
+        state = ClaimState.FULFILLED if row.returned_seq is None else ClaimState(row.state)
         record = ClaimRecord(
-            row.seq, row.epoch, row.unit_no, row.slot, row.granted_at_ms, row.code or "", row.idempotency_key or ""
+            row.seq, row.epoch, row.unit_no, row.slot, row.granted_at_ms, row.code or "", row.idempotency_key or "", state
         ).encode()
         member_id = row.member_id.encode()
         if row.idempotency_key:

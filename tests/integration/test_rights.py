@@ -106,7 +106,7 @@ async def test_keys_that_are_missing_are_named(urls: Mapping[Login, str], cell_n
     name, keys = user_of(cell_name, Login.API), CellKeys.of(cell_name)
     await redis_client.execute_command("ACL", "SETUSER", name, "resetkeys", f"~{keys.prefix}c*", f"~{keys.scripts}")  # type: ignore[no-untyped-call]
     async with Redis.from_url(urls[Login.API], protocol=2, driver_info=None) as client:
-        with pytest.raises(CellClosedError, match=r"HMGET .*:members.* needed by grab, publish_members; XADD .*:log"):
+        with pytest.raises(CellClosedError, match=r"HMGET .*:members.* needed by explain, grab, publish_members; XADD .*:log"):
             await Cell(client, cell_name, SOURCES).tail(0, 1)
 
 

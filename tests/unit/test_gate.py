@@ -9,7 +9,7 @@ from grab_service.grabpath.gate import CLOCK_STEP_MS, Gate
 from grab_service.grabpath.view import CampaignView, View
 from grab_service.vocabulary.campaigns import BenefitKind, CampaignState, Release
 from grab_service.vocabulary.claims import Validity
-from grab_service.vocabulary.events import Granted, Returned, StateSet, StockSet
+from grab_service.vocabulary.events import Granted, GrantedClaim, Returned, StateSet, StockSet
 from grab_service.vocabulary.outcomes import Outcome
 
 NOW_S = 1000.0
@@ -141,7 +141,7 @@ def test_each_change_that_a_fresh_view_shows_is_obeyed_at_once() -> None:
         (StockSet, {"total": 3, "releases": raised}, None),
         (StockSet, {"total": 2, "releases": lowered}, Outcome.SOLD_OUT),
         (StockSet, {"total": 3, "releases": raised}, None),
-        (Granted, {"claims": (("m-3", 3, 1, "", ""),)}, Outcome.SOLD_OUT),
+        (Granted, {"claims": [GrantedClaim("m-3", 3, 1, "", "")]}, Outcome.SOLD_OUT),
         (Returned, {"member_id": "m-3", "claim_seq": 14, "unit_no": 3, "reason": "returned", "code": ""}, None),
         (StateSet, {"state": CampaignState.PAUSED}, Outcome.PAUSED),
         (StateSet, {"state": CampaignState.SCHEDULED}, None),
