@@ -1,16 +1,17 @@
 --[[
   plan: the rules in their order of precedence, and what they answer to the wishes of a batch. Pure.
 
-  A rule is a table in a file of its own under lua/rules/:
-    outcomes                 the words it refuses with, in their order
-    fields                   the fields of the campaign's hash that it reads
-    counters                 those of them that it changes; the audit compares each
-    applies(campaign)        whether the campaign uses it; left out: every campaign does
+  A rule is a file under lua/rules/. Its header names, by comma:
+    outcomes    the words it refuses with, in their order
+    fields      the fields of the campaign's hash that it reads; the campaign is published with them
+    counters    the fields of that hash that it counts in, from 0; the audit compares each
+  It defines a table of these functions, of which it may leave out any but refuse:
+    applies(campaign)             whether the campaign uses the rule
     prepare(campaign, now_ms)     once a batch, before anything is decided
-    refuse(campaign, wish)   a word with its details after TABs, or nil
-    of_the_moment            true: it is about the hour or the stock, not about the member
-    take(campaign, wish)     counts the win into `campaign`; returns the rule's named part of the record, or nil
-    give_back(campaign, given)    the reverse, from the record of the claim alone
+    refuse(campaign, wish)        a word with its details after TABs, or nil
+    take(campaign, wish)          counts the win into `campaign`; returns the rule's named part of the record, or nil
+    give_back(campaign, given)    the reverse, from the fields of the claim's record alone
+  and says of_the_moment = true if it is about the hour or the stock, not about the member.
 
   Nothing is written here. plan.wins, plan.claims, plan.holdings and plan.bound are what `grab` commits.
 ]]
@@ -18,66 +19,31 @@ local RULES = {window, member, eligibility, limit, stock}
 
 local plan = {wins = 0, claims = {}, holdings = {}, bound = {}}
 local wish, refusals, takers = {}, {}, {}
+-- Written here by the loader, from the headers of the rules: plan.FIELDS, all that is read of the campaign's hash;
+-- plan.campaign_of(values), a table of these by name, counters as numbers, or false; plan.counters_of(campaign), names and values
+-- of the counters as they are written back; plan.counters() and plan.published(), the names of the counters, and of the fields that a
+-- campaign is published with.
+--@collect
 
--- The fields of the campaign's hash that all rules read together; the first tells whether there is such a campaign.
-function plan.fields()
-  local names = {}
-  for _, rule in ipairs(RULES) do
-    for _, name in ipairs(rule.fields) do
-      names[#names + 1] = name
+function plan.prepare(campaign, now_ms)
+  campaign.now_ms = now_ms
+  for r = 1, #RULES do
+    local rule = RULES[r]
+    if rule.prepare then
+      rule.prepare(campaign, now_ms)
+    end
+    if not (plan.asks_member_only and rule.of_the_moment) and not (rule.applies and not rule.applies(campaign)) then
+      refusals[#refusals + 1] = rule.refuse
+      takers[#takers + 1] = rule.take
     end
   end
-  return names
-end
-
--- The fields of the campaign's hash that a win changes.
-function plan.counters()
-  local names = {}
-  for _, rule in ipairs(RULES) do
-    for _, name in ipairs(rule.counters or {}) do
-      names[#names + 1] = name
-    end
-  end
-  return names
-end
-
--- The fields that a campaign is published with: all that the rules read, without the state and what they count.
-function plan.published_fields()
-  local counted, names = {state = true}, {}
-  for _, name in ipairs(plan.counters()) do
-    counted[name] = true
-  end
-  for _, name in ipairs(plan.fields()) do
-    if not counted[name] then
-      names[#names + 1] = name
-    end
-  end
-  return names
 end
 
 -- Every rule takes back what it took for a claim; `given` are the fields of its record.
 function plan.give_back(campaign, given)
-  for _, name in ipairs(plan.counters()) do
-    campaign[name] = tonumber(campaign[name])
-  end
-  for _, rule in ipairs(RULES) do
-    if rule.give_back then
-      rule.give_back(campaign, given)
-    end
-  end
-end
-
-function plan.prepare(campaign, now_ms)
-  for _, name in ipairs(plan.counters()) do
-    campaign[name] = tonumber(campaign[name])
-  end
-  for _, rule in ipairs(RULES) do
-    if rule.prepare then
-      rule.prepare(campaign, now_ms)
-    end
-    if not (plan.asks_member_only and rule.of_the_moment) and (not rule.applies or rule.applies(campaign)) then
-      refusals[#refusals + 1] = rule.refuse
-      takers[#takers + 1] = rule.take
+  for r = 1, #RULES do
+    if RULES[r].give_back then
+      RULES[r].give_back(campaign, given)
     end
   end
 end

@@ -7,7 +7,7 @@ loads them, and a fresh nonce is baked into each at every arming, which gives th
 import hashlib
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -19,7 +19,30 @@ GRAB: Final = "grab"
 COMMANDS: Final = "commands"
 """The folder of the commands; all other files are partials, pieces of text that commands have in common."""
 USE: Final = "--@use "
+COLLECT: Final = "--@collect\n"
+STATE: Final = "state"
+"""The field of a campaign's hash that is there if the campaign is."""
+_LISTS: Final = re.compile(r"^  (outcomes|fields|counters): (.+)$", re.MULTILINE)
+_RULES: Final = re.compile(r"^local RULES = \{([a-z_, ]+)\}$", re.MULTILINE)
 _HEADER: Final = re.compile(r"\A--\[\[\n.*?\n\]\]\n", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule of `lua/rules/`, as its header describes it."""
+
+    name: str
+    outcomes: tuple[str, ...]
+    fields: tuple[str, ...]
+    counters: tuple[str, ...]
+
+    @classmethod
+    def read(cls, name: str, text: str) -> "Rule":
+        """From the text of its file."""
+        header = _HEADER.match(text)
+        assert header is not None, f"the rule {name} has no header"
+        lists = {word: tuple(re.split(", *", items)) for word, items in _LISTS.findall(header[0])}
+        return cls(name, lists.get("outcomes", ()), lists.get("fields", ()), lists.get("counters", ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +51,8 @@ class ScriptSources:
 
     by_name: dict[str, str]
     digest: str
+    rules: tuple[Rule, ...] = ()
+    """In their order of precedence."""
 
     @classmethod
     def read(cls) -> "ScriptSources":
@@ -44,7 +69,7 @@ class ScriptSources:
         assert GRAB in by_name, f"no scripts in {folder}"
         assert all(source.count(NONCE_MARK) == 1 for source in by_name.values()), "a script without its nonce"
         whole = hashlib.sha256("\0".join(f"{name}\0{source}" for name, source in by_name.items()).encode())
-        return cls(by_name, whole.hexdigest()[:12])
+        return cls(by_name, whole.hexdigest()[:12], tuple(rules_of(partials)))
 
     def bake(self, nonce: str) -> dict[str, str]:
         """The sources with the nonce in them, in the order in which to load them: the grab comes last."""
@@ -56,10 +81,18 @@ class ScriptSources:
         return f"{self.digest}:{name}"
 
 
+def rules_of(partials: Mapping[str, str]) -> list[Rule]:
+    """The rules in their order of precedence, which `lua/plan.lua` lists."""
+    listed = _RULES.search(partials["plan"])
+    assert listed is not None, "lua/plan.lua lists no rules"
+    return [Rule.read(name, partials[f"rules/{name}"]) for name in listed[1].split(", ")]
+
+
 def expand(text: str, partials: Mapping[str, str]) -> str:
     """Replace each line `--@use NAME` by that partial, and `--@use FOLDER/*` by all of a folder, in alphabetical order.
 
     The header of a partial, its first comment, is left out. A partial stands in a command once, and names no other partial.
+    `--@collect` becomes what the rules declare, as Lua: made once here, because Lua would make it in every call.
 
     Raises:
         KeyError: there is no such partial.
@@ -72,7 +105,27 @@ def expand(text: str, partials: Mapping[str, str]) -> str:
         wanted = line.removeprefix(USE).strip()
         of_folder = [name for name in sorted(partials) if f"{name.rpartition('/')[0]}/*" == wanted]
         lines += [_HEADER.sub("", partials[name], count=1) for name in of_folder or [wanted]]
-    return "".join(lines)
+    whole = "".join(lines)
+    return whole.replace(COLLECT, _collected(rules_of(partials))) if COLLECT in whole else whole
+
+
+def _collected(rules: Sequence[Rule]) -> str:
+    published = [name for rule in rules for name in rule.fields if name != STATE]
+    counters = [name for rule in rules for name in rule.counters]
+    fields = [STATE, *published, *counters]
+    values = [f"{name} = {f'tonumber(v[{n}])' if name in counters else f'v[{n}]'}" for n, name in enumerate(fields, start=1)]
+    written = [f"'{name}', string.format('%.0f', campaign.{name})" for name in counters]
+    return (
+        f"plan.FIELDS = {_list(fields)}\n"
+        f"function plan.published()\n  return {_list(published)}\nend\n"
+        f"function plan.counters()\n  return {_list(counters)}\nend\n"
+        f"function plan.campaign_of(v)\n  return v[1] and {{{', '.join(values)}}}\nend\n"
+        f"function plan.counters_of(campaign)\n  return {{{', '.join(written)}}}\nend\n"
+    )
+
+
+def _list(names: Sequence[str]) -> str:
+    return "{" + ", ".join(f"'{name}'" for name in names) + "}"
 
 
 def _folders(folder: Traversable) -> list[Traversable]:

@@ -72,7 +72,7 @@ answers[7] = campaign.next_release_at_ms and string.format('%.0f', campaign.next
 local wins = plan.wins
 if wins > 0 then
   local last_seq = string.format('%.0f', first_seq + wins - 1)
-  local holdings, bound, counters = {}, {}, {}
+  local holdings, bound = {}, {}
   for member_id, record in pairs(plan.holdings) do
     holdings[#holdings + 1] = member_id
     holdings[#holdings + 1] = record
@@ -81,10 +81,7 @@ if wins > 0 then
     bound[#bound + 1] = binding
     bound[#bound + 1] = record
   end
-  for _, name in ipairs(plan.counters()) do
-    counters[#counters + 1] = name
-    counters[#counters + 1] = string.format('%.0f', campaign[name])
-  end
+  local counters = plan.counters_of(campaign)
   answers[4] = last_seq
 
   log.append(KEYS[8], 'granted', string.format('%.0f', first_seq), last_seq, 'version', '1', 'campaign_id', ARGV[4],

@@ -58,10 +58,7 @@ plan.give_back(campaign, given)
 local binding = given.key ~= '' and ARGV[3] .. '\t' .. given.key
 local code = campaign.code_back ~= '' and '' or given.code
 local bound = claim.encode(given.seq, given.epoch, given.at_ms, ARGV[5], given.unit_no, given.ordinal, code, given.key, given.parts)
-local counters = {}
-for _, name in ipairs(plan.counters()) do
-  counters[#counters + 1], counters[#counters + 2] = name, string.format('%.0f', campaign[name])
-end
+local counters = plan.counters_of(campaign)
 redis.call('ZSCORE', KEYS[4], given.unit_no) -- a wrong type shows here, before anything is written
 redis.call('LLEN', KEYS[6]) -- the same
 redis.call('HEXISTS', KEYS[8], ARGV[3]) -- the same

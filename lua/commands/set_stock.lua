@@ -38,14 +38,14 @@ end
 
 --@use records/*
 local opens_at_ms, quantities, total, newest_open = {}, {}, 0, 1
-releases.each(facts[2], function(at_text, quantity)
+for at_ms, quantity in string.gmatch(facts[2], releases.FORM) do
   local i = #quantities + 1
-  opens_at_ms[i], quantities[i] = at_text, quantity
-  total = total + quantity
-  if tonumber(at_text) <= now_ms then
+  opens_at_ms[i], quantities[i] = at_ms, tonumber(quantity)
+  total = total + quantities[i]
+  if tonumber(at_ms) <= now_ms then
     newest_open = i
   end
-end)
+end
 -- The highest unit number still in a member's hands: numbers on top that came back do not hold the total up.
 local issued = tonumber(facts[4])
 local lowest = issued

@@ -1,12 +1,12 @@
 --[[
   eligibility: who may take part. Each condition is '' if the campaign does not set it; all that are set must hold.
 
+  outcomes: not_eligible
+  fields: orgs, tags_any, birthday_months, joined_before
+
   orgs, tags_any and birthday_months are ,a,b, and joined_before is YYYY-MM-DD. The answer names every condition that failed.
 ]]
-local eligibility = {
-  outcomes = {'not_eligible'},
-  fields = {'orgs', 'tags_any', 'birthday_months', 'joined_before'},
-}
+local eligibility = {}
 
 function eligibility.applies(campaign)
   return campaign.orgs ~= '' or campaign.tags_any ~= '' or campaign.birthday_months ~= '' or campaign.joined_before ~= ''

@@ -1,12 +1,12 @@
 --[[
   limit: no member holds more than limit_per_member claims of a campaign. Reads what the member holds.
 
+  outcomes: per_member_limit
+  fields: limit_per_member
+
   Gives `wish.ordinal`, the lowest of 1..limit_per_member that none of the member's claims has.
 ]]
-local limit = {
-  outcomes = {'per_member_limit'},
-  fields = {'limit_per_member'},
-}
+local limit = {}
 
 function limit.prepare(campaign, now_ms)
   campaign.limit_per_member = tonumber(campaign.limit_per_member)

@@ -1,12 +1,11 @@
 --[[
   member: nobody wins who is no member, has left, or is kept out for a time. Reads the member's record.
 
+  outcomes: member_unknown, member_blocked
+
   Gives the rules after it `wish.org_id`, `wish.birthday_month`, `wish.joined_on` and `wish.tags`.
 ]]
-local member = {
-  outcomes = {'member_unknown', 'member_blocked'},
-  fields = {},
-}
+local member = {}
 
 function member.refuse(campaign, wish)
   if not wish.record then

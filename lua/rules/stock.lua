@@ -1,14 +1,13 @@
 --[[
   stock: no unit is in two hands, none beyond those released, and no code is given twice. The unit with the lowest number goes first.
 
+  outcomes: sold_out
+  fields: benefit_kind
+  counters: active, issued, unit_sum, seq_sum
+
   Reads as many free units and free codes as the batch could need. Gives `wish.unit_no` and `wish.code`.
 ]]
-local stock = {
-  outcomes = {'sold_out'},
-  fields = {'benefit_kind', 'active', 'issued', 'unit_sum', 'seq_sum'},
-  of_the_moment = true,
-  counters = {'active', 'issued', 'unit_sum', 'seq_sum'},
-}
+local stock = {of_the_moment = true}
 
 function stock.prepare(campaign, now_ms)
   campaign.available = campaign.released - campaign.active

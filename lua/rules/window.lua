@@ -1,32 +1,32 @@
 --[[
   window: nobody wins outside the campaign's window, or while ops have paused, closed or cancelled it. The same for all members.
 
+  outcomes: cancelled, ended, not_open_yet, paused
+  fields: releases, closes_at_ms
+
   Gives `campaign.opens_at_ms`, `campaign.released` (units released by now), `campaign.next_release_at_ms` and
   `campaign.window_phase`, nil while it is open.
 ]]
-local window = {
-  outcomes = {'cancelled', 'ended', 'not_open_yet', 'paused'},
-  fields = {'state', 'releases', 'closes_at_ms'},
-  of_the_moment = true,
-}
+local window = {of_the_moment = true}
 
 function window.prepare(campaign, now_ms)
   local closes_at_ms, state = tonumber(campaign.closes_at_ms), campaign.state
-  campaign.now_ms, campaign.released = now_ms, 0
-  releases.each(campaign.releases, function(at_text, quantity)
-    local at_ms = tonumber(at_text)
-    campaign.opens_at_ms = campaign.opens_at_ms or at_ms
+  local released, opens_at_ms, next_release_at_ms = 0, nil, nil
+  for at_ms, quantity in string.gmatch(campaign.releases, releases.FORM) do
+    at_ms, quantity = tonumber(at_ms), tonumber(quantity)
+    opens_at_ms = opens_at_ms or at_ms
     if at_ms <= now_ms then
-      campaign.released = campaign.released + quantity
-    elseif not campaign.next_release_at_ms and at_ms < closes_at_ms and quantity > 0 then
-      campaign.next_release_at_ms = at_ms
+      released = released + quantity
+    elseif not next_release_at_ms and at_ms < closes_at_ms and quantity > 0 then
+      next_release_at_ms = at_ms
     end
-  end)
+  end
+  campaign.released, campaign.opens_at_ms, campaign.next_release_at_ms = released, opens_at_ms, next_release_at_ms
   if state == 'cancelled' then
     campaign.window_phase = 'cancelled'
   elseif state == 'closed' or now_ms >= closes_at_ms then
     campaign.window_phase = 'ended'
-  elseif now_ms < campaign.opens_at_ms then
+  elseif now_ms < opens_at_ms then
     campaign.window_phase = 'not_open_yet'
   elseif state == 'paused' then
     campaign.window_phase = 'paused'

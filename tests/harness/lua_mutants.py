@@ -56,12 +56,10 @@ MUTANTS: Final = (
     Mutant(
         "opening, to the millisecond",
         "grab",
-        "elseif now_ms < campaign.opens_at_ms then",
-        "elseif now_ms + 1 < campaign.opens_at_ms then",
+        "elseif now_ms < opens_at_ms then",
+        "elseif now_ms + 1 < opens_at_ms then",
     ),
-    Mutant(
-        "opening, not later", "grab", "elseif now_ms < campaign.opens_at_ms then", "elseif now_ms <= campaign.opens_at_ms then"
-    ),
+    Mutant("opening, not later", "grab", "elseif now_ms < opens_at_ms then", "elseif now_ms <= opens_at_ms then"),
     Mutant("closing, to the millisecond", "grab", "now_ms >= closes_at_ms then", "now_ms > closes_at_ms then"),
     Mutant("the clock is cut, not rounded up", "grab", "math.floor(time[2] / 1000)", "math.ceil(time[2] / 1000)"),
     Mutant("closed by ops", "grab", "state == 'closed' or ", ""),
@@ -157,9 +155,7 @@ MUTANTS: Final = (
     Mutant(
         "no stock after a cancellation", "set_stock", "if state == 'closed' or state == 'cancelled'", "if state == 'closed'"
     ),
-    Mutant(
-        "a release is open from its moment on", "set_stock", "if tonumber(at_text) <= now_ms", "if tonumber(at_text) < now_ms"
-    ),
+    Mutant("a release is open from its moment on", "set_stock", "if tonumber(at_ms) <= now_ms", "if tonumber(at_ms) < now_ms"),
     Mutant("as many releases as there may be", "publish_campaign", "#written <= 50", "#written <= 49"),
     Mutant("a code that was generated stays named", "return_unit", "campaign.code_back ~= '' and ''", "''"),
     Mutant("more joins the newest open release", "set_stock", "    newest_open = i\n", "    newest_open = 1\n"),

@@ -39,6 +39,7 @@ _CALL = re.compile(r"redis\.p?call\('([A-Z]+)'(?:, KEYS\[([^\]]+)\])?")
 _LOG_DEFINED = re.compile(r"^function log\.append\(.*?^end\n", re.DOTALL | re.MULTILINE)
 # What the rules and the plan answer, a command answers that asks them.
 _FUNCTION = re.compile(r"^function [\w.]+\(.*?^end$", re.DOTALL | re.MULTILINE)
+_ANSWERS = re.compile(r"function (?:plan\.answer|\w+\.(?:prepare|refuse))\(")
 _PLAN_CALLED = re.compile(r"(?<!function )\bplan\.answer\(")
 _MEMBER_ONLY = re.compile(r"^plan\.asks_member_only = ", re.MULTILINE)
 _LOG_CALLED = re.compile(r"\blog\.append\(KEYS\[(\d+)\]")
@@ -104,9 +105,9 @@ class Command:
             for word in match.groups()
             if word and (word != "eligible" or _MEMBER_ONLY.search(self.code))
         }
-        if not _PLAN_CALLED.search(self.code):
-            bodies = [match.span() for match in _FUNCTION.finditer(self.code)]
-            found = {(at, word) for at, word in found if not any(start <= at < end for start, end in bodies)}
+        asks = _PLAN_CALLED.search(self.code) is not None
+        others = [match.span() for match in _FUNCTION.finditer(self.code) if not (asks and _ANSWERS.match(match[0]))]
+        found = {(at, word) for at, word in found if not any(start <= at < end for start, end in others)}
         return sorted(found)
 
     @property

@@ -1,11 +1,14 @@
 """Is every Lua command held to its header? And would each check notice?"""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
-from grab_service.cell.scripts import GRAB, ScriptSources
+from grab_service.cell.scripts import GRAB, USE, ScriptSources, expand
+from grab_service.ops.audit.cut import COUNTERS
 from grab_service.vocabulary.outcomes import Outcome
 from tests.lua.headers import CHECKS, READS, WRITES, Command, faults_of
 
@@ -106,3 +109,44 @@ async def test_which_commands_write_is_what_the_server_says(raw: Redis) -> None:
 async def test_every_command_compiles(raw: Redis, sources: ScriptSources) -> None:
     shas = {await raw.script_load(source) for source in sources.bake("0123456789abcdef").values()}
     assert len(shas) == len(NAMES)
+
+
+LUA = Path(__file__).parents[2] / "lua"
+PURE = sorted([*LUA.glob("records/*.lua"), *LUA.glob("rules/*.lua"), LUA / "plan.lua"])
+
+
+def test_every_rule_is_listed_and_answers_with_the_words_of_its_header(sources: ScriptSources) -> None:
+    files = {path.stem: path.read_text(encoding="utf-8") for path in LUA.glob("rules/*.lua")}
+    assert {rule.name for rule in sources.rules} == files.keys()
+    for rule in sources.rules:
+        code = files[rule.name].partition("\n]]\n")[2]
+        words = dict.fromkeys(re.findall(r"(?:return|window_phase =) '([a-z_]+)", code))
+        assert tuple(words) == rule.outcomes, rule.name
+
+
+def test_every_counter_of_a_rule_is_compared_by_the_audit(sources: ScriptSources) -> None:
+    counters = [counter for rule in sources.rules for counter in rule.counters]
+    assert [*counters, "codes_loaded"] == list(COUNTERS)
+
+
+@pytest.mark.parametrize("path", PURE, ids=lambda path: path.stem)
+def test_a_rule_or_a_record_calls_nothing_and_reads_no_argument(path: Path) -> None:
+    code = re.sub(r"--\[\[.*?\]\]|--[^\n]*", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert not re.search(r"\b(?:redis|KEYS|ARGV)\b|--@use", code)
+
+
+def test_a_partial_names_no_other_and_stands_in_a_command_once(sources: ScriptSources) -> None:
+    partials = [path for path in LUA.rglob("*.lua") if path.parent.name != "commands"]
+    for path in partials:
+        text = path.read_text(encoding="utf-8")
+        assert text.startswith("--[[\n  "), path
+        assert USE not in text, path
+        first_line = text.partition("\n]]\n")[2].partition("\n")[0]
+        assert all(source.count(first_line + "\n") <= 1 for source in sources.by_name.values()), path
+    assert all(USE not in source for source in sources.by_name.values())
+
+
+def test_a_partial_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        expand("--@use records/nothing\n", {})
+    assert expand("--@use a/*\nend\n", {"a/y": "--[[\n  y\n]]\ny\n", "a/x": "x\n", "b/z": "z\n"}) == "x\ny\nend\n"
