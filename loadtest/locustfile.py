@@ -44,7 +44,7 @@ def add_options(parser: LocustArgumentParser) -> None:
     add("--campaign", required=True, env_var="GRAB_CAMPAIGN", help="the campaign's id")
     add("--passes", help="file with lines member_id<TAB>pass")
     add("--member-ids", help="file with one member_id a line; each gets a pass from /v1/dev/sessions")
-    add("--shape", choices=list(ShapeName), default=ShapeName.SPIKE.value, help="who comes, and when (%(default)s)")
+    add("--shape", choices=list(ShapeName), default=ShapeName.SPIKE.value, help="who comes, and when")
     add("--reaction-ms", type=int, default=200, help="longest time between the opening and a tap")
     add("--think-s", type=float, default=0.0, help="average pause of a member between two requests")
     add("--waves", type=int, default=3, help="number of waves, for --shape waves")

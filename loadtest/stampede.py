@@ -9,10 +9,11 @@ from pathlib import Path
 
 import orjson
 
+from loadtest.generator.config import StampedeConfig
 from loadtest.generator.processes import ShardError
 from loadtest.generator.result import summary_lines
 from loadtest.generator.schedule import Shape
-from loadtest.generator.stampede import StampedeConfig, StampedeError, run
+from loadtest.generator.stampede import StampedeError, run
 from loadtest.passes import PassesError
 from loadtest.service import ServiceError
 

@@ -50,7 +50,7 @@ class ShardProcess:
             start_new_session=True,
         )
         shard = cls(process, order.index)
-        shard._write(orjson.dumps(order))
+        shard._write(order.to_line())
         return shard
 
     def tell(self, command: dict[str, Any]) -> None:

@@ -16,17 +16,20 @@ import resource
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+from urllib.parse import quote
 
 import orjson
 import uvloop
 
 from loadtest.clock import ServerClock
+from loadtest.generator.config import StampedeConfig
 from loadtest.generator.requests import Target, build_requests, line_up
 from loadtest.generator.rush import Rush, RushPlan
 from loadtest.generator.schedule import Shape, offsets_ns
 from loadtest.passes import read_passes
 from loadtest.receipts import ReceiptBook, clock_line, header_line
+from loadtest.service import parse_url
 
 # Files a process needs besides its connections.
 _SPARE_FILES = 64
@@ -38,74 +41,63 @@ class ShardOrder:
     """All that one process needs to know.
 
     Attributes:
+        config: of the whole stampede.
         run: names the run; part of the receipts.
-        campaign: its id.
         index: which process this is, from 0.
-        processes: how many there are.
-        host: where to connect.
-        port: the same.
-        path: the grab's path.
-        passes: the passes file.
-        taps: how many times each member taps.
-        seed: shuffles the crowd, the same in every process.
-        shape: how the crowd arrives.
-        spread_s: over how many seconds.
         connections: of this process.
         receipts: the file to write.
         anchor_ns: wall clock minus monotonic clock.
         clock: the server's.
         idempotency_prefix: see `Target`.
-        answer_timeout_s: see `RushPlan`.
-        deadline_s: see `RushPlan`.
-        connect_s: how long to wait for all connections.
     """
 
+    config: StampedeConfig
     run: str
-    campaign: str
     index: int
-    processes: int
-    host: str
-    port: int
-    path: str
-    passes: str
-    taps: int
-    seed: int
-    shape: Shape
-    spread_s: float
     connections: int
-    receipts: str
+    receipts: Path
     anchor_ns: int
     clock: ServerClock
     idempotency_prefix: str | None
-    answer_timeout_s: float
-    deadline_s: float
-    connect_s: float
 
+    @property
+    def target(self) -> Target:
+        """Where the grabs go."""
+        address = parse_url(self.config.url)
+        path = f"{address.prefix}/v1/campaigns/{quote(self.config.campaign, safe='')}/claims"
+        return Target(address.host, address.port, path, self.idempotency_prefix)
 
-def parse_order(line: bytes) -> ShardOrder:
-    """Read the order as `orjson.dumps(order)` wrote it."""
-    document: dict[str, Any] = orjson.loads(line)
-    document["shape"] = Shape(document["shape"])
-    document["clock"] = ServerClock(**document["clock"])
-    return ShardOrder(**document)
+    def to_line(self) -> bytes:
+        """As it goes to the process."""
+        return orjson.dumps(self, default=str)
+
+    @classmethod
+    def from_line(cls, line: bytes) -> Self:
+        """Read what `to_line` wrote."""
+        document: dict[str, Any] = orjson.loads(line)
+        config = document["config"]
+        paths = {name: Path(config[name]) for name in ("passes", "receipts")}
+        document["config"] = StampedeConfig(**{**config, **paths, "schedule": Shape(config["schedule"])})
+        document["receipts"] = Path(document["receipts"])
+        document["clock"] = ServerClock(**document["clock"])
+        return cls(**document)
 
 
 def plan_rush(order: ShardOrder) -> RushPlan:
     """Take this process's part of the crowd: every `processes`-th tap, so that each part has the whole shape."""
-    crowd = line_up(read_passes(Path(order.passes)), order.taps, order.seed)
-    offsets = offsets_ns(order.shape, len(crowd), order.spread_s)[order.index :: order.processes]
-    part = crowd[order.index :: order.processes]
-    target = Target(order.host, order.port, order.path, order.idempotency_prefix)
+    config, target = order.config, order.target
+    crowd = line_up(read_passes(config.passes), config.taps, config.seed)
+    mine = slice(order.index, None, config.processes)
     return RushPlan(
-        crowd=part,
-        requests=build_requests(part, target),
-        offsets_ns=offsets,
-        host=order.host,
-        port=order.port,
+        crowd=crowd[mine],
+        requests=build_requests(crowd[mine], target),
+        offsets_ns=offsets_ns(config.schedule, len(crowd), config.spread_s)[mine],
+        host=target.host,
+        port=target.port,
         connections=order.connections,
         anchor_ns=order.anchor_ns,
-        answer_timeout_s=order.answer_timeout_s,
-        deadline_s=order.deadline_s,
+        answer_timeout_s=config.answer_timeout_s,
+        deadline_s=config.timeout_s,
     )
 
 
@@ -128,18 +120,18 @@ async def _carry_out(order: ShardOrder, commands: asyncio.StreamReader) -> dict[
     plan = plan_rush(order)
     facts = {
         "run": order.run,
-        "campaign": order.campaign,
+        "campaign": order.config.campaign,
         "shard": order.index,
-        "host": f"{order.host}:{order.port}",
+        "host": f"{plan.host}:{plan.port}",
         "anchor_ns": order.anchor_ns,
         "idempotency_prefix": order.idempotency_prefix,
     }
-    with ReceiptBook(Path(order.receipts)) as book:
+    with ReceiptBook(order.receipts) as book:
         book.append([header_line(facts), clock_line(order.clock)])
         rush = Rush(plan, book)
-        opened = await rush.connect(order.connect_s)
+        opened = await rush.connect(order.config.connect_s)
         if opened == 0:
-            return {"failed": f"no connection to {order.host}:{order.port} within {order.connect_s:g} s"}
+            return {"failed": f"no connection to {plan.host}:{plan.port} within {order.config.connect_s:g} s"}
         _tell({"ready": opened})
         command = await commands.readline()
         if not command or "start_ns" not in (start := orjson.loads(command)):
@@ -174,7 +166,7 @@ async def _main() -> int:
     loop = asyncio.get_running_loop()
     commands = asyncio.StreamReader(limit=_ORDER_MAX_BYTES)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
-    order = parse_order(await commands.readline())
+    order = ShardOrder.from_line(await commands.readline())
     try:
         report = await _carry_out(order, commands)
     except Exception as error:  # noqa: BLE001  the parent is the one who shows it

@@ -12,10 +12,9 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from urllib.parse import quote
 
 from loadtest import clock
+from loadtest.generator.config import StampedeConfig
 from loadtest.generator.processes import ShardProcess
 from loadtest.generator.result import Circumstances, StampedeResult, conclude
 from loadtest.generator.schedule import Shape
@@ -23,7 +22,7 @@ from loadtest.generator.shard import ShardOrder
 from loadtest.generator.tally import Tally
 from loadtest.passes import read_passes
 from loadtest.receipts import SUFFIX, ReceiptBook, clock_line
-from loadtest.service import CampaignFacts, Service, ServiceError, parse_url
+from loadtest.service import CampaignFacts, Service, ServiceError
 
 # If the opening has passed when everyone is ready, the rush starts this much later.
 LATE_START_S = 0.1
@@ -34,49 +33,6 @@ OnProgress = Callable[[dict[str, int]], None]
 
 class StampedeError(Exception):
     """The rush cannot be made as asked; the message says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class StampedeConfig:
-    """What to do.
-
-    Attributes:
-        url: base URL of the service.
-        campaign: its id.
-        passes: file with lines `member_id<TAB>pass`.
-        receipts: directory for the receipts; made if missing, files of other runs stay.
-        connections: over all processes.
-        processes: how many share the crowd.
-        schedule: how the crowd arrives.
-        spread_s: over how many seconds.
-        timeout_s: after the start, whoever has no final answer is an error.
-        answer_timeout_s: an answer later than this is asked for again on another connection.
-        connect_s: how long opening the connections may take.
-        wait_s: how far off the start may be.
-        start_at_ms: start at this moment of the server's clock and not at the campaign's opening.
-        lead_ms: start this much before the opening: some are too early and must be told so.
-        taps: how many times each member taps, all within the schedule.
-        seed: shuffles the crowd.
-        idempotency_prefix: send Idempotency-Keys `<prefix>-<member>`; made up where the limit is above one.
-    """
-
-    url: str
-    campaign: str
-    passes: Path
-    receipts: Path
-    connections: int = 256
-    processes: int = 1
-    schedule: Shape = Shape.INSTANT
-    spread_s: float = 2.0
-    timeout_s: float = 60.0
-    answer_timeout_s: float = 5.0
-    connect_s: float = 15.0
-    wait_s: float = 900.0
-    start_at_ms: int | None = None
-    lead_ms: int = 0
-    taps: int = 1
-    seed: int = 1
-    idempotency_prefix: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,33 +109,20 @@ def _look_around(config: StampedeConfig) -> _Scene:
 
 
 def _orders(config: StampedeConfig, scene: _Scene) -> list[ShardOrder]:
-    address = parse_url(config.url)
     prefix = config.idempotency_prefix
     if prefix is None and scene.facts.limit_per_member > 1:
         prefix = scene.run
     share, left_over = divmod(config.connections, config.processes)
     return [
         ShardOrder(
+            config=config,
             run=scene.run,
-            campaign=config.campaign,
             index=index,
-            processes=config.processes,
-            host=address.host,
-            port=address.port,
-            path=f"{address.prefix}/v1/campaigns/{quote(config.campaign, safe='')}/claims",
-            passes=str(config.passes.resolve()),
-            taps=config.taps,
-            seed=config.seed,
-            shape=config.schedule,
-            spread_s=config.spread_s,
             connections=share + (index < left_over),
-            receipts=str((config.receipts / f"{scene.run}-{index}{SUFFIX}").resolve()),
+            receipts=config.receipts / f"{scene.run}-{index}{SUFFIX}",
             anchor_ns=scene.anchor_ns,
             clock=scene.clock,
             idempotency_prefix=prefix,
-            answer_timeout_s=config.answer_timeout_s,
-            deadline_s=config.timeout_s,
-            connect_s=config.connect_s,
         )
         for index in range(config.processes)
     ]
@@ -223,7 +166,7 @@ def _note_clock_again(config: StampedeConfig, scene: _Scene, orders: list[ShardO
     except ServiceError:
         return  # it may have been killed on purpose; what was known before must do
     for order in orders:
-        with ReceiptBook(Path(order.receipts), again=True) as book:
+        with ReceiptBook(order.receipts, again=True) as book:
             book.append([line])
 
 

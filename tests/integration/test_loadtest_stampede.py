@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from loadtest.generator.stampede import StampedeConfig, StampedeError, run
+from loadtest.generator.config import StampedeConfig
+from loadtest.generator.stampede import StampedeError, run
 from loadtest.receipts import find_receipts, read_receipts
 from loadtest.verifier.checks import CHECKS
 from loadtest.verify import main as verify_main
