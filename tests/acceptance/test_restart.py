@@ -5,16 +5,19 @@ import itertools
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import orjson
 import pytest
 
-from tests.harness.district import HEAD, District, Site, running_district
+from tests.harness.district import HEAD, District, Districts
 from tests.harness.keepers import Keeper, Notes, keeping_on
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
+
+WITH_TWO = pytest.mark.xdist_group("restarts of two workers")
+"""Who shares a district."""
+
 
 MEMBERS = 4_000
 
@@ -55,9 +58,11 @@ async def audited(district: District, ops: httpx.AsyncClient) -> None:
     assert all(one["holds"] for one in audit.json()["invariants"].values()), audit.text
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-async def test_a_rolling_restart_under_load_shows_no_error_to_anybody(tmp_path: Path, workers: int) -> None:
-    async with running_district(tmp_path, Site(workers=workers), members=MEMBERS) as district, district.ops() as ops:
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=WITH_TWO)])
+async def test_a_rolling_restart_under_load_shows_no_error_to_anybody(districts: Districts, workers: int) -> None:
+    district = await districts(workers)
+    await district.enrol(MEMBERS)
+    async with district.ops() as ops:
         campaign_id = await district.open_campaign(MEMBERS)
         crowd = iter(district.grabs(campaign_id, range(1, MEMBERS + 1)))
         requests = [crowd] * 12 + [ordinary(district, campaign_id, number) for number in range(1, 9)]
@@ -76,8 +81,11 @@ async def test_a_rolling_restart_under_load_shows_no_error_to_anybody(tmp_path: 
         await audited(district, ops)
 
 
-async def test_a_service_told_to_end_answers_what_is_under_way(tmp_path: Path) -> None:
-    async with running_district(tmp_path, members=100) as district, district.ops() as ops:
+@WITH_TWO
+async def test_a_service_told_to_end_answers_what_is_under_way(districts: Districts) -> None:
+    district = await districts(2)
+    await district.enrol(100)
+    async with district.ops() as ops:
         campaign_id = await district.open_campaign(100)
         notes = Notes()
         keepers = [Keeper(district.settings.port, notes, keeps_bodies=True) for _ in range(40)]

@@ -5,13 +5,10 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
 
 import pytest
-import pytest_asyncio
 
-from tests.harness.district import District, Disturb, Site, exactly, plan_of, running_district
+from tests.harness.district import District, Districts, Disturb, exactly, plan_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
 
@@ -19,24 +16,6 @@ WITH_ONE = pytest.mark.xdist_group("rushes at one worker")
 WITH_TWO = pytest.mark.xdist_group("rushes at two workers")
 WITH_FOUR = pytest.mark.xdist_group("rushes at four workers")
 """Who shares a district. Each rush has a campaign of its own, and the audit after it is of all that came before, too."""
-
-Districts = Callable[[int], Awaitable[District]]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def districts(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Districts]:
-    """The district with so many workers; it is as it was before, whatever was killed in it."""
-    made: dict[int, District] = {}
-    async with AsyncExitStack() as stack:
-
-        async def ready(workers: int) -> District:
-            if workers not in made:
-                home = tmp_path_factory.mktemp("district")
-                made[workers] = await stack.enter_async_context(running_district(home, Site(workers=workers)))
-            await made[workers].programs.wait_ready()
-            return made[workers]
-
-        yield ready
 
 
 @WITH_ONE

@@ -11,7 +11,7 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -88,6 +88,8 @@ class Site:
 
 
 Disturb = Callable[["District"], Coroutine[Any, Any, None]]
+Districts = Callable[[int], Awaitable["District"]]
+"""The district with so many workers."""
 
 
 @dataclass(slots=True)

@@ -94,7 +94,6 @@ async def rush(crowd: Crowd, members: "itertools.count[int]", clients: int, last
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 async def test_a_redis_that_is_too_slow_for_the_crowd_serves_as_many_as_it_can(worker: Worker, way: Proxy) -> None:
     members = itertools.count()
     async with Crowd(worker) as crowd:
