@@ -16,6 +16,7 @@ from grab_service.api.shapes import Claim
 from grab_service.grabpath.answers import Answer
 from grab_service.grabpath.lane import refusal_of_body
 from grab_service.vocabulary.identifiers import IDEMPOTENCY_KEY_MAX
+from grab_service.vocabulary.outcomes import REFUSALS, slug
 
 router = APIRouter(tags=["members"], route_class=StrictRoute)
 
@@ -25,16 +26,7 @@ _REFUSALS: Final = (
     "pass-invalid",
     "pass-expired",
     "rate-limited",
-    "campaign-not-found",
-    "cancelled",
-    "ended",
-    "not-open-yet",
-    "paused",
-    "member-unknown",
-    "member-blocked",
-    "not-eligible",
-    "per-member-limit",
-    "sold-out",
+    *map(slug, REFUSALS),
     "overloaded",
     "paused-for-recovery",
     "outcome-unknown",

@@ -110,9 +110,9 @@ def expand(text: str, partials: Mapping[str, str]) -> str:
 
 
 def _collected(rules: Sequence[Rule]) -> str:
-    published = [name for rule in rules for name in rule.fields if name != STATE]
+    published = list(dict.fromkeys(name for rule in rules for name in rule.fields if name != STATE))
     counters = [name for rule in rules for name in rule.counters]
-    fields = [STATE, *published, *counters]
+    fields = list(dict.fromkeys([STATE, *published, *counters]))
     values = [f"{name} = {f'tonumber(v[{n}])' if name in counters else f'v[{n}]'}" for n, name in enumerate(fields, start=1)]
     written = [f"'{name}', string.format('%.0f', campaign.{name})" for name in counters]
     return (

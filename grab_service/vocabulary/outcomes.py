@@ -1,7 +1,7 @@
-"""What can a grab be answered, and with which HTTP status?
+"""What can the cell answer, command by command?
 
-The words are those of the headers under `lua/commands/`, those of a grab in its order of precedence; a test compares them. What
-the service itself adds, because nothing was decided or nobody knows, stands apart.
+The words are those of the headers under `lua/commands/`, those of a grab in its order of precedence; a test compares them. The
+HTTP status of a refusal stands with its problem. What the service itself adds, because nothing was decided, stands apart.
 """
 
 from enum import StrEnum
@@ -88,25 +88,8 @@ class Undecided(StrEnum):
     OUTCOME_UNKNOWN = "outcome_unknown"
 
 
-STATUS: Final[dict[Outcome | Undecided, int]] = {
-    Outcome.CAMPAIGN_NOT_FOUND: 404,
-    Outcome.IDEMPOTENCY_KEY_MISSING: 400,
-    Outcome.HELD: 200,
-    Outcome.CANCELLED: 410,
-    Outcome.ENDED: 410,
-    Outcome.NOT_OPEN_YET: 409,
-    Outcome.PAUSED: 409,
-    Outcome.MEMBER_UNKNOWN: 403,
-    Outcome.MEMBER_BLOCKED: 403,
-    Outcome.NOT_ELIGIBLE: 403,
-    Outcome.PER_MEMBER_LIMIT: 409,
-    Outcome.SOLD_OUT: 409,
-    Outcome.WON: 201,
-    Undecided.OVERLOADED: 503,
-    Undecided.PAUSED_FOR_RECOVERY: 503,
-    Undecided.OUTCOME_UNKNOWN: 503,
-}
-assert STATUS.keys() == {*Outcome, *Undecided}, "an outcome without a status"
+REFUSALS: Final = tuple(o for o in Outcome if o not in {Outcome.IDEMPOTENCY_KEY_MISSING, Outcome.HELD, Outcome.WON})
+"""The refusals of a grab in their order of precedence, but for a missing key, which is asked before anything is decided."""
 
 
 def slug(outcome: Outcome | Undecided) -> str:

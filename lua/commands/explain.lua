@@ -20,17 +20,7 @@
   per triple, in their order. phase is cancelled, ended, not_open_yet, paused or open; '' without a campaign;
   the first that applies:
     campaign_not_found
-    idempotency_key_missing    asked of a grab only, as is what follows up to paused
-    held TAB record
-    cancelled
-    ended
-    not_open_yet
-    paused
-    member_unknown
-    member_blocked TAB until_ms (or empty: no end is set)
-    not_eligible TAB names of the failed rules, by comma
-    per_member_limit TAB limit TAB used
-    sold_out                   asked of a grab only
+    every answer of `grab`, in its order and with its details; for question member only those that are about the member
     eligible                   nothing keeps the member out
     won TAB record             the grab would get the claim of this record
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from grab_service.vocabulary.outcomes import Outcome
+
 # By the type of key they are for; TIME has none. A test compares them with what the server says of its commands.
 READS_OF_TYPE: Final = {
     "hash": ("HGET", "HMGET", "HGETALL", "HEXISTS", "HLEN", "HSCAN"),
@@ -79,7 +81,9 @@ class Command:
     def outcomes(self) -> list[str]:
         """As the header lists them, in order."""
         _, _, returns = self.header.partition("the first that applies:\n")
-        return _HEADER_OUTCOME.findall(returns.partition("\n\n")[0])
+        listed = _HEADER_OUTCOME.findall(returns.partition("\n\n")[0])
+        of_grab = [outcome.value for outcome in Outcome] if "every answer of `grab`" in returns else []
+        return [*dict.fromkeys(listed[:1] + of_grab + listed[1:])]
 
     @property
     def envelopes(self) -> set[str]:
