@@ -11,10 +11,12 @@ import multiprocessing
 import os
 import pkgutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from multiprocessing import forkserver, reduction
 from pathlib import Path
+from types import ModuleType
 from typing import IO, Any, Final
 
 import grab_service
@@ -41,7 +43,8 @@ async def run(
     _start_server()
     fds = [_Inherited(stream.fileno()) for stream in streams]
     process = _CONTEXT.Process(target=_main, args=(module, arguments, str(home), dict(env), fds))
-    process.start()
+    with _without_main():
+        process.start()
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(process.sentinel, ended.set)
     try:
@@ -70,6 +73,17 @@ def _number_of(fd: Any) -> int:
     return int(fd.detach())
 
 
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """For `multiprocessing`, which would run in each fork the script by which the tests were started."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
 @cache
 def _start_server() -> None:
     """Start the process that imports; it sees nothing of the environment in which the tests run."""
@@ -78,7 +92,8 @@ def _start_server() -> None:
     os.environ.clear()
     os.environ.update({"PATH": before["PATH"], **START})
     try:
-        forkserver.ensure_running()
+        with _without_main():
+            forkserver.ensure_running()
     finally:
         os.environ.clear()
         os.environ.update(before)
