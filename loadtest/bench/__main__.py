@@ -16,7 +16,19 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from grab_service.servers.errors import ServerError
-from loadtest.bench import costs, drain, drain_ladder, durability, ladder, machine, profiles, report, rushes, speed
+from loadtest.bench import (
+    claims_indexes,
+    costs,
+    drain,
+    drain_ladder,
+    durability,
+    ladder,
+    machine,
+    profiles,
+    report,
+    rushes,
+    speed,
+)
 from loadtest.bench.backlog import BacklogError
 from loadtest.bench.figures import Results
 from loadtest.bench.growth import campaigns, connections, members, stock, workers
@@ -69,6 +81,12 @@ async def _drain_ladder(rounds: int, quick: bool) -> Results:
     return Results("drain_ladder", described, figures)
 
 
+async def _claims_indexes(rounds: int, quick: bool) -> Results:
+    described = machine.describe()
+    sizes = (1, 4 * QUICK_GRABS, 2 * QUICK_GRABS) if quick else (rounds,)
+    return Results("claims_indexes", described, await claims_indexes.measure(*sizes))
+
+
 async def _profile(_: int, quick: bool) -> Results:
     described = machine.describe()
     count, seconds = (QUICK_GRABS * 5, 1.0) if quick else (profiles.MEMBERS, profiles.SECONDS)
@@ -82,6 +100,7 @@ EXPERIMENTS: Final[dict[str, Experiment]] = {
     "durability": _beside(durability.measure, durability.GRABS),
     "drain": _drain,
     "drain_ladder": _drain_ladder,
+    "claims_indexes": _claims_indexes,
     "ladder": _beside(ladder.measure, ladder.GRABS),
     "profile": _profile,
     "costs": _alone(costs.measure),

@@ -144,10 +144,7 @@ def _ladder(found: Found, _: str) -> list[str]:
     by_name = {figure.name: figure for figure in found["ladder"].figures}
     lines = ["| technique | won/s with it ÷ without | refused/s with it ÷ without |", "|---|---|---|"]
     for name, title in RUNGS.items():
-        cells = [
-            f"{_said(one.median)} ({_said(min(one.samples))} – {_said(max(one.samples))})"
-            for one in (by_name[f"{kind}_with_{name}"] for kind in ("won", "refused"))
-        ]
+        cells = [_span(one) for one in (by_name[f"{kind}_with_{name}"] for kind in ("won", "refused"))]
         lines.append(f"| {title} | {' | '.join(cells)} |")
     return lines
 
@@ -162,6 +159,20 @@ def _ways(found: Found, _: str) -> list[str]:
             cells = [_middle(list(by_name[one].samples)) for one in (name, f"{name}_python", f"{name}_postgres")]
             lines.append(f"| {figure.title} | {' | '.join(cells)} |")
     return lines
+
+
+def _indexes(found: Found, _: str) -> list[str]:
+    if "claims_indexes" not in found:
+        return []
+    by_name = {figure.name: figure for figure in found["claims_indexes"].figures}
+    lines = ["| table of claims | claims/s | µs of PostgreSQL per claim | bytes of its log per claim |", "|---|---|---|---|"]
+    for name, figure in by_name.items():
+        if f"{name}_postgres" in by_name:
+            lines.append(
+                f"| {figure.title} | " + " | ".join(_span(by_name[name + end]) for end in ("", "_postgres", "_wal")) + " |"
+            )
+    ratios = [figure for figure in by_name.values() if not figure.unit]
+    return [*lines, "", *(f"- {figure.title}: {_span(figure)}, {len(figure.samples)} rounds" for figure in ratios)]
 
 
 def _modules(found: Found, _: str) -> list[str]:
@@ -199,6 +210,7 @@ _FILL: Final[dict[str, Callable[[Found, str], list[str]]]] = {
     "rushes": _rushes,
     "ladder": _ladder,
     "ways": _ways,
+    "indexes": _indexes,
     "modules": _modules,
     "figures": _figures,
     "curves": _curves,
@@ -216,6 +228,10 @@ def _draw_rows(found: Found, folder: Path) -> None:
         from loadtest.bench.plots import draw_bars  # noqa: PLC0415 -- the same
 
         draw_bars("Grabs won and refused a second, one core each", rows, "answers/s", folder / "contenders.svg")
+
+
+def _span(figure: Figure) -> str:
+    return f"{_said(figure.median)} ({_said(min(figure.samples))} – {_said(max(figure.samples))})"
 
 
 def _middle(samples: Sequence[Any]) -> str:

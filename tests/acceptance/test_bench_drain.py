@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from loadtest.bench import backlog, drain, drain_ladder
+from loadtest.bench import backlog, claims_indexes, drain, drain_ladder
 from loadtest.bench.stand import standing
 from loadtest.bench.ways_to_write import RUNGS
 from tests.harness.ready_postgres import move_in
@@ -47,3 +47,18 @@ async def test_the_drain_is_timed_in_every_way_and_what_is_not_whole_is_refused(
         # Each way is checked to the last claim before its figures count.
         rungs = await drain_ladder.measure_on(stand, members[:CLAIMS], 1, silently)
         assert len({figure.name for figure in rungs}) == 3 * (len(RUNGS) + 1)
+
+
+async def test_the_indexes_of_claims_are_timed_in_turn_in_an_empty_table_and_in_a_full_one() -> None:
+    laps: list[str] = []
+    figures = {figure.name: figure for figure in await claims_indexes.measure(2, 9_000, 1_000, laps.append)}
+    said = [lap.removeprefix("claims_indexes ").partition(":")[0] for lap in laps]
+    assert said == [
+        f"{number}/2, {size}, {kind}"
+        for size in ("empty", "full")
+        for number, kinds in ((1, ("before", "codes", "now")), (2, ("now", "codes", "before")))
+        for kind in kinds
+    ]
+    assert all(len(figure.samples) == 2 for figure in figures.values())
+    assert all(figure.median > 0 for name, figure in figures.items() if not name.endswith("_postgres"))
+    assert {"copy_now_full", "copy_before_empty_wal", "copy_ratio_empty", "copy_ratio_full"} <= figures.keys()
