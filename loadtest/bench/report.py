@@ -55,12 +55,19 @@ def page(found: Found) -> str:
 def _machine(found: Found, _: str) -> list[str]:
     if not found:
         return []
-    facts = next(iter(found.values())).machine
-    said = ", ".join(
-        f"{name.replace('_', ' ')} {value}" for name, value in facts.items() if not name.startswith(("load", "others"))
-    )
+    apart = ("load", "others", "open_files")
+    said = {
+        experiment: ", ".join(
+            f"{name.replace('_', ' ')} {value}" for name, value in one.machine.items() if not name.startswith(apart)
+        )
+        for experiment, one in found.items()
+    }
+    usual = statistics.mode(said.values())
     shares = [one.machine.get("others_share", 0.0) for one in found.values()]
-    return [f"Machine: {said}. Others used {min(shares):.0%} to {max(shares):.0%} of its processors when an experiment began."]
+    return [
+        f"Machine: {usual}. Others used {min(shares):.0%} to {max(shares):.0%} of its processors when an experiment began.",
+        *(f"`{experiment}` ran on another machine: {one}." for experiment, one in said.items() if one != usual),
+    ]
 
 
 def _targets(found: Found, _: str) -> list[str]:
