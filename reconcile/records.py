@@ -43,9 +43,13 @@ MEMBERS: Final = text(
 
 HOLDINGS: Final = text(
     f"SELECT campaign_id, member_id, string_agg({_CLAIM}, E'\\n' ORDER BY seq) "  # noqa: S608 -- put together from constants
-    "FROM claims WHERE returned_seq IS NULL GROUP BY campaign_id, member_id ORDER BY campaign_id"
+    "FROM (SELECT * FROM claims WHERE returned_seq IS NULL ORDER BY campaign_id, member_id, seq) AS held"
+    " GROUP BY campaign_id, member_id ORDER BY campaign_id"
 )
-"""Member, and the claims that hold a unit, one a line."""
+"""Member, and the claims that hold a unit, one a line.
+
+Sorted first: else PostgreSQL walks the index over members, a row here and a row there, which takes three times as long.
+"""
 
 BINDINGS: Final = text(
     f"SELECT campaign_id, member_id || E'\\t' || idempotency_key, {_CLAIM} "  # noqa: S608 -- put together from constants

@@ -16,7 +16,7 @@ CLAIM: Final[dict[str, Any]] = {
     "pay_by_ms": None,
     "voucher": {
         "voucher_id": "v.n4bv82kq7d.1.20417",
-        "code": "7K2M-9QXT-3FHB-0WZC-5N8D",
+        "code": "2R68-YXPV-PZ9V-FC8S-GCF1-PC6N",
         "state": "active",
         "valid_from": "2026-09-20T04:00:00.012Z",
         "valid_until": "2026-10-20T04:00:00.012Z",

@@ -26,7 +26,7 @@ WORD_MAX: Final = 64
 _EXAMPLE: Final = (
     "claim_id,campaign_id,member_id,state,unit_no,seq,granted_at_ms,code,idempotency_key,granted_at,org_id,org_name,voucher_state,"
     "valid_from,valid_until\r\n"
-    "n4bv82kq7d.1.20417,n4bv82kq7d,m-000001,fulfilled,17,20417,1789876800012,****5N8D,,2026-09-20 12:00:00,"
+    "n4bv82kq7d.1.20417,n4bv82kq7d,m-000001,fulfilled,17,20417,1789876800012,****PC6N,,2026-09-20 12:00:00,"
     "org-001,第一工会,active,2026-09-20 12:00:00,2026-10-20 12:00:00\r\n"
 )
 
