@@ -22,7 +22,7 @@ from bench.growth import campaigns, connections, members, stock, workers
 from bench.runs import InexactError, MeasureOnTestbed, Say, leave
 from bench.sampler import SamplerError
 from bench.testbed import Testbed, TestbedError, running_testbed
-from grab_service.servers.errors import ServerError
+from grab_service.embedded.errors import ServerError
 
 DOCS: Final = Path("docs")
 QUICK_DOCS: Final = Path("var/bench")

@@ -21,12 +21,12 @@ import psutil
 
 from bench.figures import Figure, ratios
 from bench.testbed import VALID_DAYS
-from grab_service.servers.postgres import PostgresServer
+from grab_service.embedded.postgres import PostgresServer
 from grab_service.settings import Settings
 from grab_service.vocabulary.claims import Validity
 from grab_service.vocabulary.events import Granted, GrantedClaim
 from grab_service.vocabulary.voucher_codes import generate
-from reconcile import claim_rows
+from reconcile.drain import claim_rows
 from reconcile.migrate import upgrade
 
 ROUNDS: Final = 5

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from bench.claims_indexes import OLD_INDEXES
-from grab_service.servers.postgres import PostgresServer
+from grab_service.embedded.postgres import PostgresServer
 from grab_service.sql.engine import DIALECT
 from grab_service.sql.tables import metadata
 from reconcile import migrate
