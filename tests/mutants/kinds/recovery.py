@@ -100,10 +100,10 @@ MUTANTS: Final = (
         "a rebuild reads each kind of record in one pass over all campaigns",
         "each campaign reads the whole table of claims: minutes after a year",
         _REBUILD,
-        "    async for lot, parts in _by_campaign(connection, records.RETURNS, lots):\n"
+        "    async for lot, parts in _by_campaign(connection, cell_from_sql.RETURNS, lots):\n"
         '        await bulk.add("HSET", lot.keys.returns, parts, 2, len(parts) // 2)\n',
         "    for one in lots.values():\n"
-        "        async for lot, parts in _by_campaign(connection, records.RETURNS, {one.campaign_id: one}):\n"
+        "        async for lot, parts in _by_campaign(connection, cell_from_sql.RETURNS, {one.campaign_id: one}):\n"
         '            await bulk.add("HSET", lot.keys.returns, parts, 2, len(parts) // 2)\n',
         (f"{_TESTS}neither_a_rebuild_nor_an_audit_reads_all_claims_for_each_campaign",),
     ),
