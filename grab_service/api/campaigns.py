@@ -1,4 +1,4 @@
-"""Which calls show members the time and the campaigns? All answered from the worker's view, without SQL."""
+"""Which calls show members the time, the campaigns, and whether they may take part? All without SQL."""
 
 from typing import Annotated, Any, Final, Literal
 
@@ -8,13 +8,15 @@ from fastapi import APIRouter, Header, Query, Response
 from grab_service.api.answers import json_answer
 from grab_service.api.bodies import StrictRoute
 from grab_service.api.campaign_bodies import held_claim_body, pulse_body, summary_body
-from grab_service.api.contract import ETAG, MEMBER_ONLY, answers
-from grab_service.api.dependencies import WITH_PASS, AnyMember, TheCell, TheLanguage, TheView
+from grab_service.api.contract import CELL, ETAG, MEMBER_ONLY, answers
+from grab_service.api.dependencies import WITH_PASS, AnyMember, MemberId, TheCell, TheLanguage, TheView
 from grab_service.api.etags import content_etag, matches_weakly
+from grab_service.api.examples import ELIGIBILITY
 from grab_service.api.paging import Cursor, Limit, decode_cursor, encode_cursor, page_of
-from grab_service.api.shapes import CampaignPage, CampaignWithMyClaims, Now, Pulse
+from grab_service.api.shapes import CampaignPage, CampaignWithMyClaims, EligibilityOfMember, Now, Pulse
 from grab_service.cell.store import Cell, CellError
 from grab_service.grabpath.view import CampaignView, View
+from grab_service.ops.explain import eligibility
 from grab_service.ops.refusal import RefusalError
 from grab_service.vocabulary.campaigns import Phase
 from grab_service.vocabulary.claims import parse_holding
@@ -128,6 +130,27 @@ async def read_state(campaign_id: str, view: TheView) -> Response:
     """Small and cheap; says when to ask again."""
     campaign = await known_campaign(view, campaign_id)
     return json_answer(pulse_body(campaign, view.now_ms()))
+
+
+@router.get(
+    "/campaigns/{campaign_id}/eligibility",
+    summary="May I take part, and if not, why not?",
+    dependencies=WITH_PASS,
+    response_model=EligibilityOfMember,
+    responses=answers(
+        *MEMBER_ONLY,
+        "campaign-not-found",
+        *CELL,
+        ok={200: {"content": {"application/json": {"examples": ELIGIBILITY}}}},
+    ),
+)
+async def read_eligibility(campaign_id: str, member_id: MemberId, view: TheView, cell: TheCell) -> Response:
+    """By the rules of the grab, but for the hour and the stock: the answer is the same before opening and when it is over.
+
+    `code` is the first refusal that a grab would hear, with its own fields; null: the caller may take part.
+    """
+    await known_campaign(view, campaign_id)
+    return json_answer(await eligibility(cell, campaign_id, member_id))
 
 
 async def _my_claims(cell: Cell, campaign: CampaignView, member_id: str, now_ms: int) -> list[dict[str, Any]] | None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from grab_service.api.shapes import Benefit, EligibilityShape, Price, ReleaseShape, Shape, Time
+from grab_service.api.shapes import Benefit, Claim, EligibilityOfMember, EligibilityShape, Price, ReleaseShape, Shape, Time
 from grab_service.ops.alarms import AlarmState
 from grab_service.ops.fields import Reason
 from grab_service.ops.preflight import Level
@@ -137,6 +137,18 @@ class BlockOfMember(Shape):
 
     until: Time | None
     reason: str
+
+
+class Explanation(EligibilityOfMember):
+    """What a new grab of a member would hear now, and what they hold, with codes masked."""
+
+    opens_at_ms: int | None = Field(default=None, description="of `not-open-yet`")
+    opens_in_ms: int | None = Field(default=None, description="of `not-open-yet`")
+    next_release_at_ms: int | None = Field(default=None, description="of `sold-out`: when more units come; null: never")
+    waitlist: bool | None = Field(default=None, description="of `sold-out`")
+    as_of_seq: int = Field(description="the place in the log at which it is true")
+    phase: Phase
+    claims: list[Claim] = Field(description="those held; read a moment later, so one of them may have a higher `seq`")
 
 
 class OpsMember(Shape):
