@@ -5,6 +5,8 @@ from typing import Any, Final
 import httpx
 import pytest
 
+from grab_service.api.ops_shapes import Explanation
+from grab_service.api.shapes import EligibilityOfMember
 from grab_service.servers.valkey import ValkeyServer
 from grab_service.vocabulary.passes import Role
 from tests.harness.proxy import Proxy, through
@@ -20,6 +22,7 @@ async def ask(service: Service, campaign_id: str, member_id: str) -> dict[str, A
     """What the member hears who asks whether they may take part."""
     answer = await service.http.get(f"/v1/campaigns/{campaign_id}/eligibility", headers=service.member(member_id))
     assert answer.status_code == 200, answer.text
+    EligibilityOfMember.model_validate_json(answer.content)
     body: dict[str, Any] = answer.json()
     return body
 
@@ -36,6 +39,7 @@ async def seen_by_ops(service: Service, campaign_id: str, member_id: str) -> dic
     """The same, without the place in the log, at which it must be true."""
     answer = await explained(service, campaign_id, member_id)
     assert answer.status_code == 200, answer.text
+    Explanation.model_validate_json(answer.content)
     body: dict[str, Any] = answer.json()
     assert body.pop("as_of_seq") == int(await service.redis.hget(service.worker.cell.keys.cell, "seq") or 0)
     return body
