@@ -12,9 +12,9 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # The versions the locks were tried with come first. `.venv` comes before all, for it may be the only one that works here.
 PYTHONS = .venv/bin/python python3.13 python3.12 python3.11 python3.14 python3 python
-BOOTSTRAP = grab_service/servers/bootstrap.py
+BOOTSTRAP = grab_service/embedded/bootstrap.py
 # A program started this way ends when make does, even if make is killed.
-WITH_MAKE = .venv/bin/python -I grab_service/servers/launch.py with-parent
+WITH_MAKE = .venv/bin/python -I grab_service/launch.py with-parent
 
 .PHONY: help demo excerpt run test test-fast faults bench profile mutants sample lint format lock pin-images clean set-up-run set-up-dev
 .DEFAULT_GOAL := help

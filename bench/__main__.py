@@ -15,14 +15,14 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from bench import costs, drain, durability, ladder, machine, performance_page, profiles, rushes, speed
+from bench import claims_indexes, costs, drain, durability, ladder, machine, performance_page, profiles, rushes, speed
 from bench.backlog import BacklogError
 from bench.figures import Results
 from bench.growth import campaigns, connections, members, stock, workers
 from bench.runs import InexactError, MeasureOnTestbed, Say, leave
 from bench.sampler import SamplerError
 from bench.testbed import Testbed, TestbedError, running_testbed
-from grab_service.servers.errors import ServerError
+from grab_service.embedded.errors import ServerError
 
 DOCS: Final = Path("docs")
 QUICK_DOCS: Final = Path("var/bench")
@@ -79,6 +79,12 @@ async def _drain(rounds: int, quick: bool) -> Results:
     return Results("drain", described, figures)
 
 
+async def _claims_indexes(rounds: int, quick: bool) -> Results:
+    described = machine.describe()
+    sizes = (1, 4 * QUICK_GRABS, 2 * QUICK_GRABS) if quick else (rounds,)
+    return Results("claims_indexes", described, await claims_indexes.measure(*sizes))
+
+
 async def _profile(_: int, quick: bool) -> Results:
     described = machine.describe()
     count, seconds = (QUICK_GRABS * 5, 1.0) if quick else (profiles.MEMBERS, profiles.SECONDS)
@@ -90,6 +96,7 @@ EXPERIMENTS: Final[dict[str, Experiment]] = {
     "rushes": _beside(rushes.measure, rushes.MEMBERS, 3_000),
     "durability": _beside(durability.measure, durability.GRABS),
     "drain": _drain,
+    "claims_indexes": _claims_indexes,
     "ladder": _beside(ladder.measure, ladder.GRABS),
     "profile": _profile,
     "costs": _alone(costs.measure),

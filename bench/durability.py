@@ -11,7 +11,7 @@ from bench.registered_members import settle, with_passes
 from bench.runs import Say
 from bench.speed import exactly, pinned
 from bench.testbed import Testbed, pin
-from grab_service.servers.valkey import AppendFsync
+from grab_service.embedded.valkey import AppendFsync
 from loadtest.generator.requests import Target, build_requests
 
 CONNECTIONS: Final = 256

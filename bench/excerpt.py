@@ -12,7 +12,7 @@ from rich.console import Console
 
 from bench import machine
 from grab_service.demo import report as reports
-from grab_service.demo.programs import grab
+from grab_service.embedded.programs import grab
 from grab_service.settings import Settings
 
 PAGE: Final = Path("README.md")

@@ -20,8 +20,8 @@ TOP: Final = 15
 _WAITS: Final = "selectors.py"
 _STARTS: Final = (
     *(
-        "grab_service/api/serve.py",
-        "grab_service/api/worker_process.py",
+        "grab_service/service/serve.py",
+        "grab_service/server/worker_process.py",
         "grab_service/cli/main.py",
         "grab_service/cli/running.py",
     ),

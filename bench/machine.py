@@ -8,7 +8,7 @@ from typing import Any
 
 import psutil
 
-from grab_service.servers.binaries import dotted, find_valkey
+from grab_service.embedded.binaries import dotted, find_valkey
 
 
 def describe() -> dict[str, Any]:

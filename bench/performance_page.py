@@ -57,12 +57,19 @@ def page(found: Found) -> str:
 def _machine(found: Found, _: str) -> list[str]:
     if not found:
         return []
-    facts = next(iter(found.values())).machine
-    said = ", ".join(
-        f"{name.replace('_', ' ')} {value}" for name, value in facts.items() if not name.startswith(("load", "others"))
-    )
+    apart = ("load", "others", "open_files")
+    said = {
+        experiment: ", ".join(
+            f"{name.replace('_', ' ')} {value}" for name, value in one.machine.items() if not name.startswith(apart)
+        )
+        for experiment, one in found.items()
+    }
+    usual = statistics.mode(said.values())
     shares = [one.machine.get("others_share", 0.0) for one in found.values()]
-    return [f"Machine: {said}. Others used {min(shares):.0%} to {max(shares):.0%} of its processors when an experiment began."]
+    return [
+        f"Machine: {usual}. Others used {min(shares):.0%} to {max(shares):.0%} of its processors when an experiment began.",
+        *(f"`{experiment}` ran on another machine: {one}." for experiment, one in said.items() if one != usual),
+    ]
 
 
 def _targets(found: Found, _: str) -> list[str]:
@@ -146,12 +153,23 @@ def _ladder(found: Found, _: str) -> list[str]:
     by_name = {figure.name: figure for figure in found["ladder"].figures}
     lines = ["| technique | won/s with it ÷ without | refused/s with it ÷ without |", "|---|---|---|"]
     for name, title in RUNGS.items():
-        cells = [
-            f"{_said(one.median)} ({_said(min(one.samples))} – {_said(max(one.samples))})"
-            for one in (by_name[f"{kind}_with_{name}"] for kind in ("won", "refused"))
-        ]
+        cells = [_span(one) for one in (by_name[f"{kind}_with_{name}"] for kind in ("won", "refused"))]
         lines.append(f"| {title} | {' | '.join(cells)} |")
     return lines
+
+
+def _indexes(found: Found, _: str) -> list[str]:
+    if "claims_indexes" not in found:
+        return []
+    by_name = {figure.name: figure for figure in found["claims_indexes"].figures}
+    lines = ["| table of claims | claims/s | µs of PostgreSQL per claim | bytes of its log per claim |", "|---|---|---|---|"]
+    for name, figure in by_name.items():
+        if f"{name}_postgres" in by_name:
+            lines.append(
+                f"| {figure.title} | " + " | ".join(_span(by_name[name + end]) for end in ("", "_postgres", "_wal")) + " |"
+            )
+    ratios = [figure for figure in by_name.values() if not figure.unit]
+    return [*lines, "", *(f"- {figure.title}: {_span(figure)}, {len(figure.samples)} rounds" for figure in ratios)]
 
 
 def _modules(found: Found, _: str) -> list[str]:
@@ -200,6 +218,7 @@ _FILL: Final[dict[str, Callable[[Found, str], list[str]]]] = {
     "peers": _peers,
     "rushes": _rushes,
     "ladder": _ladder,
+    "indexes": _indexes,
     "modules": _modules,
     "figures": _figures,
     "curves": _curves,
@@ -214,6 +233,10 @@ def _draw_peers(found: Found, folder: Path) -> None:
             row["title"]: {kind: row[kind] for kind in ("won", "refused")} for row in found["speed"].details["rows"].values()
         }
         draw_bars("Grabs a second by one core", rows, "answers/s (in brackets: grab-service ÷ this one)", folder / "peers.svg")
+
+
+def _span(figure: Figure) -> str:
+    return f"{_said(figure.median)} ({_said(min(figure.samples))} – {_said(max(figure.samples))})"
 
 
 def _middle(samples: Sequence[Any]) -> str:

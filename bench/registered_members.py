@@ -13,7 +13,7 @@ from sqlalchemy import text
 from bench.testbed import KID, PASSES_LAST_S, SECRET, Testbed
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell
-from grab_service.ops.publish import publish_members
+from grab_service.publishing.publish import publish_members
 from grab_service.vocabulary.passes import PassKeys, mint
 from loadtest.passes import Member
 

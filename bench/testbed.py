@@ -22,13 +22,13 @@ from redis.asyncio import Redis
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from grab_service.demo.programs import Programs
-from grab_service.demo.steps import client_of
-from grab_service.people import synthetic
-from grab_service.people.members_csv import write_members
-from grab_service.servers.ports import free_port
-from grab_service.servers.stack import Stack
-from grab_service.servers.valkey import AppendFsync
+from grab_service.embedded.ports import free_port
+from grab_service.embedded.programs import Programs
+from grab_service.embedded.stack import Stack
+from grab_service.embedded.steps import client_of
+from grab_service.embedded.valkey import AppendFsync
+from grab_service.files import synthetic
+from grab_service.files.members_csv import write_members
 from grab_service.settings import Settings
 from grab_service.sql.engine import connect
 from grab_service.sql.tables import log_cursor

@@ -13,9 +13,11 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from grab_service.api.serve import serve
-from grab_service.grabpath import path, reader, teller, turnstile
+from grab_service.grabpath import path
+from grab_service.grabpath import responder as teller
 from grab_service.grabpath.answers import Answer, of_claim, of_problem
+from grab_service.server import reader, scheduler
+from grab_service.service.serve import serve
 from grab_service.settings import Settings
 from grab_service.vocabulary.claims import ClaimRecord
 
@@ -39,14 +41,14 @@ def _lane() -> None:
 def _turnstile() -> None:
     """Each grab is answered where it was read, in a write of its own."""
 
-    def line_up(_: Any, connection: turnstile.Passenger) -> None:
+    def line_up(_: Any, connection: scheduler.Passenger) -> None:
         connection.pass_through(time.monotonic())
 
-    def let_out(_: Any, connection: turnstile.Passenger) -> None:
+    def let_out(_: Any, connection: scheduler.Passenger) -> None:
         connection.leave()
 
-    turnstile.Turnstile.line_up = line_up  # type: ignore[method-assign,assignment]
-    turnstile.Turnstile.let_out = let_out  # type: ignore[method-assign,assignment]
+    scheduler.Turnstile.line_up = line_up  # type: ignore[method-assign,assignment]
+    scheduler.Turnstile.let_out = let_out  # type: ignore[method-assign,assignment]
 
 
 def _forms() -> None:

@@ -13,27 +13,27 @@ import typer
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
+from grab_service.audit import AuditImpossibleError
 from grab_service.cell.rights import Login
 from grab_service.cell.store import CellError
+from grab_service.embedded.errors import ServerError
+from grab_service.embedded.external import check_postgres, refuse_unfit_postgres
+from grab_service.embedded.remembered import SERVERS, join_run
 from grab_service.logs import configure_logs
-from grab_service.ops.audit import AuditImpossibleError
 from grab_service.output import replace_what_cannot_be_shown
-from grab_service.servers.errors import ServerError
-from grab_service.servers.external import check_postgres, refuse_unfit_postgres
-from grab_service.servers.remembered import SERVERS, join_run
 from grab_service.settings import Settings, settings_errors, unknown_variables
 from grab_service.sql.grants import OWNER
 from reconcile import by_hand
 from reconcile import migrate as migrations
-from reconcile.cursor import CursorMovedError
-from reconcile.guard import DoubtError
-from reconcile.hold import FencedOffError
+from reconcile.drain.cursor import CursorMovedError
+from reconcile.drain.pages import DrainFaultError
+from reconcile.fence import FencedOffError
+from reconcile.guard.guard import DoubtError
+from reconcile.guard.redis_settings import UnfitServerError
 from reconcile.leader import NotLeadingError
-from reconcile.pages import DrainFaultError
 from reconcile.process import run as run_ledger
-from reconcile.recover import NothingToRecoverError
-from reconcile.server_settings import UnfitServerError
-from reconcile.wire import WireBrokenError
+from reconcile.rebuild.recover import NothingToRecoverError
+from reconcile.redis_link import WireBrokenError
 
 app: Final = typer.Typer(
     help="The ledger: moves the log of the cell into Postgres and proves that both agree. Set REDIS_URL and DATABASE_URL.",

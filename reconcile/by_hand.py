@@ -6,15 +6,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+from grab_service.audit import AuditReport, audit_cell
 from grab_service.cell.nodes import Nodes
 from grab_service.cell.store import CellClosedError
-from grab_service.ops.audit import AuditReport, audit_cell
 from grab_service.settings import Settings
-from reconcile.closed_audit import audit_closed
-from reconcile.cursor import Cursor
+from reconcile.drain.cursor import Cursor
+from reconcile.guard.closed_audit import audit_closed
 from reconcile.process import build, end
-from reconcile.progress import Hear
-from reconcile.wire import Wire
+from reconcile.rebuild.progress import Hear
+from reconcile.redis_link import Wire
 
 LEAD_WAIT_S: Final = 5.0
 

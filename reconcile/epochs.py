@@ -8,8 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from grab_service.sql.tables import epochs, log_cursor
 from grab_service.vocabulary.keys import CellKeys
-from reconcile.cursor import Cursor, CursorMovedError
-from reconcile.wire import Command
+from reconcile.drain.cursor import Cursor, CursorMovedError
+from reconcile.redis_link import Command
 
 FIRST: Final = Cursor(epoch=1, last_seq=0, last_id="0-0", at_ms=0)
 FIRST_REASON: Final = "first_start"

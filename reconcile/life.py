@@ -5,8 +5,8 @@ from enum import StrEnum
 from typing import Final, Self
 
 from grab_service.vocabulary.keys import CellKeys
-from reconcile.cursor import Cursor
-from reconcile.wire import Wire
+from reconcile.drain.cursor import Cursor
+from reconcile.redis_link import Wire
 
 
 class Verdict(StrEnum):

@@ -16,17 +16,17 @@ from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell
 from grab_service.settings import Settings
 from grab_service.sql.engine import connect as connect_sql
-from reconcile.closed_audit import audit_closed
 from reconcile.counters import Counters, show
-from reconcile.drain import BLOCK_S, Drain
-from reconcile.guard import Guard
-from reconcile.housekeeping import Housekeeping
+from reconcile.drain.drain import BLOCK_S, Drain
+from reconcile.guard.closed_audit import audit_closed
+from reconcile.guard.guard import Guard
 from reconcile.leader import Leader
-from reconcile.progress import Hear, ProgressLog
-from reconcile.recover import recover
-from reconcile.server_watch import ServerWatch
-from reconcile.sweep import Sweep
-from reconcile.wire import Wire
+from reconcile.maintenance.housekeeping import Housekeeping
+from reconcile.maintenance.redis_watch import ServerWatch
+from reconcile.maintenance.sweep import Sweep
+from reconcile.rebuild.progress import Hear, ProgressLog
+from reconcile.rebuild.recover import recover
+from reconcile.redis_link import Wire
 
 REDIS_CONNECTIONS_MAX: Final = 4
 SQL_CONNECTIONS_MAX: Final = 5

@@ -16,8 +16,8 @@ import pytest
 import structlog
 from redis.asyncio import Redis
 
-from grab_service.servers.postgres import PostgresServer
-from grab_service.servers.valkey import AppendFsync, ValkeyServer
+from grab_service.embedded.postgres import PostgresServer
+from grab_service.embedded.valkey import AppendFsync, ValkeyServer
 from tests.harness import alone, order, ready_postgres, shared_postgres, signals
 from tests.harness.databases import NewDatabase, drop_database, make_database
 from tests.harness.places import quick_dir

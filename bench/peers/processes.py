@@ -23,10 +23,10 @@ from bench.peers import dependencies
 from bench.testbed import KID, SECRET, VALID_DAYS, Testbed, TestbedError, pin
 from bench.without import TAKEN_OUT
 from grab_service.cell.rights import Login
-from grab_service.demo.programs import environment_of
-from grab_service.demo.steps import client_of
-from grab_service.servers.child import Child, ChildSpec
-from grab_service.servers.ports import free_port
+from grab_service.embedded.child import Child, ChildSpec
+from grab_service.embedded.ports import free_port
+from grab_service.embedded.programs import environment_of
+from grab_service.embedded.steps import client_of
 from grab_service.vocabulary.keys import CellKeys
 
 READY_TIMEOUT_S: Final = 30.0

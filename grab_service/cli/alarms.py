@@ -9,8 +9,8 @@ from grab_service.cli.help import examples, new_app
 from grab_service.cli.terminal import AsJson, WhyNeeded, output, print_json, say
 
 if TYPE_CHECKING:
-    from grab_service.cli.desk import Desk
-    from grab_service.ops.alarms import Alarm
+    from grab_service.alarms.service import Alarm
+    from grab_service.cli.context import Desk
 
 SHOWN_MAX: Final = 1_000
 STATES: Final = ("open", "acknowledged", "cleared")
@@ -26,8 +26,8 @@ def list_all(
     as_json: AsJson = False,
 ) -> None:
     """List alarms, newest first; 1,000 at most."""
-    from grab_service.cli.desk import at_desk
-    from grab_service.ops.alarms import AlarmState, list_alarms
+    from grab_service.alarms.service import AlarmState, list_alarms
+    from grab_service.cli.context import at_desk
     from grab_service.vocabulary.times import Clock
 
     if state is not None and state not in STATES:
@@ -65,8 +65,8 @@ def acknowledge(
 
     It ends nothing by itself: an alarm is cleared when its cause is gone. A loss stays on record, acknowledged.
     """
-    from grab_service.cli.desk import at_desk
-    from grab_service.ops.alarms import acknowledge_alarm
+    from grab_service.alarms.service import acknowledge_alarm
+    from grab_service.cli.context import at_desk
 
     async def work(desk: "Desk") -> "Alarm":
         return await acknowledge_alarm(desk.engine, desk.identity, alarm_id, reason)

@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from grab_service.ops.audit import AuditReport
+from grab_service.audit import AuditReport
 
 EXAMPLES_MAX = 5
 

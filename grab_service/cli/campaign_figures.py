@@ -9,9 +9,9 @@ from time import time_ns
 
 from sqlalchemy import func, select, text
 
+from grab_service.campaigns.service import Campaign
 from grab_service.cell.store import CellError
-from grab_service.cli.desk import Desk
-from grab_service.ops.campaigns import Campaign
+from grab_service.cli.context import Desk
 from grab_service.sql.tables import HELD, claims
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from grab_service.ops.preflight import Finding, Level
+from grab_service.campaigns.preflight import Finding, Level
 from grab_service.vocabulary.times import Clock, parse_rfc3339
 
 WIDE = 100

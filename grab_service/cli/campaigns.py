@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from grab_service.cli import steering
+from grab_service.cli import lifecycle as steering
 from grab_service.cli.errors import CommandError
 from grab_service.cli.files import STANDARD, CsvFile, JsonFile, name_of, read_input, written
 from grab_service.cli.help import examples, new_app
@@ -27,11 +27,11 @@ from grab_service.vocabulary.campaigns import CampaignState
 from grab_service.vocabulary.claims import Codes
 
 if TYPE_CHECKING:
-    from grab_service.cli.desk import Desk
-    from grab_service.ops.campaigns import Campaign
-    from grab_service.ops.codes import CodesImport
-    from grab_service.ops.definition import Definition
-    from grab_service.ops.preflight import Finding
+    from grab_service.campaigns.codes import CodesImport
+    from grab_service.campaigns.definition import Definition
+    from grab_service.campaigns.preflight import Finding
+    from grab_service.campaigns.service import Campaign
+    from grab_service.cli.context import Desk
 
 DEFINITION_BYTES_MAX: Final = 1024 * 1024
 LIST_MAX: Final = 1000
@@ -63,8 +63,8 @@ def create(definition: JsonFile, as_json: AsJson = False) -> None:
 
     Nobody sees it until it is scheduled. What this release cannot run is refused by name.
     """
-    from grab_service.cli.desk import at_desk
-    from grab_service.ops.campaigns import create_campaign
+    from grab_service.campaigns.service import create_campaign
+    from grab_service.cli.context import at_desk
 
     written_down = _definition_in(definition)
 
@@ -98,8 +98,8 @@ def copy(
 
     With --opens-at all times move along: releases, closing, validity. Codes of a pool are not copied.
     """
-    from grab_service.cli.desk import at_desk
-    from grab_service.ops.drafts import copy_campaign
+    from grab_service.campaigns.drafts import copy_campaign
+    from grab_service.cli.context import at_desk
 
     async def work(desk: "Desk") -> None:
         with _said_of("The copy"):
@@ -122,12 +122,12 @@ def edit(campaign_id: CampaignId, changes: JsonFile, as_json: AsJson = False) ->
     that is the one that is changed, and nothing is done if somebody changed it meanwhile. Once scheduled, the configuration
     is fixed.
     """
+    from grab_service.campaigns.drafts import changed_definition
+    from grab_service.campaigns.facts import campaign_facts
+    from grab_service.campaigns.service import change_draft, read_campaign
     from grab_service.cli.campaign_figures import figures_of
-    from grab_service.cli.desk import at_desk
-    from grab_service.ops.campaign_facts import campaign_facts
-    from grab_service.ops.campaigns import change_draft, read_campaign
-    from grab_service.ops.drafts import changed_definition
-    from grab_service.ops.refusal import RefusalError
+    from grab_service.cli.context import at_desk
+    from grab_service.refusal import RefusalError
     from grab_service.vocabulary.campaigns import CampaignState
 
     patch = _json_in(changes)
@@ -152,9 +152,9 @@ def edit(campaign_id: CampaignId, changes: JsonFile, as_json: AsJson = False) ->
 @app.command(epilog=examples("grab campaign delete n4bv82kq7d"))
 def delete(campaign_id: CampaignId, yes: Yes = False) -> None:
     """Delete a draft, with the codes that were imported for it. What was scheduled once can be cancelled or closed."""
-    from grab_service.cli.desk import at_desk
-    from grab_service.ops.campaigns import read_campaign
-    from grab_service.ops.drafts import delete_draft
+    from grab_service.campaigns.drafts import delete_draft
+    from grab_service.campaigns.service import read_campaign
+    from grab_service.cli.context import at_desk
 
     async def work(desk: "Desk") -> None:
         campaign = await read_campaign(desk.engine, campaign_id)
@@ -174,11 +174,11 @@ def list_all(
     as_json: AsJson = False,
 ) -> None:
     """List campaigns, newest first, drafts included."""
+    from grab_service.campaigns.facts import campaign_facts
+    from grab_service.campaigns.service import list_campaigns
     from grab_service.cli.campaign_figures import figures_of
     from grab_service.cli.campaign_tables import list_of
-    from grab_service.cli.desk import at_desk
-    from grab_service.ops.campaign_facts import campaign_facts
-    from grab_service.ops.campaigns import list_campaigns
+    from grab_service.cli.context import at_desk
     from grab_service.vocabulary.times import Clock
 
     async def work(desk: "Desk") -> None:
@@ -206,8 +206,8 @@ def list_all(
 @app.command(epilog=examples("grab campaign show n4bv82kq7d"))
 def show(campaign_id: CampaignId, as_json: AsJson = False) -> None:
     """Show one campaign: rules, state, stock."""
-    from grab_service.cli.desk import at_desk
-    from grab_service.ops.campaigns import read_campaign
+    from grab_service.campaigns.service import read_campaign
+    from grab_service.cli.context import at_desk
 
     async def work(desk: "Desk") -> None:
         await steering.show_campaign(desk, await read_campaign(desk.engine, campaign_id), as_json=as_json)
@@ -226,9 +226,9 @@ def explain(
     By the rules of the grab; nothing is given out. Refusals are not stored, so what the member heard before is not known.
     Claims that the member holds are listed, with codes masked.
     """
-    from grab_service.cli.desk import at_desk
-    from grab_service.ops.explain import explain as ask
-    from grab_service.vocabulary.problems import CATALOGUE
+    from grab_service.claims.explain import explain as ask
+    from grab_service.cli.context import at_desk
+    from grab_service.problems import CATALOGUE
     from grab_service.vocabulary.times import Clock, parse_rfc3339
 
     async def work(desk: "Desk") -> tuple[str, dict[str, Any]]:
@@ -256,11 +256,11 @@ def preflight(campaign_id: CampaignId, as_json: AsJson = False) -> None:
 
     Errors keep it from being scheduled, and make the exit status 1; warnings are advice.
     """
+    from grab_service.campaigns.preflight import Level
+    from grab_service.campaigns.preflight import preflight as look_ahead
+    from grab_service.campaigns.service import read_campaign
     from grab_service.cli.campaign_tables import findings_of
-    from grab_service.cli.desk import at_desk
-    from grab_service.ops.campaigns import read_campaign
-    from grab_service.ops.preflight import Level
-    from grab_service.ops.preflight import preflight as look_ahead
+    from grab_service.cli.context import at_desk
 
     async def work(desk: "Desk") -> "list[Finding]":
         return await look_ahead(desk.engine, desk.cell, await read_campaign(desk.engine, campaign_id))
@@ -292,12 +292,12 @@ def codes(
     They come into the campaign's pool, from a CSV with the header `code`. Rows that cannot be taken are named, the others
     are taken; the exit status is 1 if there are any such rows.
     """
+    from grab_service.campaigns.codes import import_codes
     from grab_service.cli import rejections
-    from grab_service.cli.desk import at_desk
-    from grab_service.ops.codes import import_codes
+    from grab_service.cli.context import at_desk
 
     async def work(desk: "Desk") -> "tuple[CodesImport, Campaign, bytes]":
-        from grab_service.ops.campaigns import read_campaign
+        from grab_service.campaigns.service import read_campaign
 
         campaign = await read_campaign(desk.engine, campaign_id)
         data = read_input(file, desk.settings.import_max_bytes)
@@ -329,8 +329,8 @@ def claims(
     In the order in which they were won, and safe to open in a spreadsheet. The file is readable for its owner alone. Full
     codes are worth money; every export is in the log of what was done.
     """
-    from grab_service.cli.desk import at_desk
-    from grab_service.ops.claims_export import export_claims
+    from grab_service.claims.export import export_claims
+    from grab_service.cli.context import at_desk
 
     async def work(desk: "Desk") -> int:
         pieces = await export_claims(desk.engine, desk.identity, campaign_id, codes, desk.settings.time_zone)
@@ -351,8 +351,8 @@ steering.add_to(app)
 
 async def _say_written(desk: "Desk", campaign: "Campaign", *, as_json: bool) -> None:
     """What a draft is now, and what comes next."""
+    from grab_service.campaigns.facts import campaign_facts
     from grab_service.cli.campaign_figures import figures_of
-    from grab_service.ops.campaign_facts import campaign_facts
 
     if as_json:
         figures = await figures_of(desk, [])
@@ -378,7 +378,7 @@ def _json_in(file: Path) -> Any:
 
 
 def _definition_in(file: Path) -> "Definition":
-    from grab_service.ops.definition import Definition
+    from grab_service.campaigns.definition import Definition
 
     content = _json_in(file)
     with _said_of(name_of(file)):
@@ -390,7 +390,7 @@ def _said_of(what: str) -> Iterator[None]:
     """Say what is wrong with a campaign, field by field."""
     from pydantic import ValidationError
 
-    from grab_service.api.field_errors import field_errors
+    from grab_service.http.field_errors import field_errors
 
     try:
         yield

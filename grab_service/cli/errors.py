@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 
 if TYPE_CHECKING:
-    from grab_service.ops.refusal import RefusalError
+    from grab_service.refusal import RefusalError
 
 DETAILS_MAX: Final = 20
 WHY_MAX: Final = 300
@@ -103,7 +103,7 @@ def explain(error: Exception) -> Trouble | None:
 
 
 def _of_servers(error: Exception) -> Trouble | None:
-    from grab_service.servers.errors import ServerError
+    from grab_service.embedded.errors import ServerError
 
     return Trouble(error.message, error.mend) if isinstance(error, ServerError) else None
 
@@ -121,14 +121,14 @@ def _of_settings(error: Exception) -> Trouble | None:
 def _of_refusals(error: Exception) -> Trouble | None:
     if "sqlalchemy" not in sys.modules:
         return None
-    from grab_service.ops.refusal import refusal_of
+    from grab_service.refusal import refusal_of
 
     refusal = refusal_of(error)
     return None if refusal is None else _of_refusal(refusal)
 
 
 def _of_refusal(refusal: "RefusalError") -> Trouble:
-    from grab_service.vocabulary.problems import CATALOGUE
+    from grab_service.problems import CATALOGUE
 
     what, mend = _OF_PROBLEMS.get(refusal.name, (None, ""))
     return Trouble(what or CATALOGUE[refusal.name].detail_for("en", refusal.extra), mend, _details_of(refusal.extra))
@@ -173,9 +173,9 @@ def _of_redis(error: Exception) -> Trouble | None:
 
 
 def _of_the_audit(error: Exception) -> Trouble | None:
-    if "grab_service.ops.audit" not in sys.modules:
+    if "grab_service.audit" not in sys.modules:
         return None
-    from grab_service.ops.audit import AuditImpossibleError
+    from grab_service.audit import AuditImpossibleError
 
     if not isinstance(error, AuditImpossibleError):
         return None
@@ -186,13 +186,13 @@ def _of_the_ledger(error: Exception) -> Trouble | None:
     if "reconcile.by_hand" not in sys.modules:
         return None
     from reconcile.by_hand import AnotherLeadsError
-    from reconcile.cursor import CursorMovedError
-    from reconcile.guard import DoubtError
-    from reconcile.hold import FencedOffError
+    from reconcile.drain.cursor import CursorMovedError
+    from reconcile.drain.pages import DrainFaultError
+    from reconcile.fence import FencedOffError
+    from reconcile.guard.guard import DoubtError
     from reconcile.leader import NotLeadingError
-    from reconcile.pages import DrainFaultError
-    from reconcile.recover import NothingToRecoverError
-    from reconcile.wire import WireBrokenError
+    from reconcile.rebuild.recover import NothingToRecoverError
+    from reconcile.redis_link import WireBrokenError
 
     match error:
         case AnotherLeadsError():
@@ -216,7 +216,7 @@ def _of_the_ledger(error: Exception) -> Trouble | None:
 def _of_the_rehearsal(error: Exception) -> Trouble | None:
     if "grab_service.rehearsal.original" not in sys.modules:
         return None
-    from grab_service.demo.steps import DemoError
+    from grab_service.embedded.steps import DemoError
     from grab_service.rehearsal.original import RehearsalError
 
     match error:
@@ -229,11 +229,11 @@ def _of_the_rehearsal(error: Exception) -> Trouble | None:
 
 
 def _of_the_demo(error: Exception) -> Trouble | None:
-    if "grab_service.demo.steps" not in sys.modules:
+    if "grab_service.embedded.steps" not in sys.modules:
         return None
     import httpx
 
-    from grab_service.demo.steps import DemoError
+    from grab_service.embedded.steps import DemoError
 
     logs = "The logs are in var/logs."
     match error:

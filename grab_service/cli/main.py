@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from grab_service import __version__
-from grab_service.cli import alarms, campaigns, passes, people, records, rehearsing, running, secrets, upkeep
+from grab_service.cli import alarms, campaigns, passes, people, records, rehearsing, running, secrets
+from grab_service.cli import maintenance as upkeep
 from grab_service.cli.errors import explain, show
 from grab_service.cli.help import OPS, UPKEEP, examples, new_app
 from grab_service.output import replace_what_cannot_be_shown

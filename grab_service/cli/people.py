@@ -8,12 +8,12 @@ import typer
 from grab_service.cli.files import CsvFile, read_input, written
 from grab_service.cli.help import examples, new_app
 from grab_service.cli.terminal import ERRORS_SHOWN, AsJson, ErrorsShown, Rejected, print_json, progress, say
-from grab_service.people.synthetic import MEMBERS, MEMBERS_MAX, ORGS, ORGS_MAX, SEED
+from grab_service.files.synthetic import MEMBERS, MEMBERS_MAX, ORGS, ORGS_MAX, SEED
 
 if TYPE_CHECKING:
-    from grab_service.cli.desk import Desk
-    from grab_service.ops.members import MembersImport
-    from grab_service.ops.orgs_import import OrgsImport
+    from grab_service.cli.context import Desk
+    from grab_service.members.orgs_import import OrgsImport
+    from grab_service.members.service import MembersImport
 
 NEW_ORGS_SHOWN: Final = 10
 
@@ -36,8 +36,8 @@ def import_members(
     are any such rows.
     """
     from grab_service.cli import rejections
-    from grab_service.cli.desk import at_desk
-    from grab_service.ops.members import import_members as take
+    from grab_service.cli.context import at_desk
+    from grab_service.members.service import import_members as take
 
     async def work(desk: "Desk") -> "tuple[MembersImport, bytes]":
         data = read_input(file, desk.settings.import_max_bytes)
@@ -101,10 +101,10 @@ def generate(
 
     With names, tags, months of birth and unions of very different sizes. Nobody real is among them.
     """
-    from grab_service.people.members_csv import write_members
-    from grab_service.people.orgs_csv import write_orgs
-    from grab_service.people.synthetic import generate as made_up
-    from grab_service.people.synthetic import generate_orgs
+    from grab_service.files.members_csv import write_members
+    from grab_service.files.orgs_csv import write_orgs
+    from grab_service.files.synthetic import generate as made_up
+    from grab_service.files.synthetic import generate_orgs
 
     with progress() as bars, written(out) as stream:
         task = bars.add_task("members made up", total=count)
@@ -123,8 +123,8 @@ def import_orgs(file: CsvFile, rejected: Rejected = None, errors: ErrorsShown = 
     be taken are named, the others are taken; the exit status is 1 if there are any such rows.
     """
     from grab_service.cli import rejections
-    from grab_service.cli.desk import at_desk
-    from grab_service.ops.orgs_import import import_orgs as take
+    from grab_service.cli.context import at_desk
+    from grab_service.members.orgs_import import import_orgs as take
 
     async def work(desk: "Desk") -> "tuple[OrgsImport, bytes]":
         data = read_input(file, desk.settings.import_max_bytes)

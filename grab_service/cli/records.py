@@ -10,8 +10,8 @@ from grab_service.cli.help import OPS, examples
 from grab_service.cli.terminal import AsJson, WhyNeeded, moment_ms, output, print_json, say
 
 if TYPE_CHECKING:
-    from grab_service.cli.desk import Desk
-    from grab_service.ops.members import Block
+    from grab_service.cli.context import Desk
+    from grab_service.members.service import Block
 
 LIMIT: Final = 50
 LIMIT_MAX: Final = 10_000
@@ -43,8 +43,8 @@ def log(
     Times are written with their offset, such as 2026-09-20T12:00:00+08:00. An outcome is `requested` while it is done, then
     `done`, or the problem it was refused with.
     """
-    from grab_service.cli.desk import at_desk
-    from grab_service.ops.ops_log import LogFilter, read_log
+    from grab_service.cli.context import at_desk
+    from grab_service.ops_log.log import LogFilter, read_log
     from grab_service.vocabulary.times import Clock
 
     wanted = LogFilter(object_id, actor, action, outcome, from_time, to_time)
@@ -84,9 +84,9 @@ def block(
 
     When it has answered, no later grab of theirs wins. What they hold stays theirs.
     """
-    from grab_service.cli.desk import at_desk
-    from grab_service.ops.members import FOREVER_MS
-    from grab_service.ops.members import block as keep_out
+    from grab_service.cli.context import at_desk
+    from grab_service.members.service import FOREVER_MS
+    from grab_service.members.service import block as keep_out
     from grab_service.vocabulary.times import Clock
 
     until_ms = FOREVER_MS if until is None else until
@@ -104,8 +104,8 @@ def block(
 
 def unblock(member_id: Annotated[str, typer.Argument(metavar="MEMBER", help="The member's id.")]) -> None:
     """Lift a block. No error if there is none."""
-    from grab_service.cli.desk import at_desk
-    from grab_service.ops.members import unblock as let_in
+    from grab_service.cli.context import at_desk
+    from grab_service.members.service import unblock as let_in
 
     async def work(desk: "Desk") -> None:
         await let_in(desk.engine, desk.cell, desk.identity, member_id)

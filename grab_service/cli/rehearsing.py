@@ -133,10 +133,10 @@ def _rehearse(
 
 
 async def _look(settings: "Settings", campaign_id: str, release: int, wishes: "Wishes") -> "tuple[Shadow, Load]":
+    from grab_service.embedded.external import check_postgres
     from grab_service.rehearsal.load import size
     from grab_service.rehearsal.original import read_original
     from grab_service.rehearsal.shadow import Shadow
-    from grab_service.servers.external import check_postgres
     from grab_service.sql.engine import connect
 
     await check_postgres(settings.database_url)
@@ -159,8 +159,8 @@ async def _unless_stopped(work: "Coroutine[Any, Any, Rehearsed]") -> "Rehearsed 
 def _see_that_all_is_here() -> None:
     """Before anything is read: what a rehearsal is made of."""
     from grab_service.demo.crowd import tools_are_here
-    from grab_service.servers.binaries import find_postgres, find_valkey
-    from grab_service.servers.errors import NoServerBinaryError
+    from grab_service.embedded.binaries import find_postgres, find_valkey
+    from grab_service.embedded.errors import NoServerBinaryError
 
     if not tools_are_here():
         raise CommandError(

@@ -11,8 +11,8 @@ from rich.text import Text
 
 from grab_service.cli.files import written
 from grab_service.cli.terminal import WIDTH_OF_A_PIPE, say
-from grab_service.ops.safe_csv import csv_lines
-from grab_service.people.csv_rows import NOTES, Rejection, whole_rows
+from grab_service.files.csv_rows import NOTES, Rejection, whole_rows
+from grab_service.http.safe_csv import csv_lines
 
 
 def as_json(rejected: Sequence[Rejection]) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from grab_service.cli.errors import CommandError
 from grab_service.cli.help import RUN, examples
 from grab_service.cli.settings_in_force import pass_keys, settings_in_force, settings_of_environment
 from grab_service.cli.terminal import output, say
-from grab_service.people.synthetic import MEMBERS, MEMBERS_MAX, ORGS, ORGS_MAX
+from grab_service.files.synthetic import MEMBERS, MEMBERS_MAX, ORGS, ORGS_MAX
 
 if TYPE_CHECKING:
     from grab_service.demo.command import Demonstration
@@ -71,8 +71,8 @@ def serve(
     it, for it opens the cell.
     """
     from grab_service.cell.rights import Login
-    from grab_service.servers.external import refuse_unfit_postgres
-    from grab_service.servers.remembered import SERVERS
+    from grab_service.embedded.external import refuse_unfit_postgres
+    from grab_service.embedded.remembered import SERVERS
 
     for name, value in (("GRAB_WORKERS", workers), ("GRAB_HOST", host), ("GRAB_PORT", port)):
         if value is not None:  # every worker process reads its settings from the environment
@@ -83,7 +83,7 @@ def serve(
     _see_that_the_port_is_free(settings)
     asyncio.run(refuse_unfit_postgres(settings.database_url))
 
-    from grab_service.api.serve import serve as serve_forever
+    from grab_service.service.serve import serve as serve_forever
 
     serve_forever(settings)
 
@@ -96,7 +96,7 @@ def reconcile() -> None:
     others stand by.
     """
     from grab_service.cell.rights import Login
-    from grab_service.servers.remembered import SERVERS
+    from grab_service.embedded.remembered import SERVERS
     from reconcile.__main__ import run as run_ledger
 
     settings_in_force("redis_url", "database_url", who=Login.LEDGER, names=SERVERS)
@@ -155,7 +155,7 @@ def _demonstration_of(plan: "RushPlan", workers: int | None) -> "Demonstration":
 
 
 def _see_that_assertions_can_be_checked(settings: "Settings") -> None:
-    from grab_service.api.assertions import AssertionKeys
+    from grab_service.identity.assertions import AssertionKeys
 
     try:
         keys = AssertionKeys.read(settings)
@@ -172,7 +172,7 @@ def _see_that_assertions_can_be_checked(settings: "Settings") -> None:
 
 def _see_that_no_run_is_here(settings: "Settings") -> None:
     """Unless both servers are named, two runs would want the same data."""
-    from grab_service.servers.remembered import run_here
+    from grab_service.embedded.remembered import run_here
 
     run = run_here(settings.var_dir)
     if run is not None and not (settings.redis_url and settings.database_url):
@@ -184,9 +184,9 @@ def _see_that_no_run_is_here(settings: "Settings") -> None:
 
 def _see_that_the_port_is_free(settings: "Settings") -> None:
     """Before anything is started: workers that cannot listen would die one by one."""
-    from grab_service.servers.errors import PortTakenError
-    from grab_service.servers.ports import refusal_to_listen
-    from grab_service.servers.remembered import run_here
+    from grab_service.embedded.errors import PortTakenError
+    from grab_service.embedded.ports import refusal_to_listen
+    from grab_service.embedded.remembered import run_here
 
     until_s = time.monotonic() + PORT_WAIT_S
     while (refusal := refusal_to_listen("The service", settings.host, settings.port)) is not None:

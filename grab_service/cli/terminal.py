@@ -21,7 +21,7 @@ USAGE: Final = 2
 def _checked_reason(reason: str | None) -> str | None:
     from pydantic import TypeAdapter, ValidationError
 
-    from grab_service.ops.fields import REASON_MAX, Reason
+    from grab_service.http.fields import REASON_MAX, Reason
 
     try:
         return None if reason is None else TypeAdapter(Reason).validate_python(reason)

@@ -15,8 +15,8 @@ from grab_service.vocabulary.identifiers import is_token_id
 from grab_service.vocabulary.passes import PassRefusal, verify_ops
 
 if TYPE_CHECKING:
-    from grab_service.cli.desk import Desk
-    from grab_service.ops.tokens import RecordedToken
+    from grab_service.cli.context import Desk
+    from grab_service.identity.tokens import RecordedToken
 
 SHOWN_MAX: Final = 1_000
 
@@ -26,8 +26,8 @@ def list_tokens(as_json: AsJson = False) -> None:
 
     Tokens that were made on the command line are on record from their first use on. At most 1,000 are shown.
     """
-    from grab_service.cli.desk import at_desk
-    from grab_service.ops.tokens import list_tokens as read
+    from grab_service.cli.context import at_desk
+    from grab_service.identity.tokens import list_tokens as read
     from grab_service.vocabulary.times import Clock
 
     async def work(desk: "Desk") -> tuple[str, list["RecordedToken"]]:
@@ -60,9 +60,9 @@ def end_token(
     Every worker refuses it from then on. A token that nobody has used yet is not on record: give the token itself, which
     takes GRAB_OPS_SECRETS.
     """
-    from grab_service.cli.desk import at_desk
-    from grab_service.ops.tokens import end_token as end
-    from grab_service.ops.tokens import record_token
+    from grab_service.cli.context import at_desk
+    from grab_service.identity.tokens import end_token as end
+    from grab_service.identity.tokens import record_token
 
     given = (sys.stdin.readline() if token == "-" else token).strip()  # noqa: S105 -- means standard input
     whole = None if is_token_id(given) else verify_ops(pass_keys(settings_in_force("secrets")), given.encode(), time.time())

@@ -14,12 +14,12 @@ from rich.console import Console
 from grab_service.cell.connect import connect
 from grab_service.demo import report as reports
 from grab_service.demo.keeping import Kept, kept
-from grab_service.demo.programs import Programs, environments_of, remembered_secret
 from grab_service.demo.rush import Rush, RushPlan
-from grab_service.demo.steps import Steps
 from grab_service.demo.stopping import Stopping
-from grab_service.servers.remembered import remembering
-from grab_service.servers.stack import Stack
+from grab_service.embedded.programs import Programs, environments_of, remembered_secret
+from grab_service.embedded.remembered import remembering
+from grab_service.embedded.stack import Stack
+from grab_service.embedded.steps import Steps
 from grab_service.settings import Settings
 from grab_service.sql.sessions import Sessions
 from reconcile.migrate import upgrade

@@ -19,7 +19,7 @@ import orjson
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from grab_service.demo.steps import DemoError, Steps, ask
+from grab_service.embedded.steps import DemoError, Steps, ask
 from grab_service.settings import Settings
 from grab_service.sql.engine import connect
 from grab_service.vocabulary.passes import mint

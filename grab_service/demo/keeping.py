@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from grab_service.demo.stopping import Stopping
-from grab_service.servers.errors import ServerDidNotStartError, ServerError
+from grab_service.embedded.errors import ServerDidNotStartError, ServerError
 
 LOOK_INTERVAL_S: Final = 0.2
 DEATHS_MAX: Final = 3

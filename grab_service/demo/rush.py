@@ -14,10 +14,10 @@ from typing import Final
 import httpx
 
 from grab_service.demo.crowd import Crowd, CrowdPlan, RushOutcome
-from grab_service.demo.programs import Programs
-from grab_service.demo.steps import DemoError, Steps, ask, client_of
-from grab_service.people import synthetic
-from grab_service.people.members_csv import write_members
+from grab_service.embedded.programs import Programs
+from grab_service.embedded.steps import DemoError, Steps, ask, client_of
+from grab_service.files import synthetic
+from grab_service.files.members_csv import write_members
 from grab_service.settings import Settings
 from grab_service.vocabulary.times import rfc3339
 

@@ -22,10 +22,10 @@ from grab_service.sql.engine import connect
 from grab_service.sql.tables import alarms
 from grab_service.vocabulary.keys import CellKeys
 from reconcile.alarms import AlarmKind
-from reconcile.cursor import Cursor, read_cursor
+from reconcile.drain.cursor import Cursor, read_cursor
 from reconcile.leader import LOCK
 from reconcile.life import Life, Verdict, judge
-from reconcile.wire import Wire, WireBrokenError
+from reconcile.redis_link import Wire, WireBrokenError
 
 STATEMENT_TIMEOUT_S: Final = 5
 LOST: Final = AlarmKind.RECOVERY_LOST.value

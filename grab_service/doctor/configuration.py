@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import SecretStr, ValidationError
 
-from grab_service.api.assertions import AssertionKeys
 from grab_service.doctor.finding import Finding, fail, ok, unseen, warn
 from grab_service.doctor.standpoint import IN_THE_SERVICE, Standpoint
+from grab_service.identity.assertions import AssertionKeys
 from grab_service.settings import SECRET_LENGTH_MIN, Settings, unknown_variables
 
 SECRET_BYTES_GOOD: Final = 32

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from grab_service.doctor.finding import Finding, fail, ok, warn
-from grab_service.servers.stack import FREE_BYTES_MIN
+from grab_service.embedded.stack import FREE_BYTES_MIN
 from grab_service.settings import Settings
 
 PYTHON_MIN: Final = (3, 11)

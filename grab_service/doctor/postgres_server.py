@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from grab_service.addresses import masked
 from grab_service.doctor.finding import Finding, fail, ok, warn
-from grab_service.servers.errors import ServerError
-from grab_service.servers.external import check_postgres
+from grab_service.embedded.errors import ServerError
+from grab_service.embedded.external import check_postgres
 from grab_service.sql.engine import connect
 from grab_service.sql.sessions import READS_ONLY
 

@@ -11,9 +11,9 @@ from grab_service.addresses import masked
 from grab_service.cell.connect import connect
 from grab_service.cell.nodes import Nodes
 from grab_service.doctor.finding import Finding, fail, ok, unseen, warn
-from grab_service.ops.server_checks import SKEW_MAX_MS, Skew, aof_of, ask_server, replicas_of
-from grab_service.servers.errors import ServerError
-from grab_service.servers.external import check_redis
+from grab_service.embedded.errors import ServerError
+from grab_service.embedded.external import check_redis
+from grab_service.health.redis_checks import SKEW_MAX_MS, Skew, aof_of, ask_server, replicas_of
 from grab_service.vocabulary.keys import CellKeys
 
 SKEW_OK_MS: Final = 250

@@ -14,9 +14,9 @@ from grab_service.doctor.finding import Finding, fail, ok, warn
 from grab_service.doctor.standpoint import Standpoint
 from grab_service.settings import Settings
 from grab_service.vocabulary.keys import CellKeys
-from reconcile.rights import check_rights
-from reconcile.server_settings import UnfitServerError
-from reconcile.wire import Wire, WireBrokenError
+from reconcile.guard.redis_settings import UnfitServerError
+from reconcile.guard.rights import check_rights
+from reconcile.redis_link import Wire, WireBrokenError
 
 PROVISION: Final = "`grab provision` sets users that may do their work, and nothing else."
 

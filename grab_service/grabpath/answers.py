@@ -12,9 +12,9 @@ from typing import Final
 
 import orjson
 
+from grab_service import problems
 from grab_service.cell.replies import GrabReply
 from grab_service.grabpath.view import CampaignView
-from grab_service.vocabulary import problems
 from grab_service.vocabulary.claim_body import claim_body
 from grab_service.vocabulary.claims import ClaimRecord, ClaimState, VoucherState
 from grab_service.vocabulary.outcomes import Outcome, slug

@@ -7,12 +7,12 @@ sockets.
 import asyncio
 from collections.abc import Callable
 
+from grab_service.grabpath.admission import OPS, STRANGER
 from grab_service.grabpath.answers import Answer, of_phase
 from grab_service.grabpath.batcher import Batcher, Grab
-from grab_service.grabpath.desk import OPS, STRANGER
 from grab_service.grabpath.gate import Gate, Verdict
 from grab_service.grabpath.rates import RateLimit
-from grab_service.grabpath.teller import Teller
+from grab_service.grabpath.responder import Teller
 from grab_service.grabpath.view import StaleViewError, View
 from grab_service.metrics import GrabMetrics
 from grab_service.vocabulary.identifiers import is_campaign_id, is_idempotency_key

@@ -13,8 +13,8 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Row, and_, case, func, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from grab_service.ops.eligible import conditions_of
-from grab_service.people.members_csv import COLUMNS
+from grab_service.campaigns.eligible import conditions_of
+from grab_service.files.members_csv import COLUMNS
 from grab_service.sql.tables import members
 from grab_service.vocabulary.campaigns import Eligibility
 

@@ -12,8 +12,8 @@ from typing import Any, Final
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from grab_service.ops.campaigns import Campaign, find_campaign
-from grab_service.ops.definition import Definition
+from grab_service.campaigns.definition import Definition
+from grab_service.campaigns.service import Campaign, find_campaign
 from grab_service.rehearsal.audience import Standing, standing_of
 from grab_service.sql.tables import campaigns, members, pool_codes
 from grab_service.vocabulary.campaigns import CampaignState

@@ -22,17 +22,17 @@ from rich.console import Console
 from grab_service.demo import report as reports
 from grab_service.demo.command import server_versions
 from grab_service.demo.crowd import Crowd, CrowdPlan, RushOutcome
-from grab_service.demo.programs import Programs
 from grab_service.demo.rush import RushPlan
-from grab_service.demo.steps import DemoError, Steps, ask, client_of
+from grab_service.embedded.ports import LOOPBACK, free_port
+from grab_service.embedded.programs import Programs
+from grab_service.embedded.stack import Stack
+from grab_service.embedded.steps import DemoError, Steps, ask, client_of
 from grab_service.rehearsal.audience import Audience, copy_audience
 from grab_service.rehearsal.goals import Expected
 from grab_service.rehearsal.home import temporary_home
 from grab_service.rehearsal.load import Load, who_taps
 from grab_service.rehearsal.original import reading
 from grab_service.rehearsal.shadow import Shadow
-from grab_service.servers.ports import LOOPBACK, free_port
-from grab_service.servers.stack import Stack
 from grab_service.settings import Settings
 from grab_service.sql.engine import connect
 from grab_service.vocabulary.keys import DEFAULT_CELL

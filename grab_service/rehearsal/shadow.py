@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from grab_service.ops.definition import TITLE_MAX
+from grab_service.campaigns.definition import TITLE_MAX
 from grab_service.rehearsal.original import Original, RehearsalError
 from grab_service.vocabulary.campaigns import BenefitKind, Release
 from grab_service.vocabulary.times import parse_rfc3339, rfc3339

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Final
 from urllib.parse import parse_qsl
 
-from grab_service.vocabulary.problems import Text
+from grab_service.problems import Text
 
 UNDER: Final = "/v1/"
 FRESH: Final = "t"

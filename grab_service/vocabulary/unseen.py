@@ -8,7 +8,7 @@ import re
 import unicodedata
 from typing import Final
 
-from grab_service.vocabulary.problems import Text
+from grab_service.problems import Text
 
 # Controls, halves of surrogates, what Unicode calls default ignorable, line separators, controls of direction, annotations,
 # blanks that are letters, and what is no character.

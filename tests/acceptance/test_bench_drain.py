@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from bench import backlog, drain
+from bench import backlog, claims_indexes, drain
 from bench.testbed import running_testbed
 from tests.harness.ready_postgres import move_in
 
@@ -42,3 +42,23 @@ async def test_the_drain_is_timed_and_a_count_that_is_not_exact_is_refused(tmp_p
             )
         with pytest.raises(backlog.BacklogError, match="99"):
             await backlog.check(testbed, campaign_id, 100)
+
+
+async def test_the_indexes_of_claims_are_timed_in_turn_in_an_empty_table_and_in_a_full_one() -> None:
+    laps: list[str] = []
+    figures = {figure.name: figure for figure in await claims_indexes.measure(2, 9_000, 1_000, laps.append)}
+    said = [lap.removeprefix("claims_indexes ").partition(":")[0] for lap in laps]
+    assert said == [
+        f"{number}/2, {size}, {kind}"
+        for size in ("empty", "full")
+        for number, kinds in ((1, ("before", "codes", "now")), (2, ("now", "codes", "before")))
+        for kind in kinds
+    ]
+    assert all(len(figure.samples) == 2 for figure in figures.values())
+    assert all(figure.median > 0 for name, figure in figures.items() if "postgres" not in name)
+    assert {
+        "copy_now_full",
+        "copy_before_empty_wal",
+        "copy_ratio_per_second_empty",
+        "copy_ratio_wal_bytes_full",
+    } <= figures.keys()

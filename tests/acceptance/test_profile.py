@@ -31,7 +31,7 @@ async def test_a_profile_of_a_small_rush_shows_the_grab_path_and_the_drain(tmp_p
         assert found[name]["title"] in picture
         assert str(tmp_path) not in picture, "it may be shown to others"
         files = {frame.file for stack, _ in Flames.read(tmp_path / "profile" / f"{name}.svg").stacks for frame in stack}
-        assert ("reconcile/drain.py" if name == "ledger-wins" else "grab_service/grabpath/protocol.py") in files
+        assert ("reconcile/drain/drain.py" if name == "ledger-wins" else "grab_service/server/protocol.py") in files
 
 
 async def test_a_process_that_is_gone_is_said(tmp_path: Path) -> None:

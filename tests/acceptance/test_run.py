@@ -17,8 +17,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from grab_service.demo.steps import client_of
-from grab_service.servers.ports import free_port
+from grab_service.embedded.ports import free_port
+from grab_service.embedded.steps import client_of
 from tests.harness.command_line import environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from grab_service.servers.valkey import AppendFsync
+from grab_service.embedded.valkey import AppendFsync
 from tests.faults.fault import Fault
 from tests.faults.kinds import disks, lives, networks, overload, planted, processes
 from tests.harness.district import Site

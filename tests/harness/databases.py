@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import asyncpg
 
-from grab_service.servers.postgres import PostgresServer
+from grab_service.embedded.postgres import PostgresServer
 from tests.harness.shared_postgres import TEMPLATE
 
 NewDatabase = Callable[[], Awaitable[str]]

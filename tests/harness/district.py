@@ -27,13 +27,13 @@ from rich.console import Console
 
 from grab_service.cell.rights import Login
 from grab_service.demo import report as reports
-from grab_service.demo.programs import Program, Programs, environments_of
 from grab_service.demo.rush import Rush, RushPlan
-from grab_service.demo.steps import Steps
-from grab_service.servers.ports import free_port
-from grab_service.servers.postgres import PostgresServer
-from grab_service.servers.stack import Addresses, Stack
-from grab_service.servers.valkey import AppendFsync
+from grab_service.embedded.ports import free_port
+from grab_service.embedded.postgres import PostgresServer
+from grab_service.embedded.programs import Program, Programs, environments_of
+from grab_service.embedded.stack import Addresses, Stack
+from grab_service.embedded.steps import Steps
+from grab_service.embedded.valkey import AppendFsync
 from grab_service.settings import Settings
 from grab_service.sql.grants import OWNER
 from grab_service.vocabulary.keys import CellKeys

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from redis.asyncio import Redis
 
 from grab_service.cell.rights import Login, user_of
-from grab_service.servers.passwords import as_user, derived_password
-from grab_service.servers.redis_users import derived_passwords, set_users, users_of
+from grab_service.embedded.passwords import as_user, derived_password
+from grab_service.embedded.redis_users import derived_passwords, set_users, users_of
 from grab_service.sql.grants import role_of
 from grab_service.vocabulary.keys import DEFAULT_CELL
 

@@ -125,6 +125,20 @@ MUTANTS: Final = (
     Mutant("one tag is enough", "grab", "found = found or string.find", "found = string.find"),
     Mutant("birthdays", "grab", "if birthday_months ~= '' and", "if false and"),
     Mutant("joined before the day", "grab", "joined_on >= joined_before", "joined_on > joined_before"),
+    Mutant("every condition of eligibility", "grab", "return campaign.orgs ~= '' or campaign.tags_any ~= '' or", "return"),
+    Mutant(
+        "the limit is a number",
+        "grab",
+        "campaign.limit_per_member = tonumber(campaign.limit_per_member)",
+        "campaign.limit_per_member = 1",
+    ),
+    Mutant(
+        "units in hands are not there",
+        "grab",
+        "campaign.available = campaign.released - campaign.active",
+        "campaign.available = campaign.released",
+    ),
+    Mutant("nobody wins outside the window", "grab", "  return campaign.window_phase\n", "  return nil\n"),
     Mutant("eligibility before the limit", "grab", "  if #failed > 0 then", "  if #failed > 1 then"),
     # The log
     Mutant("every claim moves the log on", "grab", "  redis.call('HSET', KEYS[1], 'seq', last_seq)\n", ""),

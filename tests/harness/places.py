@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from grab_service.servers.launch import started_at
+from grab_service.launch import started_at
 
 MEMORY: Final = Path("/dev/shm")
 NAME: Final = "grab-tests-"

@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
 
-from grab_service.api.listener import bound_what_the_kernel_keeps
-from grab_service.api.process import Worker
-from grab_service.grabpath.lane import ASGIApp
-from grab_service.grabpath.protocol import GrabProtocol
+from grab_service.server.lane import ASGIApp
+from grab_service.server.listener import bound_what_the_kernel_keeps
+from grab_service.server.protocol import GrabProtocol
+from grab_service.server.worker import Worker
 from tests.harness.worker import nothing_else
 
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import pytest
 
-from grab_service.servers.postgres import PostgresServer
+from grab_service.embedded.postgres import PostgresServer
 from grab_service.sql.grants import OWNER
 from tests.harness.places import quick_dir
 

@@ -17,17 +17,17 @@ from sqlalchemy import insert, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from grab_service.api.app import build_app
-from grab_service.api.process import Worker
 from grab_service.cell.rights import Login
-from grab_service.grabpath.lane import ASGIApp
-from grab_service.ops.publish import publish_members
+from grab_service.publishing.publish import publish_members
+from grab_service.server.lane import ASGIApp
+from grab_service.server.worker import Worker
+from grab_service.service.app import build_app
 from grab_service.sql.tables import members, orgs
 from grab_service.vocabulary.passes import Role, mint, mint_ops
-from reconcile.drain import Drain
-from reconcile.server_settings import ServerSettings
-from reconcile.server_watch import write_note
-from reconcile.wire import Wire
+from reconcile.drain.drain import Drain
+from reconcile.guard.redis_settings import ServerSettings
+from reconcile.maintenance.redis_watch import write_note
+from reconcile.redis_link import Wire
 from tests.harness.town import town
 from tests.harness.worker import forget_metrics
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 import pytest
 import structlog
 
-from grab_service.servers.postgres import PostgresServer
+from grab_service.embedded.postgres import PostgresServer
 from grab_service.sql.grants import OWNER
 from tests.harness.places import quick_dir
 

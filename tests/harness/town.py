@@ -19,7 +19,7 @@ from grab_service.cell.nodes import Nodes
 from grab_service.cell.rights import Login
 from grab_service.cell.scripts import ScriptSources, new_nonce, sha_of
 from grab_service.cell.store import Cell, CellError
-from grab_service.ops.publish import publish_campaign, publish_members
+from grab_service.publishing.publish import publish_campaign, publish_members
 from grab_service.settings import Settings
 from grab_service.sql.engine import connect as connect_sql
 from grab_service.sql.tables import alarms, campaigns, claims, log_cursor, orgs, pool_codes
@@ -28,12 +28,12 @@ from grab_service.vocabulary.events import Granted
 from grab_service.vocabulary.keys import CellKeys
 from reconcile.alarms import AlarmKind
 from reconcile.counters import Counters
-from reconcile.cursor import read_cursor
-from reconcile.drain import Drain
+from reconcile.drain.cursor import read_cursor
+from reconcile.drain.drain import Drain
 from reconcile.epochs import begin_first, opening_commands
-from reconcile.hold import Hold
+from reconcile.fence import Hold
 from reconcile.process import Ledger, build, end, run
-from reconcile.wire import Wire
+from reconcile.redis_link import Wire
 from tests.harness.logins import as_role, redis_logins
 
 PATIENCE_S: Final = 15.0

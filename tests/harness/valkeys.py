@@ -10,8 +10,8 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from grab_service.servers.child import ChildSpec
-from grab_service.servers.valkey import AppendFsync, ValkeyServer
+from grab_service.embedded.child import ChildSpec
+from grab_service.embedded.valkey import AppendFsync, ValkeyServer
 from tests.harness.powercut import Disk
 
 

@@ -22,7 +22,14 @@ from typing import IO, Any, Final
 import grab_service
 
 CHECKOUT: Final = Path(grab_service.__file__).parents[1]
-PACKAGES: Final = ("grab_service.cli", "grab_service.doctor", "grab_service.ops", "reconcile")
+PACKAGES: Final = (
+    "grab_service.cli",
+    "grab_service.doctor",
+    "grab_service.campaigns",
+    "grab_service.claims",
+    "grab_service.members",
+    "reconcile",
+)
 READ_AT_START: Final = ("PYTHON", "PROMETHEUS_", "LC_", "LANG")
 """Beginnings of variables that Python, or a library while it is imported, reads once and for all."""
 

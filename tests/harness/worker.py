@@ -10,9 +10,9 @@ import httpx
 from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
-from grab_service.api.process import Worker
 from grab_service.cell.rights import Login
 from grab_service.cell.store import Cell
+from grab_service.server.worker import Worker
 from grab_service.settings import Settings
 from grab_service.vocabulary.passes import mint
 from tests.harness import cells

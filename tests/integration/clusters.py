@@ -9,10 +9,10 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.crc import key_slot
 
-from grab_service.servers.ports import LOOPBACK, free_port
-from grab_service.servers.provision import provision_redis
-from grab_service.servers.redis_users import derived_passwords
-from grab_service.servers.valkey import AppendFsync, ValkeyServer
+from grab_service.embedded.ports import LOOPBACK, free_port
+from grab_service.embedded.provision import provision_redis
+from grab_service.embedded.redis_users import derived_passwords
+from grab_service.embedded.valkey import AppendFsync, ValkeyServer
 from grab_service.vocabulary.keys import CellKeys
 from tests.harness.logins import SECRET
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from grab_service.servers.valkey import AppendFsync, ValkeyServer
+from grab_service.embedded.valkey import AppendFsync, ValkeyServer
 from tests.harness.service import Service, running_service
 from tests.harness.town import Town
 from tests.harness.town import town as a_town

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from grab_service.ops.audit import AuditReport, Invariant, audit_cell
+from grab_service.audit import AuditReport, Invariant, audit_cell
 from grab_service.vocabulary.claims import ClaimRecord
 from tests.harness.town import Town, until
 

@@ -18,7 +18,7 @@ from typing import Final, cast
 import httpx
 import pytest
 
-from grab_service.servers.ports import free_port
+from grab_service.embedded.ports import free_port
 from tests.harness.warm_commands import CHECKOUT
 
 DEPLOY: Final = CHECKOUT / "deploy"

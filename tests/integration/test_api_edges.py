@@ -11,9 +11,9 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
-from grab_service.api.app import build_app
-from grab_service.grabpath.bodies import DISCARD_MAX_BYTES
-from grab_service.vocabulary.problems import CATALOGUE
+from grab_service.problems import CATALOGUE
+from grab_service.server.bodies import DISCARD_MAX_BYTES
+from grab_service.service.app import build_app
 from tests.harness.raw_http import serving, wire
 from tests.harness.service import Service, definition, running_service
 from tests.integration.test_ops_campaigns import problem
@@ -98,7 +98,7 @@ async def test_a_large_file_is_taken_only_where_files_are_taken_and_from_those_w
 
 
 async def test_a_body_that_never_comes_is_not_waited_for_forever(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("grab_service.grabpath.bodies.BODY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("grab_service.server.bodies.BODY_TIMEOUT_S", 0.05)
     async with serving(service.worker, service.app) as port, wire(port) as one:
         answer = await one.ask(
             sent("/v1/dev/sessions", "Content-Type: application/json", "Content-Length: 20", body=b'{"member_id": ')
@@ -177,7 +177,7 @@ async def test_a_bug_is_answered_without_a_word_of_what_it_is(service: Service, 
     async def broken(*_: object) -> None:
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr("grab_service.api.ops_campaigns.read_campaign", broken)
+    monkeypatch.setattr("grab_service.campaigns.ops_routes.read_campaign", broken)
     response = await service.http.get("/v1/ops/campaigns/x", headers=service.ops())
     assert problem(response) == (500, "internal-error")
     assert "secret" not in response.text
@@ -266,7 +266,7 @@ async def test_no_members_name_gets_into_the_log_by_way_of_a_failing_statement(
     async def broken(*_: object) -> None:
         await service.enrol("m-1", name=NAME, status="no such status")
 
-    monkeypatch.setattr("grab_service.api.ops_campaigns.read_campaign", broken)
+    monkeypatch.setattr("grab_service.campaigns.ops_routes.read_campaign", broken)
     with capture_logs() as lines:
         response = await service.http.get("/v1/ops/campaigns/x", headers=service.ops())
     assert problem(response) == (500, "internal-error")

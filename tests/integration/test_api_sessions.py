@@ -19,9 +19,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.testing import capture_logs
 
-from grab_service.api import sessions
 from grab_service.cell.store import Cell
-from grab_service.ops.publish import publish_members
+from grab_service.members import session_routes as sessions
+from grab_service.publishing.publish import publish_members
 from grab_service.vocabulary.passes import CLOCKS_APART_S, affiliation_in, mint
 from tests.harness.service import Service, running_service
 from tests.integration.test_ops_campaigns import problem

@@ -8,11 +8,11 @@ from datetime import datetime
 import orjson
 import pytest
 
-from grab_service.ops.audit import AuditImpossibleError, AuditReport, Invariant, audit_cell
-from grab_service.ops.audit.books import read_books
-from grab_service.ops.audit.cut import brought_up, take_cut
-from grab_service.ops.audit.pools import check_pools
-from grab_service.ops.audit.rotation import BEGINNING, YOUNG_MS, Known, Rotation
+from grab_service.audit import AuditImpossibleError, AuditReport, Invariant, audit_cell
+from grab_service.audit.books import read_books
+from grab_service.audit.cut import brought_up, take_cut
+from grab_service.audit.pools import check_pools
+from grab_service.audit.rotation import BEGINNING, YOUNG_MS, Known, Rotation
 from grab_service.vocabulary.claims import ClaimRecord, parse_holding
 from tests.harness.town import Town, now_ms, until
 from tests.integration.days import Day, a_day, red

@@ -12,10 +12,10 @@ import orjson
 import pytest
 import pytest_asyncio
 
-from grab_service.ops.audit import Invariant, audit_cell
-from grab_service.servers.postgres import PostgresServer
+from grab_service.audit import Invariant, audit_cell
+from grab_service.embedded.postgres import PostgresServer
 from grab_service.vocabulary.claims import ClaimRecord
-from reconcile.closed_audit import audit_closed
+from reconcile.guard.closed_audit import audit_closed
 from tests.harness.databases import drop_database, make_database
 from tests.harness.town import town as a_town
 from tests.integration.days import Day, a_day, red

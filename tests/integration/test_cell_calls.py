@@ -14,7 +14,7 @@ from grab_service.cell.connect import connect
 from grab_service.cell.nodes import Nodes
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell, CellClosedError, CellSilentError
-from grab_service.servers.valkey import ValkeyServer
+from grab_service.embedded.valkey import ValkeyServer
 from tests.harness.cells import Published, arm, enrol, grab, publish, words
 
 PATIENCE_S = 0.3

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from grab_service.audit import audit_cell
 from grab_service.cell.nodes import Nodes
-from grab_service.ops.audit import audit_cell
 from grab_service.vocabulary.keys import CellKeys
-from reconcile.wire import Wire, WireBrokenError
+from reconcile.redis_link import Wire, WireBrokenError
 from tests.harness.databases import NewDatabase
 from tests.harness.town import Town, town
 from tests.harness.worker import Crowd, grab_worker

@@ -23,10 +23,10 @@ import yaml  # type: ignore[import-untyped]  # has no types
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from grab_service.api.probes import KEPT_S
-from grab_service.servers.binaries import find_valkey
-from grab_service.servers.ports import free_port
-from grab_service.servers.postgres import PostgresServer
+from grab_service.embedded.binaries import find_valkey
+from grab_service.embedded.ports import free_port
+from grab_service.embedded.postgres import PostgresServer
+from grab_service.server.probes import KEPT_S
 from grab_service.sql.grants import role_of
 from tests.harness.warm_commands import CHECKOUT
 from tests.integration.front_door import Door, front_door, needs_nginx

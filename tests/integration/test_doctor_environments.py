@@ -9,10 +9,10 @@ import pytest
 from redis.asyncio import Redis
 
 from grab_service.cell.rights import Login, user_of
-from grab_service.demo.programs import Program
-from grab_service.servers.passwords import as_user
-from grab_service.servers.postgres import PostgresServer
-from grab_service.servers.valkey import ValkeyServer
+from grab_service.embedded.passwords import as_user
+from grab_service.embedded.postgres import PostgresServer
+from grab_service.embedded.programs import Program
+from grab_service.embedded.valkey import ValkeyServer
 from grab_service.sql.grants import role_of
 from grab_service.vocabulary.keys import CellKeys
 from tests.harness.command_line import OPS_SECRET, SECRET, CommandLine

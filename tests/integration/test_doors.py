@@ -16,8 +16,8 @@ import httpx
 import pytest
 
 from grab_service.cell.rights import Login
-from grab_service.servers import bootstrap
-from grab_service.servers.ports import free_port
+from grab_service.embedded import bootstrap
+from grab_service.embedded.ports import free_port
 from tests.harness.command_line import SECRET, command_line_as
 from tests.harness.town import town
 from tests.harness.warm_commands import CHECKOUT

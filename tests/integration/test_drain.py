@@ -11,8 +11,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from grab_service.vocabulary.claims import DAY_MS
-from reconcile.cursor import read_cursor
-from reconcile.drain import Drain
+from reconcile.drain.cursor import read_cursor
+from reconcile.drain.drain import Drain
 from reconcile.process import end
 from tests.harness.pace import slowness
 from tests.harness.town import Town, now_ms, until
@@ -104,7 +104,7 @@ async def test_a_grant_is_a_row_within_milliseconds(town: Town) -> None:
 
 async def test_grants_that_follow_one_another_share_a_transaction(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first is not kept waiting, and who waits for one of the others is heard."""
-    monkeypatch.setattr("reconcile.drain.GATHER_S", 5.0)
+    monkeypatch.setattr("reconcile.drain.drain.GATHER_S", 5.0)
     await town.begin()
     await town.schedule(stock=100, publish=False)
     await town.log(2, "published", {"campaign_id": "c", "version": 1, "releases": "1:100"})

@@ -10,10 +10,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from grab_service.servers.postgres import PostgresServer
-from grab_service.servers.valkey import AppendFsync, ValkeyServer
+from grab_service.embedded.postgres import PostgresServer
+from grab_service.embedded.valkey import AppendFsync, ValkeyServer
 from reconcile.alarms import AlarmKind
-from reconcile.drain import Drain
+from reconcile.drain.drain import Drain
 from tests.harness.town import Town, now_ms, until
 from tests.harness.town import town as a_town
 

@@ -5,9 +5,9 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from grab_service.api.ops_shapes import Explanation
-from grab_service.api.shapes import EligibilityOfMember
-from grab_service.servers.valkey import ValkeyServer
+from grab_service.claims.shapes import Explanation
+from grab_service.embedded.valkey import ValkeyServer
+from grab_service.http.shapes import EligibilityOfMember
 from grab_service.vocabulary.passes import Role
 from tests.harness.proxy import Proxy, through
 from tests.harness.service import Service, at, running_service

@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from grab_service.servers.errors import UnfitDatabaseError
-from grab_service.servers.external import check_postgres
-from grab_service.servers.ports import free_port
-from grab_service.servers.postgres import PostgresServer
+from grab_service.embedded.errors import UnfitDatabaseError
+from grab_service.embedded.external import check_postgres
+from grab_service.embedded.ports import free_port
+from grab_service.embedded.postgres import PostgresServer
 from grab_service.sql.engine import connect
 from grab_service.sql.sessions import Sessions, SharedSessionError
 from tests.harness.command_line import OPS_SECRET, SECRET, CommandLine, Said

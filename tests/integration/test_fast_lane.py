@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from grab_service.api.listener import UNCONFIRMED_MAX_S, bound_what_the_kernel_keeps
-from grab_service.api.process import Worker
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell
-from grab_service.grabpath import protocol
 from grab_service.grabpath.answers import Answer
-from grab_service.grabpath.lane import Receive, Scope, Send
 from grab_service.grabpath.path import GrabPath
-from grab_service.grabpath.reader import GrabReader, PlainGrab
+from grab_service.server import protocol
+from grab_service.server.lane import Receive, Scope, Send
+from grab_service.server.listener import UNCONFIRMED_MAX_S, bound_what_the_kernel_keeps
+from grab_service.server.reader import GrabReader, PlainGrab
+from grab_service.server.worker import Worker
 from grab_service.vocabulary.campaigns import BenefitKind, Release
 from grab_service.vocabulary.passes import mint
 from tests.harness.cells import Member, Published, arm, enrol, now_ms

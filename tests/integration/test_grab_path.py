@@ -14,17 +14,17 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 
-from grab_service.api.process import Worker
 from grab_service.cell.replies import CampaignsReply
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell
+from grab_service.embedded.valkey import ValkeyServer
 from grab_service.grabpath import batcher
 from grab_service.grabpath import view as view_module
 from grab_service.grabpath.answers import Answer
 from grab_service.grabpath.batcher import Grab
 from grab_service.grabpath.gate import CLOCK_STEP_MS, Gate, Verdict
 from grab_service.grabpath.view import CampaignView, StaleViewError, View
-from grab_service.servers.valkey import ValkeyServer
+from grab_service.server.worker import Worker
 from grab_service.vocabulary.campaigns import BenefitKind, Release
 from grab_service.vocabulary.claims import ClaimRecord
 from grab_service.vocabulary.outcomes import Outcome

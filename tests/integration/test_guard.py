@@ -14,17 +14,17 @@ from redis.exceptions import NoScriptError
 
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell, CellError
-from grab_service.servers.postgres import PostgresServer
-from grab_service.servers.valkey import ValkeyServer
+from grab_service.embedded.postgres import PostgresServer
+from grab_service.embedded.valkey import ValkeyServer
 from grab_service.vocabulary.claims import ClaimRecord
 from reconcile.alarms import AlarmKind
 from reconcile.epochs import begin_first
-from reconcile.guard import NO_POSTGRES, DoubtError
+from reconcile.guard.guard import NO_POSTGRES, DoubtError
+from reconcile.guard.redis_settings import UnfitServerError
 from reconcile.leader import NotLeadingError
 from reconcile.life import Life
-from reconcile.recover import close_cell
-from reconcile.server_settings import UnfitServerError
-from reconcile.wire import Wire, WireBrokenError
+from reconcile.rebuild.recover import close_cell
+from reconcile.redis_link import Wire, WireBrokenError
 from tests.harness.pace import slowness
 from tests.harness.town import Town, now_ms, until
 
@@ -582,7 +582,7 @@ async def config(town: Town, name: str, value: str) -> AsyncIterator[None]:
 
 
 async def test_settings_of_redis_are_judged(mortal: Town) -> None:
-    from reconcile.server_settings import check_server_settings
+    from reconcile.guard.redis_settings import check_server_settings
 
     async with mortal.wire() as wire:
         assert await check_server_settings(wire) is None

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from grab_service.audit import audit_cell
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell, CellError
-from grab_service.ops.audit import audit_cell
-from grab_service.servers.valkey import ValkeyServer
+from grab_service.embedded.valkey import ValkeyServer
 from grab_service.vocabulary.claims import ClaimRecord
 from tests.harness.town import Town, until
 from tests.harness.town import town as a_town

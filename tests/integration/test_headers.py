@@ -9,8 +9,8 @@ import pytest
 import uvicorn
 from pydantic import ValidationError
 
-from grab_service.api.serve import configured
-from grab_service.grabpath.lane import GrabLane
+from grab_service.server.lane import GrabLane
+from grab_service.service.serve import configured
 from grab_service.settings import Settings
 from tests.harness.raw_http import listening
 from tests.harness.service import Service, at, running_service

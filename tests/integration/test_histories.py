@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell, CellError
-from grab_service.servers.valkey import ValkeyServer
+from grab_service.embedded.valkey import ValkeyServer
 from grab_service.vocabulary.claims import ClaimRef
 from grab_service.vocabulary.events import Granted, Returned
 from loadtest.verifier.history import NOTHING_DECIDED, Asks, Caller, Decision, Heard, History, Operation

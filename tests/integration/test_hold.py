@@ -7,14 +7,14 @@ from typing import Any, Final
 
 import pytest
 
+from grab_service.audit import audit_cell
 from grab_service.cell.scripts import sha_of
-from grab_service.ops.audit import audit_cell
-from reconcile.cursor import CursorMovedError
-from reconcile.guard import DoubtError
-from reconcile.hold import FencedOffError, Hold
+from reconcile.drain.cursor import CursorMovedError
+from reconcile.fence import FencedOffError, Hold
+from reconcile.guard.guard import DoubtError
 from reconcile.leader import NotLeadingError
 from reconcile.process import Ledger, end
-from reconcile.wire import Wire, WireBrokenError
+from reconcile.redis_link import Wire, WireBrokenError
 from tests.harness.town import Town
 from tests.integration.test_recover import comparable
 

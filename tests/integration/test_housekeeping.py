@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from reconcile import housekeeping as module
 from reconcile.alarms import AlarmKind
-from reconcile.housekeeping import ASSERTIONS_KEPT_S, TOKENS_KEPT_S, Housekeeping
+from reconcile.maintenance import housekeeping as module
+from reconcile.maintenance.housekeeping import ASSERTIONS_KEPT_S, TOKENS_KEPT_S, Housekeeping
 from tests.harness.town import HOUR_MS, Town, now_ms
 
 

@@ -13,8 +13,8 @@ from redis.exceptions import RedisError
 
 from grab_service.demo.keeping import DEATHS_MAX, KeepsDyingError, kept, manner
 from grab_service.demo.stopping import Stopping
-from grab_service.servers.errors import PortTakenError
-from grab_service.servers.valkey import AppendFsync, ValkeyServer
+from grab_service.embedded.errors import PortTakenError
+from grab_service.embedded.valkey import AppendFsync, ValkeyServer
 
 
 async def killed_and_back(server: ValkeyServer) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import uvloop
 
-from grab_service.api.listener import ACCEPTS_A_TURN, handles
+from grab_service.server.listener import ACCEPTS_A_TURN, handles
 
 KNOCKING = 160
 

@@ -20,7 +20,7 @@ from zlib import crc32
 
 import pytest
 
-from grab_service.servers.ports import free_port
+from grab_service.embedded.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 STOCK = 10

@@ -5,14 +5,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from grab_service.ops.alarms import AlarmState, acknowledge_alarm, list_alarms
-from grab_service.ops.refusal import RefusalError
+from grab_service.alarms.service import AlarmState, acknowledge_alarm, list_alarms
+from grab_service.refusal import RefusalError
 from grab_service.sql.lives import note_life
 from grab_service.vocabulary.passes import OpsIdentity, Role
 from reconcile.alarms import AlarmKind, clear_alarms
 from reconcile.by_hand import recover_once
 from reconcile.epochs import COUNTED_SINCE_S
-from reconcile.losses import tell_losses
+from reconcile.rebuild.losses import tell_losses
 from tests.harness.service import Service
 from tests.harness.town import Town, until
 

@@ -18,7 +18,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from grab_service.servers.postgres import PostgresServer
+from bench.claims_indexes import OLD_INDEXES
+from grab_service.embedded.postgres import PostgresServer
 from grab_service.sql.engine import DIALECT
 from grab_service.sql.tables import metadata
 from reconcile import migrate
@@ -122,6 +123,37 @@ async def test_campaigns_of_an_earlier_release_have_the_defaults_of_what_was_add
     await session.close()
     assert definition == {"title": "x", "returns_per_member": 1, "benefit": {"kind": "none", "reveal": "at_once"}}
 
+
+async def test_claims_of_an_earlier_release_are_kept_and_found_by_the_indexes_of_now(empty_database_url: str) -> None:
+    await _up_to(empty_database_url, "0006")
+    session = await asyncpg.connect(empty_database_url)
+    await session.execute(campaign("c", state="scheduled"))
+    for seq in (1, 2):
+        await session.execute(claim(seq, member="m", unit=seq, state="returned", code=f"'{OLD_CODE}{seq}'"))
+    migrate.upgrade(empty_database_url)
+    assert [row["code"] for row in await session.fetch("SELECT code FROM claims WHERE member_id = 'm' ORDER BY seq")] == [
+        f"{OLD_CODE}{seq}" for seq in (1, 2)
+    ]
+    names = await session.fetch("SELECT indexname FROM pg_indexes WHERE tablename = 'claims' AND NOT indexdef LIKE '%UNIQUE%'")
+    await session.close()
+    assert [row["indexname"] for row in names] == ["claims_member_id_ix"]
+
+
+async def test_the_bench_compares_with_the_indexes_that_claims_had(empty_database_url: str) -> None:
+    indexes = "SELECT indexdef FROM pg_indexes WHERE tablename = 'claims' ORDER BY indexname"
+    await _up_to(empty_database_url, "0006")
+    session = await asyncpg.connect(empty_database_url)
+    before = await session.fetch(indexes)
+    migrate.upgrade(empty_database_url)
+    assert await session.fetch(indexes) != before
+    await session.execute(OLD_INDEXES)
+    after = await session.fetch(indexes)
+    await session.close()
+    assert after == before
+
+
+OLD_CODE = "7K2M-9QXT-3FHB-0WZC-5N8"
+"""All but the last character of a code without a time, as earlier releases made them."""
 
 CAMPAIGN = (
     "INSERT INTO campaigns (campaign_id, version, state, definition, opens_at_ms, closes_at_ms, releases, total,"
@@ -276,6 +308,37 @@ async def test_what_is_possible_is_not_refused(engine: AsyncEngine) -> None:
             "DELETE FROM campaigns WHERE campaign_id = 'd'",
         ):
             await connection.execute(text(statement))
+
+
+_MANY = (
+    "INSERT INTO claims (seq, epoch, campaign_id, member_id, unit_no, slot, state, granted_at_ms) "
+    "SELECT n, 1, 'c', 'm' || n % 2000, n, 1, CASE WHEN n < 2000 THEN 'fulfilled' ELSE 'returned' END, 0 "
+    "FROM generate_series(1, 20000) AS n"
+)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT * FROM claims WHERE member_id = 'm7' ORDER BY seq DESC LIMIT 21",
+        "SELECT * FROM claims WHERE member_id = 'm7' AND seq < 15000 ORDER BY seq DESC LIMIT 21",
+        "SELECT count(*) FROM claims WHERE member_id = 'm7' AND state = 'returned' AND campaign_id = 'c'",
+        "SELECT count(*) FROM claims WHERE member_id = 'm7' AND state = 'returned' AND decided_at_ms > 1",
+    ],
+)
+async def test_the_claims_of_a_member_are_found_by_the_index_over_members(engine: AsyncEngine, query: str) -> None:
+    """Of all claims on one page, of the older ones on the next, of what was given back: none may read the whole table."""
+    async with engine.connect() as connection:
+        await connection.execute(TOWN)
+        for statement in (
+            "UPDATE campaigns SET total = 20000 WHERE campaign_id = 'c'",
+            _MANY,
+            "ANALYZE claims",
+        ):
+            await connection.execute(text(statement))
+        plan = "\n".join((await connection.execute(text(f"EXPLAIN {query}"))).scalars())
+    assert "claims_member_id_ix" in plan, plan
+    assert "Seq Scan" not in plan, plan
 
 
 async def test_a_batch_pays_for_one_check(engine: AsyncEngine) -> None:

@@ -8,7 +8,7 @@ import jwt
 import orjson
 import pytest
 
-from grab_service.api.assertions import AssertionKeys, AssertionRefusedError
+from grab_service.identity.assertions import AssertionKeys, AssertionRefusedError
 from grab_service.vocabulary.json_text import NESTING_MAX, read_json
 from grab_service.vocabulary.passes import Role
 from tests.harness.service import Service

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from grab_service.servers.ports import free_port
+from grab_service.embedded.ports import free_port
 from tests.integration.front_door import NGINX, Door, follows_names, front_door, needs_nginx
 
 pytestmark = needs_nginx

@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 from pydantic_core.core_schema import ErrorType
 
-from grab_service.api.field_errors import _REASONS, reason_of
+from grab_service.http.field_errors import _REASONS, reason_of
 from tests.harness.service import Service
 
 WRITES = ("post", "put", "patch", "delete")

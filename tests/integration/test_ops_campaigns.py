@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from grab_service.ops import control
+from grab_service.campaigns import lifecycle as control
 from grab_service.vocabulary.passes import Role
 from tests.harness.service import Service, at, definition
 
@@ -338,7 +338,7 @@ async def test_everything_that_was_asked_for_is_in_the_log_with_its_reason_and_o
 
 
 async def test_an_unrecorded_change_is_not_answered_as_done(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("grab_service.ops.control.RECORDED_WAIT_S", 0.1)
+    monkeypatch.setattr("grab_service.campaigns.lifecycle.RECORDED_WAIT_S", 0.1)
     campaign_id = await service.publish()
     await service.drain.stop()
     late = await post(service, f"{campaign_id}/pause")

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from grab_service.ops.campaigns import read_campaign
-from grab_service.ops.drafts import delete_draft
-from grab_service.ops.refusal import RefusalError
+from grab_service.campaigns.drafts import delete_draft
+from grab_service.campaigns.service import read_campaign
+from grab_service.refusal import RefusalError
 from grab_service.vocabulary.passes import OpsIdentity, Role
 from tests.harness.command_line import OPS_SECRET, SECRET, CommandLine
 from tests.harness.service import Service, at, definition

@@ -7,9 +7,9 @@ from typing import Any
 
 import httpx
 
-from grab_service.api.paging import encode_cursor
-from grab_service.ops.claims_export import masked
-from grab_service.ops.members import list_blocks
+from grab_service.claims.export import masked
+from grab_service.http.paging import encode_cursor
+from grab_service.members.service import list_blocks
 from grab_service.vocabulary.passes import Role
 from grab_service.vocabulary.times import parse_rfc3339
 from tests.harness.service import Service, at

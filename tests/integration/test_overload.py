@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 from redis.asyncio import Redis
 
-from grab_service.api.process import Worker
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell
+from grab_service.server.worker import Worker
 from tests.harness.cells import Published, arm, enrol
 from tests.harness.proxy import Proxy
 from tests.harness.worker import Crowd, grab_worker, publish

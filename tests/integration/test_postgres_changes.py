@@ -6,7 +6,7 @@ import time
 import asyncpg
 import pytest
 
-from grab_service.servers.postgres import PostgresServer
+from grab_service.embedded.postgres import PostgresServer
 from reconcile.alarms import AlarmKind
 from tests.harness.service import Service, definition
 from tests.harness.town import Town, until

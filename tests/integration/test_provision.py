@@ -15,12 +15,12 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from grab_service.cell.rights import Login, user_of
-from grab_service.servers.binaries import find_valkey
-from grab_service.servers.passwords import as_user
-from grab_service.servers.ports import free_port
-from grab_service.servers.postgres import PostgresServer
-from grab_service.servers.provision import provision_redis
-from grab_service.servers.redis_users import set_users, users_of
+from grab_service.embedded.binaries import find_valkey
+from grab_service.embedded.passwords import as_user
+from grab_service.embedded.ports import free_port
+from grab_service.embedded.postgres import PostgresServer
+from grab_service.embedded.provision import provision_redis
+from grab_service.embedded.redis_users import set_users, users_of
 from grab_service.sql.grants import role_of
 from tests.harness.command_line import CommandLine
 from tests.harness.warm_commands import CHECKOUT

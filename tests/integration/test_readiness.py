@@ -11,13 +11,13 @@ import orjson
 import pytest
 from sqlalchemy import select
 
-from grab_service.api import probes
-from grab_service.api.probes import verdict
 from grab_service.cell.connect import connect
-from grab_service.ops import readiness
-from grab_service.ops.check import Check
-from grab_service.ops.readiness import CheckName
-from grab_service.ops.server_checks import (
+from grab_service.embedded.passwords import as_user
+from grab_service.embedded.valkey import AppendFsync, ValkeyServer
+from grab_service.health import readiness
+from grab_service.health.check import Check
+from grab_service.health.readiness import CheckName
+from grab_service.health.redis_checks import (
     NOTE_AGE_MAX_MS,
     SKEW_MAX_MS,
     ServerFacts,
@@ -27,15 +27,15 @@ from grab_service.ops.server_checks import (
     replicas_of,
     skew_of,
 )
-from grab_service.servers.passwords import as_user
-from grab_service.servers.valkey import AppendFsync, ValkeyServer
+from grab_service.server import probes
+from grab_service.server.probes import verdict
 from grab_service.sql.tables import alarms
 from grab_service.vocabulary.keys import CellKeys
 from reconcile.alarms import AlarmKind
 from reconcile.counters import Counters
 from reconcile.leader import Leader
-from reconcile.server_watch import ServerWatch
-from reconcile.wire import Wire
+from reconcile.maintenance.redis_watch import ServerWatch
+from reconcile.redis_link import Wire
 from tests.harness.service import Service, running_service
 from tests.harness.town import Town
 

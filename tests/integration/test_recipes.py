@@ -25,7 +25,7 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from grab_service.servers.ports import free_port
+from grab_service.embedded.ports import free_port
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 POSTGRES: Final = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)

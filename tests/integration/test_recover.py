@@ -5,18 +5,18 @@ from typing import Any
 import pytest
 from sqlalchemy import event, select
 
-from grab_service.ops.audit import audit_cell
-from grab_service.ops.audit.pools import check_pools
-from grab_service.ops.publish import publish_codes, record_of
+from grab_service.audit import audit_cell
+from grab_service.audit.pools import check_pools
+from grab_service.publishing.publish import publish_codes, record_of
 from grab_service.sql.tables import members
 from grab_service.vocabulary.claims import ClaimRecord, ClaimState
 from grab_service.vocabulary.keys import CellKeys
-from reconcile.hold import Hold
+from reconcile.fence import Hold
 from reconcile.process import Ledger
-from reconcile.progress import ProgressLog
-from reconcile.rebuild import empty_cell
-from reconcile.recover import NothingToRecoverError, recover
-from reconcile.wire import Wire, WireBrokenError
+from reconcile.rebuild.progress import ProgressLog
+from reconcile.rebuild.rebuild import empty_cell
+from reconcile.rebuild.recover import NothingToRecoverError, recover
+from reconcile.redis_link import Wire, WireBrokenError
 from tests.harness.long_sale import Sale, write_long_sale
 from tests.harness.town import Town, until
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from grab_service.servers.valkey import AppendFsync
+from grab_service.embedded.valkey import AppendFsync
 from tests.harness.proxy import Proxy
 from tests.harness.service import Service, running_service
 from tests.harness.valkeys import FaultyValkey

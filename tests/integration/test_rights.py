@@ -10,22 +10,22 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoPermissionError, RedisError
 
+from grab_service.audit import audit_cell
 from grab_service.cell.nodes import _Following
 from grab_service.cell.own_rights import own_rights
 from grab_service.cell.rights import DIRECT, Login, commands_inside, commands_of, user_of
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell, CellClosedError, CellSilentError, Replicas
 from grab_service.doctor.redis_server import look_at_redis
-from grab_service.ops.audit import audit_cell
-from grab_service.ops.readiness import check_readiness
-from grab_service.servers.external import check_redis
-from grab_service.servers.redis_users import set_users, users_of, write_acl_file
-from grab_service.servers.valkey import AppendFsync, ValkeyServer
+from grab_service.embedded.external import check_redis
+from grab_service.embedded.redis_users import set_users, users_of, write_acl_file
+from grab_service.embedded.valkey import AppendFsync, ValkeyServer
+from grab_service.health.readiness import check_readiness
 from grab_service.vocabulary.claims import ClaimRecord
 from grab_service.vocabulary.keys import CellKeys
 from reconcile.by_hand import recover_once
-from reconcile.rights import check_rights
-from reconcile.server_settings import UnfitServerError
+from reconcile.guard.redis_settings import UnfitServerError
+from reconcile.guard.rights import check_rights
 from tests.harness.cells import arm, everything
 from tests.harness.every_command import CALLS, furnish
 from tests.harness.logins import redis_logins

@@ -8,9 +8,9 @@ import asyncpg
 import pytest
 
 from grab_service.cell.rights import Login
-from grab_service.servers.passwords import as_user
-from grab_service.servers.postgres import PostgresServer
-from grab_service.servers.postgres_roles import POSTGRES_LOGINS, role_statements, scram_of
+from grab_service.embedded.passwords import as_user
+from grab_service.embedded.postgres import PostgresServer
+from grab_service.embedded.postgres_roles import POSTGRES_LOGINS, role_statements, scram_of
 from grab_service.sql.grants import GRANTS, OWNER, SEQUENCES, role_of
 from grab_service.sql.tables import metadata
 from grab_service.vocabulary.keys import DEFAULT_CELL

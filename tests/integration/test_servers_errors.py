@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from grab_service.servers import binaries, external
-from grab_service.servers.binaries import Binary
-from grab_service.servers.errors import (
+from grab_service.embedded import binaries, external
+from grab_service.embedded.binaries import Binary
+from grab_service.embedded.errors import (
     BrokenLogError,
     DiskFullError,
     ForeignDataError,
@@ -25,10 +25,10 @@ from grab_service.servers.errors import (
     ServerUnreachableError,
     VarDirInUseError,
 )
-from grab_service.servers.ports import free_port
-from grab_service.servers.postgres import PostgresServer
-from grab_service.servers.stack import Stack
-from grab_service.servers.valkey import ValkeyServer
+from grab_service.embedded.ports import free_port
+from grab_service.embedded.postgres import PostgresServer
+from grab_service.embedded.stack import Stack
+from grab_service.embedded.valkey import ValkeyServer
 from tests.harness.ready_postgres import move_in
 
 

@@ -15,13 +15,14 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from grab_service.servers import launch, run_as
-from grab_service.servers.child import previous_pid, until
-from grab_service.servers.embedded import EmbeddedServer
-from grab_service.servers.launch import RunAs, started_at
-from grab_service.servers.postgres import PostgresServer
-from grab_service.servers.stack import Stack
-from grab_service.servers.valkey import ValkeyServer
+from grab_service import launch
+from grab_service.embedded import run_as
+from grab_service.embedded.child import previous_pid, until
+from grab_service.embedded.postgres import PostgresServer
+from grab_service.embedded.server import EmbeddedServer
+from grab_service.embedded.stack import Stack
+from grab_service.embedded.valkey import ValkeyServer
+from grab_service.launch import RunAs, started_at
 from tests.harness.ready_postgres import move_in
 
 CHECKOUT = Path(__file__).parents[2]
@@ -30,7 +31,7 @@ PARENT = """
 import asyncio, sys
 from pathlib import Path
 from typing import Any
-from grab_service.servers.stack import Stack
+from grab_service.embedded.stack import Stack
 
 async def main():
     async with Stack(Path(sys.argv[1])) as stack:
@@ -235,7 +236,7 @@ async def test_ctrl_c_in_the_terminal_reaches_the_parent_and_not_its_servers(val
 async def test_postgres_runs_behind_closed_doors_whoever_we_are(
     tmp_path: Path, who: RunAs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("grab_service.servers.postgres.who_may_run_postgres", lambda: who)
+    monkeypatch.setattr("grab_service.embedded.postgres.who_may_run_postgres", lambda: who)
     closed = tmp_path / "a door that is closed 门"
     closed.mkdir(mode=0o700)
     server = PostgresServer(closed / "postgres", durable=False)

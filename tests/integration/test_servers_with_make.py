@@ -5,9 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from grab_service.servers import launch
-from grab_service.servers.child import until
-from grab_service.servers.launch import started_at
+from grab_service import launch
+from grab_service.embedded.child import until
+from grab_service.launch import started_at
 
 
 async def test_what_make_started_ends_when_make_is_killed(tmp_path: Path) -> None:

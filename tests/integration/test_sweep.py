@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from grab_service.ops.publish import publish_campaign, publish_codes, publish_members
+from grab_service.publishing.publish import publish_campaign, publish_codes, publish_members
 from grab_service.sql.tables import commands
 from reconcile.alarms import AlarmKind
-from reconcile.sweep import BACKOFF_FIRST_S, BACKOFF_MAX_S, Sweep
+from reconcile.maintenance.sweep import BACKOFF_FIRST_S, BACKOFF_MAX_S, Sweep
 from tests.harness.town import Town, until
 
 

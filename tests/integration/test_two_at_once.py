@@ -12,7 +12,8 @@ import asyncpg
 import httpx
 import pytest
 
-from grab_service.ops import codes, member_versions
+from grab_service.campaigns import codes
+from grab_service.members import versions as member_versions
 from tests.harness.service import Service
 from tests.integration.test_api_members import WAITING
 from tests.integration.test_ops_campaigns import post, problem, read

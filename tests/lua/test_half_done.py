@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from grab_service.cell.connect import connect
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell, CellClosedError
-from grab_service.servers.valkey import AppendFsync, ValkeyServer
+from grab_service.embedded.valkey import AppendFsync, ValkeyServer
 from tests.harness.cells import Member, Published, arm, enrol, everything, grab, now_ms, publish, words
 from tests.harness.every_command import CALLS, furnish, key_names
 

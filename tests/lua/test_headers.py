@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from grab_service.audit.cut import COUNTERS
 from grab_service.cell.scripts import GRAB, USE, ScriptSources, expand
-from grab_service.ops.audit.cut import COUNTERS
 from grab_service.vocabulary.outcomes import Outcome
 from tests.lua.headers import CHECKS, READS, WRITES, Command, faults_of
 

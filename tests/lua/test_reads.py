@@ -5,8 +5,8 @@ from dataclasses import fields
 import pytest
 from redis.asyncio import Redis
 
+from grab_service.audit.cut import COUNTERS, SIZES, CampaignCut
 from grab_service.cell.store import Cell
-from grab_service.ops.audit.cut import COUNTERS, SIZES, CampaignCut
 from grab_service.vocabulary import events
 from grab_service.vocabulary.campaigns import BenefitKind, decode_releases
 from grab_service.vocabulary.claims import parse_holding

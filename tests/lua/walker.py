@@ -16,10 +16,10 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 
+from grab_service.audit.cut import COUNTERS, SIZES
 from grab_service.cell.replies import CampaignsReply, ExplainReply, GrabReply, Question, SnapshotReply, TailReply
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell, CellClosedError, CellError
-from grab_service.ops.audit.cut import COUNTERS, SIZES
 from grab_service.vocabulary import events
 from grab_service.vocabulary.campaigns import CampaignState, Phase, decode_releases, phase_of
 from grab_service.vocabulary.claims import ClaimRecord, parse_holding

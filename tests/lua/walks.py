@@ -14,7 +14,7 @@ from grab_service.vocabulary.claims import ClaimRecord
 from tests.harness.cells import Member, Published
 from tests.harness.every_command import CALLS
 from tests.lua.model import TARGETS
-from tests.lua.walker import START_MS, Laboratory, Walker
+from tests.lua.walker import CAMPAIGNS, START_MS, Laboratory, Walker
 
 CROWD: Final = tuple(f"m{number}" for number in range(1, 10))
 OPEN: Final = Published("a", (Release(START_MS - 1, 4),), closes_in_ms=100)
@@ -186,6 +186,15 @@ def more_stock_at_the_moment_of_a_release(walker: Walker) -> None:
     walker.set_stock(1, 2)
 
 
+def one_condition_alone(walker: Walker) -> None:
+    """A campaign that sets one condition of eligibility, and nobody who meets it."""
+    walker.publish_members(1, [("m1", WELCOME)])
+    nobody = (Eligibility(orgs=("o2",)), Eligibility(tags_any=("t2",)))
+    for campaign_id, eligibility in zip(CAMPAIGNS, nobody, strict=True):
+        walker.publish(replace(OPEN, campaign_id=campaign_id, eligibility=eligibility))
+        walker.grab(["m1"], campaign_id)
+
+
 def who_may(walker: Walker) -> None:
     """Everybody who is wrong in one way, asked by a campaign with every rule and by one with none."""
     people = {
@@ -327,6 +336,7 @@ WALKS: Final[tuple[Walk, ...]] = (
     units_that_come_back,
     codes_of_a_pool,
     codes_that_are_generated,
+    one_condition_alone,
     who_may,
     a_block_that_ends,
     the_stock_is_changed,

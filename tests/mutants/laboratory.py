@@ -15,7 +15,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
 TREE: Final = ("grab_service", "reconcile", "lua", "loadtest", "bench", "tests", "pyproject.toml")
-WITH_PARENT: Final = ROOT / "grab_service/servers/launch.py"
+WITH_PARENT: Final = ROOT / "grab_service/launch.py"
 TEST_TIMEOUT_S: Final = 90
 NOT_AN_ANSWER: Final = (
     "ImportError",

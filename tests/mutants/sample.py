@@ -36,8 +36,13 @@ from tests.mutants.laboratory import ROOT, copy_of_the_tree, run_tests
 MODULES: Final = (
     "grab_service/grabpath",
     "grab_service/cell",
-    "grab_service/ops",
-    "grab_service/people",
+    "grab_service/audit",
+    "grab_service/campaigns",
+    "grab_service/claims",
+    "grab_service/files",
+    "grab_service/health",
+    "grab_service/members",
+    "grab_service/publishing",
     "grab_service/vocabulary",
     "reconcile",
 )

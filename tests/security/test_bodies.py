@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 import orjson
 import pytest
 
-from grab_service.api.bodies import PARTS_MAX, only_file
-from grab_service.grabpath.bodies import FRAMING_MAX_BYTES, FRAMING_PER_BYTE, Bounds
-from grab_service.grabpath.framing import Frame
-from grab_service.grabpath.protocol import _Incoming
-from grab_service.ops.refusal import RefusalError
+from grab_service.http.bodies import PARTS_MAX, only_file
+from grab_service.refusal import RefusalError
+from grab_service.server.bodies import FRAMING_MAX_BYTES, FRAMING_PER_BYTE, Bounds
+from grab_service.server.framing import Frame
+from grab_service.server.protocol import _Incoming
 from tests.harness.service import Service, running_service
 
 BLOCKED_MAX_S = 0.1

@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from grab_service.ops.tokens import end_token, record_token
+from grab_service.identity.tokens import end_token, record_token
 from grab_service.vocabulary.passes import OpsToken, Role, mint, mint_ops, verify_ops
 from tests.harness.service import Service, running_service
 

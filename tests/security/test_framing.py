@@ -16,13 +16,13 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
+from grab_service.grabpath.admission import STRANGER, Desk
 from grab_service.grabpath.answers import Answer
-from grab_service.grabpath.bodies import Bodies
-from grab_service.grabpath.connections import Connections
-from grab_service.grabpath.desk import STRANGER, Desk
-from grab_service.grabpath.lane import GrabLane, campaign_of_grab, refusal_of_body
-from grab_service.grabpath.protocol import GrabProtocol
-from grab_service.grabpath.reader import bearer_token
+from grab_service.server.bodies import Bodies
+from grab_service.server.connections import Connections
+from grab_service.server.lane import GrabLane, campaign_of_grab, refusal_of_body
+from grab_service.server.protocol import GrabProtocol
+from grab_service.server.reader import bearer_token
 from grab_service.vocabulary.identifiers import is_campaign_id
 
 FUZZ = 1_500

@@ -9,9 +9,9 @@ import pytest
 from pydantic import SecretStr, ValidationError
 from typer.testing import CliRunner
 
-from grab_service.api.app import build_app
-from grab_service.api.process import Worker
 from grab_service.cli.passes import app
+from grab_service.server.worker import Worker
+from grab_service.service.app import build_app
 from grab_service.settings import Settings
 from grab_service.vocabulary.identifiers import is_token_id
 from grab_service.vocabulary.passes import (

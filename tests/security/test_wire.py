@@ -10,14 +10,14 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 
-from grab_service.api.process import Worker
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell
-from grab_service.grabpath.bodies import Bodies
-from grab_service.grabpath.connections import PROBES_MAX
-from grab_service.grabpath.desk import PLACES_OF_ONE
-from grab_service.grabpath.protocol import LINGER_S, PIPELINE_MAX, GrabProtocol
-from grab_service.servers.ports import free_port
+from grab_service.embedded.ports import free_port
+from grab_service.grabpath.admission import PLACES_OF_ONE
+from grab_service.server.bodies import Bodies
+from grab_service.server.connections import PROBES_MAX
+from grab_service.server.protocol import LINGER_S, PIPELINE_MAX, GrabProtocol
+from grab_service.server.worker import Worker
 from grab_service.vocabulary.campaigns import BenefitKind
 from grab_service.vocabulary.passes import mint
 from tests.harness.cells import Published, arm, enrol

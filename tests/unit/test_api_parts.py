@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from grab_service.api.campaign_bodies import poll_after_ms
-from grab_service.api.etags import content_etag, matches_version, matches_weakly, version_etag
-from grab_service.api.field_errors import _REASONS, field_errors
-from grab_service.api.paging import decode_cursor, encode_cursor
-from grab_service.ops.definition import Definition
-from grab_service.ops.merge_patch import merged
-from grab_service.ops.refusal import RefusalError
-from grab_service.ops.safe_csv import csv_lines, harmless
+from grab_service.campaigns.bodies import poll_after_ms
+from grab_service.campaigns.definition import Definition
+from grab_service.http.etags import content_etag, matches_version, matches_weakly, version_etag
+from grab_service.http.field_errors import _REASONS, field_errors
+from grab_service.http.merge_patch import merged
+from grab_service.http.paging import decode_cursor, encode_cursor
+from grab_service.http.safe_csv import csv_lines, harmless
+from grab_service.refusal import RefusalError
 from grab_service.vocabulary.campaigns import Phase
 
 JSON = st.recursive(

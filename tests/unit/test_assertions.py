@@ -6,7 +6,7 @@ import jwt
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from grab_service.api.assertions import (
+from grab_service.identity.assertions import (
     ASSERTION_MAX_BYTES,
     JTI_MAX,
     LEEWAY_S,

@@ -22,7 +22,7 @@ def picture(tmp_path: Path) -> Path:
         "<svg>"
         + box("all", 0, 0, 100)
         + box("Runner.run (asyncio/runners.py:86)", 1, 0, 90)
-        + box("GrabProtocol.read (grab_service/grabpath/protocol.py:97)", 2, 0, 60)
+        + box("GrabProtocol.read (grab_service/server/protocol.py:97)", 2, 0, 60)
         + box("new (hmac.py:20)", 3, 5, 10)
         + box("&lt;lambda&gt; (grab_service/grabpath/gate.py:3)", 3, 20, 15)
         + box("send (redis/asyncio/connection.py:12)", 2, 70, 5)
@@ -36,7 +36,7 @@ def test_every_sample_counts_where_its_stack_ended(picture: Path) -> None:
     found = Flames.read(picture)
     assert found.samples == 100
     assert found.functions() == {
-        "GrabProtocol.read (grab_service/grabpath/protocol.py)": 35,
+        "GrabProtocol.read (grab_service/server/protocol.py)": 35,
         "Runner.run (asyncio/runners.py)": 25,
         "<lambda> (grab_service/grabpath/gate.py)": 15,
         "new (hmac.py)": 10,
@@ -47,7 +47,7 @@ def test_every_sample_counts_where_its_stack_ended(picture: Path) -> None:
 
 def test_what_the_standard_library_does_counts_for_whoever_called_it(picture: Path) -> None:
     assert Flames.read(picture).busy.modules() == {
-        "grab_service/grabpath/protocol.py": 35 + 10,
+        "grab_service/server/protocol.py": 35 + 10,
         LOOP: 25,
         "grab_service/grabpath/gate.py": 15,
         "redis": 5,

@@ -49,6 +49,14 @@ def test_a_target_that_is_missed_is_called_so_and_one_that_cannot_be_told_too() 
     assert "| ≤ 0.500 |" in performance_page.page({"x": Results("x", {}, (figure(0.4, at_most=0.5),))})
 
 
+def test_an_experiment_on_another_machine_is_named_with_its_machine() -> None:
+    usual, other = {"processor": "A", "load_before": 1.0}, {"processor": "B", "load_before": 1.0}
+    page = performance_page.page({name: Results(name, machine) for name, machine in (("x", other), ("y", usual), ("z", usual))})
+    assert "Machine: processor A. " in page
+    assert "`x` ran on another machine: processor B." in page
+    assert "`y`" not in page
+
+
 def test_what_was_not_measured_is_said_to_be_missing_with_the_command_that_measures_it() -> None:
     page = performance_page.page({})
     assert "*Not measured: `make bench ARGS=ladder`.*" in page

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from grab_service.servers import bootstrap
-from grab_service.servers.bootstrap import SetupError
+from grab_service.embedded import bootstrap
+from grab_service.embedded.bootstrap import SetupError
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -88,8 +88,8 @@ def test_the_checkout_is_found_and_grab_runs_where_the_path_has_blanks(tmp_path:
 def checkout(tmp_path: Path) -> Iterator[Path]:
     """One whose locks name a single package, which an index on this machine has."""
     home = tmp_path / "checkout"
-    (home / "grab_service/servers").mkdir(parents=True)
-    shutil.copy(bootstrap.__file__, home / "grab_service/servers")
+    (home / "grab_service/embedded").mkdir(parents=True)
+    shutil.copy(bootstrap.__file__, home / "grab_service/embedded")
     (home / "packages").mkdir()
     wheel = home / "packages/tiny-1.0-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
@@ -114,7 +114,7 @@ def set_up(checkout: Path, python: Path | str = sys.executable, **pip: str) -> s
     offline |= {"http_proxy": "http://127.0.0.1:9", "ALL_PROXY": "socks5://127.0.0.1:9"}
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
     return subprocess.Popen(
-        [python, "-I", checkout / "grab_service/servers/bootstrap.py", "run"],
+        [python, "-I", checkout / "grab_service/embedded/bootstrap.py", "run"],
         env=inherited | offline | pip,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

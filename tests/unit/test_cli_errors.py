@@ -4,13 +4,13 @@ import pytest
 from redis.exceptions import AuthenticationError
 from sqlalchemy.exc import ProgrammingError
 
+from grab_service.campaigns.preflight import Finding, Level
 from grab_service.cell.store import CellClosedError, CellSilentError
 from grab_service.cli.errors import _OF_PROBLEMS, CommandError, explain, show
-from grab_service.ops.preflight import Finding, Level
-from grab_service.ops.refusal import RefusalError
-from grab_service.servers.errors import PortTakenError
+from grab_service.embedded.errors import PortTakenError
+from grab_service.problems import CATALOGUE, Text
+from grab_service.refusal import RefusalError
 from grab_service.settings import Settings
-from grab_service.vocabulary.problems import CATALOGUE, Text
 
 
 class _FromPostgresError(Exception):

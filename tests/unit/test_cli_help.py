@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import typer.main
 
-from grab_service.cli import rehearsing, running, steering
+from grab_service.campaigns.definition import TOTAL_MAX
+from grab_service.cli import lifecycle as steering
+from grab_service.cli import rehearsing, running
 from grab_service.cli.main import app
 from grab_service.demo.rush import RushPlan
-from grab_service.ops.definition import TOTAL_MAX
-from grab_service.people.synthetic import MEMBERS, ORGS
+from grab_service.files.synthetic import MEMBERS, ORGS
 from grab_service.rehearsal import goals, load
 from grab_service.settings import Settings
 

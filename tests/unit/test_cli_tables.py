@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from grab_service.campaigns.definition import Definition
+from grab_service.campaigns.facts import campaign_facts
+from grab_service.campaigns.service import Campaign
 from grab_service.cli.campaign_tables import list_of, sheet_of
-from grab_service.ops.campaign_facts import campaign_facts
-from grab_service.ops.campaigns import Campaign
-from grab_service.ops.definition import Definition
 from grab_service.vocabulary.campaigns import CampaignState
 from grab_service.vocabulary.times import Clock, parse_rfc3339
 

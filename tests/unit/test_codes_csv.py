@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grab_service.people.codes_csv import CodeRow, parse_codes
-from grab_service.people.csv_rows import Rejection
+from grab_service.files.codes_csv import CodeRow, parse_codes
+from grab_service.files.csv_rows import Rejection
 
 
 def taken(data: bytes) -> list[str]:

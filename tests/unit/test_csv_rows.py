@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grab_service.people import csv_rows
-from grab_service.people.csv_rows import Rejection, Row, read_rows
+from grab_service.files import csv_rows
+from grab_service.files.csv_rows import Rejection, Row, read_rows
 
 BOM = b"\xef\xbb\xbf"
 AB = ("a", "b")

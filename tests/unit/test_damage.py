@@ -4,10 +4,10 @@ import secrets
 
 import pytest
 
-from grab_service.people.codes_csv import CodeRow, parse_codes
-from grab_service.people.csv_rows import SEPARATORS, Rejection, whole_rows
-from grab_service.people.damage import all_rounded, damage_of, damage_of_day
-from grab_service.people.members_csv import COLUMNS, MemberRow, parse_members
+from grab_service.files.codes_csv import CodeRow, parse_codes
+from grab_service.files.csv_rows import SEPARATORS, Rejection, whole_rows
+from grab_service.files.damage import all_rounded, damage_of, damage_of_day
+from grab_service.files.members_csv import COLUMNS, MemberRow, parse_members
 
 DAMAGED = [
     *("1.23457E+15", "1.23457e+15", "1E+05", "1,23457E+15", "-1.2E-05"),

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from grab_service.demo.programs import grab
-from grab_service.servers.bootstrap import GRAB
+from grab_service.embedded.bootstrap import GRAB
+from grab_service.embedded.programs import grab
 
 WITHOUT_GUARD = GRAB.replace('if __name__ == "__main__":\n    sys.exit(main())', "sys.exit(main())")
 

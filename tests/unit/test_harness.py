@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from grab_service.servers import child
+from grab_service.embedded import child
 from tests.harness import warm_commands
 from tests.harness.command_line import GRAB, RECONCILE, CommandLine, environment, run_command
 from tests.harness.order import LONGEST

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grab_service.people.csv_rows import Rejection
-from grab_service.people.members_csv import COLUMNS, MemberRow, parse_members, write_members
-from grab_service.people.names import PERSON_NAME_MAX as NAME_MAX
-from grab_service.people.names import TAGS_MAX
-from grab_service.people.synthetic import generate
+from grab_service.files.csv_rows import Rejection
+from grab_service.files.members_csv import COLUMNS, MemberRow, parse_members, write_members
+from grab_service.files.synthetic import generate
 from grab_service.vocabulary.members import Member, MemberStatus
+from grab_service.vocabulary.names import PERSON_NAME_MAX as NAME_MAX
+from grab_service.vocabulary.names import TAGS_MAX
 
 HEADER = "member_id,org_id,person_id,name,tags,birthday_month,joined_on,status\n"
 GOOD = "m-1,org-001,p-1,李建国,劳模|new-worker,9,1998-03-01,active\n"

@@ -9,10 +9,10 @@ from fastapi import FastAPI
 from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
-from grab_service.api.app import build_app
-from grab_service.api.process import Worker
+from grab_service.problems import CATALOGUE
+from grab_service.server.worker import Worker
+from grab_service.service.app import build_app
 from grab_service.settings import Settings
-from grab_service.vocabulary.problems import CATALOGUE
 
 CALLS = """
 GET /v1/time

@@ -4,9 +4,9 @@ import io
 
 import pytest
 
-from grab_service.people.csv_rows import Rejection
-from grab_service.people.orgs_csv import OrgRow, parse_orgs, write_orgs
-from grab_service.people.synthetic import generate_orgs
+from grab_service.files.csv_rows import Rejection
+from grab_service.files.orgs_csv import OrgRow, parse_orgs, write_orgs
+from grab_service.files.synthetic import generate_orgs
 from grab_service.vocabulary.members import Org
 
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from grab_service.problems import CATALOGUE, RESERVED, Problem, body, choose_language
 from grab_service.vocabulary.outcomes import REFUSALS, Outcome, Undecided, slug
 from grab_service.vocabulary.passes import PassRefusal
-from grab_service.vocabulary.problems import CATALOGUE, RESERVED, Problem, body, choose_language
 
 EVERY = list(CATALOGUE.values())
 CHINESE = re.compile(r"[\u4e00-\u9fff]")

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from reconcile import progress
-from reconcile.progress import Progress, ProgressLog
+from reconcile.rebuild import progress
+from reconcile.rebuild.progress import Progress, ProgressLog
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from grab_service.demo.steps import client_of
+from grab_service.embedded.steps import client_of
 
 ROOT = Path(__file__).parents[2]
 ASKING = {
@@ -18,7 +18,7 @@ ASKING = {
 }
 """What reads the proxies of the environment: modules, and the names in them that ask or make clients."""
 
-THE_ONE = "grab_service/demo/steps.py"
+THE_ONE = "grab_service/embedded/steps.py"
 PROXIES = ("http_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 
 

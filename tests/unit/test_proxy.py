@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from grab_service.api.standing_headers import standing_headers
-from grab_service.grabpath.protocol import HEAD_MAX_BYTES, HEAD_TIMEOUT_S
+from grab_service.server.protocol import HEAD_MAX_BYTES, HEAD_TIMEOUT_S
+from grab_service.server.standing_headers import standing_headers
 from grab_service.settings import Settings
 
 CONF = (Path(__file__).parents[2] / "deploy/nginx.conf").read_text(encoding="utf-8")

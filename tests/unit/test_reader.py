@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from grab_service.grabpath.reader import HOSTS_MAX, PLAIN_MAX_BYTES, SHAPES_MAX, START, GrabReader, bearer_token
-from grab_service.vocabulary.problems import choose_language
+from grab_service.problems import choose_language
+from grab_service.server.reader import HOSTS_MAX, PLAIN_MAX_BYTES, SHAPES_MAX, START, GrabReader, bearer_token
 
 PLAIN = b"POST /v1/campaigns/c-1/claims HTTP/1.1\r\nHost: grab\r\nAuthorization: Bearer abc\r\n\r\n"
 SPECIAL = [

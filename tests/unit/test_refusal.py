@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from grab_service.ops.refusal import refusal_of
+from grab_service.refusal import refusal_of
 
 
 class SaidError(Exception):

@@ -7,12 +7,12 @@ import pytest
 from grab_service.cli import rehearsing
 from grab_service.cli.errors import CommandError
 from grab_service.demo import crowd
+from grab_service.embedded import binaries
+from grab_service.embedded.errors import NoServerBinaryError
 from grab_service.rehearsal.audience import Audience, Standing
 from grab_service.rehearsal.goals import Expected, Limits, judged
 from grab_service.rehearsal.load import SPREAD_S, TAPS_MAX, Load, Wishes, size, who_taps
 from grab_service.rehearsal.original import RehearsalError
-from grab_service.servers import binaries
-from grab_service.servers.errors import NoServerBinaryError
 
 LOAD = Load(eligible=90, others=10, spread_s=1.0, connections=5)
 EXPECTED = Expected(20, 20)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from grab_service.ops.campaigns import Campaign
-from grab_service.ops.definition import TITLE_MAX, Definition
+from grab_service.campaigns.definition import TITLE_MAX, Definition
+from grab_service.campaigns.service import Campaign
 from grab_service.rehearsal.home import temporary_home
 from grab_service.rehearsal.load import Load
 from grab_service.rehearsal.original import Original, RehearsalError

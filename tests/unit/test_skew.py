@@ -2,7 +2,7 @@
 
 import pytest
 
-from grab_service.ops.server_checks import Skew
+from grab_service.health.redis_checks import Skew
 
 
 @pytest.mark.parametrize(

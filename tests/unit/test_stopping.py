@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from grab_service.api import supervisor
+from grab_service.server import supervisor
 
 RUN = """
 import asyncio, os, signal, sys

@@ -9,7 +9,7 @@ from itertools import islice
 
 import pytest
 
-from grab_service.people.synthetic import (
+from grab_service.files.synthetic import (
     MEMBERS_MAX,
     MODEL_WORKER,
     MODEL_WORKERS,
@@ -37,7 +37,7 @@ def test_the_same_seed_gives_the_same_members_on_every_machine() -> None:
 
 def test_the_hash_seed_of_python_has_no_say() -> None:
     program = (
-        "from grab_service.people.synthetic import generate\n"
+        "from grab_service.files.synthetic import generate\n"
         "print([(m.member_id, m.org_id, m.name, m.tags) for m in generate(3, 300, 20)])"
     )
     printed = {

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from grab_service.grabpath.turnstile import AT_ONCE, SLICE_S, Turnstile
+from grab_service.server.scheduler import AT_ONCE, SLICE_S, Turnstile
 
 
 class Loop:

@@ -5,15 +5,15 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from grab_service.api.field_errors import field_errors
-from grab_service.api.ops_people import WrittenBlock, WrittenOrg
-from grab_service.api.ops_steering import Because
-from grab_service.api.sessions import _Said
-from grab_service.ops.definition import Definition
-from grab_service.people.codes_csv import parse_codes
-from grab_service.people.csv_rows import Rejection
-from grab_service.people.members_csv import MemberRow, parse_members
-from grab_service.people.orgs_csv import parse_orgs
+from grab_service.campaigns.definition import Definition
+from grab_service.campaigns.lifecycle_routes import Because
+from grab_service.files.codes_csv import parse_codes
+from grab_service.files.csv_rows import Rejection
+from grab_service.files.members_csv import MemberRow, parse_members
+from grab_service.files.orgs_csv import parse_orgs
+from grab_service.http.field_errors import field_errors
+from grab_service.members.ops_routes import WrittenBlock, WrittenOrg
+from grab_service.members.session_routes import _Said
 from grab_service.vocabulary.unseen import unseen_in
 
 UNSEEN = {

@@ -4,9 +4,9 @@ import hashlib
 import json
 from importlib.resources import files
 
-from grab_service.api.docs_page import TYPES, VIEWER, file_of, page
+from grab_service.http.docs_page import TYPES, VIEWER, file_of, page
 
-HOME = files("grab_service.api") / VIEWER
+HOME = files("grab_service.http") / VIEWER
 OWN = {"start.js", "vendored.json"}
 
 

@@ -4,9 +4,9 @@ from typing import Final
 
 from tests.mutants.mutant import Mutant
 
-_HEADERS: Final = "grab_service/api/standing_headers.py"
-_SERVE: Final = "grab_service/api/serve.py"
-_CSV: Final = "grab_service/ops/safe_csv.py"
+_HEADERS: Final = "grab_service/server/standing_headers.py"
+_SERVE: Final = "grab_service/service/serve.py"
+_CSV: Final = "grab_service/http/safe_csv.py"
 _OF_HEADERS: Final = "tests/integration/test_headers.py::test_"
 _UNSEEN: Final = "tests/unit/test_unseen.py::test_"
 _PARTS: Final = "tests/unit/test_api_parts.py::test_"
@@ -70,7 +70,7 @@ MUTANTS: Final = (
         "weakened_version",
         "a version that a proxy has made a weak tag of still names the same draft",
         "whoever sends it hears that somebody else changed it",
-        "grab_service/api/etags.py",
+        "grab_service/http/etags.py",
         "    return matches_weakly(if_match, etag)\n",
         '    return if_match.strip() == "*" or etag in _listed(if_match)\n',
         (f"{_PARTS}if_match_wants_exactly_this_version_however_a_proxy_has_weakened_it",),
@@ -79,7 +79,7 @@ MUTANTS: Final = (
         "any_origin",
         "pages of the origins that are set are granted their calls, and no others",
         "every page is",
-        "grab_service/grabpath/cors.py",
+        "grab_service/server/cors.py",
         'self._preflights.get(asked.get(b"origin")) if',
         "next(iter(self._preflights.values())) if",
         (f"{_OF_HEADERS}a_page_of_an_origin_that_is_set_is_granted_its_calls_before_it_makes_them",),
@@ -88,7 +88,7 @@ MUTANTS: Final = (
         "grab_of_a_page_is_plain",
         "a grab that names its origin is answered so that the page can read it",
         "it is answered below ASGI, as any other",
-        "grab_service/grabpath/lane.py",
+        "grab_service/server/lane.py",
         'GrabReader(ordinary=(b"origin",) if self.cors else ())',
         "GrabReader()",
         (f"{_OF_HEADERS}a_page_of_an_origin_that_is_set_can_read_every_answer_also_refusals",),
@@ -97,7 +97,7 @@ MUTANTS: Final = (
         "refusals_hidden_from_pages",
         "pages can read refusals that are given below ASGI",
         "a browser keeps them to itself",
-        "grab_service/grabpath/protocol.py",
+        "grab_service/server/protocol.py",
         '        answer = self.lane.cors.of(answer, incoming.header(b"origin"))\n',
         "",
         (f"{_OF_HEADERS}a_page_of_an_origin_that_is_set_can_read_every_answer_also_refusals",),
@@ -124,7 +124,7 @@ MUTANTS: Final = (
         "unseen_in_a_title",
         "no text that people read has characters in it that nobody sees",
         "what ops write is taken as it is",
-        "grab_service/ops/fields.py",
+        "grab_service/http/fields.py",
         "    if unseen is not None:\n",
         "    if False:\n",
         (f"{_UNSEEN}what_nobody_sees_is_named_wherever_people_read",),
@@ -133,7 +133,7 @@ MUTANTS: Final = (
         "unseen_in_a_name",
         "no name in a file has characters in it that nobody sees",
         "they are taken as they are",
-        "grab_service/people/names.py",
+        "grab_service/vocabulary/names.py",
         "    if unseen is not None:\n",
         "    if False:\n",
         (f"{_UNSEEN}what_nobody_sees_is_named_wherever_people_read",),

@@ -5,14 +5,14 @@ from typing import Final
 from tests.mutants.mutant import Mutant
 
 _PASSES: Final = "grab_service/vocabulary/passes.py"
-_ASSERTIONS: Final = "grab_service/api/assertions.py"
-_LANE: Final = "grab_service/grabpath/lane.py"
-_BODIES: Final = "grab_service/grabpath/bodies.py"
-_DESK: Final = "grab_service/grabpath/desk.py"
-_FRAMING: Final = "grab_service/grabpath/framing.py"
-_GIVE_BACK: Final = "grab_service/api/give_back.py"
-_REVEAL: Final = "grab_service/api/reveal.py"
-_PROTOCOL: Final = "grab_service/grabpath/protocol.py"
+_ASSERTIONS: Final = "grab_service/identity/assertions.py"
+_LANE: Final = "grab_service/server/lane.py"
+_BODIES: Final = "grab_service/server/bodies.py"
+_DESK: Final = "grab_service/grabpath/admission.py"
+_FRAMING: Final = "grab_service/server/framing.py"
+_GIVE_BACK: Final = "grab_service/claims/give_back.py"
+_REVEAL: Final = "grab_service/claims/reveal.py"
+_PROTOCOL: Final = "grab_service/server/protocol.py"
 _OF_PASSES: Final = "tests/unit/test_passes.py::test_"
 _OF_TOKENS: Final = "tests/security/test_lives_of_tokens.py::test_"
 _SESSIONS: Final = "tests/integration/test_api_sessions.py::test_"
@@ -71,7 +71,7 @@ MUTANTS: Final = (
         "union_of_the_database",
         "a pass names a union only if the cell holds that record of the member",
         "it names what Postgres says, and the workers believe what the cell does not hold yet",
-        "grab_service/api/sessions.py",
+        "grab_service/members/session_routes.py",
         ' if member.version <= version_in_cell else ""',
         "",
         (f"{_SESSIONS}a_pass_names_no_union_that_the_cell_does_not_hold_yet",),
@@ -80,7 +80,7 @@ MUTANTS: Final = (
         "union_looked_up_too_late",
         "what the cell holds is asked before the member is looked up",
         "it is asked afterwards, when another change may have reached the cell",
-        "grab_service/api/sessions.py",
+        "grab_service/members/session_routes.py",
         "if member.version <= version_in_cell",
         "if member.version <= worker.view.members_version",
         (f"{_SESSIONS}what_the_cell_comes_to_hold_after_the_member_was_looked_up_does_not_count",),
@@ -110,7 +110,7 @@ MUTANTS: Final = (
         "claims_of_others",
         "a member sees only their own claims",
         "whoever knows the id sees the claim",
-        "grab_service/api/claim_records.py",
+        "grab_service/claims/records.py",
         "        claims.c.campaign_id == ref.campaign_id,\n        claims.c.member_id == member_id,\n",
         "        claims.c.campaign_id == ref.campaign_id,\n",
         (f"{_MEMBERS}nobody_sees_or_returns_the_claim_of_another",),
@@ -119,7 +119,7 @@ MUTANTS: Final = (
         "lists_of_others",
         "the list of claims is the caller's own",
         "it is everybody's",
-        "grab_service/api/claim_records.py",
+        "grab_service/claims/records.py",
         "    query = _CLAIMS.where(claims.c.member_id == member_id).order_by(",
         "    query = _CLAIMS.order_by(",
         (f"{_MEMBERS}nobody_sees_or_returns_the_claim_of_another",),
@@ -213,7 +213,7 @@ MUTANTS: Final = (
         "code_in_the_list",
         "lists and claims leave out a code that is shown on request and was not asked for",
         "what is on record shows it",
-        "grab_service/api/claim_records.py",
+        "grab_service/claims/records.py",
         "            on_request=on_request,\n",
         "            on_request=False,\n",
         (f"{_MEMBERS}a_code_on_request_is_nowhere_until_it_is_asked_for",),
@@ -222,7 +222,7 @@ MUTANTS: Final = (
         "code_before_it_is_on_record",
         "a claim that only the cell knows leaves out a code that is shown on request",
         "the page of a campaign shows it",
-        "grab_service/api/campaign_bodies.py",
+        "grab_service/campaigns/bodies.py",
         "        campaign.has_voucher,\n        campaign.on_request,\n",
         "        campaign.has_voucher,\n",
         (f"{_MEMBERS}a_code_on_request_is_nowhere_until_it_is_asked_for",),
@@ -260,7 +260,7 @@ MUTANTS: Final = (
         "viewers_write",
         "whoever may only look changes nothing",
         "viewers may write",
-        "grab_service/api/dependencies.py",
+        "grab_service/http/dependencies.py",
         "_WRITERS = frozenset({Role.OPERATOR, Role.ADMIN})",
         "_WRITERS = _READERS",
         ("tests/integration/test_ops_campaigns.py::test_who_may_do_what",),
@@ -278,7 +278,7 @@ MUTANTS: Final = (
         "officers_look",
         "officers see no call of ops that is not theirs",
         "they see all that may be looked at",
-        "grab_service/api/dependencies.py",
+        "grab_service/http/dependencies.py",
         "_READERS = frozenset({Role.VIEWER, Role.OPERATOR, Role.APPROVER, Role.ADMIN})",
         "_READERS = frozenset(Role)",
         (f"{_BY_ROLE}each_call_lets_in_those_whom_the_table_names_and_nobody_else",),
@@ -287,7 +287,7 @@ MUTANTS: Final = (
         "assertion_used_twice",
         "an assertion is good once",
         "it is good as often as it is sent",
-        "grab_service/ops/profiles.py",
+        "grab_service/members/profiles.py",
         "    if used.one_or_none() is None:",
         "    if False:",
         (f"{_SESSIONS}an_assertion_is_good_once_even_if_sent_many_times_at_once",),
@@ -359,7 +359,7 @@ MUTANTS: Final = (
         "connections_unbounded",
         "a worker has so many connections, and more hear 503",
         "it has any number",
-        "grab_service/grabpath/connections.py",
+        "grab_service/server/connections.py",
         "        if len(self._open) >= self._connections_max:",
         "        if False:",
         (f"{_FAST}more_connections_than_allowed_are_turned_away_and_the_others_served",),
@@ -461,7 +461,7 @@ MUTANTS: Final = (
         "lane_frames_by_itself",
         "the lane asks the one function that decides framing",
         "it takes a request without a host",
-        "grab_service/grabpath/reader.py",
+        "grab_service/server/reader.py",
         " or not self._frames(self._head):",
         ":",
         (
@@ -473,7 +473,7 @@ MUTANTS: Final = (
         "hosts_of_the_first",
         "the lane judges each host that it has not seen",
         "the first one stands for all",
-        "grab_service/grabpath/reader.py",
+        "grab_service/server/reader.py",
         "                and (head[host] in self._hosts or self._frames(head))\n",
         "",
         ("tests/unit/test_reader.py::test_a_host_that_is_none_is_refused_also_behind_one_that_is",),
@@ -548,7 +548,7 @@ MUTANTS: Final = (
         "form_on_the_loop",
         "a form has so many parts at most",
         "each of its parts is read",
-        "grab_service/api/bodies.py",
+        "grab_service/http/bodies.py",
         "    if len(pieces) > PARTS_MAX + 2 or not",
         "    if not",
         ("tests/security/test_bodies.py::test_what_is_no_form_with_one_file_is_refused",),
@@ -557,7 +557,7 @@ MUTANTS: Final = (
         "service_under_nohup",
         "a service under `nohup` goes on when its terminal is closed",
         "it ends with its terminal",
-        "grab_service/api/supervisor.py",
+        "grab_service/server/supervisor.py",
         "_has_terminal() and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN",
         "_has_terminal()",
         ("tests/unit/test_stopping.py::test_the_service_ends_with_its_terminal_and_under_nohup_goes_on",),
@@ -575,7 +575,7 @@ MUTANTS: Final = (
         "probes_unbounded",
         "the port of the probes has so many connections at most",
         "any number",
-        "grab_service/grabpath/connections.py",
+        "grab_service/server/connections.py",
         "        if len(self._of_probes) >= PROBES_MAX:",
         "        if False:",
         (f"{_WIRE}probes_have_a_port_of_their_own_which_no_crowd_can_fill",),
@@ -584,7 +584,7 @@ MUTANTS: Final = (
         "codes_for_everybody",
         "full codes in an export need a right of their own",
         "whoever may look takes all codes away",
-        "grab_service/ops/claims_export.py",
+        "grab_service/claims/export.py",
         "        if codes is Codes.FULL and identity.role not in SEES_CODES:",
         "        if False:",
         (
@@ -595,7 +595,7 @@ MUTANTS: Final = (
         "codes_unmasked",
         "codes in an export are masked unless full ones are asked for",
         "they are always there",
-        "grab_service/ops/claims_export.py",
+        "grab_service/claims/export.py",
         "row.code if codes is Codes.FULL else masked(row.code)",
         "row.code",
         (
@@ -606,7 +606,7 @@ MUTANTS: Final = (
         "refused_and_not_counted",
         "refused passes are counted",
         "nobody sees that somebody tries",
-        "grab_service/api/dependencies.py",
+        "grab_service/http/dependencies.py",
         "        worker.refused.note(member_id.value)\n",
         "",
         (f"{_SESSIONS}refused_sign_ins_are_counted_and_logged_as_one_line_a_reason",),
@@ -651,7 +651,7 @@ MUTANTS: Final = (
         "ended_tokens_are_good",
         "a token of ops that was ended is refused",
         "it is good until it expires",
-        "grab_service/ops/tokens.py",
+        "grab_service/identity/tokens.py",
         "return found.ended_at_ms is not None",
         "return False",
         (f"{_OF_TOKENS}an_ended_token_is_refused_by_every_worker_from_the_answer_on",),
@@ -660,7 +660,7 @@ MUTANTS: Final = (
         "tokens_without_a_record",
         "a token of ops is on record from its first use on",
         "those made on the command line are not listed, and cannot be ended",
-        "grab_service/ops/tokens.py",
+        "grab_service/identity/tokens.py",
         "    await record_token(engine, token)\n    return False",
         "    return False",
         (f"{_OF_TOKENS}an_ended_token_is_refused_by_every_worker_from_the_answer_on",),
@@ -669,7 +669,7 @@ MUTANTS: Final = (
         "operators_end_tokens",
         "admins alone see and end tokens of ops",
         "operators do, too",
-        "grab_service/api/dependencies.py",
+        "grab_service/http/dependencies.py",
         "_ADMINS = frozenset({Role.ADMIN})",
         "_ADMINS = _WRITERS",
         ("tests/security/test_doors_by_role.py::test_each_call_lets_in_those_whom_the_table_names_and_nobody_else",),
@@ -678,7 +678,7 @@ MUTANTS: Final = (
         "expired_tokens_for_good",
         "tokens of ops are forgotten some time after they expired",
         "the table grows for ever",
-        "reconcile/housekeeping.py",
+        "reconcile/maintenance/housekeeping.py",
         ', ("ops_tokens", "token_id", TOKENS_KEPT_S))',
         ",)",
         ("tests/integration/test_housekeeping.py::test_tokens_of_ops_are_shown_for_some_time_after_they_expired",),

@@ -4,9 +4,9 @@ from typing import Final
 
 from tests.mutants.mutant import Mutant
 
-_DRAIN: Final = "reconcile/drain.py"
-_PAGES: Final = "reconcile/pages.py"
-_HOUSE: Final = "reconcile/housekeeping.py"
+_DRAIN: Final = "reconcile/drain/drain.py"
+_PAGES: Final = "reconcile/drain/pages.py"
+_HOUSE: Final = "reconcile/maintenance/housekeeping.py"
 _TESTS: Final = "tests/integration/test_drain.py::test_"
 _STOPS: Final = "tests/integration/test_drain_faults.py::test_the_drain_stops_at_a_fault_and_goes_on_once_it_is_mended"
 _FAULTS: Final = "tests/integration/test_drain_faults.py::test_"
@@ -90,7 +90,7 @@ MUTANTS: Final = (
         "violation_not_heard",
         "no `ON CONFLICT`: a row that cannot be is seen",
         "what Postgres says to a unit or a code in two claims is not heard",
-        "reconcile/rows.py",
+        "reconcile/drain/rows.py",
         '        raise DBAPIError("COPY claims", None, error, hide_parameters=True) from error\n',
         "        return\n",
         (f"{_STOPS}[a_unit_twice]", f"{_STOPS}[a_code_twice]"),
@@ -130,7 +130,7 @@ MUTANTS: Final = (
         "no_such_epoch",
         "an epoch begins in Postgres first, and the log's word for it is compared",
         "any `epoch_began` is believed",
-        "reconcile/rows.py",
+        "reconcile/drain/appliers/epoch_began.py",
         '"SELECT count(*) FROM epochs WHERE epoch = :epoch AND predecessor = :predecessor AND first_seq = :seq"',
         '"SELECT 1"',
         (f"{_STOPS}[an_epoch_nobody_began]",),
@@ -166,16 +166,16 @@ MUTANTS: Final = (
         "return_of_nothing",
         "a return on the log must name a claim, its member and its unit",
         "a return of nothing is drained",
-        "reconcile/rows.py",
-        '        await _one(connection, _RETURNED, place | about, event, "no such claim, or its unit came back before")',
-        "        await connection.execute(_RETURNED, place | about)",
+        "reconcile/drain/appliers/returned.py",
+        '    await change_one(connection, _RETURNED, values, event, "no such claim, or its unit came back before")',
+        "    await connection.execute(_RETURNED, values)",
         (f"{_STOPS}[a_return_of_nothing]",),
     ),
     Mutant(
         "returned_code_kept",
         "a code that went back to its pool is no longer that of the claim",
         "the claim keeps it, and whoever is granted it next is one too many",
-        "reconcile/rows.py",
+        "reconcile/drain/appliers/returned.py",
         '    " decided_at_ms = coalesce(decided_at_ms, :at_ms),"\n    " code = CASE WHEN :code = \'\' THEN code END "\n',
         '    " decided_at_ms = coalesce(decided_at_ms, :at_ms) "\n',
         ("tests/integration/test_sweep.py::test_the_code_of_a_pool_goes_back_with_its_unit_and_is_granted_again",),
@@ -184,7 +184,7 @@ MUTANTS: Final = (
         "outbox_forgets",
         "a return that Postgres decided is sent to the cell until the log says that it was done",
         "it is sent once",
-        "reconcile/sweep.py",
+        "reconcile/maintenance/sweep.py",
         "select(commands).where(commands.c.done_seq.is_(None))",
         "select(commands).where(commands.c.done_seq.is_(None), commands.c.last_outcome.is_(None))",
         ("tests/integration/test_sweep.py::test_a_command_that_cannot_be_is_said_and_does_not_hold_up_the_others",),

@@ -4,8 +4,8 @@ from typing import Final
 
 from tests.mutants.mutant import Mutant
 
-_CAMPAIGNS: Final = "grab_service/ops/campaigns.py"
-_GIVE_BACK: Final = "grab_service/api/give_back.py"
+_CAMPAIGNS: Final = "grab_service/campaigns/service.py"
+_GIVE_BACK: Final = "grab_service/claims/give_back.py"
 _RATES: Final = "grab_service/grabpath/rates.py"
 _GATE: Final = "grab_service/grabpath/gate.py"
 _AT_ONCE: Final = "tests/integration/test_two_at_once.py::test_"
@@ -18,9 +18,9 @@ _ANEW: Final = ("tests/unit/test_gate.py::test_a_refusal_ends_with_the_age_of_th
 _CHANGES: Final = ("tests/unit/test_gate.py::test_each_change_that_a_fresh_view_shows_is_obeyed_at_once",)
 _RUNNING_VALKEY: Final = ("tests/integration/test_servers_life.py::test_valkey_keeps_its_address_and_what_was_written",)
 _IMPORTS: Final = "tests/integration/test_ops_imports.py::test_"
-_PUBLISH: Final = "grab_service/ops/publish.py"
+_PUBLISH: Final = "grab_service/publishing/publish.py"
 _VIEW: Final = "grab_service/grabpath/view.py"
-_VALKEY: Final = "grab_service/servers/valkey.py"
+_VALKEY: Final = "grab_service/embedded/valkey.py"
 
 MUTANTS: Final = (
     Mutant(
@@ -63,7 +63,7 @@ MUTANTS: Final = (
         "cancelled_as_what_it_was",
         "a draft that is scheduled while somebody cancels it is cancelled as a scheduled campaign",
         "the call says that drafts cannot be cancelled",
-        "grab_service/ops/control.py",
+        "grab_service/campaigns/lifecycle.py",
         "            campaign = await read_campaign(engine, campaign_id)  # a draft",
         "            # a draft",
         (f"{_AT_ONCE}a_draft_that_is_scheduled_while_somebody_cancels_it_is_cancelled_as_what_it_is",),
@@ -72,7 +72,7 @@ MUTANTS: Final = (
         "blocked_beside_an_import",
         "one change of members at a time has its version and commits",
         "a version is told to the cell while a lower one is not committed, which it never hears of",
-        "grab_service/ops/member_versions.py",
+        "grab_service/members/versions.py",
         "    await lock_versions(connection)\n    version",
         "    version",
         (f"{_AT_ONCE}a_member_who_changes_while_others_are_imported_waits_and_all_reach_the_cell[block]",),
@@ -81,7 +81,7 @@ MUTANTS: Final = (
         "imports_at_once",
         "one import of members at a time has its versions and commits",
         "a version is told to the cell while a lower one is not committed, which it never hears of",
-        "grab_service/ops/members.py",
+        "grab_service/members/service.py",
         "            await lock_versions(connection)\n",
         "",
         (f"{_AT_ONCE}a_member_who_changes_while_others_are_imported_waits_and_all_reach_the_cell[import]",),
@@ -90,7 +90,7 @@ MUTANTS: Final = (
         "codes_at_once",
         "one import of codes at a time takes its positions",
         "two take the same positions, and one of them fails",
-        "grab_service/ops/codes.py",
+        "grab_service/campaigns/codes.py",
         '    await connection.execute(_TAKE_LOCK, {"lock": LOCK})\n',
         "",
         (f"{_AT_ONCE}codes_that_come_in_at_once_stand_one_after_the_other",),
@@ -162,7 +162,7 @@ MUTANTS: Final = (
         "armed_and_cancelled",
         "only a draft is cancelled in Postgres alone",
         "one that was armed meanwhile is cancelled there, and sold on in the cell",
-        "grab_service/ops/control.py",
+        "grab_service/campaigns/lifecycle.py",
         "            .where(campaigns.c.state == CampaignState.DRAFT.value)\n",
         "",
         (f"{_AT_ONCE}a_draft_that_is_scheduled_while_somebody_cancels_it_is_cancelled_as_what_it_is",),
@@ -342,7 +342,7 @@ MUTANTS: Final = (
         "postgres_may_forget",
         "the embedded PostgreSQL keeps what it has committed",
         "it does not wait for the disk",
-        "grab_service/servers/postgres.py",
+        "grab_service/embedded/postgres.py",
         "        if not self._durable:\n            settings",
         "        if True:\n            settings",
         ("tests/integration/test_servers_life.py::test_postgres_keeps_its_address_and_what_was_written",),

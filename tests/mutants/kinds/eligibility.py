@@ -4,7 +4,7 @@ from typing import Final
 
 from tests.mutants.mutant import Mutant
 
-_EXPLAIN: Final = "grab_service/ops/explain.py"
+_EXPLAIN: Final = "grab_service/claims/explain.py"
 _REFUSALS: Final = "grab_service/vocabulary/refusals.py"
 _TESTS: Final = "tests/integration/test_eligibility.py::test_"
 _WITHOUT_A_CODE: Final = f"{_TESTS}ops_see_a_holders_claims_without_their_codes_and_no_refusal"
@@ -15,7 +15,7 @@ MUTANTS: Final = (
         "eligibility_of_another",
         "a member hears about the member of their pass",
         "all hear about one and the same",
-        "grab_service/api/campaigns.py",
+        "grab_service/claims/member_routes.py",
         "eligibility(cell, campaign_id, member_id)",
         'eligibility(cell, campaign_id, "m-eligible")',
         (f"{_TESTS}each_member_hears_what_keeps_them_out_with_the_fields_of_the_grabs_refusal",),
@@ -25,7 +25,7 @@ MUTANTS: Final = (
         "eligibility_of_made_up_campaigns",
         "a question about a campaign that nobody published does not reach Redis",
         "whoever makes up ids keeps Redis busy",
-        "grab_service/api/campaigns.py",
+        "grab_service/claims/member_routes.py",
         "    await known_campaign(view, campaign_id)\n    return json_answer(await eligibility",
         "    return json_answer(await eligibility",
         ("tests/security/test_open_calls.py::test_ids_that_somebody_makes_up_are_refused_without_the_cell",),
@@ -34,7 +34,7 @@ MUTANTS: Final = (
         "eligibility_takes_any_place",
         "a member who asks whether they may take part has the places of one caller",
         "one member keeps the worker and Redis busy without a bound",
-        "grab_service/grabpath/desk.py",
+        "grab_service/grabpath/admission.py",
         'path.endswith(("/claims", "/state"))',
         'path.endswith(("/claims", "/state", "/eligibility"))',
         ("tests/security/test_wire.py::test_neither_one_member_nor_all_strangers_can_take_every_place",),

@@ -4,7 +4,7 @@ from typing import Final
 
 from tests.mutants.mutant import Mutant
 
-_GUARD: Final = "reconcile/guard.py"
+_GUARD: Final = "reconcile/guard/guard.py"
 _STORE: Final = "grab_service/cell/store.py"
 _TESTS: Final = "tests/integration/test_guard.py::test_"
 
@@ -72,7 +72,7 @@ MUTANTS: Final = (
         "wire_reconnects",
         "audit and loading use one connection, which never reconnects by itself",
         "the connection heals: scripts land in a life that nobody audited",
-        "reconcile/wire.py",
+        "reconcile/redis_link.py",
         "        if self._broken or not self._connection.is_connected:",
         "        if not self._connection.is_connected:\n"
         "            self._broken = False\n"
@@ -120,7 +120,7 @@ MUTANTS: Final = (
         "eviction_allowed",
         "a Redis that may evict keys stays closed",
         "it is armed",
-        "reconcile/server_settings.py",
+        "reconcile/guard/redis_settings.py",
         '        return self.maxmemory_policy not in {"noeviction", ""}',
         "        return False",
         (f"{_TESTS}a_redis_that_may_evict_is_refused",),
@@ -138,7 +138,7 @@ MUTANTS: Final = (
         "everysec",
         "`appendfsync always`: an answer leaves after the disk has confirmed the entry",
         "`everysec`",
-        "grab_service/servers/valkey.py",
+        "grab_service/embedded/valkey.py",
         '            "appendfsync": self._appendfsync.value,',
         '            "appendfsync": "everysec",',
         ("tests/faults/test_faults.py::test_a_series_of_one_fault[power_cut]",),

@@ -7,10 +7,10 @@ from tests.mutants.mutant import Mutant
 _ADDRESSES: Final = "grab_service/addresses.py"
 _OF_ADDRESSES: Final = "tests/unit/test_addresses.py::test_"
 _OF_SETTINGS: Final = "tests/unit/test_settings.py::test_"
-_JWKS: Final = "grab_service/api/jwks.py"
+_JWKS: Final = "grab_service/identity/jwks.py"
 _OF_JWKS: Final = "tests/unit/test_jwks.py::test_"
 _IGNORED: Final = "tests/integration/test_nothing_is_ignored.py::test_"
-_DAMAGE: Final = "grab_service/people/damage.py"
+_DAMAGE: Final = "grab_service/files/damage.py"
 _OF_DAMAGE: Final = "tests/unit/test_damage.py::test_"
 _LOSSES: Final = "tests/integration/test_losses.py::test_"
 _POSTGRES: Final = "tests/integration/test_postgres_changes.py::test_"
@@ -49,7 +49,7 @@ MUTANTS: Final = (
         "database_in_any_encoding",
         "a database is UTF8",
         "names of members do not fit, weeks later",
-        "grab_service/servers/external.py",
+        "grab_service/embedded/external.py",
         '    if encoding != "UTF8":\n',
         "    if False:\n",
         (f"{_EVERY_DOOR}what_a_look_at_a_database_says_of_its_encoding",),
@@ -85,7 +85,7 @@ MUTANTS: Final = (
         "parameter_ignored",
         "a parameter that a call does not know is 422",
         "it is ignored in silence",
-        "grab_service/api/bodies.py",
+        "grab_service/http/bodies.py",
         "            if query and (errors",
         "            if False and (errors",
         (f"{_IGNORED}every_call_under_v1_refuses_a_parameter_that_it_does_not_know",),
@@ -94,7 +94,7 @@ MUTANTS: Final = (
         "compressed_body",
         "a body that is compressed is 415",
         "it is read as it is, and called malformed",
-        "grab_service/grabpath/lane.py",
+        "grab_service/server/lane.py",
         'name == b"content-encoding" and',
         'name == b"no-such-header" and',
         (f"{_IGNORED}a_body_that_is_said_to_be_compressed_is_refused_by_every_call",),
@@ -112,7 +112,7 @@ MUTANTS: Final = (
         "loss_untold",
         "what lies above the record when a life ends is told as lost",
         "the first lost seq is not counted",
-        "reconcile/losses.py",
+        "reconcile/rebuild/losses.py",
         "lives_seen.c.seq >= epochs.c.first_seq",
         "lives_seen.c.seq > epochs.c.first_seq + 10",
         (f"{_LOSSES}what_a_thrown_away_log_held_above_the_record_is_told_with_its_figures",),
@@ -148,7 +148,7 @@ MUTANTS: Final = (
         "restored_unnoticed",
         "a restored Postgres is noticed without a grab",
         "the ledger believes what it knew until something is drained",
-        "reconcile/guard.py",
+        "reconcile/guard/guard.py",
         "        if known is not None and now_s < self._ask_postgres_at_s:\n",
         "        if known is not None:\n",
         (f"{_POSTGRES}a_database_that_was_restored_under_running_sessions_is_noticed",),
@@ -157,7 +157,7 @@ MUTANTS: Final = (
         "audit_never_reaches_the_rest",
         "an audit goes on where the last one stopped",
         "each begins anew, and what lies behind its bound is never compared",
-        "grab_service/ops/audit/rotation.py",
+        "grab_service/audit/rotation.py",
         "        self.known[campaign_id] = Known(known.begun_at_ms) if place is None else replace(known, place=place)\n",
         "        self.known[campaign_id] = Known(known.begun_at_ms) if place is None else known\n",
         ("tests/integration/test_audit.py::test_what_one_audit_leaves_the_next_ones_compare_until_all_was",),
@@ -166,7 +166,7 @@ MUTANTS: Final = (
         "read_only_field_changed",
         "a read-only field that differs is refused by name",
         "it is dropped, and somebody believes it to be changed",
-        "grab_service/ops/drafts.py",
+        "grab_service/campaigns/drafts.py",
         "        if changes[name] != facts[name]\n",
         "        if False\n",
         (f"{_DAY_AFTER}a_read_only_field_that_differs_is_refused_by_name_and_so_is_a_twin_that_disagrees",),
@@ -175,7 +175,7 @@ MUTANTS: Final = (
         "draft_deleted_blind",
         "a draft is deleted only as it was read",
         "a change that came between is deleted with it",
-        "grab_service/ops/drafts.py",
+        "grab_service/campaigns/drafts.py",
         "            .where(campaigns.c.version == campaign.version)\n",
         "",
         (f"{_DAY_AFTER}a_draft_that_changed_since_it_was_read_is_not_deleted_and_one_that_is_none_any_more_neither",),

@@ -5,8 +5,8 @@ from typing import Final
 from tests.mutants.mutant import Mutant
 
 _BATCHER: Final = "grab_service/grabpath/batcher.py"
-_CONNECTIONS: Final = "grab_service/grabpath/connections.py"
-_PROTOCOL: Final = "grab_service/grabpath/protocol.py"
+_CONNECTIONS: Final = "grab_service/server/connections.py"
+_PROTOCOL: Final = "grab_service/server/protocol.py"
 _LANE: Final = "tests/integration/test_fast_lane.py::test_"
 
 MUTANTS: Final = (
@@ -78,7 +78,7 @@ MUTANTS: Final = (
         "turn_without_end",
         "a long line of grabs passes a few milliseconds at a time",
         "all of it at once, and views get old meanwhile",
-        "grab_service/grabpath/turnstile.py",
+        "grab_service/server/scheduler.py",
         "        while line and (now_s := self._clock()) <= until_s:",
         "        while line and (now_s := self._clock()) >= 0:",
         ("tests/unit/test_turnstile.py::test_a_long_line_lets_the_loop_turn_in_between",),
@@ -87,7 +87,7 @@ MUTANTS: Final = (
         "name_twice_is_plain",
         "a request with a header that stands twice takes the ordinary way",
         "the last one counts without anybody having looked",
-        "grab_service/grabpath/reader.py",
+        "grab_service/server/reader.py",
         '                len(names) == data.count(b"\\n") - 2\n                and (content_length',
         "                (content_length",
         ("tests/unit/test_reader.py::test_what_is_read_is_what_the_ordinary_parser_reads",),
@@ -96,7 +96,7 @@ MUTANTS: Final = (
         "any_connection_is_kept",
         "a request that wants to end the connection takes the ordinary way",
         "nobody looks at `Connection`",
-        "grab_service/grabpath/reader.py",
+        "grab_service/server/reader.py",
         "                and (connection is None or head[connection] in _KEPT)\n",
         "",
         ("tests/unit/test_reader.py::test_what_is_read_is_what_the_ordinary_parser_reads",),
@@ -105,7 +105,7 @@ MUTANTS: Final = (
         "fault_of_one_stops_all",
         "a fault in one grab harms none of those that wait behind it, and the line goes on",
         "the whole line stops for ever",
-        "grab_service/grabpath/turnstile.py",
+        "grab_service/server/scheduler.py",
         "                connection.leave()\n            except Exception:\n",
         "                connection.leave()\n            except ConnectionError:\n",
         ("tests/unit/test_turnstile.py::test_a_fault_of_one_harms_none_of_those_behind_it_nor_who_comes_later",),

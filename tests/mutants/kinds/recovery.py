@@ -4,10 +4,10 @@ from typing import Final
 
 from tests.mutants.mutant import Mutant
 
-_RECOVER: Final = "reconcile/recover.py"
-_REBUILD: Final = "reconcile/rebuild.py"
+_RECOVER: Final = "reconcile/rebuild/recover.py"
+_REBUILD: Final = "reconcile/rebuild/rebuild.py"
 _TESTS: Final = "tests/integration/test_recover.py::test_"
-_RECORDS: Final = "reconcile/records.py"
+_RECORDS: Final = "reconcile/rebuild/cell_from_sql.py"
 _HOLD: Final = "tests/integration/test_hold.py::test_"
 _GUARD_TESTS: Final = "tests/integration/test_guard.py::test_"
 _CUT_SHORT: Final = f"{_TESTS}a_recovery_cut_short_anywhere_is_finished_by_the_guard"
@@ -100,10 +100,10 @@ MUTANTS: Final = (
         "a rebuild reads each kind of record in one pass over all campaigns",
         "each campaign reads the whole table of claims: minutes after a year",
         _REBUILD,
-        "    async for lot, parts in _by_campaign(connection, records.RETURNS, lots):\n"
+        "    async for lot, parts in _by_campaign(connection, cell_from_sql.RETURNS, lots):\n"
         '        await bulk.add("HSET", lot.keys.returns, parts, 2, len(parts) // 2)\n',
         "    for one in lots.values():\n"
-        "        async for lot, parts in _by_campaign(connection, records.RETURNS, {one.campaign_id: one}):\n"
+        "        async for lot, parts in _by_campaign(connection, cell_from_sql.RETURNS, {one.campaign_id: one}):\n"
         '            await bulk.add("HSET", lot.keys.returns, parts, 2, len(parts) // 2)\n',
         (f"{_TESTS}neither_a_rebuild_nor_an_audit_reads_all_claims_for_each_campaign",),
     ),
@@ -120,7 +120,7 @@ MUTANTS: Final = (
         "mark_not_compared",
         "a write of the guard is made only while the mark of its hold stands",
         "a ledger that wakes up behind its successor writes into the cell in which that one sells",
-        "reconcile/hold.py",
+        "reconcile/fence.py",
         "        if mark != self._mark:",
         "        if False:",
         (f"{_HOLD}whoever_takes_hold_ends_the_hold_of_whoever_had_it",),
@@ -130,7 +130,7 @@ MUTANTS: Final = (
         "mark_not_watched",
         "Redis itself compares the mark in the moment of the write",
         "who falls asleep between the look at the mark and the write, writes",
-        "reconcile/hold.py",
+        "reconcile/fence.py",
         '[["WATCH", self.keys.hold], ',
         '[["EXISTS", self.keys.hold], ',
         (f"{_HOLD}a_hold_that_is_lost_between_the_look_and_the_write_writes_nothing",),
@@ -139,7 +139,7 @@ MUTANTS: Final = (
         "hold_without_the_lead",
         "the hold is taken only by whoever Postgres says leads, asked after the mark is watched",
         "anybody takes it",
-        "reconcile/hold.py",
+        "reconcile/fence.py",
         "            if not await confirm():",
         "            if False:",
         (f"{_HOLD}whoever_does_not_lead_takes_no_hold", f"{_GUARD_TESTS}whoever_does_not_lead_arms_nothing"),

@@ -4,7 +4,7 @@ from typing import Final
 
 from tests.mutants.mutant import Mutant
 
-_SUPERVISOR: Final = "grab_service/api/supervisor.py"
+_SUPERVISOR: Final = "grab_service/server/supervisor.py"
 _ENGINE: Final = "grab_service/sql/engine.py"
 _SUCCESSORS: Final = "tests/acceptance/test_successors.py::test_"
 _POOL: Final = "tests/integration/test_sql_pool.py::test_"
@@ -41,7 +41,7 @@ MUTANTS: Final = (
         "listener_blocks",
         "a new worker leaves the socket that all workers share as it is: it does not block",
         "the loop of an old worker falls asleep in `accept`",
-        "grab_service/api/listener.py",
+        "grab_service/server/listener.py",
         "    listener.setblocking(False)\n    return",
         "    return",
         ("tests/integration/test_listener.py::test_a_new_worker_never_lets_the_socket_of_the_old_ones_block",),

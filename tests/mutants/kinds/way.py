@@ -4,11 +4,11 @@ from typing import Final
 
 from tests.mutants.mutant import Mutant
 
-_BOOTSTRAP: Final = "grab_service/servers/bootstrap.py"
+_BOOTSTRAP: Final = "grab_service/embedded/bootstrap.py"
 _OF_BOOTSTRAP: Final = "tests/unit/test_bootstrap.py::test_"
 _KEEPING: Final = "grab_service/demo/keeping.py"
 _OF_KEEPING: Final = "tests/integration/test_keeping.py::test_"
-_REMEMBERED: Final = "grab_service/servers/remembered.py"
+_REMEMBERED: Final = "grab_service/embedded/remembered.py"
 _OF_REMEMBERED: Final = "tests/unit/test_remembered.py::test_"
 
 MUTANTS: Final = (
@@ -91,7 +91,7 @@ MUTANTS: Final = (
         "ready_without_data",
         "`/readyz` waits for the data that are being loaded",
         "it does not",
-        "grab_service/ops/readiness.py",
+        "grab_service/health/readiness.py",
         "    data = Check(ok=not loading, ",
         "    data = Check(ok=True, ",
         ("tests/integration/test_readiness.py::test_a_service_whose_data_are_being_loaded_says_so",),
@@ -100,7 +100,7 @@ MUTANTS: Final = (
         "asked_through_a_proxy",
         "what is on this machine is asked directly",
         "by the proxy that the environment names",
-        "grab_service/demo/steps.py",
+        "grab_service/embedded/steps.py",
         ", trust_env=False)",
         ")",
         ("tests/unit/test_proxies.py::test_a_client_of_the_service_goes_past_the_proxies_of_the_environment",),
@@ -163,7 +163,7 @@ MUTANTS: Final = (
         "stale_part_of_the_page",
         "what browsers keep for a year is served only at an address that follows from what is in it",
         "at any address",
-        "grab_service/api/docs_page.py",
+        "grab_service/http/docs_page.py",
         "    if name not in TYPES or file_of(name).digest != digest:\n",
         "    if name not in TYPES:\n",
         ("tests/integration/test_api_edges.py::test_the_description_and_its_page_are_served",),
@@ -190,7 +190,7 @@ MUTANTS: Final = (
         "any_program_named_grab",
         "a run starts its children by the script beside its Python if that is ours",
         "by any program of that name",
-        "grab_service/demo/programs.py",
+        "grab_service/embedded/programs.py",
         '        if MODULE in said and "__main__" in said:',
         "        if said:",
         ("tests/unit/test_demo_programs.py::test_the_script_beside_the_python_is_the_door_if_it_is_ours",),

@@ -1,0 +1,1 @@
+"""Tokens of ops: listed and ended."""

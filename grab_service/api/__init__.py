@@ -1,1 +1,0 @@
-"""The HTTP calls of members, ops and machines, except the grab itself."""

@@ -1,0 +1,1 @@
+"""Campaigns: written, looked ahead, steered by ops, shown to members."""

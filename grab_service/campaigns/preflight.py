@@ -1,0 +1,159 @@
+"""What would go wrong with a campaign, before it does?
+
+Errors keep it from being scheduled; warnings are advice.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from grab_service.campaigns.definition import Definition
+from grab_service.campaigns.eligible import conditions_of
+from grab_service.campaigns.service import Campaign
+from grab_service.cell.store import Cell
+from grab_service.problems import Text as Words
+from grab_service.sql.tables import members, orgs, pool_codes
+from grab_service.vocabulary.campaigns import BenefitKind, Eligibility
+from grab_service.vocabulary.times import parse_rfc3339
+
+
+class Level(StrEnum):
+    """Whether a finding keeps the campaign from being scheduled."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that would go wrong: `field` of the definition, and the figures that its words name."""
+
+    level: Level
+    code: str
+    field: str
+    figures: tuple[tuple[str, int | str], ...] = ()
+
+    def in_language(self, language: str) -> dict[str, Any]:
+        """The finding as JSON shows it."""
+        message = _WORDS[self.code].in_language(language).format_map(dict(self.figures))
+        return {
+            "level": self.level.value,
+            "code": self.code,
+            "field": self.field,
+            "message": message,
+            **dict(self.figures),
+        }
+
+
+_WORDS: Final = {
+    "closes-in-the-past": Words("截止时间已经过去", "The closing time has passed."),
+    "opens-in-the-past": Words("开抢时间已经过去，发布后马上开始", "The opening has passed: it opens as soon as it is armed."),
+    "release-after-closing": Words(
+        "有 {units} 份在截止时间之后才放出，永远抢不到", "{units} units are released after closing: nobody can get them."
+    ),
+    "too-few-codes": Words(
+        "需要 {needed} 个券码，只导入了 {loaded} 个", "{needed} codes are needed, {loaded} have been imported."
+    ),
+    "too-few-replicas": Words(
+        "只有 {follow} 个 Redis 副本，设置要求 {needed} 个：抢到的人都会收到“结果未知”",
+        "{follow} replicas of Redis follow, {needed} must: all who win would hear outcome-unknown.",
+    ),
+    "nobody-eligible": Words("没有会员符合资格", "No member is eligible."),
+    "fewer-eligible-than-units": Words(
+        "符合资格的会员最多领 {claims} 份，少于库存 {units} 份",
+        "Those eligible can take {claims} units at most, fewer than the {units} there are.",
+    ),
+    "unknown-orgs": Words("{count} 个工会没有登记", "{count} of the unions are not registered."),
+    "voucher-ends-before-opening": Words("券在开抢之前就失效", "The vouchers are invalid before the campaign even opens."),
+    "voucher-ends-before-closing": Words(
+        "晚抢到的人拿到的券已经失效", "Those who win late get vouchers that are no longer valid."
+    ),
+}
+
+
+async def preflight(engine: AsyncEngine, cell: Cell, campaign: Campaign) -> list[Finding]:
+    """Everything found, errors first. Times are held against the cell's clock.
+
+    Raises:
+        CellError: the cell cannot be asked, so nothing can be scheduled either.
+    """
+    return await look_ahead(engine, cell, Definition.model_validate(campaign.definition), campaign.campaign_id)
+
+
+async def look_ahead(engine: AsyncEngine, cell: Cell, definition: Definition, campaign_id: str = "") -> list[Finding]:
+    """The same for a definition that nobody has written down yet; `campaign_id`: whose codes count as imported.
+
+    Raises:
+        CellError: the cell cannot be asked.
+    """
+    now_ms = (await cell.read_campaigns([])).now_ms
+    follow = await cell.replicas_noted()
+    findings = [*_of_times(definition, now_ms)]
+    async with engine.connect() as connection:
+        loaded = (
+            await connection.execute(
+                select(func.count()).select_from(pool_codes).where(pool_codes.c.campaign_id == campaign_id)
+            )
+        ).scalar_one()
+        eligible = (await connection.execute(_count_eligible(definition.rules_of_eligibility()))).scalar_one()
+        named = definition.eligibility.orgs or []
+        known = 0
+        if named:
+            registered = select(func.count()).select_from(orgs).where(orgs.c.org_id.in_(named))
+            known = (await connection.execute(registered)).scalar_one()
+    findings += _of_codes(definition, loaded)
+    if follow is not None and follow < cell.replicas_min:
+        figures = (("follow", follow), ("needed", cell.replicas_min))
+        findings.append(Finding(Level.WARNING, "too-few-replicas", "", figures))
+    findings += _of_members(definition, eligible, len(named) - known)
+    return sorted(findings, key=lambda finding: finding.level is not Level.ERROR)
+
+
+def _of_times(definition: Definition, now_ms: int) -> list[Finding]:
+    findings = []
+    releases = definition.releases_in_order()
+    closes_at_ms, opens_at_ms = definition.ends_at_ms, releases[0].opens_at_ms
+    if closes_at_ms <= now_ms:
+        findings.append(Finding(Level.ERROR, "closes-in-the-past", "closes_at"))
+    elif opens_at_ms <= now_ms:
+        findings.append(Finding(Level.WARNING, "opens-in-the-past", "releases.0.opens_at"))
+    for place, release in enumerate(releases):
+        if release.opens_at_ms >= closes_at_ms:
+            field = f"releases.{place}.opens_at"
+            findings.append(Finding(Level.ERROR, "release-after-closing", field, (("units", release.quantity),)))
+    if definition.benefit.valid_until is not None:
+        ends_at_ms = parse_rfc3339(definition.benefit.valid_until)
+        if ends_at_ms <= max(opens_at_ms, min(now_ms, closes_at_ms)):
+            findings.append(Finding(Level.ERROR, "voucher-ends-before-opening", "benefit.valid_until"))
+        elif ends_at_ms <= closes_at_ms:
+            findings.append(Finding(Level.WARNING, "voucher-ends-before-closing", "benefit.valid_until"))
+    return findings
+
+
+def _of_codes(definition: Definition, loaded: int) -> list[Finding]:
+    if definition.benefit_kind is not BenefitKind.CODE_POOL:
+        return []
+    if loaded < definition.total:
+        figures = (("needed", definition.total), ("loaded", loaded))
+        return [Finding(Level.ERROR, "too-few-codes", "releases", figures)]
+    return []
+
+
+def _of_members(definition: Definition, eligible: int, unknown_orgs: int) -> list[Finding]:
+    findings = []
+    if unknown_orgs:
+        findings.append(Finding(Level.WARNING, "unknown-orgs", "eligibility.orgs", (("count", unknown_orgs),)))
+    claims = eligible * definition.limit_per_member
+    if eligible == 0:
+        findings.append(Finding(Level.WARNING, "nobody-eligible", "eligibility"))
+    elif claims < definition.total:
+        figures = (("claims", claims), ("units", definition.total))
+        findings.append(Finding(Level.WARNING, "fewer-eligible-than-units", "eligibility", figures))
+    return findings
+
+
+def _count_eligible(rules: Eligibility) -> Select[int]:
+    return select(func.count()).select_from(members).where(members.c.status == "active", *conditions_of(rules))

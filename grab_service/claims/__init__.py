@@ -1,0 +1,1 @@
+"""Claims and vouchers: shown, given back, exported."""

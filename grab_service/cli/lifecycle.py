@@ -1,0 +1,192 @@
+"""Which commands arm a campaign, pause, resume, close and cancel it, and change its stock?
+
+What cannot be undone is said before it is done, and done only when whoever types it agrees.
+"""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from grab_service.cli.help import examples
+from grab_service.cli.terminal import AsJson, Why, WhyNeeded, Yes, confirm, output, print_json, say
+
+if TYPE_CHECKING:
+    from grab_service.campaigns.lifecycle import Action
+    from grab_service.campaigns.service import Campaign
+    from grab_service.cli.campaign_figures import Figures
+    from grab_service.cli.context import Desk
+
+TOTAL_MAX = 10_000_000
+
+CampaignId = Annotated[str, typer.Argument(metavar="ID", help="The campaign's id.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    for command, *lines in (
+        (schedule, "grab campaign schedule n4bv82kq7d"),
+        (pause, "grab campaign pause n4bv82kq7d --reason 'a batch of codes is wrong'"),
+        (resume, "grab campaign resume n4bv82kq7d"),
+        (close, "grab campaign close n4bv82kq7d --reason 'the sponsor has withdrawn' --yes"),
+        (cancel, "grab campaign cancel n4bv82kq7d --reason 'announced by mistake'"),
+        (stock, "grab campaign stock n4bv82kq7d --expected 3000 --total 3500 --reason '500 more from the sponsor'"),
+    ):
+        app.command(epilog=examples(*lines))(command)
+
+
+def schedule(campaign_id: CampaignId, reason: Why = None, as_json: AsJson = False) -> None:
+    """Arm a draft.
+
+    Members see it from then on, and it opens by the clock with nobody touching anything. What would go wrong is looked for
+    first, as by `preflight`; an error there leaves it a draft.
+    """
+    from grab_service.campaigns import lifecycle as control
+    from grab_service.cli.context import at_desk
+
+    async def work(desk: "Desk") -> None:
+        campaign = await control.schedule(desk.engine, desk.cell, desk.identity, campaign_id, reason=reason)
+        await _say_done(desk, campaign, "is scheduled", as_json=as_json)
+
+    at_desk(work)
+
+
+def pause(campaign_id: CampaignId, reason: Why = None, as_json: AsJson = False) -> None:
+    """Pause: nobody wins until it is resumed. Claims already made stay. To pause twice is no error."""
+    from grab_service.campaigns.lifecycle import Action
+
+    _set_state(campaign_id, Action.PAUSE, "is paused", reason, as_json=as_json)
+
+
+def resume(campaign_id: CampaignId, reason: Why = None, as_json: AsJson = False) -> None:
+    """Resume what is paused."""
+    from grab_service.campaigns.lifecycle import Action
+
+    _set_state(campaign_id, Action.RESUME, "is resumed", reason, as_json=as_json)
+
+
+def close(campaign_id: CampaignId, reason: Why = None, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Close for good: nobody wins any more.
+
+    It cannot be opened again. Claims already made stay.
+    """
+    from grab_service.campaigns.lifecycle import Action
+
+    _set_state(campaign_id, Action.CLOSE, "is closed", reason, asks=not yes, as_json=as_json)
+
+
+def cancel(campaign_id: CampaignId, reason: Why = None, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Cancel for good, also a draft. Vouchers already issued stay valid: what was given away is not taken back."""
+    from grab_service.campaigns.lifecycle import Action
+
+    _set_state(campaign_id, Action.CANCEL, "is cancelled", reason, asks=not yes, as_json=as_json)
+
+
+def stock(
+    campaign_id: CampaignId,
+    expected: Annotated[
+        int, typer.Option(metavar="N", min=0, max=TOTAL_MAX, help="The total that is in force, as you know it.")
+    ],
+    total: Annotated[int, typer.Option(metavar="N", min=1, max=TOTAL_MAX, help="The total that shall be.")],
+    reason: WhyNeeded,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Change the stock of a published campaign.
+
+    Only if its total still is what you expect. What is added is there at once. What is taken comes off the last release,
+    and never below what has been given out.
+    """
+    from grab_service.campaigns.lifecycle import set_stock
+    from grab_service.campaigns.service import read_campaign
+    from grab_service.cli.campaign_figures import figures_of
+    from grab_service.cli.context import at_desk
+
+    async def work(desk: "Desk") -> None:
+        campaign = await read_campaign(desk.engine, campaign_id)
+        held = (await figures_of(desk, [campaign])).held_of(campaign)
+        if held <= total < expected == campaign.total:  # else it is refused anyway
+            confirm(
+                f"The stock of {_named(campaign)} goes down from {expected:,} to {total:,} units, "
+                f"off the last release; {held:,} are given out and stay with their winners.",
+                yes=yes,
+            )
+        changed = await set_stock(
+            desk.engine, desk.cell, desk.identity, campaign_id, expected_total=expected, total=total, reason=reason
+        )
+        await _say_done(desk, changed, f"has a stock of {changed.total:,} units", as_json=as_json)
+
+    at_desk(work)
+
+
+async def show_campaign(desk: "Desk", campaign: "Campaign", *, as_json: bool) -> None:
+    """All of a campaign, as a sheet or as JSON."""
+    from grab_service.campaigns.facts import campaign_facts
+    from grab_service.cli.campaign_figures import figures_of
+    from grab_service.cli.campaign_tables import sheet_of
+    from grab_service.vocabulary.times import Clock
+
+    figures = await figures_of(desk, [campaign])
+    facts = campaign_facts(campaign, figures.held_of(campaign), figures.now_ms)
+    if as_json:
+        print_json(facts)
+    else:
+        output().print(sheet_of(facts, Clock(desk.settings.time_zone)))
+        say_whence(figures)
+
+
+def say_whence(figures: "Figures") -> None:
+    """A word where the figures are not the newest."""
+    if not figures.from_cell:
+        say("The cell cannot be asked, so these are the figures on record; `grab doctor` says what is wrong.")
+
+
+def _set_state(
+    campaign_id: str, action: "Action", done: str, reason: str | None, *, asks: bool | None = None, as_json: bool
+) -> None:
+    """Set it; `asks`: None for what can be undone, True to ask first, False to say what happens and go on."""
+    from grab_service.campaigns import lifecycle as control
+    from grab_service.campaigns.service import read_campaign
+    from grab_service.cli.context import at_desk
+
+    async def work(desk: "Desk") -> None:
+        if asks is not None:
+            await _confirm_end(desk, await read_campaign(desk.engine, campaign_id), action, yes=not asks)
+        campaign = await control.set_state(desk.engine, desk.cell, desk.identity, campaign_id, action, reason=reason)
+        await _say_done(desk, campaign, done, as_json=as_json)
+
+    at_desk(work)
+
+
+async def _confirm_end(desk: "Desk", campaign: "Campaign", action: "Action", *, yes: bool) -> None:
+    from grab_service.campaigns.lifecycle import Action
+    from grab_service.cli.campaign_figures import figures_of
+    from grab_service.vocabulary.campaigns import CampaignState
+
+    draft = campaign.state is CampaignState.DRAFT
+    if campaign.state in {CampaignState.CLOSED, CampaignState.CANCELLED} or (draft and action is Action.CLOSE):
+        return  # nothing will happen to it
+    held = (await figures_of(desk, [campaign])).held_of(campaign)
+    if draft:
+        happens = "is a draft, which nobody has seen; it is given up"
+    elif action is Action.CLOSE:
+        happens = (
+            f"ends now and for good: {held:,} of {campaign.total:,} units are given out and stay with their winners, "
+            "the others are never given out. To stop for a while, pause it instead"
+        )
+    else:
+        happens = (
+            f"is called off for good, and members see that: the {held:,} vouchers already issued stay valid, "
+            f"the other {max(0, campaign.total - held):,} units are never given out"
+        )
+    confirm(f"{_named(campaign)} {happens}.", yes=yes)
+
+
+async def _say_done(desk: "Desk", campaign: "Campaign", done: str, *, as_json: bool) -> None:
+    if as_json:
+        await show_campaign(desk, campaign, as_json=True)
+    else:
+        typer.echo(f"{_named(campaign)} {done}")
+
+
+def _named(campaign: "Campaign") -> str:
+    return f"{campaign.campaign_id} ({campaign.definition['title']})"

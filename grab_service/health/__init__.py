@@ -1,0 +1,1 @@
+"""Checks of readiness: Redis, Postgres, the ledger, as a worker sees them."""

@@ -1,0 +1,1 @@
+"""What all calls have in common: bodies, answers, problems, paging, OpenAPI. Knows no feature."""

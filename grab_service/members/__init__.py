@@ -1,0 +1,1 @@
+"""Members, their unions, blocks and sign-in."""

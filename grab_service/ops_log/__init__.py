@@ -1,0 +1,1 @@
+"""Who of ops did what, when and why."""

@@ -1,0 +1,1 @@
+"""From Postgres into the cell: campaigns, codes, members."""

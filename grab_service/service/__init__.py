@@ -1,0 +1,1 @@
+"""The service as one ASGI application, and the program that serves it."""

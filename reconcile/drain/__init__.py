@@ -1,0 +1,1 @@
+"""From the log into Postgres, each entry exactly once."""

@@ -1,0 +1,109 @@
+"""Are Redis' settings still what they were when the cell was armed? What is found is noted for the workers.
+
+Workers may not ask Redis for its settings (`CONFIG` tells passwords, too), so what they show on `/readyz` is what stands in the
+note. It lies in the cell, whose rebuild takes it away: a few seconds later it is there again.
+"""
+
+import asyncio
+from typing import Final
+
+import structlog
+from redis.exceptions import ResponseError
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from grab_service.vocabulary.keys import CellKeys
+from reconcile.alarms import AlarmKind, clear_alarms, raise_alarm
+from reconcile.counters import Counters
+from reconcile.drain.drain import OpenWire
+from reconcile.guard.redis_settings import WHOLE_CLUSTER, ServerSettings
+from reconcile.leader import Leader
+from reconcile.redis_link import Wire, WireBrokenError
+
+INTERVAL_S: Final = 5.0
+
+log = structlog.get_logger()
+
+
+async def write_note(wire: Wire, keys: CellKeys, settings: ServerSettings) -> None:
+    """Leave in the cell what Redis said of its settings, and when.
+
+    Raises:
+        WireBrokenError, ResponseError: it is not written.
+    """
+    seconds, _ = await wire.call("TIME")
+    note: dict[str, str | int] = {
+        "looked_at_ms": int(seconds) * 1000,
+        "maxmemory_policy": settings.maxmemory_policy,
+        "appendonly": settings.appendonly,
+        "appendfsync": settings.appendfsync,
+        "no_appendfsync_on_rewrite": settings.no_appendfsync_on_rewrite,
+        "untold": settings.untold,
+        "replicas": "" if settings.replicas is None else settings.replicas,
+    }
+    await wire.call("HSET", keys.server, *(part for pair in note.items() for part in pair))
+
+
+class ServerWatch:
+    """Looks at Redis' settings every few seconds while leading, writes the note, raises and clears the alarm."""
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        cell_name: str,
+        open_wire: OpenWire,
+        leader: Leader,
+        counters: Counters,
+        replicas_min: int = 0,
+    ) -> None:
+        self._engine = engine
+        self._replicas_min = replicas_min
+        self._keys = CellKeys.of(cell_name)
+        self._open_wire = open_wire
+        self._leader = leader
+        self._counters = counters
+        self._alarmed: str | None = ""
+        """What the open alarm says; empty: not known yet, as after a start; None: there is none."""
+
+    async def run(self) -> None:
+        """Look until cancelled; a Redis or a Postgres that is away is waited out."""
+        while True:
+            await self._leader.wait()
+            try:
+                wire = await self._open_wire()
+                try:
+                    await self.look(wire)
+                finally:
+                    await wire.close()
+            except (WireBrokenError, ResponseError, SQLAlchemyError, OSError, TimeoutError) as error:
+                log.debug("server_watch_waits", why=str(error)[:300])
+            await asyncio.sleep(INTERVAL_S)
+
+    async def look(self, wire: Wire) -> ServerSettings:
+        """Look once, and say what was found.
+
+        Raises:
+            WireBrokenError, ResponseError, SQLAlchemyError, OSError, TimeoutError: the note or the alarm could not be written.
+        """
+        settings = await ServerSettings.read(wire)
+        await write_note(wire, self._keys, settings)
+        wrong = [] if settings.untold else [settings.warning]
+        if settings.may_evict:
+            wrong = ["maxmemory-policy is not noeviction: claims may be thrown away"]
+        if settings.replicas is not None and settings.replicas < self._replicas_min:
+            wrong.append(f"{settings.replicas} replicas follow, and {self._replicas_min} must (GRAB_REPLICAS_MIN)")
+        if settings.closes_others:
+            wrong.append(f"{WHOLE_CLUSTER} is yes: where one cell's node is gone, all cells are closed; set it to no")
+        await self._say("; ".join(filter(None, wrong)) or None)
+        return settings
+
+    async def _say(self, wrong: str | None) -> None:
+        """Open, renew or close the alarm, if it changed."""
+        if wrong == self._alarmed:
+            return
+        if wrong is None:
+            await clear_alarms(self._engine, (AlarmKind.SERVER_SETTINGS,))
+        else:
+            self._counters.alarms += 1
+            await raise_alarm(self._engine, AlarmKind.SERVER_SETTINGS, {"why": wrong})
+        self._alarmed = wrong

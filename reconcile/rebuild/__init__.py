@@ -1,0 +1,1 @@
+"""A cell made again from Postgres, after a loss."""
