@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from grab_service.vocabulary.campaigns import PublishedCampaign
+from grab_service.vocabulary.campaigns import Phase, PublishedCampaign
 from grab_service.vocabulary.outcomes import (
     CodesOutcome,
     MembersOutcome,
@@ -48,14 +48,16 @@ class Explained(NamedTuple):
 
 
 class ExplainReply(NamedTuple):
-    """`phase` is open, cancelled, ended, not_open_yet or paused; '' if the cell has no such campaign.
+    """`phase` is None if the cell has no such campaign.
 
     `answers` are as the script's header gives them, in the order of the batch; `read_explained` decodes one.
     """
 
     now_ms: int
     seq: int
-    phase: str
+    phase: Phase | None
+    opens_at_ms: int
+    next_release_at_ms: int | None
     answers: list[bytes]
 
 

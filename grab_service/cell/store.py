@@ -40,7 +40,7 @@ from grab_service.cell.replies import (
     TailReply,
 )
 from grab_service.cell.scripts import GRAB, ScriptSources
-from grab_service.vocabulary.campaigns import PublishedCampaign
+from grab_service.vocabulary.campaigns import Phase, PublishedCampaign
 from grab_service.vocabulary.keys import CellKeys
 from grab_service.vocabulary.outcomes import (
     CodesOutcome,
@@ -144,8 +144,14 @@ class Cell:
         """
         arguments = (self.seen_seq, question.value, campaign_id, *triples)
         reply = await self._call("explain", self._keys_of_grab(campaign_id), arguments)
-        self._saw(reply[3])
-        return ExplainReply(reply[2], int(reply[3]), reply[4].decode(), reply[5:])
+        return ExplainReply(
+            now_ms=reply[2],
+            seq=self._saw(reply[3]),
+            phase=Phase(reply[4].decode()) if reply[4] else None,
+            opens_at_ms=int(reply[5] or 0),
+            next_release_at_ms=int(reply[6]) if reply[6] else None,
+            answers=reply[7:],
+        )
 
     def _keys_of_grab(self, campaign_id: str) -> tuple[str, ...]:
         keys, campaign = self.keys, self.keys.of_campaign(campaign_id)

@@ -1,18 +1,20 @@
-"""Which calls show a member what they have won, and take it back?"""
+"""Which calls tell a member whether they may take part, show them what they have won, and take it back?"""
 
 from typing import Any
 
 from fastapi import APIRouter, Response
 
+from grab_service.campaigns.member_routes import known_campaign
+from grab_service.claims.explain import eligibility
 from grab_service.claims.give_back import give_back
 from grab_service.claims.records import read_claim, read_my_claims
 from grab_service.http.answers import json_answer
 from grab_service.http.bodies import StrictRoute
-from grab_service.http.contract import LEDGER, MEMBER_ONLY, answers
+from grab_service.http.contract import CELL, LEDGER, MEMBER_ONLY, answers
 from grab_service.http.dependencies import WITH_PASS, MemberId, TheCell, TheEngine, TheLanguage, TheView
-from grab_service.http.examples import CLAIM
+from grab_service.http.examples import CLAIM, ELIGIBILITY
 from grab_service.http.paging import Cursor, Limit, decode_cursor, encode_cursor, page_of
-from grab_service.http.shapes import Claim, ClaimPage
+from grab_service.http.shapes import Claim, ClaimPage, EligibilityOfMember
 from grab_service.refusal import RefusalError
 from grab_service.vocabulary.claims import ClaimRef
 from grab_service.vocabulary.identifiers import is_campaign_id
@@ -25,6 +27,26 @@ def _parsed(claim_id: str) -> ClaimRef:
     if ref is None or not is_campaign_id(ref.campaign_id):
         raise RefusalError("claim-not-found")
     return ref
+
+
+@router.get(
+    "/campaigns/{campaign_id}/eligibility",
+    summary="May I take part, and if not, why not?",
+    response_model=EligibilityOfMember,
+    responses=answers(
+        *MEMBER_ONLY,
+        "campaign-not-found",
+        *CELL,
+        ok={200: {"content": {"application/json": {"examples": ELIGIBILITY}}}},
+    ),
+)
+async def read_eligibility(campaign_id: str, member_id: MemberId, view: TheView, cell: TheCell) -> Response:
+    """By the rules of the grab, but for the hour and the stock: the answer is the same before opening and when it is over.
+
+    `code` is the first refusal that a grab would hear, with its own fields; null: the caller may take part.
+    """
+    await known_campaign(view, campaign_id)
+    return json_answer(await eligibility(cell, campaign_id, member_id))
 
 
 @router.get(

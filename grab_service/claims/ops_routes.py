@@ -1,4 +1,4 @@
-"""Which calls show ops what happened? Claims as a file, the audit, and who did what."""
+"""Which calls show ops what happened, and why? Claims as a file, one member's grab explained, the audit, and who did what."""
 
 from typing import Annotated, Any, Final
 
@@ -6,13 +6,15 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 
 from grab_service.audit import AuditImpossibleError, audit_cell
+from grab_service.claims.explain import explain
 from grab_service.claims.export import export_claims
-from grab_service.claims.shapes import Audit, OpsLogPage
+from grab_service.claims.shapes import Audit, Explanation, OpsLogPage
 from grab_service.http.answers import NO_STORE, json_answer
 from grab_service.http.bodies import StrictRoute
 from grab_service.http.contract import CELL, LEDGER, OPS_ONLY, answers
-from grab_service.http.dependencies import WITH_OPS_TOKEN, Reader, TheEngine, TheLanguage, TheSettings, TheWorker
-from grab_service.http.fields import Moment
+from grab_service.http.dependencies import WITH_OPS_TOKEN, Reader, TheCell, TheEngine, TheLanguage, TheSettings, TheWorker
+from grab_service.http.examples import EXPLANATION
+from grab_service.http.fields import MemberIdText, Moment
 from grab_service.http.paging import Cursor, Limit, decode_cursor, encode_cursor, page_of
 from grab_service.ops_log.log import LogFilter, read_log
 from grab_service.refusal import RefusalError
@@ -59,6 +61,35 @@ async def claims_csv(
     pieces = await export_claims(engine, identity, campaign_id, codes, settings.time_zone)
     headers = {"content-disposition": f'attachment; filename="claims-{campaign_id}.csv"', **NO_STORE}
     return StreamingResponse(pieces, headers=headers, media_type="text/csv; charset=utf-8")
+
+
+@router.get(
+    "/campaigns/{campaign_id}/explain",
+    summary="What would a member's grab hear now, and why?",
+    response_model=Explanation,
+    responses=answers(
+        "validation",
+        "campaign-not-found",
+        "wrong-state",
+        *OPS_ONLY,
+        *LEDGER,
+        *CELL,
+        extra={"wrong-state": {"state": "draft"}},
+        ok={200: {"content": {"application/json": {"example": EXPLANATION}}}},
+    ),
+)
+async def explain_member(
+    campaign_id: str,
+    member_id: Annotated[MemberIdText, Query(description="the member that is asked about")],
+    _identity: Reader,
+    engine: TheEngine,
+    cell: TheCell,
+) -> Response:
+    """By the rules of the grab, and nothing is written. What the member heard before is not stored.
+
+    `code` is the first refusal, with its own fields; null: a unit would be won, or the claim that is held would be shown again.
+    """
+    return json_answer(await explain(engine, cell, campaign_id, member_id))
 
 
 @router.get(

@@ -4,7 +4,8 @@ from typing import Any
 
 from pydantic import Field
 
-from grab_service.http.shapes import Shape, Time
+from grab_service.http.shapes import Claim, EligibilityOfMember, Shape, Time
+from grab_service.vocabulary.campaigns import Phase
 
 
 class OpsLogLine(Shape):
@@ -73,3 +74,15 @@ class Audit(Shape):
     )
     invariants: dict[str, AuditCheck]
     campaigns: list[AuditCampaign]
+
+
+class Explanation(EligibilityOfMember):
+    """What a new grab of a member would hear now, and what they hold, with codes masked."""
+
+    opens_at_ms: int | None = Field(default=None, description="of `not-open-yet`")
+    opens_in_ms: int | None = Field(default=None, description="of `not-open-yet`")
+    next_release_at_ms: int | None = Field(default=None, description="of `sold-out`: when more units come; null: never")
+    waitlist: bool | None = Field(default=None, description="of `sold-out`")
+    as_of_seq: int = Field(description="the place in the log at which it is true")
+    phase: Phase
+    claims: list[Claim] = Field(description="those held; read a moment later, so one of them may have a higher `seq`")

@@ -215,6 +215,41 @@ def show(campaign_id: CampaignId, as_json: AsJson = False) -> None:
     at_desk(work, needs_redis=False)
 
 
+@app.command(epilog=examples("grab campaign explain n4bv82kq7d m-000123", "grab campaign explain n4bv82kq7d m-000123 --json"))
+def explain(
+    campaign_id: CampaignId,
+    member_id: Annotated[str, typer.Argument(metavar="MEMBER", help="The member's id.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say what a grab of a member would hear now, and why.
+
+    By the rules of the grab; nothing is given out. Refusals are not stored, so what the member heard before is not known.
+    Claims that the member holds are listed, with codes masked.
+    """
+    from grab_service.claims.explain import explain as ask
+    from grab_service.cli.context import at_desk
+    from grab_service.problems import CATALOGUE
+    from grab_service.vocabulary.times import Clock, parse_rfc3339
+
+    async def work(desk: "Desk") -> tuple[str, dict[str, Any]]:
+        return desk.settings.time_zone, await ask(desk.engine, desk.cell, campaign_id, member_id)
+
+    time_zone, said = at_desk(work)
+    if as_json:
+        print_json(said)
+        return
+    clock, code = Clock(time_zone), said["code"]
+    verdict = "would not be refused" if code is None else f"would be refused ({code}): {CATALOGUE[code].detail_for('en', said)}"
+    typer.echo(f"A grab of {member_id} in {campaign_id}, whose phase is {said['phase']}, {verdict}")
+    for name in ("opens_at_ms", "next_release_at_ms"):
+        if said.get(name) is not None:
+            typer.echo(f"{name.removesuffix('_at_ms').replace('_', ' ')}: {clock.show(said[name])}")
+    if said.get("until") is not None:
+        typer.echo(f"until: {clock.show(parse_rfc3339(said['until']))}")
+    for claim in said["claims"]:
+        typer.echo(f"holds unit {claim['unit_no']}, won {clock.show(claim['granted_at_ms'])} (claim {claim['claim_id']})")
+
+
 @app.command(epilog=examples("grab campaign preflight n4bv82kq7d"))
 def preflight(campaign_id: CampaignId, as_json: AsJson = False) -> None:
     """Say what would go wrong with a campaign, before it does.

@@ -18,7 +18,7 @@ from grab_service.grabpath.view import CampaignView
 from grab_service.vocabulary.claim_body import claim_body
 from grab_service.vocabulary.claims import ClaimRecord, ClaimState, VoucherState
 from grab_service.vocabulary.outcomes import Outcome, slug
-from grab_service.vocabulary.times import MOMENT_MAX_MS, rfc3339
+from grab_service.vocabulary.refusals import fields_of_refusal
 
 JSON: Final = b"content-type: application/json\r\ncache-control: no-store\r\n"
 PROBLEM: Final = b"content-type: application/problem+json\r\ncache-control: no-store\r\n"
@@ -85,35 +85,16 @@ def of_validation(language: str, errors: list[dict[str, str]]) -> Answer:
     return _problem("validation", language, None, (("errors", errors),))
 
 
-def _not_open_yet(language: str, opens_at_ms: int, now_ms: int) -> Answer:
-    # Never 0: at 0 the caller would ask again at once and be told the same.
-    opens_in_ms = max(1, opens_at_ms - now_ms)
-    return of_problem("not-open-yet", language, opens_at_ms=opens_at_ms, opens_in_ms=opens_in_ms)
-
-
 def of_phase(outcome: Outcome, opens_at_ms: int, next_release_at_ms: int | None, now_ms: int, language: str) -> Answer:
     """What a campaign says to everybody who holds nothing."""
-    if outcome is Outcome.SOLD_OUT:
-        return of_problem("sold-out", language, next_release_at_ms=next_release_at_ms, waitlist=False)
-    if outcome is Outcome.NOT_OPEN_YET:
-        return _not_open_yet(language, opens_at_ms, now_ms)
-    return of_problem(slug(outcome), language)
+    fields = fields_of_refusal(outcome, b"", opens_at_ms, next_release_at_ms, now_ms)
+    return of_problem(slug(outcome), language, **fields)
 
 
 def of_refusal(outcome: Outcome, rest: bytes, reply: GrabReply, language: str) -> Answer:
-    """A refusal of Lua; `rest` is what follows the outcome's word, as the header of `lua/grab.lua` says."""
-    name = slug(outcome)
-    match outcome:
-        case Outcome.MEMBER_BLOCKED:
-            lasts = not rest or int(rest) >= MOMENT_MAX_MS  # until somebody lifts it
-            return of_problem(name, language, until=None if lasts else rfc3339(int(rest)))
-        case Outcome.NOT_ELIGIBLE:
-            return of_problem(name, language, failed_rules=tuple(rest.decode().split(",")))
-        case Outcome.PER_MEMBER_LIMIT:
-            limit, used = rest.split(b"\t")
-            return of_problem(name, language, limit=int(limit), used=int(used))
-        case _:
-            return of_phase(outcome, reply.opens_at_ms, reply.next_release_at_ms, reply.now_ms, language)
+    """A refusal of Lua; `rest` is what follows the outcome's word, as the header of `lua/commands/grab.lua` says."""
+    fields = fields_of_refusal(outcome, rest, reply.opens_at_ms, reply.next_release_at_ms, reply.now_ms)
+    return of_problem(slug(outcome), language, **fields)
 
 
 def of_claim(

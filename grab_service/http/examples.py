@@ -23,6 +23,24 @@ CLAIM: Final[dict[str, Any]] = {
     },
 }
 REVEALED: Final[dict[str, Any]] = CLAIM["voucher"] | {"qr": None, "revealed_at": "2026-09-20T04:05:00.000Z"}
+ELIGIBILITY: Final[dict[str, Any]] = {
+    "eligible": {"value": {"eligible": True, "code": None, "failed_rules": []}},
+    "not eligible": {"value": {"eligible": False, "code": "not-eligible", "failed_rules": ["orgs"]}},
+    "blocked": {
+        "value": {"eligible": False, "code": "member-blocked", "failed_rules": [], "until": "2026-10-01T00:00:00.000Z"}
+    },
+    "at the limit": {"value": {"eligible": False, "code": "per-member-limit", "failed_rules": [], "limit": 1, "used": 1}},
+}
+EXPLANATION: Final[dict[str, Any]] = {
+    "eligible": False,
+    "code": "sold-out",
+    "failed_rules": [],
+    "next_release_at_ms": 1_789_963_200_000,
+    "waitlist": False,
+    "as_of_seq": 20431,
+    "phase": "sold_out",
+    "claims": [],
+}
 DEFINITION: Final[dict[str, Any]] = {
     "title": "中秋月饼",
     "summary": "每人一盒，先到先得",

@@ -103,6 +103,19 @@ class EligibilityShape(Shape):
     joined_before: str | None
 
 
+class EligibilityOfMember(Shape):
+    """Whether a member may take part. Beside a refusal stand its own fields, as in the problem of that code."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=False)
+
+    eligible: bool
+    code: str | None = Field(description="the first refusal, as a grab names it; null: there is none")
+    failed_rules: list[str] = Field(description="of `not-eligible`: the conditions that are not met; otherwise empty")
+    until: Time | None = Field(default=None, description="of `member-blocked`: when the block ends; null: no end is set")
+    limit: int | None = Field(default=None, description="of `per-member-limit`: how many one member may hold")
+    used: int | None = Field(default=None, description="of `per-member-limit`: how many they hold")
+
+
 class Campaign(Shape):
     """A campaign as members see it."""
 

@@ -25,6 +25,7 @@ class Member(Caller):
     def act(self) -> None:
         """The whole visit, once."""
         self.arrive()
+        self.read(f"{self.campaign_path}/eligibility", name="/v1/campaigns/[id]/eligibility")
         self.think()
         self.watch()
         gevent.sleep(random.uniform(0, self.scene.reaction_s))

@@ -16,8 +16,9 @@
   ARGV[4] campaign_id: echoed
   ARGV[5..] triples        as `grab` takes them; at most 512
 
-  Returns {'went_back', campaign_id, now_ms, seq, ''}, or {'explained', campaign_id, now_ms, seq, phase, answer...} with one answer
-  per triple, in their order. phase is cancelled, ended, not_open_yet, paused or open; '' without a campaign;
+  Returns {'went_back', campaign_id, now_ms, seq}, or
+  {'explained', campaign_id, now_ms, seq, phase, opens_at_ms, next_release_at_ms or '', answer...} with one answer per triple, in
+  their order. phase is cancelled, ended, upcoming, paused, sold_out or open; without a campaign it and both times are '';
   the first that applies:
     campaign_not_found
     every answer of `grab`, in its order and with its details; for question member only those that are about the member
@@ -29,7 +30,7 @@
 --@use cell/clock
 --@use cell/guard
 if went_back or tonumber(cell[2]) < tonumber(ARGV[2]) then
-  return {'went_back', ARGV[4], now_ms, cell[2] or '', ''}
+  return {'went_back', ARGV[4], now_ms, cell[2] or ''}
 end
 --@use records/*
 --@use rules/*
@@ -38,8 +39,14 @@ plan.asks_member_only = ARGV[3] == 'member'
 --@use cell/campaign
 --@use cell/batch
 
-local answers = {'explained', ARGV[4], now_ms, cell[2], campaign and (campaign.window_phase or 'open') or ''}
+local answers = {'explained', ARGV[4], now_ms, cell[2], '', '', ''}
 local HEADER = #answers
+if campaign then
+  local phase = campaign.window_phase or (campaign.available < 1 and 'sold_out' or 'open')
+  answers[5] = phase == 'not_open_yet' and 'upcoming' or phase
+  answers[6] = string.format('%.0f', campaign.opens_at_ms)
+  answers[7] = campaign.next_release_at_ms and string.format('%.0f', campaign.next_release_at_ms) or ''
+end
 for i = 1, batch do
   local at = 2 + 3 * i
   answers[HEADER + i] = campaign and plan.answer(campaign, cell[2] + 1 + plan.wins, cell[1], now_text, ARGV[at], ARGV[at + 1],

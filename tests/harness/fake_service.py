@@ -225,6 +225,8 @@ class StageConnection(asyncio.Protocol):
             self._send(200, {"now_ms": _now_ms()})
         elif path in {f"/v1/campaigns/{CAMPAIGN}", f"/v1/campaigns/{CAMPAIGN}/state"}:
             self._send(200, stage.facts())
+        elif path == f"/v1/campaigns/{CAMPAIGN}/eligibility":
+            self._send(200, {"eligible": True, "code": None, "failed_rules": []})
         elif path == f"/v1/campaigns/{CAMPAIGN}/claims" and method == "POST":
             self._grab(member)
         elif path == "/v1/ops/audit":

@@ -35,6 +35,7 @@ MUTANTS: Final = (
     *(Mutant("the epoch", script, "cell[1] ~= ARGV[1] or ", "") for script in CALLS),
     Mutant("what the caller has seen", "grab", " or tonumber(cell[2]) < tonumber(ARGV[2])", ""),
     Mutant("what the caller has seen", "explain", " or tonumber(cell[2]) < tonumber(ARGV[2])", ""),
+    Mutant("nothing left is a phase", "explain", "campaign.available < 1 and 'sold_out' or 'open'", "'open'"),
     Mutant("what the caller has seen", "tail", " or tonumber(cell[2]) < tonumber(ARGV[2])", ""),
     # One claim to a member, or to a key
     Mutant("the claim held already", "grab", "elseif campaign.limit_per_member == 1 and holding then", "elseif false then"),

@@ -105,6 +105,36 @@ async def test_a_campaign_is_written_armed_won_steered_and_closed(grab: CommandL
     assert [line.reason for line in lines if line.action == "campaign.pause"] == ["一批券码有误"]
 
 
+async def test_why_a_grab_of_a_member_would_be_refused_is_said_in_words_and_as_json(grab: CommandLine, open_town: Town) -> None:
+    campaign_id = await draft(grab, eligibility={"orgs": ["org-1"]})
+    (await grab.run("campaign", "explain", campaign_id, "m00001")).is_refusal("draft", "")
+    await grab.ok("campaign", "schedule", campaign_id)
+
+    free = await grab.ok("campaign", "explain", campaign_id, "m00001")
+    assert free.out == f"A grab of m00001 in {campaign_id}, whose phase is open, would not be refused\n"
+    (claim,) = await open_town.win(campaign_id, ["m00001"])
+    held = (await grab.ok("campaign", "explain", campaign_id, "m00001")).out.splitlines()
+    assert held[0] == free.out.strip()
+    assert [line.startswith("holds unit 1, won 20") for line in held[1:]] == [True]
+    as_json = (await grab.ok("campaign", "explain", campaign_id, "m00001", "--json")).json
+    assert (as_json["eligible"], as_json["code"], as_json["phase"]) == (True, None, "open")
+    assert [one["seq"] for one in as_json["claims"]] == [claim.seq]
+    assert claim.code not in str(as_json), "codes are masked"
+
+    await grab.ok("block", "m00002", "--until", at(600), "--reason", "代抢")
+    blocked = (await grab.ok("campaign", "explain", campaign_id, "m00002")).out.splitlines()
+    assert "would be refused (member-blocked): Your account cannot take part for the time being" in blocked[0]
+    assert blocked[1].startswith("until: 20")
+    stranger = (await grab.ok("campaign", "explain", campaign_id, "m99999")).out
+    assert "would be refused (member-unknown): We have no registration for you" in stranger
+
+    coming = await draft(grab, releases=[{"opens_at": at(600), "quantity": 1}])
+    await grab.ok("campaign", "schedule", coming)
+    early = (await grab.ok("campaign", "explain", coming, "m00001")).out.splitlines()
+    assert "whose phase is upcoming, would be refused (not-open-yet)" in early[0]
+    assert early[1].startswith("opens: 20")
+
+
 async def test_stock_goes_by_compare_and_set_and_never_below_what_is_issued(grab: CommandLine, open_town: Town) -> None:
     campaign_id = await draft(grab)
     await grab.ok("campaign", "schedule", campaign_id)

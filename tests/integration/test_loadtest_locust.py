@@ -111,6 +111,7 @@ def test_refusals_are_outcomes_and_the_run_ends_by_itself(locust: Locust, passes
     assert row(done.stdout, "POST     grab: sold-out")[:2] == [str(MEMBERS - STOCK), "0(0.00%)"]
     assert row(done.stdout, "GET      /v1/claims/[id]")[:2] == [str(STOCK), "0(0.00%)"]
     assert int(row(done.stdout, "GET      /v1/campaigns/[id]/state")[0]) > MEMBERS
+    assert row(done.stdout, "GET      /v1/campaigns/[id]/eligibility")[:2] == [str(MEMBERS), "0(0.00%)"]
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from grab_service.cell.replies import CampaignsReply, ExplainReply, GrabReply, Q
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell, CellClosedError, CellError
 from grab_service.vocabulary import events
-from grab_service.vocabulary.campaigns import decode_releases
+from grab_service.vocabulary.campaigns import CampaignState, Phase, decode_releases, phase_of
 from grab_service.vocabulary.claims import ClaimRecord, parse_holding
 from tests.harness.cells import Member, Published, grab
 from tests.harness.every_command import CALLS
@@ -159,11 +159,14 @@ class Walker:
         """A batch of members, or of (member, key); the answers."""
         pairs = [(wish, "") if isinstance(wish, str) else wish for wish in wishes]
         triples = [(member_id, key, next(self._candidates)) for member_id, key in pairs]
+        beside = self._beside(campaign_id)
         members = self.model.explain(campaign_id, triples)
         expected = self.model.grab(campaign_id, triples)
         for question, answers in ((Question.MEMBER, members), (Question.GRAB, expected)):
             flat = [part for triple in triples for part in triple]
-            self._compare("explain", self.cell.explain(campaign_id, question, flat), answers, _decoded)
+            explained = self._compare("explain", self.cell.explain(campaign_id, question, flat), answers, _decoded)
+            if explained is not None and (said := explained[2:5]) != beside:
+                self._differences.append(f"explain: beside the answers {said}, should be {beside}")
         reply = self._compare("grab", grab(self.cell, triples, campaign_id), expected, _decoded)
         if reply is not None:
             self._answers = [(campaign_id, wish, a.decode()) for wish, a in zip(triples, reply.answers, strict=True)]
@@ -180,14 +183,22 @@ class Walker:
                 place = (campaign_id, member_id, ClaimRecord.parse(rest.encode()).seq)
                 self._told.setdefault(place, set()).add(rest)
 
+    def _beside(self, campaign_id: str) -> tuple[Phase | None, int, int | None]:
+        """The campaign's phase, its opening and its next release."""
+        campaign, now_ms = self.model.campaign(campaign_id), self.model.now_ms
+        if campaign is None:
+            return (None, 0, None)
+        coming = [r.opens_at_ms for r in campaign.releases if r.quantity and now_ms < r.opens_at_ms < campaign.closes_at_ms]
+        state, held = CampaignState(campaign.state), len(campaign.held)
+        phase = phase_of(state, tuple(campaign.releases), campaign.closes_at_ms, held, now_ms)
+        return (phase, campaign.releases[0].opens_at_ms, min(coming, default=None))
+
     def _compare_beside(self, campaign_id: str, reply: Any) -> None:
         campaign, now_ms = self.model.campaign(campaign_id), self.model.now_ms
         if campaign is None:
             return
-        coming = [r.opens_at_ms for r in campaign.releases if r.quantity and now_ms < r.opens_at_ms < campaign.closes_at_ms]
         said = (reply.now_ms, reply.seq, reply.available, reply.opens_at_ms, reply.next_release_at_ms)
-        available, opens_at_ms = campaign.available(now_ms), campaign.releases[0].opens_at_ms
-        true = (now_ms, self.model.seq, available, opens_at_ms, min(coming, default=None))
+        true = (now_ms, self.model.seq, campaign.available(now_ms), *self._beside(campaign_id)[1:])
         if said != true:
             self._differences.append(f"grab: beside the answers {said}, should be {true}")
 

@@ -15,6 +15,7 @@ from tests.mutants.kinds import (
     doors,
     drain,
     edges,
+    eligibility,
     guard,
     one_rule,
     overload,
@@ -46,5 +47,6 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *way.MUTANTS,
     *answers.MUTANTS,
     *edges.MUTANTS,
+    *eligibility.MUTANTS,
     *one_rule.MUTANTS,
 )

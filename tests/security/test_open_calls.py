@@ -39,10 +39,11 @@ async def test_ids_that_somebody_makes_up_are_refused_without_the_cell(
     await service.enrol("m-1")
     while not service.worker.view.is_fresh:
         await asyncio.sleep(0.005)
-    for name in ("grab", "read_campaigns", "read_claims"):
+    for name in ("explain", "grab", "read_campaigns", "read_claims"):
         monkeypatch.setattr(Cell, name, asked)
     for headers in ({}, service.member("m-1")):
-        for path in (f"/v1/campaigns/{MADE_UP}", f"/v1/campaigns/{MADE_UP}/state", f"/v1/claims/{MADE_UP}.1.1"):
+        campaign = f"/v1/campaigns/{MADE_UP}"
+        for path in (campaign, f"{campaign}/state", f"{campaign}/eligibility", f"/v1/claims/{MADE_UP}.1.1"):
             answer = await service.http.get(path, headers=headers)
             assert answer.json()["code"] in {*UNKNOWN, "pass-invalid"}, (path, answer.text)
         answer = await service.http.post(f"/v1/campaigns/{MADE_UP}/claims", headers=headers)

@@ -205,12 +205,13 @@ async def test_a_place_is_taken_only_by_a_request_that_is_whole(worker: Worker) 
             assert (await other.ask(call("/v1/campaigns", line))).startswith(b"HTTP/1.1 200")
 
 
-async def test_neither_one_member_nor_all_strangers_can_take_every_place(worker: Worker) -> None:
+@pytest.mark.parametrize("path", ["/v1/campaigns", "/v1/campaigns/c/eligibility"])
+async def test_neither_one_member_nor_all_strangers_can_take_every_place(worker: Worker, path: str) -> None:
     busy = Busy()
 
     async def statuses(line: str, connections: list[Wire]) -> list[bytes]:
         for one in connections:
-            one.writer.write(call("/v1/campaigns", line, "X-Waits: 1"))
+            one.writer.write(call(path, line, "X-Waits: 1"))
         await asyncio.sleep(0.2)
         begun, turned_away = busy.begun, len(connections) - busy.begun
         refused = [one for one in connections if one.reader._buffer]  # type: ignore[attr-defined]  # what has come so far

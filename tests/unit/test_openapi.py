@@ -20,6 +20,7 @@ POST /v1/sessions
 GET /v1/campaigns
 GET /v1/campaigns/{campaign_id}
 GET /v1/campaigns/{campaign_id}/state
+GET /v1/campaigns/{campaign_id}/eligibility
 POST /v1/campaigns/{campaign_id}/claims
 GET /v1/claims/{claim_id}
 GET /v1/me/claims
@@ -38,6 +39,7 @@ POST /v1/ops/campaigns/{campaign_id}/cancel
 POST /v1/ops/campaigns/{campaign_id}/stock
 POST /v1/ops/campaigns/{campaign_id}/codes
 GET /v1/ops/campaigns/{campaign_id}/claims.csv
+GET /v1/ops/campaigns/{campaign_id}/explain
 POST /v1/ops/members/import
 POST /v1/ops/campaigns/{campaign_id}/copy
 DELETE /v1/ops/campaigns/{campaign_id}
@@ -163,7 +165,7 @@ def test_calls_say_who_may_make_them(document: dict[str, Any]) -> None:
         wanted = operation.get("security", [])
         if "/v1/ops/" in name:
             assert wanted == [{"opsToken": []}], name
-        elif re.search(r"/claims|/me/", name):
+        elif re.search(r"/claims|/me/|/eligibility", name):
             assert wanted == [{"memberPass": []}], name
     optional = document["paths"]["/v1/campaigns/{campaign_id}"]["get"]["security"]
     assert optional == [{"memberPass": []}, {}]
