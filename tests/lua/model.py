@@ -4,7 +4,7 @@ It is written from the contract, not from the scripts: no counters, no slots of 
 Whatever can be counted is counted anew each time. Each command has one method that answers as the script should and adds the
 entries the log should have.
 
-A new rule about who may win is one more line in `Model._answers`; a new command is one more method.
+A new rule is one more file in `tests/rules/`; a new command is one more method.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,6 +14,8 @@ from grab_service.vocabulary import events
 from grab_service.vocabulary.campaigns import BenefitKind, CampaignState, Release
 from grab_service.vocabulary.claims import ClaimRecord, ClaimState
 from tests.harness.cells import Member, Published
+from tests.harness.standing import Standing
+from tests.rules import OF_MEMBERS, refusals
 
 EPOCH = 1
 Wish = tuple[str, str, str]
@@ -112,9 +114,8 @@ class Model:
         campaign = self.campaign(campaign_id)
         if campaign is None:
             return ["campaign_not_found"] * len(wishes)
-        of_member = ("member_unknown", "member_blocked", "not_eligible", "per_member_limit")
         return [
-            next((said for said in self._answers(campaign, member_id, key) if said.startswith(of_member)), "eligible")
+            next((said for said in self._answers(campaign, member_id, key) if said.startswith(OF_MEMBERS)), "eligible")
             for member_id, key, _ in wishes
         ]
 
@@ -122,7 +123,7 @@ class Model:
         """Everything that keeps this member from a unit now; the first is the answer."""
         published = campaign.published
         assert published is not None
-        limit, rules = published.limit_per_member, published.eligibility
+        limit = published.limit_per_member
         mine = [grant for grant in campaign.grants if grant.member_id == member_id]
         held = [grant for grant in mine if grant.returned_seq is None]
         if limit > 1 and not key:
@@ -132,38 +133,18 @@ class Model:
                 yield f"held\t{grant.record.encode()}"
         if limit == 1 and held:
             yield f"held\t{held[0].record.encode()}"
-        if campaign.state == "cancelled":
-            yield "cancelled"
-        if campaign.state == "closed" or self.now_ms >= campaign.closes_at_ms:
-            yield "ended"
-        if self.now_ms < campaign.releases[0].opens_at_ms:
-            yield "not_open_yet"
-        if campaign.state == "paused":
-            yield "paused"
-        member = self.members.get(member_id)
-        if member is None or member.status == "left":
-            yield "member_unknown"
-            return
-        if member.status != "active":
-            yield "member_blocked\t"
-        elif member.blocked_until_ms is not None and member.blocked_until_ms > self.now_ms:
-            yield f"member_blocked\t{member.blocked_until_ms}"
-        failed = [
-            name
-            for name, met in {
-                "orgs": not rules.orgs or member.org_id in rules.orgs,
-                "tags_any": not rules.tags_any or set(member.tags) & set(rules.tags_any),
-                "birthday_months": not rules.birthday_months or member.birthday_month in rules.birthday_months,
-                "joined_before": not rules.joined_before or "" < member.joined_on < rules.joined_before,
-            }.items()
-            if not met
-        ]
-        if failed:
-            yield f"not_eligible\t{','.join(failed)}"
-        if len(held) >= limit:
-            yield f"per_member_limit\t{limit}\t{len(held)}"
-        if campaign.available(self.now_ms) < 1:
-            yield "sold_out"
+        yield from refusals(
+            Standing(
+                now_ms=self.now_ms,
+                published=published,
+                state=campaign.state,
+                opens_at_ms=campaign.releases[0].opens_at_ms,
+                closes_at_ms=campaign.closes_at_ms,
+                available=campaign.available(self.now_ms),
+                held=len(held),
+                member=self.members.get(member_id),
+            )
+        )
 
     def _grant(self, campaign: Campaign, member_id: str, key: str, candidate: str, seq: int) -> Grant:
         assert campaign.published is not None

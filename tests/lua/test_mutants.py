@@ -11,12 +11,13 @@ from hypothesis import HealthCheck, Phase, Verbosity, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from grab_service.cell.scripts import GRAB, ScriptSources
-from tests.harness.lua_mutants import MUTANTS, Mutant
+from tests.harness.lua_mutants import Mutant
 from tests.harness.results import LUA_MUTANTS
 from tests.lua.invariants import INVARIANTS
 from tests.lua.machine import machine_in
 from tests.lua.walker import BrokenError, Laboratory
 from tests.lua.walks import WALKS, walk_in
+from tests.rules import MUTANTS
 
 BY_CHANCE = ("sold out", "claims are counted", "what the caller has seen", "a unit given again is taken from the free")
 

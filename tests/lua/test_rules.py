@@ -12,7 +12,7 @@ from grab_service.cell.store import Cell, CellClosedError
 from grab_service.vocabulary.campaigns import BenefitKind, Release
 from grab_service.vocabulary.claims import UnknownRecordError, parse_holding
 from tests.harness.cells import Published, enrol, grab, now_ms, publish, won
-from tests.harness.lua_mutants import MUTANTS
+from tests.rules import MUTANTS
 
 RULES: Final = sorted((Path(__file__).parents[2] / "lua/rules").glob("*.lua"))
 _FUNCTION: Final = re.compile(r"^function (\w+\.\w+)\(.*?^end$", re.DOTALL | re.MULTILINE)

@@ -15,6 +15,7 @@ from tests.harness.cells import Member, Published
 from tests.harness.every_command import CALLS
 from tests.lua.model import TARGETS
 from tests.lua.walker import CAMPAIGNS, START_MS, Laboratory, Walker
+from tests.rules import WALKS as OF_RULES
 
 CROWD: Final = tuple(f"m{number}" for number in range(1, 10))
 OPEN: Final = Published("a", (Release(START_MS - 1, 4),), closes_in_ms=100)
@@ -348,6 +349,7 @@ WALKS: Final[tuple[Walk, ...]] = (
     exactly_as_many_as_are_asked_for,
     releases_at_their_bounds,
     more_stock_at_the_moment_of_a_release,
+    *OF_RULES,
 )
 
 

@@ -1,4 +1,4 @@
-"""Which guards are taken away, one at a time? Those outside the Lua; those of the Lua are in tests/harness/lua_mutants.py.
+"""Which guards are taken away, one at a time? Those outside the Lua; those of the Lua are in tests/rules.
 
 Whoever adds a guard adds, to the file of its family in `kinds`, the mutant that leaves it out, and names the tests that must
 notice.

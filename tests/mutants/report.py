@@ -8,11 +8,11 @@ from typing import Any, Final
 
 import orjson
 
-from tests.harness.lua_mutants import MUTANTS as OF_THE_LUA
 from tests.harness.results import LUA_MUTANTS, Shown
 from tests.mutants.catalogue import MUTANTS
 from tests.mutants.mutant import Mutant
 from tests.mutants.results import RESULTS
+from tests.rules import MUTANTS as OF_THE_LUA
 
 PAGE: Final = Shown(Path("docs/GUARDS.md"), "the mutants")
 SURVIVED: Final = "**SURVIVED**"

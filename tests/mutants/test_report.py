@@ -1,8 +1,8 @@
 """The page of guards shows every mutant, and what found it."""
 
-from tests.harness.lua_mutants import MUTANTS as OF_THE_LUA
 from tests.mutants.catalogue import MUTANTS
 from tests.mutants.report import NOT_TRIED, PAGE, SURVIVED
+from tests.rules import MUTANTS as OF_THE_LUA
 
 
 def test_the_page_of_guards_has_every_mutant_and_what_found_it() -> None:
