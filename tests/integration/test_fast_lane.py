@@ -391,7 +391,7 @@ async def test_who_is_turned_away_and_has_sent_more_ahead_hears_that_once_more_a
         for number in range(worker.settings.ordinary_max):
             (await stack.enter_async_context(wire(port))).writer.write(page(worker, number))
         await asyncio.sleep(0.2)
-        assert worker.desk.free == 0
+        assert worker.admission.free == 0
         asyncio.get_running_loop().call_later(5, going_on.set)
         one = await stack.enter_async_context(wire(port))
         one.writer.write(page(worker, 30) * 30)
@@ -451,7 +451,7 @@ async def test_ordinary_calls_beyond_their_places_are_turned_away_and_grabs_are_
         for one in opened[:8]:
             assert (await one.answer()).startswith(b"HTTP/1.1 200")
         assert (await opened[9].ask(page(worker, 9))).startswith(b"HTTP/1.1 200")
-        assert worker.desk.free == 8
+        assert worker.admission.free == 8
 
 
 def test_a_connection_inherits_the_terms_on_which_it_is_accepted() -> None:

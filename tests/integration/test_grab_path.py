@@ -22,7 +22,7 @@ from grab_service.grabpath import batcher
 from grab_service.grabpath import view as view_module
 from grab_service.grabpath.answers import Answer
 from grab_service.grabpath.batcher import Grab
-from grab_service.grabpath.gate import CLOCK_STEP_MS, Gate, Verdict
+from grab_service.grabpath.gate import CLOCK_STEP_MS, Gate, Refusal
 from grab_service.grabpath.view import CampaignView, StaleViewError, View
 from grab_service.server.worker import Worker
 from grab_service.vocabulary.campaigns import BenefitKind, Release
@@ -41,7 +41,7 @@ RUSH = Published(display=DISPLAY, benefit_kind=BenefitKind.GENERATED_CODE)
 MEMBERS = [f"m-{number}" for number in range(300)]
 
 
-def refusal(gate: Gate, view: View, campaign_id: str, member_id: str, *, now_s: float | None = None) -> Verdict | None:
+def refusal(gate: Gate, view: View, campaign_id: str, member_id: str, *, now_s: float | None = None) -> Refusal | None:
     return gate.refuse(view.campaign(campaign_id), member_id, time.monotonic() if now_s is None else now_s)
 
 
@@ -129,13 +129,13 @@ async def test_the_gate_refuses_as_lua_would(worker: Worker, cell: Cell) -> None
     gate = Gate(worker.view, age_max_s=0.05)
     for name, (_, expected) in situations.items():
         await seen(worker, cell.seen_seq)
-        verdict = refusal(gate, worker.view, name, "m-9")
-        assert (verdict and verdict.outcome) == expected, name
+        refused = refusal(gate, worker.view, name, "m-9")
+        assert (refused and refused.outcome) == expected, name
         if expected is not None:
             assert word((await grab(cell, ["m-9"], name)).answers[0]) == expected
-    verdict = refusal(gate, worker.view, "between", "m-9")
-    assert verdict is not None
-    assert verdict.next_release_at_ms == now + 60_000
+    refused = refusal(gate, worker.view, "between", "m-9")
+    assert refused is not None
+    assert refused.next_release_at_ms == now + 60_000
 
 
 async def test_a_campaign_whose_holders_could_not_be_read_at_first_is_known_in_the_end(
@@ -167,9 +167,9 @@ async def test_the_gate_never_refuses_a_holder_nor_whom_a_key_binds_to_a_claim_g
     gate = Gate(worker.view, age_max_s=0.05)
     assert refusal(gate, worker.view, "c", "m-0") is None
     assert refusal(gate, worker.view, "c", "m-1") is None
-    verdict = refusal(gate, worker.view, "c", "m-9")
-    assert verdict is not None
-    assert verdict.outcome is Outcome.SOLD_OUT
+    refused = refusal(gate, worker.view, "c", "m-9")
+    assert refused is not None
+    assert refused.outcome is Outcome.SOLD_OUT
 
 
 async def test_the_gate_says_nothing_once_its_view_is_old(worker: Worker, cell: Cell) -> None:
@@ -690,8 +690,8 @@ async def test_a_stock_that_rises_is_sold_and_one_that_falls_to_what_is_held_is_
 
     async def outcome() -> Outcome | None:
         await seen(worker, cell.seen_seq)
-        verdict = refusal(gate, worker.view, "c", "m-9")
-        return None if verdict is None else verdict.outcome
+        refused = refusal(gate, worker.view, "c", "m-9")
+        return None if refused is None else refused.outcome
 
     assert (await crowd.grab("m-0")).status_code == 201
     await grab(cell, ["m-9"])  # brings the seq of the win
@@ -716,8 +716,8 @@ async def test_the_gate_follows_every_change_of_state(worker: Worker, cell: Cell
     for action, expected in (("pause", Outcome.PAUSED), ("resume", None), ("pause", Outcome.PAUSED), ("close", Outcome.ENDED)):
         await cell.set_state("c", action)
         await seen(worker, cell.seen_seq)
-        verdict = refusal(gate, worker.view, "c", "m-9")
-        assert (verdict and verdict.outcome) is expected, action
+        refused = refusal(gate, worker.view, "c", "m-9")
+        assert (refused and refused.outcome) is expected, action
 
 
 EDGES = {
@@ -751,8 +751,8 @@ async def test_a_refusal_ends_at_the_last_moment_at_which_it_is_certain(edge: st
     def at(time_ms: int, *, by: int = high_ms) -> Outcome | None:
         """What is refused, judged anew, when this bound of the clock shows that time."""
         moment_s = now_s + (time_ms - by) / 1000 + 0.0001
-        verdict = Gate(view, age_max_s=1e9).refuse(campaign, "m-9", moment_s)
-        return None if verdict is None else verdict.outcome
+        refused = Gate(view, age_max_s=1e9).refuse(campaign, "m-9", moment_s)
+        return None if refused is None else refused.outcome
 
     # Judged anew: certain as long as not even the highest possible time has reached it, and after it once the lowest has.
     assert at(edge_ms - CLOCK_STEP_MS - 1) is before
@@ -762,9 +762,9 @@ async def test_a_refusal_ends_at_the_last_moment_at_which_it_is_certain(edge: st
         assert at(edge_ms, by=low_ms) is after
     # Judged once: it holds until then, and no longer.
     gate = Gate(view, age_max_s=1e9)
-    verdict = gate.refuse(campaign, "m-9", now_s)
-    assert verdict is not None
-    assert verdict.outcome is before
-    assert verdict.until_s == pytest.approx(now_s + (edge_ms - high_ms - CLOCK_STEP_MS) / 1000, abs=1e-6, rel=0)
-    assert gate.refuse(campaign, "m-9", verdict.until_s) is verdict
-    assert gate.refuse(campaign, "m-9", verdict.until_s + 0.0001) is None
+    refused = gate.refuse(campaign, "m-9", now_s)
+    assert refused is not None
+    assert refused.outcome is before
+    assert refused.until_s == pytest.approx(now_s + (edge_ms - high_ms - CLOCK_STEP_MS) / 1000, abs=1e-6, rel=0)
+    assert gate.refuse(campaign, "m-9", refused.until_s) is refused
+    assert gate.refuse(campaign, "m-9", refused.until_s + 0.0001) is None
