@@ -16,9 +16,9 @@ RUNGS: Final = {
     "calls_at_once": "several calls under way at once",
     "gate": "refusals from the worker's own view of the log",
     "lane": "plain grabs below ASGI, by one lean parser",
-    "turnstile": "what was read passes in slices, and answers leave together",
-    "forms": "winners' answers filled into a form that their call shares",
-    "freezing": "the collector of cycles leaves alone what lives for ever, and looks seldom",
+    "scheduler": "grabs are processed in slices, and responses written together",
+    "templates": "winners' answers filled into a response template that their call shares",
+    "freezing": "long-lived objects are exempt from garbage collection, which runs seldom",
 }
 """By the name of what is taken out: what it is."""
 

@@ -1,6 +1,6 @@
 """The service without one of its techniques, and with nothing else changed.
 
-    python -m bench.without turnstile
+    python -m bench.without scheduler
 
 Everything stays exact; only the speed changes. `decision` is no technique: it leaves the answer to the next best constant, so
 that what remains is the server's own limit.
@@ -13,8 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from grab_service.grabpath import path
-from grab_service.grabpath import responder as teller
+from grab_service.grabpath import path, responder
 from grab_service.grabpath.answers import Answer, of_claim, of_problem
 from grab_service.server import reader, scheduler
 from grab_service.service.serve import serve
@@ -38,23 +37,23 @@ def _lane() -> None:
     reader.GrabReader.read = lambda *_: None  # type: ignore[method-assign]
 
 
-def _turnstile() -> None:
+def _read_scheduler() -> None:
     """Each grab is answered where it was read, in a write of its own."""
 
-    def line_up(_: Any, connection: scheduler.Passenger) -> None:
-        connection.pass_through(time.monotonic())
+    def read_soon(_: Any, connection: scheduler.Connection) -> None:
+        connection.process_held(time.monotonic())
 
-    def let_out(_: Any, connection: scheduler.Passenger) -> None:
-        connection.leave()
+    def write_soon(_: Any, connection: scheduler.Connection) -> None:
+        connection.write_unsent()
 
-    scheduler.Turnstile.line_up = line_up  # type: ignore[method-assign,assignment]
-    scheduler.Turnstile.let_out = let_out  # type: ignore[method-assign,assignment]
+    scheduler.ReadScheduler.read_soon = read_soon  # type: ignore[method-assign,assignment]
+    scheduler.ReadScheduler.write_soon = write_soon  # type: ignore[method-assign,assignment]
 
 
-def _forms() -> None:
-    """Each winner's answer is made from the start."""
+def _templates() -> None:
+    """Each winner's answer is rendered from scratch."""
 
-    class NoForm:
+    class NoTemplate:
         def __init__(self, campaign: Any, epoch: int, granted_at_ms: int) -> None:
             self._given = campaign, epoch, granted_at_ms
 
@@ -63,7 +62,7 @@ def _forms() -> None:
             record = ClaimRecord(int(seq), epoch, int(unit_no), 1, granted_at_ms, code.decode(), "")
             return of_claim(201, campaign, member_id, record)
 
-    vars(teller)["WinForm"] = NoForm
+    vars(responder)["WinTemplate"] = NoTemplate
 
 
 def _freezing() -> None:
@@ -82,8 +81,8 @@ TAKEN_OUT: Final[dict[str, Callable[[], None]]] = {
     "calls_at_once": _calls_at_once,
     "gate": _gate,
     "lane": _lane,
-    "turnstile": _turnstile,
-    "forms": _forms,
+    "scheduler": _read_scheduler,
+    "templates": _templates,
     "freezing": _freezing,
     "decision": _decision,
 }

@@ -9,7 +9,7 @@ from reconcile.drain.cursor import Cursor
 from reconcile.redis_link import Wire
 
 
-class Verdict(StrEnum):
+class LifeCheck(StrEnum):
     """What is to be done with a cell whose scripts Redis does not know."""
 
     FIRST_START = "first_start"  # neither knows of a cell: begin one
@@ -21,7 +21,7 @@ class Verdict(StrEnum):
     UNKNOWN_TO_POSTGRES = "unknown_to_postgres"
 
 
-REBUILD: Final = frozenset({Verdict.EMPTIED, Verdict.WENT_BACK, Verdict.OLDER_EPOCH})
+REBUILD: Final = frozenset({LifeCheck.EMPTIED, LifeCheck.WENT_BACK, LifeCheck.OLDER_EPOCH})
 """Redis has nothing that Postgres lacks: the cell may be rebuilt from Postgres without losing anything more.
 
 In the other cases it is Postgres that lies behind, and throwing Redis away would lose what members were told: somebody decides.
@@ -60,12 +60,12 @@ class Life:
         )
 
 
-def judge(life: Life, cursor: Cursor | None) -> Verdict:
+def judge(life: Life, cursor: Cursor | None) -> LifeCheck:
     """Compare what the cell says of itself with the cursor in Postgres."""
     if cursor is None:
-        return Verdict.FIRST_START if life.is_empty else Verdict.UNKNOWN_TO_POSTGRES
+        return LifeCheck.FIRST_START if life.is_empty else LifeCheck.UNKNOWN_TO_POSTGRES
     if life.epoch == 0:
-        return Verdict.EMPTIED
+        return LifeCheck.EMPTIED
     if life.epoch != cursor.epoch:
-        return Verdict.OLDER_EPOCH if life.epoch < cursor.epoch else Verdict.NEWER_EPOCH
-    return Verdict.GOES_ON if life.seq >= cursor.last_seq else Verdict.WENT_BACK
+        return LifeCheck.OLDER_EPOCH if life.epoch < cursor.epoch else LifeCheck.NEWER_EPOCH
+    return LifeCheck.GOES_ON if life.seq >= cursor.last_seq else LifeCheck.WENT_BACK

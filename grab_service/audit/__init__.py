@@ -16,20 +16,20 @@ from grab_service.audit.claims_compared import Comparison
 from grab_service.audit.cut import AuditImpossibleError, CampaignCut, CellCut, brought_up, take_cut
 from grab_service.audit.invariants import figures_of, judge, judge_configuration, judge_undersell
 from grab_service.audit.pools import check_pools
-from grab_service.audit.report import AuditReport, CampaignFigures, Check, Finding, Invariant, check_of
+from grab_service.audit.report import AuditFinding, AuditReport, CampaignFigures, Invariant, InvariantCheck, check_of
 from grab_service.audit.rotation import Rotation
 from grab_service.cell.store import Cell
 from grab_service.vocabulary.keys import CellKeys
 
 __all__ = [
+    "AuditFinding",
     "AuditImpossibleError",
     "AuditReport",
     "CampaignCut",
     "CampaignFigures",
     "CellCut",
-    "Check",
-    "Finding",
     "Invariant",
+    "InvariantCheck",
     "audit_books",
     "audit_cell",
 ]
@@ -80,7 +80,7 @@ async def audit_cell(
     return _report_of(cut, books, findings, comparison, demand or {}, rotation.oldest_ms(cut.campaigns))
 
 
-async def _configuration(cell: Cell, cut: CellCut, books: Books) -> list[Finding]:
+async def _configuration(cell: Cell, cut: CellCut, books: Books) -> list[AuditFinding]:
     """Where Postgres has another state or stock than the cell; what the log changed since the cut is news, and no fault."""
     findings = judge_configuration(cut.campaigns, books)
     if findings and books.cursor_seq > cut.seq:
@@ -114,7 +114,7 @@ async def audit_books(cut: CellCut, engine: AsyncEngine, cell_name: str) -> Audi
 def _report_of(
     cut: CellCut,
     books: Books,
-    findings: list[Finding],
+    findings: list[AuditFinding],
     comparison: Comparison | None,
     demand: Mapping[str, int],
     oldest_ms: int | None,

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from grab_service.audit.report import Finding, Invariant
+from grab_service.audit.report import AuditFinding, Invariant
 from grab_service.audit.rotation import BEGINNING, Place
 from grab_service.vocabulary.claims import ClaimRecord, ClaimState, parse_holding
 from grab_service.vocabulary.keys import CampaignKeys, CellKeys
@@ -35,7 +35,7 @@ class Comparison:
     cell_name: str
     compared: int = 0
     left: int = 0
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[AuditFinding] = field(default_factory=list)
 
     async def of_campaign(self, campaign_id: str, place: Place, records_max: int) -> Place | None:
         """Compare the claims that the cell holds of one campaign, and those bound to idempotency keys, from a place on.
@@ -89,21 +89,21 @@ class Comparison:
             claim = {"campaign_id": campaign_id, "member_id": member_id, "seq": record.seq}
             row = rows.get(record.seq)
             if row is None:
-                self.findings.append(Finding(Invariant.NO_LOST_ACK, "a claim of the cell is not in Postgres", claim))
+                self.findings.append(AuditFinding(Invariant.NO_LOST_ACK, "a claim of the cell is not in Postgres", claim))
                 continue
             different = _differences(campaign_id, member_id, record, row)
             if held_at_seq is None and key != record.idempotency_key:
                 different["bound_to"] = {"cell": key, "postgres": row["idempotency_key"]}
             if different:
                 example = {**claim, "differs": different}
-                self.findings.append(Finding(Invariant.NO_LOST_ACK, "a claim is another one in Postgres", example))
+                self.findings.append(AuditFinding(Invariant.NO_LOST_ACK, "a claim is another one in Postgres", example))
                 self.findings.append(
-                    Finding(Invariant.ONE_ANSWER, "the cell answers otherwise than what is on record", example)
+                    AuditFinding(Invariant.ONE_ANSWER, "the cell answers otherwise than what is on record", example)
                 )
             returned_seq = row["returned_seq"]
             if held_at_seq is not None and returned_seq is not None and returned_seq <= held_at_seq:
                 example = {**claim, "returned_seq": returned_seq}
-                self.findings.append(Finding(Invariant.CONSERVED, "the cell holds a claim whose unit went back", example))
+                self.findings.append(AuditFinding(Invariant.CONSERVED, "the cell holds a claim whose unit went back", example))
 
     async def _rows(self, seqs: list[int]) -> tuple[Mapping[int, RowMapping], int]:
         async with self.engine.connect() as connection:
@@ -128,7 +128,7 @@ class Comparison:
             if now.get(record.seq) == now.get(other_seq) == record.unit_no:
                 example = {"campaign_id": campaign_id, "unit_no": record.unit_no, "seqs": sorted((record.seq, other_seq))}
                 self.findings.append(
-                    Finding(Invariant.UNIQUE_UNIT, "a unit is in two claims of the cell", example, differs=False)
+                    AuditFinding(Invariant.UNIQUE_UNIT, "a unit is in two claims of the cell", example, differs=False)
                 )
             if record.seq in now:
                 units[record.unit_no] = (name, record.seq)

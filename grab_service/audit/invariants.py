@@ -4,14 +4,14 @@ from collections.abc import Iterator, Mapping
 
 from grab_service.audit.books import Books, CampaignBooks
 from grab_service.audit.cut import CampaignCut, CellCut
-from grab_service.audit.report import CampaignFigures, Finding, Invariant
+from grab_service.audit.report import AuditFinding, CampaignFigures, Invariant
 from grab_service.vocabulary.campaigns import BenefitKind, CampaignState, released_by, total_of
 
 OVER = frozenset({CampaignState.SETTLED, CampaignState.ARCHIVED})
 """States that only Postgres knows; the cell keeps what was there before."""
 
 
-def judge(cut: CellCut, books: Books) -> list[Finding]:
+def judge(cut: CellCut, books: Books) -> list[AuditFinding]:
     """Everything in the counters that is not as it must be. The books are as of the cut's seq."""
     findings = []
     for campaign_id in sorted(cut.campaigns.keys() | books.campaigns.keys() | set(books.strays)):
@@ -19,14 +19,14 @@ def judge(cut: CellCut, books: Books) -> list[Finding]:
         if cell is None or ledger is None:
             where = "Postgres" if cell is None else "the cell"
             example = {"campaign_id": campaign_id}
-            findings.append(Finding(Invariant.NO_LOST_ACK, f"a campaign is published in {where} only", example))
+            findings.append(AuditFinding(Invariant.NO_LOST_ACK, f"a campaign is published in {where} only", example))
             continue
         for judged in (_no_oversell, _no_lost_ack, _one_answer, _unique_unit, _conserved):
             findings += judged(cell, ledger, cut.now_ms)
     return findings
 
 
-def judge_configuration(campaigns: Mapping[str, CampaignCut], books: Books) -> list[Finding]:
+def judge_configuration(campaigns: Mapping[str, CampaignCut], books: Books) -> list[AuditFinding]:
     """Where state, releases or total differ. The cell's are as of the books' cursor: Postgres shows them as they are there."""
     findings = []
     for campaign_id in sorted(campaigns.keys() & books.campaigns.keys()):
@@ -37,11 +37,11 @@ def judge_configuration(campaigns: Mapping[str, CampaignCut], books: Books) -> l
         for name, (in_cell, in_ledger) in configured.items():
             if in_cell != in_ledger:
                 example = {"campaign_id": campaign_id, "cell": f"{in_cell}", "postgres": f"{in_ledger}"}
-                findings.append(Finding(Invariant.CONSERVED, f"{name} differs", example))
+                findings.append(AuditFinding(Invariant.CONSERVED, f"{name} differs", example))
     return findings
 
 
-def judge_undersell(cut: CellCut, demand: Mapping[str, int]) -> tuple[int, list[Finding]]:
+def judge_undersell(cut: CellCut, demand: Mapping[str, int]) -> tuple[int, list[AuditFinding]]:
     """(how many campaigns could be judged, what was found).
 
     Who would have wanted a unit is not known here, unless it is said: `demand` is the number of members who asked for a unit of
@@ -60,7 +60,7 @@ def judge_undersell(cut: CellCut, demand: Mapping[str, int]) -> tuple[int, list[
             whats.append("units are left and the pool has no codes for them")
         judged += bool(whats) or wanted is not None or campaign.active == total_of(campaign.releases)
         example |= {"demand": -1 if wanted is None else wanted, "free_codes": campaign.free_codes}
-        findings += [Finding(Invariant.NO_UNDERSELL, what, example, differs=False) for what in whats]
+        findings += [AuditFinding(Invariant.NO_UNDERSELL, what, example, differs=False) for what in whats]
     return judged, findings
 
 
@@ -91,21 +91,21 @@ def figures_of(cut: CellCut, books: Books) -> tuple[CampaignFigures, ...]:
     return tuple(figures)
 
 
-def _no_oversell(cell: CampaignCut, ledger: CampaignBooks, now_ms: int) -> Iterator[Finding]:
+def _no_oversell(cell: CampaignCut, ledger: CampaignBooks, now_ms: int) -> Iterator[AuditFinding]:
     released = released_by(cell.releases, now_ms)
     for where, active in (("the cell", cell.active), ("Postgres", ledger.active)):
         if active > released:
             example = {"campaign_id": cell.campaign_id, "active": active, "released": released}
-            yield Finding(
+            yield AuditFinding(
                 Invariant.NO_OVERSELL, f"more claims are active in {where} than units are released", example, differs=False
             )
     total = total_of(cell.releases)
     if ledger.unit_max > total:
         example = {"campaign_id": cell.campaign_id, "unit_no": ledger.unit_max, "total": total}
-        yield Finding(Invariant.NO_OVERSELL, "an active claim has a unit above the total", example, differs=False)
+        yield AuditFinding(Invariant.NO_OVERSELL, "an active claim has a unit above the total", example, differs=False)
 
 
-def _no_lost_ack(cell: CampaignCut, ledger: CampaignBooks, _: int) -> Iterator[Finding]:
+def _no_lost_ack(cell: CampaignCut, ledger: CampaignBooks, _: int) -> Iterator[AuditFinding]:
     yield from _equal(
         Invariant.NO_LOST_ACK,
         cell.campaign_id,
@@ -117,16 +117,16 @@ def _no_lost_ack(cell: CampaignCut, ledger: CampaignBooks, _: int) -> Iterator[F
     )
 
 
-def _one_answer(cell: CampaignCut, ledger: CampaignBooks, _: int) -> Iterator[Finding]:
+def _one_answer(cell: CampaignCut, ledger: CampaignBooks, _: int) -> Iterator[AuditFinding]:
     if ledger.holders is not None:
         yield from _equal(Invariant.ONE_ANSWER, cell.campaign_id, {"holders": (cell.holders, ledger.holders)})
     if ledger.slots not in {None, ledger.active} or ledger.slot_max > ledger.limit_per_member:
         example = {"campaign_id": cell.campaign_id, "active": ledger.active, "distinct_slots": ledger.slots}
         what = "a member holds more claims than the limit allows"
-        yield Finding(Invariant.ONE_ANSWER, what, {**example, "slot_max": ledger.slot_max}, differs=False)
+        yield AuditFinding(Invariant.ONE_ANSWER, what, {**example, "slot_max": ledger.slot_max}, differs=False)
 
 
-def _unique_unit(cell: CampaignCut, ledger: CampaignBooks, _: int) -> Iterator[Finding]:
+def _unique_unit(cell: CampaignCut, ledger: CampaignBooks, _: int) -> Iterator[AuditFinding]:
     sums = (cell.unit_sum, ledger.unit_sum)
     yield from _equal(Invariant.UNIQUE_UNIT, cell.campaign_id, {"the sum of active claims' unit_no": sums})
     for what, distinct, all_of_them in (
@@ -135,27 +135,27 @@ def _unique_unit(cell: CampaignCut, ledger: CampaignBooks, _: int) -> Iterator[F
     ):
         if distinct not in {None, all_of_them}:
             example = {"campaign_id": cell.campaign_id, "distinct": distinct, "claims": all_of_them}
-            yield Finding(Invariant.UNIQUE_UNIT, what, example, differs=False)
+            yield AuditFinding(Invariant.UNIQUE_UNIT, what, example, differs=False)
 
 
-def _conserved(cell: CampaignCut, ledger: CampaignBooks, _: int) -> Iterator[Finding]:
+def _conserved(cell: CampaignCut, ledger: CampaignBooks, _: int) -> Iterator[AuditFinding]:
     example = {"campaign_id": cell.campaign_id, "issued": cell.issued, "active": cell.active, "free_units": cell.free_units}
     if cell.issued != cell.active + cell.free_units:
-        yield Finding(Invariant.CONSERVED, "issued units are neither held nor free", example)
+        yield AuditFinding(Invariant.CONSERVED, "issued units are neither held nor free", example)
     if not ledger.unit_max <= cell.issued <= total_of(cell.releases):
         example = {**example, "unit_max": ledger.unit_max, "total": total_of(cell.releases)}
-        yield Finding(
+        yield AuditFinding(
             Invariant.CONSERVED, "the highest unit issued is below one that is held, or above the total", example, differs=False
         )
     if ledger.benefit_kind == BenefitKind.CODE_POOL:
         codes = {"loaded": cell.codes_loaded, "free": cell.free_codes, "out": ledger.codes_out, "imported": ledger.pool_codes}
         if cell.codes_loaded != cell.free_codes + ledger.codes_out or cell.codes_loaded > ledger.pool_codes:
             what = "codes loaded are neither free nor with a claim"
-            yield Finding(Invariant.CONSERVED, what, {"campaign_id": cell.campaign_id, **codes})
+            yield AuditFinding(Invariant.CONSERVED, what, {"campaign_id": cell.campaign_id, **codes})
 
 
-def _equal(invariant: Invariant, campaign_id: str, figures: Mapping[str, tuple[int, int]]) -> Iterator[Finding]:
+def _equal(invariant: Invariant, campaign_id: str, figures: Mapping[str, tuple[int, int]]) -> Iterator[AuditFinding]:
     for name, (in_cell, in_ledger) in figures.items():
         if in_cell != in_ledger:
             example = {"campaign_id": campaign_id, "cell": in_cell, "postgres": in_ledger}
-            yield Finding(invariant, f"{name} differ between the cell and Postgres", example)
+            yield AuditFinding(invariant, f"{name} differ between the cell and Postgres", example)

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from grab_service.audit.report import Finding, Invariant
+from grab_service.audit.report import AuditFinding, Invariant
 from grab_service.vocabulary.keys import CellKeys
 
 PAGE: Final = 1000
@@ -37,7 +37,7 @@ _CODES_IMPORTED: Final = text(
 )
 
 
-async def check_pools(client: Redis, engine: AsyncEngine, cell_name: str, campaign_ids: Sequence[str]) -> list[Finding]:
+async def check_pools(client: Redis, engine: AsyncEngine, cell_name: str, campaign_ids: Sequence[str]) -> list[AuditFinding]:
     """Compare free units and free codes with the claims in Postgres; of a campaign, at most `PAGES_MAX` pages each."""
     findings = await _check_units(client, engine, cell_name, campaign_ids)
     for campaign_id in campaign_ids:
@@ -45,9 +45,9 @@ async def check_pools(client: Redis, engine: AsyncEngine, cell_name: str, campai
     return findings
 
 
-async def _check_units(client: Redis, engine: AsyncEngine, cell_name: str, campaign_ids: Sequence[str]) -> list[Finding]:
+async def _check_units(client: Redis, engine: AsyncEngine, cell_name: str, campaign_ids: Sequence[str]) -> list[AuditFinding]:
     keys = CellKeys.of(cell_name)
-    findings: list[Finding] = []
+    findings: list[AuditFinding] = []
     free: list[tuple[str, int, int]] = []
     for campaign_id in campaign_ids:
         for page in range(PAGES_MAX):
@@ -64,7 +64,7 @@ async def _check_units(client: Redis, engine: AsyncEngine, cell_name: str, campa
     return findings + await _held(engine, cell_name, free)
 
 
-async def _held(engine: AsyncEngine, cell_name: str, free: list[tuple[str, int, int]]) -> list[Finding]:
+async def _held(engine: AsyncEngine, cell_name: str, free: list[tuple[str, int, int]]) -> list[AuditFinding]:
     """Which of these are in somebody's hands; each is a campaign, a unit, and the seq as of which the cell called it free."""
     if not free:
         return []
@@ -72,10 +72,10 @@ async def _held(engine: AsyncEngine, cell_name: str, free: list[tuple[str, int, 
     about = {"campaign_ids": list(campaign_ids), "units": list(units), "seqs": list(seqs), "cell": cell_name}
     async with engine.connect() as connection:
         held = (await connection.execute(_UNITS_HELD, about)).mappings().all()
-    return [Finding(Invariant.CONSERVED, "a unit is free in the cell and held in Postgres", dict(row)) for row in held]
+    return [AuditFinding(Invariant.CONSERVED, "a unit is free in the cell and held in Postgres", dict(row)) for row in held]
 
 
-async def _check_codes(client: Redis, engine: AsyncEngine, cell_name: str, campaign_id: str) -> list[Finding]:
+async def _check_codes(client: Redis, engine: AsyncEngine, cell_name: str, campaign_id: str) -> list[AuditFinding]:
     keys = CellKeys.of(cell_name)
     findings = []
     for page in range(PAGES_MAX):
@@ -93,12 +93,13 @@ async def _check_codes(client: Redis, engine: AsyncEngine, cell_name: str, campa
             # The codes themselves are worth money to whoever reads the report.
             twice = "a code is free in the cell and with a claim in Postgres"
             findings += [
-                Finding(Invariant.UNIQUE_UNIT, twice, {"campaign_id": campaign_id, "seq": claim_seq}) for claim_seq in granted
+                AuditFinding(Invariant.UNIQUE_UNIT, twice, {"campaign_id": campaign_id, "seq": claim_seq})
+                for claim_seq in granted
             ]
             if imported != len(codes) or len(set(codes)) != len(codes):
                 example = {"campaign_id": campaign_id, "free": len(codes), "imported": imported}
                 findings.append(
-                    Finding(Invariant.CONSERVED, "the cell's pool holds codes twice, or that were never imported", example)
+                    AuditFinding(Invariant.CONSERVED, "the cell's pool holds codes twice, or that were never imported", example)
                 )
         if len(free) < PAGE:
             break

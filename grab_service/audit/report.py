@@ -20,7 +20,7 @@ class Invariant(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class AuditFinding:
     """One thing that is not as it must be.
 
     Attributes:
@@ -37,7 +37,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class InvariantCheck:
     """One invariant: whether it could be judged, and whether it holds. What was not judged counts as holding."""
 
     holds: bool
@@ -99,7 +99,7 @@ class AuditReport:
     at_ms: int
     records_compared: int
     records_left: int
-    invariants: Mapping[Invariant, Check]
+    invariants: Mapping[Invariant, InvariantCheck]
     campaigns: tuple[CampaignFigures, ...]
     redis_equals_postgres: bool
     oldest_comparison_at_ms: int | None = None
@@ -137,13 +137,13 @@ class AuditReport:
         }
 
 
-def check_of(invariant: Invariant, findings: list[Finding], sound: str, *, checked: bool = True) -> Check:
+def check_of(invariant: Invariant, findings: list[AuditFinding], sound: str, *, checked: bool = True) -> InvariantCheck:
     """The verdict on one invariant; `sound` is what to say if nothing was found against it."""
     against = [finding for finding in findings if finding.invariant is invariant]
     if not against:
-        return Check(holds=True, checked=checked, detail=sound)
+        return InvariantCheck(holds=True, checked=checked, detail=sound)
     kinds = list(dict.fromkeys(finding.what for finding in against))
-    return Check(
+    return InvariantCheck(
         holds=False,
         checked=True,
         detail="; ".join(kinds[:COUNTEREXAMPLES_MAX]),

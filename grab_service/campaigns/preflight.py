@@ -28,7 +28,7 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class PreflightFinding:
     """One thing that would go wrong: `field` of the definition, and the figures that its words name."""
 
     level: Level
@@ -74,7 +74,7 @@ _WORDS: Final = {
 }
 
 
-async def preflight(engine: AsyncEngine, cell: Cell, campaign: Campaign) -> list[Finding]:
+async def preflight(engine: AsyncEngine, cell: Cell, campaign: Campaign) -> list[PreflightFinding]:
     """Everything found, errors first. Times are held against the cell's clock.
 
     Raises:
@@ -83,7 +83,7 @@ async def preflight(engine: AsyncEngine, cell: Cell, campaign: Campaign) -> list
     return await look_ahead(engine, cell, Definition.model_validate(campaign.definition), campaign.campaign_id)
 
 
-async def look_ahead(engine: AsyncEngine, cell: Cell, definition: Definition, campaign_id: str = "") -> list[Finding]:
+async def look_ahead(engine: AsyncEngine, cell: Cell, definition: Definition, campaign_id: str = "") -> list[PreflightFinding]:
     """The same for a definition that nobody has written down yet; `campaign_id`: whose codes count as imported.
 
     Raises:
@@ -107,51 +107,51 @@ async def look_ahead(engine: AsyncEngine, cell: Cell, definition: Definition, ca
     findings += _of_codes(definition, loaded)
     if follow is not None and follow < cell.replicas_min:
         figures = (("follow", follow), ("needed", cell.replicas_min))
-        findings.append(Finding(Level.WARNING, "too-few-replicas", "", figures))
+        findings.append(PreflightFinding(Level.WARNING, "too-few-replicas", "", figures))
     findings += _of_members(definition, eligible, len(named) - known)
     return sorted(findings, key=lambda finding: finding.level is not Level.ERROR)
 
 
-def _of_times(definition: Definition, now_ms: int) -> list[Finding]:
+def _of_times(definition: Definition, now_ms: int) -> list[PreflightFinding]:
     findings = []
     releases = definition.releases_in_order()
     closes_at_ms, opens_at_ms = definition.ends_at_ms, releases[0].opens_at_ms
     if closes_at_ms <= now_ms:
-        findings.append(Finding(Level.ERROR, "closes-in-the-past", "closes_at"))
+        findings.append(PreflightFinding(Level.ERROR, "closes-in-the-past", "closes_at"))
     elif opens_at_ms <= now_ms:
-        findings.append(Finding(Level.WARNING, "opens-in-the-past", "releases.0.opens_at"))
+        findings.append(PreflightFinding(Level.WARNING, "opens-in-the-past", "releases.0.opens_at"))
     for place, release in enumerate(releases):
         if release.opens_at_ms >= closes_at_ms:
             field = f"releases.{place}.opens_at"
-            findings.append(Finding(Level.ERROR, "release-after-closing", field, (("units", release.quantity),)))
+            findings.append(PreflightFinding(Level.ERROR, "release-after-closing", field, (("units", release.quantity),)))
     if definition.benefit.valid_until is not None:
         ends_at_ms = parse_rfc3339(definition.benefit.valid_until)
         if ends_at_ms <= max(opens_at_ms, min(now_ms, closes_at_ms)):
-            findings.append(Finding(Level.ERROR, "voucher-ends-before-opening", "benefit.valid_until"))
+            findings.append(PreflightFinding(Level.ERROR, "voucher-ends-before-opening", "benefit.valid_until"))
         elif ends_at_ms <= closes_at_ms:
-            findings.append(Finding(Level.WARNING, "voucher-ends-before-closing", "benefit.valid_until"))
+            findings.append(PreflightFinding(Level.WARNING, "voucher-ends-before-closing", "benefit.valid_until"))
     return findings
 
 
-def _of_codes(definition: Definition, loaded: int) -> list[Finding]:
+def _of_codes(definition: Definition, loaded: int) -> list[PreflightFinding]:
     if definition.benefit_kind is not BenefitKind.CODE_POOL:
         return []
     if loaded < definition.total:
         figures = (("needed", definition.total), ("loaded", loaded))
-        return [Finding(Level.ERROR, "too-few-codes", "releases", figures)]
+        return [PreflightFinding(Level.ERROR, "too-few-codes", "releases", figures)]
     return []
 
 
-def _of_members(definition: Definition, eligible: int, unknown_orgs: int) -> list[Finding]:
+def _of_members(definition: Definition, eligible: int, unknown_orgs: int) -> list[PreflightFinding]:
     findings = []
     if unknown_orgs:
-        findings.append(Finding(Level.WARNING, "unknown-orgs", "eligibility.orgs", (("count", unknown_orgs),)))
+        findings.append(PreflightFinding(Level.WARNING, "unknown-orgs", "eligibility.orgs", (("count", unknown_orgs),)))
     claims = eligible * definition.limit_per_member
     if eligible == 0:
-        findings.append(Finding(Level.WARNING, "nobody-eligible", "eligibility"))
+        findings.append(PreflightFinding(Level.WARNING, "nobody-eligible", "eligibility"))
     elif claims < definition.total:
         figures = (("claims", claims), ("units", definition.total))
-        findings.append(Finding(Level.WARNING, "fewer-eligible-than-units", "eligibility", figures))
+        findings.append(PreflightFinding(Level.WARNING, "fewer-eligible-than-units", "eligibility", figures))
     return findings
 
 

@@ -10,7 +10,7 @@ from grab_service.cli.terminal import AsJson, WhyNeeded, output, print_json, say
 
 if TYPE_CHECKING:
     from grab_service.alarms.service import Alarm
-    from grab_service.cli.context import Desk
+    from grab_service.cli.context import CommandContext
 
 SHOWN_MAX: Final = 1_000
 STATES: Final = ("open", "acknowledged", "cleared")
@@ -27,17 +27,19 @@ def list_all(
 ) -> None:
     """List alarms, newest first; 1,000 at most."""
     from grab_service.alarms.service import AlarmState, list_alarms
-    from grab_service.cli.context import at_desk
+    from grab_service.cli.context import with_context
     from grab_service.vocabulary.times import Clock
 
     if state is not None and state not in STATES:
         raise typer.BadParameter(f"one of {', '.join(STATES)} is needed", param_hint="--state")
     wanted = None if state is None else AlarmState(state)
 
-    async def work(desk: "Desk") -> "tuple[str, list[Alarm]]":
-        return desk.settings.time_zone, await list_alarms(desk.engine, state=wanted, before_alarm_id=None, limit=SHOWN_MAX)
+    async def work(context: "CommandContext") -> "tuple[str, list[Alarm]]":
+        return context.settings.time_zone, await list_alarms(
+            context.engine, state=wanted, before_alarm_id=None, limit=SHOWN_MAX
+        )
 
-    time_zone, found = at_desk(work, needs_redis=False)
+    time_zone, found = with_context(work, needs_redis=False)
     if as_json:
         print_json([{**asdict(alarm), "state": alarm.state.value} for alarm in found])
         return
@@ -66,10 +68,10 @@ def acknowledge(
     It ends nothing by itself: an alarm is cleared when its cause is gone. A loss stays on record, acknowledged.
     """
     from grab_service.alarms.service import acknowledge_alarm
-    from grab_service.cli.context import at_desk
+    from grab_service.cli.context import with_context
 
-    async def work(desk: "Desk") -> "Alarm":
-        return await acknowledge_alarm(desk.engine, desk.identity, alarm_id, reason)
+    async def work(context: "CommandContext") -> "Alarm":
+        return await acknowledge_alarm(context.engine, context.identity, alarm_id, reason)
 
-    done = at_desk(work, needs_redis=False)
+    done = with_context(work, needs_redis=False)
     say(f"Alarm {done.alarm_id} ({done.kind}) is acknowledged by {done.acknowledged_by}.")

@@ -11,7 +11,7 @@ from sqlalchemy import func, select, text
 
 from grab_service.campaigns.service import Campaign
 from grab_service.cell.store import CellError
-from grab_service.cli.context import Desk
+from grab_service.cli.context import CommandContext
 from grab_service.sql.tables import HELD, claims
 
 
@@ -28,21 +28,21 @@ class Figures:
         return self.held.get(campaign.campaign_id, 0)
 
 
-async def figures_of(desk: Desk, campaigns: Sequence[Campaign]) -> Figures:
+async def figures_of(context: CommandContext, campaigns: Sequence[Campaign]) -> Figures:
     """The figures of these campaigns."""
     ids = [campaign.campaign_id for campaign in campaigns if campaign.published_seq is not None]
     try:
-        reply = await desk.cell.read_campaigns(ids)
+        reply = await context.cell.read_campaigns(ids)
     except CellError:
-        return Figures(await _on_record(desk, ids), time_ns() // 1_000_000, from_cell=False)
+        return Figures(await _on_record(context, ids), time_ns() // 1_000_000, from_cell=False)
     return Figures({name: one.active for name, one in reply.campaigns.items()}, reply.now_ms, from_cell=True)
 
 
-async def _on_record(desk: Desk, campaign_ids: Sequence[str]) -> dict[str, int]:
+async def _on_record(context: CommandContext, campaign_ids: Sequence[str]) -> dict[str, int]:
     query = (
         select(claims.c.campaign_id, func.count().label("held"))
         .where(claims.c.campaign_id.in_(campaign_ids), text(HELD))
         .group_by(claims.c.campaign_id)
     )
-    async with desk.engine.connect() as connection:
+    async with context.engine.connect() as connection:
         return {row.campaign_id: row.held for row in await connection.execute(query)}

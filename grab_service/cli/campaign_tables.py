@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from grab_service.campaigns.preflight import Finding, Level
+from grab_service.campaigns.preflight import Level, PreflightFinding
 from grab_service.vocabulary.times import Clock, parse_rfc3339
 
 WIDE = 100
@@ -44,7 +44,7 @@ def sheet_of(campaign: dict[str, Any], clock: Clock) -> Table:
     return table
 
 
-def findings_of(findings: Sequence[Finding]) -> Table:
+def findings_of(findings: Sequence[PreflightFinding]) -> Table:
     """What a look ahead has found."""
     table = Table(box=None, pad_edge=False)
     for name in ("level", "field", "what"):

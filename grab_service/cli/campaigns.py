@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from grab_service.cli import lifecycle as steering
+from grab_service.cli import lifecycle
 from grab_service.cli.errors import CommandError
 from grab_service.cli.files import STANDARD, CsvFile, JsonFile, name_of, read_input, written
 from grab_service.cli.help import examples, new_app
@@ -29,9 +29,9 @@ from grab_service.vocabulary.claims import Codes
 if TYPE_CHECKING:
     from grab_service.campaigns.codes import CodesImport
     from grab_service.campaigns.definition import Definition
-    from grab_service.campaigns.preflight import Finding
+    from grab_service.campaigns.preflight import PreflightFinding
     from grab_service.campaigns.service import Campaign
-    from grab_service.cli.context import Desk
+    from grab_service.cli.context import CommandContext
 
 DEFINITION_BYTES_MAX: Final = 1024 * 1024
 LIST_MAX: Final = 1000
@@ -64,14 +64,14 @@ def create(definition: JsonFile, as_json: AsJson = False) -> None:
     Nobody sees it until it is scheduled. What this release cannot run is refused by name.
     """
     from grab_service.campaigns.service import create_campaign
-    from grab_service.cli.context import at_desk
+    from grab_service.cli.context import with_context
 
     written_down = _definition_in(definition)
 
-    async def work(desk: "Desk") -> None:
-        await _say_written(desk, await create_campaign(desk.engine, desk.identity, written_down), as_json=as_json)
+    async def work(context: "CommandContext") -> None:
+        await _say_written(context, await create_campaign(context.engine, context.identity, written_down), as_json=as_json)
 
-    at_desk(work, needs_redis=False)
+    with_context(work, needs_redis=False)
 
 
 @app.command(
@@ -99,14 +99,14 @@ def copy(
     With --opens-at all times move along: releases, closing, validity. Codes of a pool are not copied.
     """
     from grab_service.campaigns.drafts import copy_campaign
-    from grab_service.cli.context import at_desk
+    from grab_service.cli.context import with_context
 
-    async def work(desk: "Desk") -> None:
+    async def work(context: "CommandContext") -> None:
         with _said_of("The copy"):
-            made = await copy_campaign(desk.engine, desk.identity, campaign_id, title=title, opens_at_ms=opens_at)
-        await _say_written(desk, made, as_json=as_json)
+            made = await copy_campaign(context.engine, context.identity, campaign_id, title=title, opens_at_ms=opens_at)
+        await _say_written(context, made, as_json=as_json)
 
-    at_desk(work, needs_redis=False)
+    with_context(work, needs_redis=False)
 
 
 @app.command(
@@ -126,7 +126,7 @@ def edit(campaign_id: CampaignId, changes: JsonFile, as_json: AsJson = False) ->
     from grab_service.campaigns.facts import campaign_facts
     from grab_service.campaigns.service import change_draft, read_campaign
     from grab_service.cli.campaign_figures import figures_of
-    from grab_service.cli.context import at_desk
+    from grab_service.cli.context import with_context
     from grab_service.refusal import RefusalError
     from grab_service.vocabulary.campaigns import CampaignState
 
@@ -134,19 +134,19 @@ def edit(campaign_id: CampaignId, changes: JsonFile, as_json: AsJson = False) ->
     if not isinstance(patch, dict):
         raise CommandError(f"{name_of(changes)} holds no JSON object.", 'Write what is to change: {"title": "…"}.')
 
-    async def work(desk: "Desk") -> None:
-        campaign = await read_campaign(desk.engine, campaign_id)
+    async def work(context: "CommandContext") -> None:
+        campaign = await read_campaign(context.engine, campaign_id)
         if campaign.state is not CampaignState.DRAFT:
             raise RefusalError("wrong-state", state=campaign.state.value)
         if patch.get("version", campaign.version) != campaign.version:
             raise RefusalError("precondition-failed")
-        figures = await figures_of(desk, [campaign])
+        figures = await figures_of(context, [campaign])
         with _said_of(name_of(changes)):
             facts = campaign_facts(campaign, figures.held_of(campaign), figures.now_ms)
             definition = changed_definition(campaign, facts, patch)
-        await _say_written(desk, await change_draft(desk.engine, desk.identity, campaign, definition), as_json=as_json)
+        await _say_written(context, await change_draft(context.engine, context.identity, campaign, definition), as_json=as_json)
 
-    at_desk(work, needs_redis=False)
+    with_context(work, needs_redis=False)
 
 
 @app.command(epilog=examples("grab campaign delete n4bv82kq7d"))
@@ -154,17 +154,17 @@ def delete(campaign_id: CampaignId, yes: Yes = False) -> None:
     """Delete a draft, with the codes that were imported for it. What was scheduled once can be cancelled or closed."""
     from grab_service.campaigns.drafts import delete_draft
     from grab_service.campaigns.service import read_campaign
-    from grab_service.cli.context import at_desk
+    from grab_service.cli.context import with_context
 
-    async def work(desk: "Desk") -> None:
-        campaign = await read_campaign(desk.engine, campaign_id)
+    async def work(context: "CommandContext") -> None:
+        campaign = await read_campaign(context.engine, campaign_id)
         title = campaign.definition["title"]
         if campaign.state is CampaignState.DRAFT:
             confirm(f"The draft {campaign_id} ({title}) is deleted, and its codes with it; it cannot be brought back.", yes=yes)
-        await delete_draft(desk.engine, desk.identity, campaign)
+        await delete_draft(context.engine, context.identity, campaign)
         say(f"{campaign_id}: {title} is deleted")
 
-    at_desk(work, needs_redis=False)
+    with_context(work, needs_redis=False)
 
 
 @app.command("list", epilog=examples("grab campaign list", "grab campaign list --state scheduled --json"))
@@ -178,13 +178,13 @@ def list_all(
     from grab_service.campaigns.service import list_campaigns
     from grab_service.cli.campaign_figures import figures_of
     from grab_service.cli.campaign_tables import list_of
-    from grab_service.cli.context import at_desk
+    from grab_service.cli.context import with_context
     from grab_service.vocabulary.times import Clock
 
-    async def work(desk: "Desk") -> None:
-        found = await list_campaigns(desk.engine, after=None, limit=limit + 1, states=[state] if state else [])
+    async def work(context: "CommandContext") -> None:
+        found = await list_campaigns(context.engine, after=None, limit=limit + 1, states=[state] if state else [])
         campaigns, more = found[:limit], len(found) > limit
-        figures = await figures_of(desk, campaigns)
+        figures = await figures_of(context, campaigns)
         facts = [campaign_facts(campaign, figures.held_of(campaign), figures.now_ms) for campaign in campaigns]
         if as_json:
             print_json({"items": facts, "more": more})
@@ -195,24 +195,24 @@ def list_all(
             )
             return
         console = output()
-        console.print(list_of(facts, Clock(desk.settings.time_zone), console.width))
+        console.print(list_of(facts, Clock(context.settings.time_zone), console.width))
         if more:
             say("There are more: raise --limit.")
-        steering.say_whence(figures)
+        lifecycle.say_whence(figures)
 
-    at_desk(work, needs_redis=False)
+    with_context(work, needs_redis=False)
 
 
 @app.command(epilog=examples("grab campaign show n4bv82kq7d"))
 def show(campaign_id: CampaignId, as_json: AsJson = False) -> None:
     """Show one campaign: rules, state, stock."""
     from grab_service.campaigns.service import read_campaign
-    from grab_service.cli.context import at_desk
+    from grab_service.cli.context import with_context
 
-    async def work(desk: "Desk") -> None:
-        await steering.show_campaign(desk, await read_campaign(desk.engine, campaign_id), as_json=as_json)
+    async def work(context: "CommandContext") -> None:
+        await lifecycle.show_campaign(context, await read_campaign(context.engine, campaign_id), as_json=as_json)
 
-    at_desk(work, needs_redis=False)
+    with_context(work, needs_redis=False)
 
 
 @app.command(epilog=examples("grab campaign explain n4bv82kq7d m-000123", "grab campaign explain n4bv82kq7d m-000123 --json"))
@@ -227,14 +227,14 @@ def explain(
     Claims that the member holds are listed, with codes masked.
     """
     from grab_service.claims.explain import explain as ask
-    from grab_service.cli.context import at_desk
+    from grab_service.cli.context import with_context
     from grab_service.problems import CATALOGUE
     from grab_service.vocabulary.times import Clock, parse_rfc3339
 
-    async def work(desk: "Desk") -> tuple[str, dict[str, Any]]:
-        return desk.settings.time_zone, await ask(desk.engine, desk.cell, campaign_id, member_id)
+    async def work(context: "CommandContext") -> tuple[str, dict[str, Any]]:
+        return context.settings.time_zone, await ask(context.engine, context.cell, campaign_id, member_id)
 
-    time_zone, said = at_desk(work)
+    time_zone, said = with_context(work)
     if as_json:
         print_json(said)
         return
@@ -260,12 +260,12 @@ def preflight(campaign_id: CampaignId, as_json: AsJson = False) -> None:
     from grab_service.campaigns.preflight import preflight as look_ahead
     from grab_service.campaigns.service import read_campaign
     from grab_service.cli.campaign_tables import findings_of
-    from grab_service.cli.context import at_desk
+    from grab_service.cli.context import with_context
 
-    async def work(desk: "Desk") -> "list[Finding]":
-        return await look_ahead(desk.engine, desk.cell, await read_campaign(desk.engine, campaign_id))
+    async def work(context: "CommandContext") -> "list[PreflightFinding]":
+        return await look_ahead(context.engine, context.cell, await read_campaign(context.engine, campaign_id))
 
-    findings = at_desk(work)
+    findings = with_context(work)
     errors = sum(finding.level is Level.ERROR for finding in findings)
     if as_json:
         print_json({"ok": not errors, "findings": [finding.in_language("en") for finding in findings]})
@@ -294,16 +294,16 @@ def codes(
     """
     from grab_service.campaigns.codes import import_codes
     from grab_service.cli import rejections
-    from grab_service.cli.context import at_desk
+    from grab_service.cli.context import with_context
 
-    async def work(desk: "Desk") -> "tuple[CodesImport, Campaign, bytes]":
+    async def work(context: "CommandContext") -> "tuple[CodesImport, Campaign, bytes]":
         from grab_service.campaigns.service import read_campaign
 
-        campaign = await read_campaign(desk.engine, campaign_id)
-        data = read_input(file, desk.settings.import_max_bytes)
-        return await import_codes(desk.engine, desk.cell, desk.identity, campaign_id, data), campaign, data
+        campaign = await read_campaign(context.engine, campaign_id)
+        data = read_input(file, context.settings.import_max_bytes)
+        return await import_codes(context.engine, context.cell, context.identity, campaign_id, data), campaign, data
 
-    done, campaign, data = at_desk(work, needs_redis=False)
+    done, campaign, data = with_context(work, needs_redis=False)
     rejections.write_rejections(done.rejected, rejected, data)
     if as_json:
         counts = {"rows": done.rows, "imported": done.imported, "rejected_rows": done.rejected_rows, "loaded": done.loaded}
@@ -330,10 +330,10 @@ def claims(
     codes are worth money; every export is in the log of what was done.
     """
     from grab_service.claims.export import export_claims
-    from grab_service.cli.context import at_desk
+    from grab_service.cli.context import with_context
 
-    async def work(desk: "Desk") -> int:
-        pieces = await export_claims(desk.engine, desk.identity, campaign_id, codes, desk.settings.time_zone)
+    async def work(context: "CommandContext") -> int:
+        pieces = await export_claims(context.engine, context.identity, campaign_id, codes, context.settings.time_zone)
         lines = 0
         with written(out, private=True) as stream:
             async for piece in pieces:
@@ -342,20 +342,20 @@ def claims(
                 lines += text.count("\n")
         return lines - 1
 
-    count = at_desk(work, needs_redis=False)
+    count = with_context(work, needs_redis=False)
     say(f"{count:,} claims" + ("" if out == STANDARD else f" in {out}"))
 
 
-steering.add_to(app)
+lifecycle.add_to(app)
 
 
-async def _say_written(desk: "Desk", campaign: "Campaign", *, as_json: bool) -> None:
+async def _say_written(context: "CommandContext", campaign: "Campaign", *, as_json: bool) -> None:
     """What a draft is now, and what comes next."""
     from grab_service.campaigns.facts import campaign_facts
     from grab_service.cli.campaign_figures import figures_of
 
     if as_json:
-        figures = await figures_of(desk, [])
+        figures = await figures_of(context, [])
         print_json(campaign_facts(campaign, 0, figures.now_ms))
         return
     typer.echo(f"{campaign.campaign_id}: {campaign.definition['title']}, a draft of {campaign.total:,} units")

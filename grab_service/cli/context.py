@@ -1,4 +1,4 @@
-"""What does a command have at hand to do the work of ops: Postgres, the cell, and the name of who does it?"""
+"""The context of a command: Postgres, Redis, the cell, and the identity of the operator."""
 
 import asyncio
 import getpass
@@ -30,8 +30,8 @@ CONNECTIONS_MAX: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
-    """What is at hand. `identity` stands in the log of what was done."""
+class CommandContext:
+    """The connections of a command. `identity` is recorded in the log of ops."""
 
     settings: Settings
     engine: AsyncEngine
@@ -40,8 +40,8 @@ class Desk:
     identity: OpsIdentity
 
 
-def at_desk(work: Callable[[Desk], Awaitable[T]], *, needs_redis: bool = True) -> T:
-    """Do the work with all that is at hand, which is closed afterwards.
+def with_context(work: Callable[[CommandContext], Awaitable[T]], *, needs_redis: bool = True) -> T:
+    """Run the work with a context, which is closed afterwards.
 
     Raises:
         ServerError: Postgres, or Redis if it is needed, does not answer or is too old.
@@ -53,27 +53,27 @@ def at_desk(work: Callable[[Desk], Awaitable[T]], *, needs_redis: bool = True) -
         await check_postgres(settings.database_url)
         if needs_redis:
             await check_redis(settings.redis_url, settings.cell)
-        async with opened(settings) as desk:
-            return await work(desk)
+        async with opened(settings) as context:
+            return await work(context)
 
     return asyncio.run(do())
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Desk]:
-    """The same within an event loop, and without looking at the servers first."""
+async def opened(settings: Settings) -> AsyncIterator[CommandContext]:
+    """A context within an event loop, without checks of the servers first."""
     engine = connect_sql(settings.database_url, connections_max=CONNECTIONS_MAX)
     nodes = Nodes(settings.cell)
     redis = connect_redis(settings.redis_url, connections_max=CONNECTIONS_MAX, timeout_s=settings.redis_timeout_s, nodes=nodes)
     try:
-        yield Desk(settings, engine, redis, Cell(redis, settings.cell, ScriptSources.read()), whoever_types())
+        yield CommandContext(settings, engine, redis, Cell(redis, settings.cell, ScriptSources.read()), current_operator())
     finally:
         await redis.aclose()
         await engine.dispose()
 
 
-def whoever_types() -> OpsIdentity:
-    """The user of this machine as ops know them: `cli:<name>`, who may do everything here."""
+def current_operator() -> OpsIdentity:
+    """The user of this machine as an operator: `cli:<name>`, with the rights of an admin."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container's user may have a number only

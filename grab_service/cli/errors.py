@@ -1,7 +1,7 @@
-"""How does the command line say that something went wrong, and how to mend it?
+"""The error messages of the command line, each with a hint for the user.
 
-What can be expected to fail is a sentence on standard error and exit status 1; what cannot is a bug and keeps its traceback.
-The modules that know the failures are imported only when there is one.
+An expected failure is one sentence on standard error and exit status 1; any other is a bug and keeps its traceback. The modules
+that define the failures are imported only when one has happened.
 """
 
 import sys
@@ -19,25 +19,25 @@ WHY_MAX: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
-    """What went wrong in one sentence, the points that it is made of, and what to do about it."""
+class CommandFailure:
+    """A failure in one sentence, its details, and a hint."""
 
     what: str
-    mend: str = ""
+    hint: str = ""
     details: Sequence[str] = ()
 
 
 class CommandError(Exception):
-    """A command cannot do what it was asked; says so, and how to mend it."""
+    """A command cannot do its work; carries the message and a hint."""
 
-    def __init__(self, what: str, mend: str = "", details: Sequence[str] = ()) -> None:
+    def __init__(self, what: str, hint: str = "", details: Sequence[str] = ()) -> None:
         super().__init__(what)
-        self.trouble = Trouble(what, mend, details)
+        self.failure = CommandFailure(what, hint, details)
 
 
 _GRAB_RECONCILE: Final = "`grab reconcile` has to run beside the service; `grab doctor` says what is in the way."
 
-# By the name of the problem: what to say instead of what a member is told (None: its own words), and how to mend it.
+# By the name of the problem: the message instead of the one for members (None: the same), and a hint.
 _OF_PROBLEMS: Final[Mapping[str, tuple[str | None, str]]] = {
     "campaign-not-found": ("There is no such campaign.", "`grab campaign list` shows which there are."),
     "wrong-state": (None, "`grab campaign show ID` says what it is now."),
@@ -56,34 +56,36 @@ _OF_PROBLEMS: Final[Mapping[str, tuple[str | None, str]]] = {
 }
 
 # By SQLSTATE, or the first letters of it.
-_OF_SQLSTATES: Final[Mapping[str, Trouble]] = {
-    "42P01": Trouble("The database lacks tables of this release.", "Run `grab migrate`."),
-    "42703": Trouble("The database lacks columns of this release.", "Run `grab migrate`."),
-    "42501": Trouble("The user of DATABASE_URL may not do this.", "Give it the rights on the tables, or use another user."),
-    "28": Trouble("Postgres refuses the user or the password of DATABASE_URL.", "Mend DATABASE_URL."),
-    "3D000": Trouble("The database of DATABASE_URL does not exist.", "Create it, or mend DATABASE_URL."),
+_OF_SQLSTATES: Final[Mapping[str, CommandFailure]] = {
+    "42P01": CommandFailure("The database lacks tables of this release.", "Run `grab migrate`."),
+    "42703": CommandFailure("The database lacks columns of this release.", "Run `grab migrate`."),
+    "42501": CommandFailure(
+        "The user of DATABASE_URL may not do this.", "Give it the rights on the tables, or use another user."
+    ),
+    "28": CommandFailure("Postgres refuses the user or the password of DATABASE_URL.", "Mend DATABASE_URL."),
+    "3D000": CommandFailure("The database of DATABASE_URL does not exist.", "Create it, or mend DATABASE_URL."),
 }
 
 
-def show(trouble: Trouble) -> None:
-    """The trouble on standard error, a few lines at most."""
+def show(failure: CommandFailure) -> None:
+    """Print the failure on standard error, a few lines at most."""
     typer.secho("grab: ", fg=typer.colors.RED, bold=True, nl=False, err=True)
-    typer.echo(trouble.what, err=True)
-    for detail in trouble.details[:DETAILS_MAX]:
+    typer.echo(failure.what, err=True)
+    for detail in failure.details[:DETAILS_MAX]:
         typer.echo(f"  - {detail}", err=True)
-    if len(trouble.details) > DETAILS_MAX:
-        typer.echo(f"  - and {len(trouble.details) - DETAILS_MAX} more", err=True)
-    if trouble.mend:
-        typer.echo(trouble.mend, err=True)
+    if len(failure.details) > DETAILS_MAX:
+        typer.echo(f"  - and {len(failure.details) - DETAILS_MAX} more", err=True)
+    if failure.hint:
+        typer.echo(failure.hint, err=True)
 
 
-def explain(error: Exception) -> Trouble | None:
-    """What an error means to whoever typed the command; None for a bug."""
+def explain(error: Exception) -> CommandFailure | None:
+    """The message of an error for the user of the command; None for a bug."""
     if isinstance(error, CommandError):
-        return error.trouble
+        return error.failure
     if isinstance(error, BrokenPipeError):
-        return None  # whoever read our output has gone; typer ends quietly then
-    # Asking a module that was never imported would say nothing new: none of its errors can be here.
+        return None  # the reader of our output has gone; typer ends quietly then
+    # A module that was never imported cannot have raised an error.
     for explainer in (
         _of_servers,
         _of_settings,
@@ -96,29 +98,29 @@ def explain(error: Exception) -> Trouble | None:
         _of_the_ledger,
         _of_system,
     ):
-        trouble = explainer(error)
-        if trouble is not None:
-            return trouble
+        failure = explainer(error)
+        if failure is not None:
+            return failure
     return None
 
 
-def _of_servers(error: Exception) -> Trouble | None:
+def _of_servers(error: Exception) -> CommandFailure | None:
     from grab_service.embedded.errors import ServerError
 
-    return Trouble(error.message, error.mend) if isinstance(error, ServerError) else None
+    return CommandFailure(error.message, error.hint) if isinstance(error, ServerError) else None
 
 
-def _of_settings(error: Exception) -> Trouble | None:
+def _of_settings(error: Exception) -> CommandFailure | None:
     from pydantic import ValidationError
 
     if not isinstance(error, ValidationError) or error.title != "Settings":
         return None
     from grab_service.settings import settings_errors
 
-    return Trouble("Some settings cannot be used.", "Mend them in the environment and repeat.", settings_errors(error))
+    return CommandFailure("Some settings cannot be used.", "Mend them in the environment and repeat.", settings_errors(error))
 
 
-def _of_refusals(error: Exception) -> Trouble | None:
+def _of_refusals(error: Exception) -> CommandFailure | None:
     if "sqlalchemy" not in sys.modules:
         return None
     from grab_service.refusal import refusal_of
@@ -127,11 +129,11 @@ def _of_refusals(error: Exception) -> Trouble | None:
     return None if refusal is None else _of_refusal(refusal)
 
 
-def _of_refusal(refusal: "RefusalError") -> Trouble:
+def _of_refusal(refusal: "RefusalError") -> CommandFailure:
     from grab_service.problems import CATALOGUE
 
-    what, mend = _OF_PROBLEMS.get(refusal.name, (None, ""))
-    return Trouble(what or CATALOGUE[refusal.name].detail_for("en", refusal.extra), mend, _details_of(refusal.extra))
+    what, hint = _OF_PROBLEMS.get(refusal.name, (None, ""))
+    return CommandFailure(what or CATALOGUE[refusal.name].detail_for("en", refusal.extra), hint, _details_of(refusal.extra))
 
 
 def _details_of(extra: Mapping[str, Any]) -> list[str]:
@@ -146,7 +148,7 @@ def _in_english(reason: Any) -> str:
     return reason if isinstance(reason, str) else str(reason.in_language("en"))
 
 
-def _of_postgres(error: Exception) -> Trouble | None:
+def _of_postgres(error: Exception) -> CommandFailure | None:
     if "asyncpg" not in sys.modules:
         return None
     from asyncpg import InterfaceError, PostgresError
@@ -156,33 +158,33 @@ def _of_postgres(error: Exception) -> Trouble | None:
     if not isinstance(error, DBAPIError | PostgresError | InterfaceError):
         return None
     sqlstate = str(getattr(raised, "sqlstate", None) or "")
-    for beginning, trouble in _OF_SQLSTATES.items():
+    for beginning, failure in _OF_SQLSTATES.items():
         if sqlstate.startswith(beginning):
-            return trouble
+            return failure
     return None
 
 
-def _of_redis(error: Exception) -> Trouble | None:
+def _of_redis(error: Exception) -> CommandFailure | None:
     if "redis" not in sys.modules:
         return None
     from redis.exceptions import RedisError
 
     if not isinstance(error, RedisError):
         return None
-    return Trouble(f"Redis does not do what it is asked: {_why(error)}.", "`grab doctor` says more.")
+    return CommandFailure(f"Redis does not do what it is asked: {_why(error)}.", "`grab doctor` says more.")
 
 
-def _of_the_audit(error: Exception) -> Trouble | None:
+def _of_the_audit(error: Exception) -> CommandFailure | None:
     if "grab_service.audit" not in sys.modules:
         return None
     from grab_service.audit import AuditImpossibleError
 
     if not isinstance(error, AuditImpossibleError):
         return None
-    return Trouble(f"There can be no audit now: {_why(error)}.", _GRAB_RECONCILE)
+    return CommandFailure(f"There can be no audit now: {_why(error)}.", _GRAB_RECONCILE)
 
 
-def _of_the_ledger(error: Exception) -> Trouble | None:
+def _of_the_ledger(error: Exception) -> CommandFailure | None:
     if "reconcile.by_hand" not in sys.modules:
         return None
     from reconcile.by_hand import AnotherLeadsError
@@ -196,24 +198,24 @@ def _of_the_ledger(error: Exception) -> Trouble | None:
 
     match error:
         case AnotherLeadsError():
-            return Trouble("Another ledger is running and leads.", "Stop it first, or leave it to that one.")
+            return CommandFailure("Another ledger is running and leads.", "Stop it first, or leave it to that one.")
         case NothingToRecoverError():
-            return Trouble("Postgres knows of no such cell.", "Is DATABASE_URL the right one, and GRAB_CELL?")
+            return CommandFailure("Postgres knows of no such cell.", "Is DATABASE_URL the right one, and GRAB_CELL?")
         case DrainFaultError():
-            return Trouble(f"The log cannot be drained any further: {_why(error)}.", "docs/OPERATIONS says what to do.")
+            return CommandFailure(f"The log cannot be drained any further: {_why(error)}.", "docs/OPERATIONS says what to do.")
         case DoubtError():
-            return Trouble(f"The cell stays closed: {_why(error)}.", "`grab audit` shows what does not fit.")
+            return CommandFailure(f"The cell stays closed: {_why(error)}.", "`grab audit` shows what does not fit.")
         case FencedOffError() | NotLeadingError() | CursorMovedError():
-            return Trouble(
+            return CommandFailure(
                 f"Another ledger has taken over meanwhile: {_why(error)}.", "Look with `grab doctor`; repeat if need be."
             )
         case WireBrokenError():
-            return Trouble(f"Redis does not answer: {_why(error)}.", "What was begun is not finished: repeat it.")
+            return CommandFailure(f"Redis does not answer: {_why(error)}.", "What was begun is not finished: repeat it.")
         case _:
             return None
 
 
-def _of_the_rehearsal(error: Exception) -> Trouble | None:
+def _of_the_rehearsal(error: Exception) -> CommandFailure | None:
     if "grab_service.rehearsal.original" not in sys.modules:
         return None
     from grab_service.embedded.steps import DemoError
@@ -221,14 +223,14 @@ def _of_the_rehearsal(error: Exception) -> Trouble | None:
 
     match error:
         case RehearsalError():
-            return Trouble(str(error), error.mend)
+            return CommandFailure(str(error), error.hint)
         case DemoError() | TimeoutError():
-            return Trouble(f"The rehearsal did not come to its end: {_why(error)}.", "`--evidence DIR` keeps its logs.")
+            return CommandFailure(f"The rehearsal did not come to its end: {_why(error)}.", "`--evidence DIR` keeps its logs.")
         case _:
             return None
 
 
-def _of_the_demo(error: Exception) -> Trouble | None:
+def _of_the_demo(error: Exception) -> CommandFailure | None:
     if "grab_service.embedded.steps" not in sys.modules:
         return None
     import httpx
@@ -238,21 +240,21 @@ def _of_the_demo(error: Exception) -> Trouble | None:
     logs = "The logs are in var/logs."
     match error:
         case DemoError():
-            return Trouble(_why(error) + ".", logs)
+            return CommandFailure(_why(error) + ".", logs)
         case httpx.HTTPError():
-            return Trouble(f"The service did not answer as it should: {_why(error)}.", logs)
+            return CommandFailure(f"The service did not answer as it should: {_why(error)}.", logs)
         case TimeoutError():
-            return Trouble("A step took too long.", logs)
+            return CommandFailure("A step took too long.", logs)
         case _:
             return None
 
 
-def _of_system(error: Exception) -> Trouble | None:
+def _of_system(error: Exception) -> CommandFailure | None:
     if isinstance(error, TimeoutError):
-        return Trouble(f"It took too long: {_why(error)}.", "`grab doctor` says what is in the way.")
+        return CommandFailure(f"It took too long: {_why(error)}.", "`grab doctor` says what is in the way.")
     if isinstance(error, OSError):
         named = f"{error.filename}: {error.strerror}" if error.filename else _why(error)
-        return Trouble(f"The system refuses: {named}.")
+        return CommandFailure(f"The system refuses: {named}.")
     return None
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from grab_service.campaigns.lifecycle import Action
     from grab_service.campaigns.service import Campaign
     from grab_service.cli.campaign_figures import Figures
-    from grab_service.cli.context import Desk
+    from grab_service.cli.context import CommandContext
 
 TOTAL_MAX = 10_000_000
 
@@ -41,13 +41,13 @@ def schedule(campaign_id: CampaignId, reason: Why = None, as_json: AsJson = Fals
     first, as by `preflight`; an error there leaves it a draft.
     """
     from grab_service.campaigns import lifecycle as control
-    from grab_service.cli.context import at_desk
+    from grab_service.cli.context import with_context
 
-    async def work(desk: "Desk") -> None:
-        campaign = await control.schedule(desk.engine, desk.cell, desk.identity, campaign_id, reason=reason)
-        await _say_done(desk, campaign, "is scheduled", as_json=as_json)
+    async def work(context: "CommandContext") -> None:
+        campaign = await control.schedule(context.engine, context.cell, context.identity, campaign_id, reason=reason)
+        await _say_done(context, campaign, "is scheduled", as_json=as_json)
 
-    at_desk(work)
+    with_context(work)
 
 
 def pause(campaign_id: CampaignId, reason: Why = None, as_json: AsJson = False) -> None:
@@ -99,11 +99,11 @@ def stock(
     from grab_service.campaigns.lifecycle import set_stock
     from grab_service.campaigns.service import read_campaign
     from grab_service.cli.campaign_figures import figures_of
-    from grab_service.cli.context import at_desk
+    from grab_service.cli.context import with_context
 
-    async def work(desk: "Desk") -> None:
-        campaign = await read_campaign(desk.engine, campaign_id)
-        held = (await figures_of(desk, [campaign])).held_of(campaign)
+    async def work(context: "CommandContext") -> None:
+        campaign = await read_campaign(context.engine, campaign_id)
+        held = (await figures_of(context, [campaign])).held_of(campaign)
         if held <= total < expected == campaign.total:  # else it is refused anyway
             confirm(
                 f"The stock of {_named(campaign)} goes down from {expected:,} to {total:,} units, "
@@ -111,26 +111,26 @@ def stock(
                 yes=yes,
             )
         changed = await set_stock(
-            desk.engine, desk.cell, desk.identity, campaign_id, expected_total=expected, total=total, reason=reason
+            context.engine, context.cell, context.identity, campaign_id, expected_total=expected, total=total, reason=reason
         )
-        await _say_done(desk, changed, f"has a stock of {changed.total:,} units", as_json=as_json)
+        await _say_done(context, changed, f"has a stock of {changed.total:,} units", as_json=as_json)
 
-    at_desk(work)
+    with_context(work)
 
 
-async def show_campaign(desk: "Desk", campaign: "Campaign", *, as_json: bool) -> None:
+async def show_campaign(context: "CommandContext", campaign: "Campaign", *, as_json: bool) -> None:
     """All of a campaign, as a sheet or as JSON."""
     from grab_service.campaigns.facts import campaign_facts
     from grab_service.cli.campaign_figures import figures_of
     from grab_service.cli.campaign_tables import sheet_of
     from grab_service.vocabulary.times import Clock
 
-    figures = await figures_of(desk, [campaign])
+    figures = await figures_of(context, [campaign])
     facts = campaign_facts(campaign, figures.held_of(campaign), figures.now_ms)
     if as_json:
         print_json(facts)
     else:
-        output().print(sheet_of(facts, Clock(desk.settings.time_zone)))
+        output().print(sheet_of(facts, Clock(context.settings.time_zone)))
         say_whence(figures)
 
 
@@ -146,18 +146,18 @@ def _set_state(
     """Set it; `asks`: None for what can be undone, True to ask first, False to say what happens and go on."""
     from grab_service.campaigns import lifecycle as control
     from grab_service.campaigns.service import read_campaign
-    from grab_service.cli.context import at_desk
+    from grab_service.cli.context import with_context
 
-    async def work(desk: "Desk") -> None:
+    async def work(context: "CommandContext") -> None:
         if asks is not None:
-            await _confirm_end(desk, await read_campaign(desk.engine, campaign_id), action, yes=not asks)
-        campaign = await control.set_state(desk.engine, desk.cell, desk.identity, campaign_id, action, reason=reason)
-        await _say_done(desk, campaign, done, as_json=as_json)
+            await _confirm_end(context, await read_campaign(context.engine, campaign_id), action, yes=not asks)
+        campaign = await control.set_state(context.engine, context.cell, context.identity, campaign_id, action, reason=reason)
+        await _say_done(context, campaign, done, as_json=as_json)
 
-    at_desk(work)
+    with_context(work)
 
 
-async def _confirm_end(desk: "Desk", campaign: "Campaign", action: "Action", *, yes: bool) -> None:
+async def _confirm_end(context: "CommandContext", campaign: "Campaign", action: "Action", *, yes: bool) -> None:
     from grab_service.campaigns.lifecycle import Action
     from grab_service.cli.campaign_figures import figures_of
     from grab_service.vocabulary.campaigns import CampaignState
@@ -165,7 +165,7 @@ async def _confirm_end(desk: "Desk", campaign: "Campaign", action: "Action", *, 
     draft = campaign.state is CampaignState.DRAFT
     if campaign.state in {CampaignState.CLOSED, CampaignState.CANCELLED} or (draft and action is Action.CLOSE):
         return  # nothing will happen to it
-    held = (await figures_of(desk, [campaign])).held_of(campaign)
+    held = (await figures_of(context, [campaign])).held_of(campaign)
     if draft:
         happens = "is a draft, which nobody has seen; it is given up"
     elif action is Action.CLOSE:
@@ -181,9 +181,9 @@ async def _confirm_end(desk: "Desk", campaign: "Campaign", action: "Action", *, 
     confirm(f"{_named(campaign)} {happens}.", yes=yes)
 
 
-async def _say_done(desk: "Desk", campaign: "Campaign", done: str, *, as_json: bool) -> None:
+async def _say_done(context: "CommandContext", campaign: "Campaign", done: str, *, as_json: bool) -> None:
     if as_json:
-        await show_campaign(desk, campaign, as_json=True)
+        await show_campaign(context, campaign, as_json=True)
     else:
         typer.echo(f"{_named(campaign)} {done}")
 

@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from grab_service import __version__
-from grab_service.cli import alarms, campaigns, passes, people, records, rehearsing, running, secrets
-from grab_service.cli import maintenance as upkeep
+from grab_service.cli import alarms, campaigns, maintenance, passes, people, records, rehearsing, running, secrets
 from grab_service.cli.errors import explain, show
 from grab_service.cli.help import OPS, UPKEEP, examples, new_app
 from grab_service.output import replace_what_cannot_be_shown
@@ -27,7 +26,7 @@ app.add_typer(people.orgs, name="orgs", rich_help_panel=OPS)
 app.add_typer(passes.app, name="passes", rich_help_panel=OPS)
 app.add_typer(alarms.app, name="alarms", rich_help_panel=UPKEEP)
 app.add_typer(secrets.app, name="secrets", rich_help_panel=OPS)
-upkeep.add_to(app)
+maintenance.add_to(app)
 
 
 def _show_version(wanted: bool) -> None:

@@ -12,8 +12,8 @@ from grab_service.cli.terminal import AsJson, Yes, confirm, output, print_json, 
 
 if TYPE_CHECKING:
     from grab_service.audit import AuditReport
-    from grab_service.cli.context import Desk
-    from grab_service.doctor.finding import Finding
+    from grab_service.cli.context import CommandContext
+    from grab_service.doctor.finding import DoctorFinding
 
 
 def add_to(app: typer.Typer) -> None:
@@ -67,15 +67,15 @@ def audit(
     from grab_service.audit import audit_cell
     from grab_service.cell.store import CellClosedError
     from grab_service.cli.audit_tables import show_report
-    from grab_service.cli.context import at_desk
+    from grab_service.cli.context import with_context
 
-    async def work(desk: "Desk") -> "AuditReport":
+    async def work(context: "CommandContext") -> "AuditReport":
         try:
-            return await audit_cell(desk.cell, desk.engine, desk.redis, ledger_wait_s=wait_s)
+            return await audit_cell(context.cell, context.engine, context.redis, ledger_wait_s=wait_s)
         except CellClosedError:
-            return await _audit_closed(desk)
+            return await _audit_closed(context)
 
-    report = at_desk(work)
+    report = with_context(work)
     if as_json:
         print_json(report.as_json())
     else:
@@ -138,44 +138,44 @@ def recover(yes: Yes = False) -> None:
     A running ledger does that by itself wherever nothing can be lost by it; this is for when it asks for somebody to decide.
     The cell is closed, rebuilt, audited and opened again, in a new epoch. Safe to repeat. No other ledger may be running.
     """
-    from grab_service.cli.context import at_desk
+    from grab_service.cli.context import with_context
     from grab_service.logs import configure_logs
     from reconcile.by_hand import recover_once
     from reconcile.drain.cursor import read_cursor
 
-    async def work(desk: "Desk") -> None:
-        cursor = await read_cursor(desk.engine, desk.settings.cell)
+    async def work(context: "CommandContext") -> None:
+        cursor = await read_cursor(context.engine, context.settings.cell)
         on_record = "nothing is on record of it" if cursor is None else f"on record is everything up to seq {cursor.last_seq:,}"
         confirm(
-            f"The cell {desk.settings.cell} is closed, rebuilt from Postgres and opened again; nobody can grab meanwhile.\n"
+            f"The cell {context.settings.cell} is closed, rebuilt from Postgres and opened again; nobody can grab meanwhile.\n"
             f"What Redis holds beyond and cannot be drained is lost: {on_record}.",
             yes=yes,
         )
         configure_logs(logging.WARNING)  # what is lost is said there
         with progress() as bar:
             task = bar.add_task("rebuilding the cell", total=None)
-            begun = await recover_once(desk.settings, lambda made: bar.update(task, completed=made.done, total=made.of))
+            begun = await recover_once(context.settings, lambda made: bar.update(task, completed=made.done, total=made.of))
         assert begun is not None, "a cell that was recovered has a cursor"
         typer.echo(f"The cell is open, in epoch {begun.epoch}, at seq {begun.last_seq:,}.")
 
-    at_desk(work)
+    with_context(work)
 
 
-async def _audit_closed(desk: "Desk") -> "AuditReport":
+async def _audit_closed(context: "CommandContext") -> "AuditReport":
     from grab_service.cell.nodes import Nodes
     from reconcile.guard.closed_audit import audit_closed
     from reconcile.redis_link import Wire
 
     say("The cell is closed: its counters are compared, and no claims one by one.")
-    settings = desk.settings
+    settings = context.settings
     wire = await Wire.open(settings.redis_url_of_guard, settings.redis_timeout_s, Nodes(settings.cell))
     try:
-        return await audit_closed(wire, desk.engine, desk.settings.cell)
+        return await audit_closed(wire, context.engine, context.settings.cell)
     finally:
         await wire.close()
 
 
-async def _findings(*, as_json: bool) -> "list[Finding]":
+async def _findings(*, as_json: bool) -> "list[DoctorFinding]":
     from grab_service.doctor.configuration import read_settings, unusable_fields
     from grab_service.doctor.examination import examine
     from grab_service.doctor.finding import fail
@@ -196,7 +196,7 @@ async def _findings(*, as_json: bool) -> "list[Finding]":
     return findings
 
 
-def _tell(finding: "Finding") -> None:
+def _tell(finding: "DoctorFinding") -> None:
     from rich.padding import Padding
     from rich.text import Text
 
@@ -204,5 +204,5 @@ def _tell(finding: "Finding") -> None:
     mark, style = marks[finding.state.value]
     console = output()
     console.print(Text.assemble((mark, style), f"  {finding.name:<12}  ", finding.found), soft_wrap=not console.is_terminal)
-    if finding.mend:
-        console.print(Padding(Text(finding.mend, "dim"), (0, 0, 0, 20), expand=False))
+    if finding.hint:
+        console.print(Padding(Text(finding.hint, "dim"), (0, 0, 0, 20), expand=False))

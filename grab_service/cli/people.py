@@ -11,7 +11,7 @@ from grab_service.cli.terminal import ERRORS_SHOWN, AsJson, ErrorsShown, Rejecte
 from grab_service.files.synthetic import MEMBERS, MEMBERS_MAX, ORGS, ORGS_MAX, SEED
 
 if TYPE_CHECKING:
-    from grab_service.cli.context import Desk
+    from grab_service.cli.context import CommandContext
     from grab_service.members.orgs_import import OrgsImport
     from grab_service.members.service import MembersImport
 
@@ -36,11 +36,11 @@ def import_members(
     are any such rows.
     """
     from grab_service.cli import rejections
-    from grab_service.cli.context import at_desk
+    from grab_service.cli.context import with_context
     from grab_service.members.service import import_members as take
 
-    async def work(desk: "Desk") -> "tuple[MembersImport, bytes]":
-        data = read_input(file, desk.settings.import_max_bytes)
+    async def work(context: "CommandContext") -> "tuple[MembersImport, bytes]":
+        data = read_input(file, context.settings.import_max_bytes)
         with progress() as bars:
             tasks = {
                 step: bars.add_task(f"members {step}", total=None, visible=False) for step in ("read", "written", "published")
@@ -49,9 +49,9 @@ def import_members(
             def hear(step: str, done: int, total: int | None) -> None:
                 bars.update(tasks[step], completed=done, total=total, visible=True)
 
-            return await take(desk.engine, desk.cell, desk.identity, data, hear), data
+            return await take(context.engine, context.cell, context.identity, data, hear), data
 
-    done, data = at_desk(work, needs_redis=False)
+    done, data = with_context(work, needs_redis=False)
     rejections.write_rejections(done.rejected, rejected, data)
     if as_json:
         print_json(
@@ -123,14 +123,14 @@ def import_orgs(file: CsvFile, rejected: Rejected = None, errors: ErrorsShown = 
     be taken are named, the others are taken; the exit status is 1 if there are any such rows.
     """
     from grab_service.cli import rejections
-    from grab_service.cli.context import at_desk
+    from grab_service.cli.context import with_context
     from grab_service.members.orgs_import import import_orgs as take
 
-    async def work(desk: "Desk") -> "tuple[OrgsImport, bytes]":
-        data = read_input(file, desk.settings.import_max_bytes)
-        return await take(desk.engine, desk.identity, data), data
+    async def work(context: "CommandContext") -> "tuple[OrgsImport, bytes]":
+        data = read_input(file, context.settings.import_max_bytes)
+        return await take(context.engine, context.identity, data), data
 
-    done, data = at_desk(work, needs_redis=False)
+    done, data = with_context(work, needs_redis=False)
     rejections.write_rejections(done.rejected, rejected, data)
     if as_json:
         counts = {"rows": done.rows, "imported": done.imported, "updated": done.updated, "rejected_rows": done.rejected_rows}

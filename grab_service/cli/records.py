@@ -10,7 +10,7 @@ from grab_service.cli.help import OPS, examples
 from grab_service.cli.terminal import AsJson, WhyNeeded, moment_ms, output, print_json, say
 
 if TYPE_CHECKING:
-    from grab_service.cli.context import Desk
+    from grab_service.cli.context import CommandContext
     from grab_service.members.service import Block
 
 LIMIT: Final = 50
@@ -43,16 +43,16 @@ def log(
     Times are written with their offset, such as 2026-09-20T12:00:00+08:00. An outcome is `requested` while it is done, then
     `done`, or the problem it was refused with.
     """
-    from grab_service.cli.context import at_desk
+    from grab_service.cli.context import with_context
     from grab_service.ops_log.log import LogFilter, read_log
     from grab_service.vocabulary.times import Clock
 
     wanted = LogFilter(object_id, actor, action, outcome, from_time, to_time)
 
-    async def work(desk: "Desk") -> tuple[str, list[dict[str, Any]]]:
-        return desk.settings.time_zone, await read_log(desk.engine, before_entry_id=None, limit=limit + 1, wanted=wanted)
+    async def work(context: "CommandContext") -> tuple[str, list[dict[str, Any]]]:
+        return context.settings.time_zone, await read_log(context.engine, before_entry_id=None, limit=limit + 1, wanted=wanted)
 
-    time_zone, found = at_desk(work, needs_redis=False)
+    time_zone, found = with_context(work, needs_redis=False)
     lines, more = found[:limit], len(found) > limit
     if as_json:
         print_json({"items": lines, "more": more})
@@ -84,7 +84,7 @@ def block(
 
     When it has answered, no later grab of theirs wins. What they hold stays theirs.
     """
-    from grab_service.cli.context import at_desk
+    from grab_service.cli.context import with_context
     from grab_service.members.service import FOREVER_MS
     from grab_service.members.service import block as keep_out
     from grab_service.vocabulary.times import Clock
@@ -93,24 +93,24 @@ def block(
     if until_ms <= time.time_ns() // 1_000_000:
         raise CommandError("--until is in the past, so it would keep nobody out.", "Give a later time, or leave it away.")
 
-    async def work(desk: "Desk") -> "tuple[Block, str]":
-        done = await keep_out(desk.engine, desk.cell, desk.identity, member_id, until_ms, reason)
-        return done, desk.settings.time_zone
+    async def work(context: "CommandContext") -> "tuple[Block, str]":
+        done = await keep_out(context.engine, context.cell, context.identity, member_id, until_ms, reason)
+        return done, context.settings.time_zone
 
-    done, time_zone = at_desk(work)
+    done, time_zone = with_context(work)
     lasts = "until it is lifted" if done.until_ms == FOREVER_MS else f"until {Clock(time_zone).show(done.until_ms)}"
     say(f"{done.member_id} is blocked {lasts}.")
 
 
 def unblock(member_id: Annotated[str, typer.Argument(metavar="MEMBER", help="The member's id.")]) -> None:
     """Lift a block. No error if there is none."""
-    from grab_service.cli.context import at_desk
+    from grab_service.cli.context import with_context
     from grab_service.members.service import unblock as let_in
 
-    async def work(desk: "Desk") -> None:
-        await let_in(desk.engine, desk.cell, desk.identity, member_id)
+    async def work(context: "CommandContext") -> None:
+        await let_in(context.engine, context.cell, context.identity, member_id)
 
-    at_desk(work)
+    with_context(work)
     say(f"{member_id} is not blocked.")
 
 

@@ -15,7 +15,7 @@ from grab_service.vocabulary.identifiers import is_token_id
 from grab_service.vocabulary.passes import PassRefusal, verify_ops
 
 if TYPE_CHECKING:
-    from grab_service.cli.context import Desk
+    from grab_service.cli.context import CommandContext
     from grab_service.identity.tokens import RecordedToken
 
 SHOWN_MAX: Final = 1_000
@@ -26,14 +26,14 @@ def list_tokens(as_json: AsJson = False) -> None:
 
     Tokens that were made on the command line are on record from their first use on. At most 1,000 are shown.
     """
-    from grab_service.cli.context import at_desk
+    from grab_service.cli.context import with_context
     from grab_service.identity.tokens import list_tokens as read
     from grab_service.vocabulary.times import Clock
 
-    async def work(desk: "Desk") -> tuple[str, list["RecordedToken"]]:
-        return desk.settings.time_zone, await read(desk.engine, after=None, limit=SHOWN_MAX)
+    async def work(context: "CommandContext") -> tuple[str, list["RecordedToken"]]:
+        return context.settings.time_zone, await read(context.engine, after=None, limit=SHOWN_MAX)
 
-    time_zone, found = at_desk(work, needs_redis=False)
+    time_zone, found = with_context(work, needs_redis=False)
     if as_json:
         print_json([asdict(token) for token in found])
         return
@@ -60,7 +60,7 @@ def end_token(
     Every worker refuses it from then on. A token that nobody has used yet is not on record: give the token itself, which
     takes GRAB_OPS_SECRETS.
     """
-    from grab_service.cli.context import at_desk
+    from grab_service.cli.context import with_context
     from grab_service.identity.tokens import end_token as end
     from grab_service.identity.tokens import record_token
 
@@ -71,16 +71,16 @@ def end_token(
             "This is neither the id of a token nor a token that is good now.", "See `grab passes list` for those there are."
         )
 
-    async def work(desk: "Desk") -> str:
+    async def work(context: "CommandContext") -> str:
         if whole is None:
             token_id = given
         else:
             token_id = whole.token_id
-            await record_token(desk.engine, whole)
-        await end(desk.engine, desk.identity, token_id)
+            await record_token(context.engine, whole)
+        await end(context.engine, context.identity, token_id)
         return token_id
 
-    say(f"Token {at_desk(work, needs_redis=False)} is refused from now on.")
+    say(f"Token {with_context(work, needs_redis=False)} is refused from now on.")
 
 
 def add_to(app: typer.Typer) -> None:

@@ -63,7 +63,7 @@ class RushOutcome:
     drained_after_ms: float | None
 
 
-class Crowd:
+class DemoCrowd:
     """A crowd with its passes, at the door of a running service.
 
     Args:

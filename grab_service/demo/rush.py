@@ -13,7 +13,7 @@ from typing import Final
 
 import httpx
 
-from grab_service.demo.crowd import Crowd, CrowdPlan, RushOutcome
+from grab_service.demo.crowd import CrowdPlan, DemoCrowd, RushOutcome
 from grab_service.embedded.programs import Programs
 from grab_service.embedded.steps import DemoError, Steps, ask, client_of
 from grab_service.files import synthetic
@@ -62,7 +62,7 @@ class Rush:
             DemoError: a step failed.
         """
         plan = self._plan
-        crowd = Crowd(self._settings, self._programs.url, self._home, self._steps)
+        crowd = DemoCrowd(self._settings, self._programs.url, self._home, self._steps)
         async with self._as_ops() as client:
             passes = await crowd.mint(await self.import_members(client))
             campaign_id = await self.publish(client, plan.lead_s)

@@ -1,1 +1,1 @@
-"""Is everything that the service stands on as it must be? What is looked at, what was found, and how to mend it."""
+"""The doctor: checks of everything that the service depends on, their results, and hints."""

@@ -15,7 +15,7 @@ from grab_service.cell.connect import connect as connect_redis
 from grab_service.cell.nodes import Nodes
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell, CellClosedError, CellError
-from grab_service.doctor.finding import Finding, fail, ok
+from grab_service.doctor.finding import DoctorFinding, fail, ok
 from grab_service.doctor.standpoint import asks_scripts_only
 from grab_service.settings import Settings
 from grab_service.sql.engine import connect
@@ -24,7 +24,7 @@ from grab_service.vocabulary.keys import CellKeys
 from reconcile.alarms import AlarmKind
 from reconcile.drain.cursor import Cursor, read_cursor
 from reconcile.leader import LOCK
-from reconcile.life import Life, Verdict, judge
+from reconcile.life import Life, LifeCheck, judge
 from reconcile.redis_link import Wire, WireBrokenError
 
 STATEMENT_TIMEOUT_S: Final = 5
@@ -33,16 +33,16 @@ LOOK_AGAIN_S: Final = 1.0
 _ASK_AS_LEDGER: Final = "Run this in the environment of the ledger (GRAB_GUARD_REDIS_URL), or look at Redis' log."
 START_IT: Final = "Start `grab reconcile`."
 
-_VERDICTS: Final = {
-    Verdict.FIRST_START: ("the cell has not begun yet", f"{START_IT} It begins the cell and opens it."),
-    Verdict.EMPTIED: ("Redis lost the cell", f"{START_IT} It rebuilds the cell from Postgres."),
-    Verdict.WENT_BACK: ("Redis is older than what is on record", f"{START_IT} It rebuilds the cell from Postgres."),
-    Verdict.OLDER_EPOCH: ("Redis holds an earlier life of the cell", f"{START_IT} It rebuilds the cell from Postgres."),
-    Verdict.NEWER_EPOCH: (
+_LIFE_HINTS: Final = {
+    LifeCheck.FIRST_START: ("the cell has not begun yet", f"{START_IT} It begins the cell and opens it."),
+    LifeCheck.EMPTIED: ("Redis lost the cell", f"{START_IT} It rebuilds the cell from Postgres."),
+    LifeCheck.WENT_BACK: ("Redis is older than what is on record", f"{START_IT} It rebuilds the cell from Postgres."),
+    LifeCheck.OLDER_EPOCH: ("Redis holds an earlier life of the cell", f"{START_IT} It rebuilds the cell from Postgres."),
+    LifeCheck.NEWER_EPOCH: (
         "Redis holds a later life of the cell than Postgres",
         "Postgres went back in time, or DATABASE_URL names another: somebody has to decide which of the two is right.",
     ),
-    Verdict.UNKNOWN_TO_POSTGRES: (
+    LifeCheck.UNKNOWN_TO_POSTGRES: (
         "Redis holds a cell of which Postgres knows nothing",
         "REDIS_URL, DATABASE_URL and GRAB_CELL do not belong together; mend the wrong one.",
     ),
@@ -54,7 +54,7 @@ _LEADS: Final = text(
 )
 
 
-async def look_at_cell(settings: Settings) -> AsyncIterator[Finding]:
+async def look_at_cell(settings: Settings) -> AsyncIterator[DoctorFinding]:
     """The cell, the ledger and its alarms; Redis and Postgres must be there."""
     engine = connect(settings.database_url, connections_max=1, statement_timeout_s=STATEMENT_TIMEOUT_S)
     try:
@@ -80,7 +80,7 @@ async def look_at_cell(settings: Settings) -> AsyncIterator[Finding]:
         await engine.dispose()
 
 
-async def _cell_by_its_scripts(settings: Settings) -> tuple[Finding, tuple[int, int]]:
+async def _cell_by_its_scripts(settings: Settings) -> tuple[DoctorFinding, tuple[int, int]]:
     """What its scripts answer to somebody who may do no more than call them; and the (epoch, seq) that they tell, or zeros."""
     sources = ScriptSources.read()
     nodes = Nodes(settings.cell)
@@ -89,21 +89,21 @@ async def _cell_by_its_scripts(settings: Settings) -> tuple[Finding, tuple[int, 
         try:
             seq = (await cell.read_campaigns([])).seq
         except CellClosedError as error:
-            mend = f"{START_IT} It opens the cell; its log, and `grab doctor` in its environment, say what is in the way."
-            return fail("cell", f"nobody can grab: {error}", mend), (0, 0)
+            hint = f"{START_IT} It opens the cell; its log, and `grab doctor` in its environment, say what is in the way."
+            return fail("cell", f"nobody can grab: {error}", hint), (0, 0)
         except CellError as error:
             return fail("cell", f"Redis does not answer the question: {error}", "Look at Redis' log."), (0, 0)
     found = f"open: epoch {cell.epoch}, seq {seq:,}, the scripts of release {sources.digest} answer"
     return ok("cell", found), (cell.epoch, seq)
 
 
-async def _cell(wire: Wire, life: Life, cursor: Cursor | None) -> Finding:
-    verdict = judge(life, cursor)
+async def _cell(wire: Wire, life: Life, cursor: Cursor | None) -> DoctorFinding:
+    check = judge(life, cursor)
     where = f"epoch {life.epoch}, seq {life.seq:,}"
-    if verdict is not Verdict.GOES_ON:
-        found, mend = _VERDICTS[verdict]
+    if check is not LifeCheck.GOES_ON:
+        found, hint = _LIFE_HINTS[check]
         on_record = f"; on record are epoch {cursor.epoch}, seq {cursor.last_seq:,}" if cursor is not None else ""
-        return fail("cell", f"{found} ({where}{on_record})", mend)
+        return fail("cell", f"{found} ({where}{on_record})", hint)
     sources = ScriptSources.read()
     fields = [sources.table_field(name).encode() for name in sources.by_name]
     shas = [life.table[field] for field in fields if field in life.table]
@@ -118,7 +118,7 @@ async def _cell(wire: Wire, life: Life, cursor: Cursor | None) -> Finding:
     return ok("cell", f"open: {where}, the {len(shas)} scripts of release {sources.digest} are loaded")
 
 
-async def _ledger(engine: AsyncEngine, cell_name: str, at: tuple[int, int], cursor: Cursor | None) -> Finding:
+async def _ledger(engine: AsyncEngine, cell_name: str, at: tuple[int, int], cursor: Cursor | None) -> DoctorFinding:
     """`at`: the epoch and the seq of the cell."""
     async with engine.connect() as connection:
         leads = (await connection.execute(_LEADS, {"lock": LOCK})).scalar_one()
@@ -139,7 +139,7 @@ async def _ledger(engine: AsyncEngine, cell_name: str, at: tuple[int, int], curs
     return ok("ledger", f"it runs; {found}")
 
 
-async def _alarms(engine: AsyncEngine) -> Finding:
+async def _alarms(engine: AsyncEngine) -> DoctorFinding:
     query = select(alarms.c.kind, alarms.c.raised_at_ms, alarms.c.detail, alarms.c.acknowledged_by)
     query = query.where(alarms.c.cleared_at_ms.is_(None)).order_by(alarms.c.raised_at_ms)
     async with engine.connect() as connection:
@@ -149,10 +149,10 @@ async def _alarms(engine: AsyncEngine) -> Finding:
     if not rows:
         return ok("alarms", "none open")
     found = "; ".join(f"{kind} for {_since(raised_at_ms)}: {_said(detail)}" for kind, raised_at_ms, detail, _ in rows)
-    mend = "Each closes by itself when its cause is gone; docs/OPERATIONS says what to do for each kind."
+    hint = "Each closes by itself when its cause is gone; docs/OPERATIONS says what to do for each kind."
     if any(row.kind == LOST for row in rows):
-        mend += " `grab alarms acknowledge` takes note of a loss."
-    return fail("alarms", found, mend)
+        hint += " `grab alarms acknowledge` takes note of a loss."
+    return fail("alarms", found, hint)
 
 
 def _since(moment_ms: int) -> str:

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import SecretStr, ValidationError
 
-from grab_service.doctor.finding import Finding, fail, ok, unseen, warn
+from grab_service.doctor.finding import DoctorFinding, fail, ok, unseen, warn
 from grab_service.doctor.standpoint import IN_THE_SERVICE, Standpoint
 from grab_service.identity.assertions import AssertionKeys
 from grab_service.settings import SECRET_LENGTH_MIN, Settings, unknown_variables
@@ -39,7 +39,7 @@ def _field_of(location: tuple[int | str, ...]) -> str:
 
 def look_at_settings(
     settings: Settings, unusable: frozenset[str] = frozenset(), standpoint: Standpoint = Standpoint.ALL_IN_ONE
-) -> Iterator[Finding]:
+) -> Iterator[DoctorFinding]:
     """What can be told of the settings but those that are unusable; what only the service needs is demanded only there."""
     missing = [
         variable
@@ -47,8 +47,8 @@ def look_at_settings(
         if not getattr(settings, variable.lower()) and variable.lower() not in unusable
     ]
     if missing:
-        mend = "Set them to the servers' addresses, or start `grab run` in this directory, whose servers are found."
-        yield fail("settings", f"{' and '.join(missing)} not set", mend)
+        hint = "Set them to the servers' addresses, or start `grab run` in this directory, whose servers are found."
+        yield fail("settings", f"{' and '.join(missing)} not set", hint)
     elif not unusable:
         yield ok("settings", f"cell {settings.cell}, {settings.workers} worker(s), port {settings.port}")
     if not standpoint.serves and not settings.secrets and "secrets" not in unusable:
@@ -63,10 +63,10 @@ def look_at_settings(
     yield from _proxies(getproxies_environment())
 
 
-def _secrets(settings: Settings) -> Iterator[Finding]:
+def _secrets(settings: Settings) -> Iterator[DoctorFinding]:
     if not settings.secrets:
-        mend = f"{SECRETS_NEW} makes one, the same for every process of the service."
-        yield fail("secrets", "GRAB_SECRETS is not set: no pass can be made or read", mend)
+        hint = f"{SECRETS_NEW} makes one, the same for every process of the service."
+        yield fail("secrets", "GRAB_SECRETS is not set: no pass can be made or read", hint)
         return
     try:
         settings.pass_keys()
@@ -79,61 +79,61 @@ def _secrets(settings: Settings) -> Iterator[Finding]:
     elif settings.dev:
         yield ok("ops-secrets", "none; in development mode they are made of GRAB_SECRETS")
     else:
-        mend = f"{OPS_SECRETS_NEW} makes one, the same for every process of the service."
-        yield fail("ops-secrets", "GRAB_OPS_SECRETS is not set: every call of ops is refused", mend)
+        hint = f"{OPS_SECRETS_NEW} makes one, the same for every process of the service."
+        yield fail("ops-secrets", "GRAB_OPS_SECRETS is not set: every call of ops is refused", hint)
 
 
-def _lengths(name: str, keys: dict[str, SecretStr], maker: str) -> Finding:
+def _lengths(name: str, keys: dict[str, SecretStr], maker: str) -> DoctorFinding:
     shortest = min(len(secret.get_secret_value().encode()) for secret in keys.values())
     found = f"{len(keys)} key(s), {next(iter(keys))} signs; the shortest secret has {shortest} bytes"
     if shortest < SECRET_BYTES_GOOD:
-        mend = f"At least {SECRET_LENGTH_MIN} are needed, {SECRET_BYTES_GOOD} random ones are good; {maker} makes one."
-        return warn(name, found, mend)
+        hint = f"At least {SECRET_LENGTH_MIN} are needed, {SECRET_BYTES_GOOD} random ones are good; {maker} makes one."
+        return warn(name, found, hint)
     return ok(name, found)
 
 
-def _assertions(settings: Settings) -> Iterator[Finding]:
+def _assertions(settings: Settings) -> Iterator[DoctorFinding]:
     try:
         keys = AssertionKeys.read(settings)
     except (ValueError, OSError) as error:
-        mend = "Mend GRAB_ASSERTION_JWKS_FILE."
-        yield fail("sign-in", f"assertions of the host app cannot be checked: {error}", mend)
+        hint = "Mend GRAB_ASSERTION_JWKS_FILE."
+        yield fail("sign-in", f"assertions of the host app cannot be checked: {error}", hint)
         return
     if settings.dev:
-        mend = "Never in production: anybody is whoever they say. Unset GRAB_DEV there."
-        yield warn("sign-in", "development mode: sessions without an assertion", mend)
+        hint = "Never in production: anybody is whoever they say. Unset GRAB_DEV there."
+        yield warn("sign-in", "development mode: sessions without an assertion", hint)
     elif not keys.secret and not keys.public.by_name:
-        mend = "Set GRAB_ASSERTION_SECRET, or GRAB_ASSERTION_JWKS_FILE with the host app's public keys."
-        yield warn("sign-in", "members cannot sign in: whose assertions are genuine is not known", mend)
+        hint = "Set GRAB_ASSERTION_SECRET, or GRAB_ASSERTION_JWKS_FILE with the host app's public keys."
+        yield warn("sign-in", "members cannot sign in: whose assertions are genuine is not known", hint)
     elif not keys.issuer:
-        mend = "Set GRAB_ASSERTION_ISSUER to what the host app writes as `iss`: without it every assertion is refused."
-        yield fail("sign-in", "GRAB_ASSERTION_ISSUER is not set: no member can sign in", mend)
+        hint = "Set GRAB_ASSERTION_ISSUER to what the host app writes as `iss`: without it every assertion is refused."
+        yield fail("sign-in", "GRAB_ASSERTION_ISSUER is not set: no member can sign in", hint)
     else:
         found = f"assertions of {keys.issuer} for {keys.audience} are taken"
         if keys.public.passed_over:
-            mend = "Take them out of GRAB_ASSERTION_JWKS_FILE, or mend them; the others are used."
-            yield warn("sign-in", f"{found}; passed over: {'; '.join(keys.public.passed_over)}", mend)
+            hint = "Take them out of GRAB_ASSERTION_JWKS_FILE, or mend them; the others are used."
+            yield warn("sign-in", f"{found}; passed over: {'; '.join(keys.public.passed_over)}", hint)
         else:
             yield ok("sign-in", found)
 
 
-def _unknown(environ: Mapping[str, str]) -> Iterator[Finding]:
+def _unknown(environ: Mapping[str, str]) -> Iterator[DoctorFinding]:
     if sentences := unknown_variables(environ):
         yield warn("unknown-settings", " ".join(sentences), "Mend the name, or take it out of the environment.")
 
 
-def _proxies(proxies: Mapping[str, str]) -> Iterator[Finding]:
+def _proxies(proxies: Mapping[str, str]) -> Iterator[DoctorFinding]:
     if proxies:
         # Nobody of ours asks anybody by HTTP but on this machine.
         named = ", ".join(f"{kind}_proxy" for kind in sorted(proxies))
         yield ok("proxy", f"the environment names a proxy ({named}); no program here goes through it")
 
 
-def _time_zone(name: str) -> Iterator[Finding]:
+def _time_zone(name: str) -> Iterator[DoctorFinding]:
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError):
-        mend = (
+        hint = (
             "Mend GRAB_TIME_ZONE, or install the system's tzdata: days of birth months and reports are days of the cell's zone."
         )
-        yield warn("time-zone", f"this machine does not know {name}", mend)
+        yield warn("time-zone", f"this machine does not know {name}", hint)

@@ -8,7 +8,7 @@ from typing import Final
 from grab_service.addresses import masked
 from grab_service.doctor.cell_and_ledger import look_at_cell
 from grab_service.doctor.configuration import look_at_settings
-from grab_service.doctor.finding import Finding, State, fail
+from grab_service.doctor.finding import DoctorFinding, State, fail
 from grab_service.doctor.machine import look_at_machine
 from grab_service.doctor.postgres_server import look_at_postgres
 from grab_service.doctor.redis_server import look_at_redis
@@ -20,7 +20,7 @@ FOUND_MAX: Final = 300
 MEND: Final = "This is a fault of `grab doctor`, or an answer that it does not know: keep this line, and report it."
 
 
-async def examine(settings: Settings, unusable: frozenset[str] = frozenset()) -> AsyncIterator[Finding]:
+async def examine(settings: Settings, unusable: frozenset[str] = frozenset()) -> AsyncIterator[DoctorFinding]:
     """Look at everything, from the nearest to the farthest; each is told as soon as it is found. Changes nothing.
 
     Args:
@@ -52,12 +52,12 @@ async def examine(settings: Settings, unusable: frozenset[str] = frozenset()) ->
             yield finding
 
 
-async def _each(findings: Iterable[Finding]) -> AsyncIterator[Finding]:
+async def _each(findings: Iterable[DoctorFinding]) -> AsyncIterator[DoctorFinding]:
     for finding in findings:
         yield finding
 
 
-async def _to_its_end(name: str, look: AsyncIterator[Finding]) -> AsyncIterator[Finding]:
+async def _to_its_end(name: str, look: AsyncIterator[DoctorFinding]) -> AsyncIterator[DoctorFinding]:
     """What a look finds; a failure that it does not expect is a finding, too, and ends it alone."""
     try:
         async for finding in look:

@@ -1,13 +1,13 @@
-"""What does one look say?"""
+"""The finding of one check of the doctor."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 
 
 class State(StrEnum):
-    """What comes of a look.
+    """The result of a check.
 
-    `unseen`: it cannot be seen from here, and that is as it should be. `warn`: it works, and something may be lost or may fail
+    `unseen`: it cannot be checked from here, and need not be. `warn`: it works, and something may be lost or may fail
     under load. `fail`: it does not work, or must not be used.
     """
 
@@ -18,33 +18,34 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at: what was found, and what to do about it where that is not ok."""
+class DoctorFinding:
+    """One check: its result, and a hint for the reader where that is not ok."""
 
     name: str
     state: State
     found: str
-    mend: str = ""
+    hint: str = ""
 
     def as_json(self) -> dict[str, str]:
-        return asdict(self)
+        """The finding in the form of `grab doctor --json`."""
+        return {"name": self.name, "state": self.state, "found": self.found, "mend": self.hint}
 
 
-def ok(name: str, found: str) -> Finding:
+def ok(name: str, found: str) -> DoctorFinding:
     """All is well."""
-    return Finding(name, State.OK, found)
+    return DoctorFinding(name, State.OK, found)
 
 
-def unseen(name: str, found: str) -> Finding:
-    """Who looks may not see it, and need not."""
-    return Finding(name, State.UNSEEN, found)
+def unseen(name: str, found: str) -> DoctorFinding:
+    """The user of the doctor may not check it, and need not."""
+    return DoctorFinding(name, State.UNSEEN, found)
 
 
-def warn(name: str, found: str, mend: str) -> Finding:
+def warn(name: str, found: str, hint: str) -> DoctorFinding:
     """It works, but."""
-    return Finding(name, State.WARN, found, mend)
+    return DoctorFinding(name, State.WARN, found, hint)
 
 
-def fail(name: str, found: str, mend: str) -> Finding:
+def fail(name: str, found: str, hint: str) -> DoctorFinding:
     """It does not work."""
-    return Finding(name, State.FAIL, found, mend)
+    return DoctorFinding(name, State.FAIL, found, hint)

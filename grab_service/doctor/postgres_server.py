@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from grab_service.addresses import masked
-from grab_service.doctor.finding import Finding, fail, ok, warn
+from grab_service.doctor.finding import DoctorFinding, fail, ok, warn
 from grab_service.embedded.errors import ServerError
 from grab_service.embedded.external import check_postgres
 from grab_service.sql.engine import connect
@@ -25,12 +25,12 @@ _HAS_STEPS: Final = text("SELECT to_regclass('alembic_version') IS NOT NULL")
 _STEPS: Final = text("SELECT version_num FROM alembic_version")
 
 
-async def look_at_postgres(database_url: str) -> AsyncIterator[Finding]:
+async def look_at_postgres(database_url: str) -> AsyncIterator[DoctorFinding]:
     """Everything about the server and the tables; the first finding says whether it is there, and is the last if not."""
     try:
         pooled = await check_postgres(database_url)
     except ServerError as error:
-        yield fail("postgres", error.message, error.mend)
+        yield fail("postgres", error.message, error.hint)
         return
     engine = connect(database_url, connections_max=1, statement_timeout_s=STATEMENT_TIMEOUT_S)
     try:
@@ -43,21 +43,21 @@ async def look_at_postgres(database_url: str) -> AsyncIterator[Finding]:
         await engine.dispose()
 
 
-async def _server(connection: AsyncConnection, address: str) -> Finding:
+async def _server(connection: AsyncConnection, address: str) -> DoctorFinding:
     version = str((await connection.execute(text("SHOW server_version"))).scalar_one()).split()[0]
     found = f"PostgreSQL {version} at {address}"
     if (await connection.execute(text("SELECT pg_is_in_recovery()"))).scalar_one():
         return fail("postgres", f"{found} is a standby", "Point DATABASE_URL at the primary: nothing can be written here.")
     if (await connection.execute(text(READS_ONLY))).scalar_one():
-        mend = "Set `default_transaction_read_only` off, for the server, the database and the role."
-        return fail("postgres", f"{found} is read-only: nothing can be put on record", mend)
+        hint = "Set `default_transaction_read_only` off, for the server, the database and the role."
+        return fail("postgres", f"{found} is read-only: nothing can be put on record", hint)
     off = [name for name in LOSSY if (await connection.execute(text(f"SHOW {name}"))).scalar_one() == "off"]
     if off:
         return warn("postgres", f"{found}; {', '.join(off)} off", "Turn it on: a crash may lose or damage what is on record.")
     return ok("postgres", found)
 
 
-async def _tables(connection: AsyncConnection) -> Finding:
+async def _tables(connection: AsyncConnection) -> DoctorFinding:
     with as_file(files("reconcile") / "migrations") as folder:
         steps = ScriptDirectory(str(folder))
         newest = steps.get_current_head()

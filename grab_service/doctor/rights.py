@@ -10,7 +10,7 @@ from grab_service.cell.nodes import Nodes
 from grab_service.cell.own_rights import judge, own_rights
 from grab_service.cell.rights import Login, trials_of_guard, user_of
 from grab_service.cell.scripts import ScriptSources
-from grab_service.doctor.finding import Finding, fail, ok, warn
+from grab_service.doctor.finding import DoctorFinding, fail, ok, warn
 from grab_service.doctor.standpoint import Standpoint
 from grab_service.settings import Settings
 from grab_service.vocabulary.keys import CellKeys
@@ -21,7 +21,7 @@ from reconcile.redis_link import Wire, WireBrokenError
 PROVISION: Final = "`grab provision` sets users that may do their work, and nothing else."
 
 
-async def look_at_rights(settings: Settings, standpoint: Standpoint) -> AsyncIterator[Finding]:
+async def look_at_rights(settings: Settings, standpoint: Standpoint) -> AsyncIterator[DoctorFinding]:
     """The users of the addresses that are set; that of the guard is looked at where it has one. An admin looks at all."""
     sources = ScriptSources.read()
     try:
@@ -37,13 +37,13 @@ async def look_at_rights(settings: Settings, standpoint: Standpoint) -> AsyncIte
         )
 
 
-async def _of_caller(settings: Settings, sources: ScriptSources) -> Finding:
+async def _of_caller(settings: Settings, sources: ScriptSources) -> DoctorFinding:
     nodes = Nodes(settings.cell)
     async with connect(settings.redis_url, connections_max=1, timeout_s=settings.redis_timeout_s, nodes=nodes) as client:
         rights = await own_rights(client, CellKeys.of(settings.cell), sources, waits=settings.replicas_min > 0)
         if not rights.known:
-            mend = "See that its user may do all that `grab provision --print` names: what is missing breaks a grab in two."
-            return warn("rights", f"Redis does not say what its users may do ({rights.why_unknown})", mend)
+            hint = "See that its user may do all that `grab provision --print` names: what is missing breaks a grab in two."
+            return warn("rights", f"Redis does not say what its users may do ({rights.why_unknown})", hint)
         if rights.lacks:
             return fail("rights", f"{rights.user} lacks {'; '.join(rights.lacks)}", PROVISION)
         loads: Any = await client.execute_command("ACL", "DRYRUN", rights.user, "SCRIPT", "LOAD", "return 0")  # type: ignore[no-untyped-call]  # of redis-py
@@ -52,7 +52,7 @@ async def _of_caller(settings: Settings, sources: ScriptSources) -> Finding:
     return ok("rights", f"{rights.user} may do all that the scripts do, and may not load any")
 
 
-async def _of_guard(settings: Settings, sources: ScriptSources) -> Finding:
+async def _of_guard(settings: Settings, sources: ScriptSources) -> DoctorFinding:
     wire = await Wire.open(settings.guard_redis_url, settings.redis_timeout_s, Nodes(settings.cell))
     try:
         await check_rights(wire, settings.cell, sources)
@@ -63,7 +63,7 @@ async def _of_guard(settings: Settings, sources: ScriptSources) -> Finding:
     return ok("guard-rights", "the guard may do what it does; so may those that it opens the cell for, where it knows them")
 
 
-async def _of_all_users(settings: Settings, sources: ScriptSources) -> Finding:
+async def _of_all_users(settings: Settings, sources: ScriptSources) -> DoctorFinding:
     keys, guard = CellKeys.of(settings.cell), user_of(settings.cell, Login.GUARD)
     wire = await Wire.open(settings.redis_url, settings.redis_timeout_s, Nodes(settings.cell))
     try:

@@ -14,7 +14,7 @@ from grab_service.addresses import AddressError, PostgresAddress, RedisAddress
 from grab_service.cell.connect import connect
 from grab_service.cell.nodes import Nodes
 from grab_service.cell.rights import Login, user_of
-from grab_service.doctor.finding import Finding, ok, warn
+from grab_service.doctor.finding import DoctorFinding, ok, warn
 from grab_service.settings import Settings
 from grab_service.sql.grants import role_of
 
@@ -62,7 +62,7 @@ async def find_standpoint(settings: Settings) -> Standpoint:
     return Standpoint.ADMIN if not settings.secrets and await _knows_the_users(settings) else Standpoint.ALL_IN_ONE
 
 
-def look_at_standpoint(settings: Settings, standpoint: Standpoint) -> Finding:
+def look_at_standpoint(settings: Settings, standpoint: Standpoint) -> DoctorFinding:
     """As whom this is looked at; a user of one program beside the login of another is no environment that anybody means."""
     redis, postgres = user_in(settings.redis_url) or "default", user_in(settings.database_url) or "nobody by name"
     found = f"{standpoint.value}: {redis} in Redis, {postgres} in PostgreSQL"

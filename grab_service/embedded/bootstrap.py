@@ -200,9 +200,9 @@ def _install(python: Path, names: Path, lock: IO[str]) -> None:
                 say("  the package index does not answer; pip tries a few times more ...")
     if running.returncode != 0:
         text = "\n".join(said)
-        for pattern, what, mend in WHY_PIP_FAILED:
+        for pattern, what, hint in WHY_PIP_FAILED:
             if re.search(pattern, text):
-                raise SetupError(f"{text}\n\n{what} {mend}")
+                raise SetupError(f"{text}\n\n{what} {hint}")
         raise SetupError(f"{text}\n\npip could not install {names.name}; its last words are above.")
 
 

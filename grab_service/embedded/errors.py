@@ -9,17 +9,17 @@ class ServerError(Exception):
 
     Attributes:
         message: what was found, with the numbers and paths that matter.
-        mend: what whoever reads it can do about it.
+        hint: what the reader can do about it.
     """
 
-    def __init__(self, message: str, mend: str) -> None:
-        super().__init__(message, mend)
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message, hint)
         self.message = message
-        self.mend = mend
+        self.hint = hint
 
     def __str__(self) -> str:
         # What a log said has lines of its own.
-        return ("\n" if "\n" in self.message else " ").join((self.message, self.mend))
+        return ("\n" if "\n" in self.message else " ").join((self.message, self.hint))
 
 
 class NoServerBinaryError(ServerError):

@@ -1,6 +1,6 @@
-"""What are the bytes of an answer to a grab?
+"""The bytes of the answers to grabs.
 
-Refusals that everybody gets are made once and kept; only a winner's answer differs from all others.
+A refusal is the same for everybody, so it is rendered once and cached; only the answers to winners differ.
 """
 
 import re
@@ -24,32 +24,33 @@ JSON: Final = b"content-type: application/json\r\ncache-control: no-store\r\n"
 PROBLEM: Final = b"content-type: application/problem+json\r\ncache-control: no-store\r\n"
 
 
-# What stands in a form where something is to be filled in. No id of a campaign has such letters, and none such numbers behind a
-# point or a colon.
+# Placeholders of the response template; none can occur in a campaign id or as a number behind a point or a colon.
 _SEQ: Final = 8_111_111_111_111_117
 _UNIT_NO: Final = 8_222_222_222_222_227
 _MEMBER_ID: Final = "<MEMBER>"
 _CODE: Final = "<CODE>"
 _ORDER: Final = {_MEMBER_ID.encode(): 0, b"%d" % _SEQ: 1, b"%d" % _UNIT_NO: 2, _CODE.encode(): 3}
-# Every branch begins with a letter of its own, so that the search leaps from one candidate to the next.
-_BLANKS: Final = re.compile(rb"(<MEMBER>|<CODE>|8(?<=[.:]8)%b|8(?<=[.:]8)%b)" % ((b"%d" % _SEQ)[1:], (b"%d" % _UNIT_NO)[1:]))
+# Each alternative begins with a character of its own, so that the search skips from one candidate to the next.
+_PLACEHOLDERS: Final = re.compile(
+    rb"(<MEMBER>|<CODE>|8(?<=[.:]8)%b|8(?<=[.:]8)%b)" % ((b"%d" % _SEQ)[1:], (b"%d" % _UNIT_NO)[1:])
+)
 _WRITTEN_AS_IT_IS: Final = re.compile(rb"[ !#-\[\]-~]*")
 
 
 @dataclass(slots=True, eq=False)
 class Answer:
-    """A whole answer but for the time of the server, which is set when it is sent.
+    """A complete answer except for the server's time, which is added when it is sent.
 
-    `head` has the headers as they are sent, each line with its end, names in lower case.
+    `head` has the header lines as they are sent, each with its line end, names in lower case.
     """
 
     status: int
     head: bytes
     body: bytes
-    sealed: bytes = b""
-    """As it was sent last, when, and with which of the server's own headers: a crowd hears the same within a millisecond."""
-    sealed_at_ms: int = -1
-    sealed_with: Sequence[tuple[bytes, bytes]] | None = None
+    rendered: bytes = b""
+    """The rendered response, cached for one millisecond: in a rush many clients get the same bytes."""
+    rendered_at_ms: int = -1
+    rendered_with: Sequence[tuple[bytes, bytes]] | None = None
 
     def without_body(self) -> "Answer":
         """The answer to the same request with HEAD: the length is still that of the body."""
@@ -81,7 +82,7 @@ def of_problem(name: str, language: str, *, retry_after_s: int | None = None, **
 
 
 def of_validation(language: str, errors: list[dict[str, str]]) -> Answer:
-    """What is wrong with a body: `{field, reason}` for each field."""
+    """The problem `validation`, with `{field, reason}` for each faulty field."""
     return _problem("validation", language, None, (("errors", errors),))
 
 
@@ -119,10 +120,10 @@ def of_claim(
     return Answer(status, head, body)
 
 
-class WinForm:
-    """The answers to all who win in one call: only what differs between them is filled in.
+class WinTemplate:
+    """The response template of the winners of one script call: only the fields that differ between them are filled in.
 
-    Made from what `of_claim` would say to somebody, so that it says the same to the byte.
+    It is made from an answer of `of_claim`, so that both give the same bytes.
     """
 
     __slots__ = ("_body", "_head", "_picks")
@@ -130,15 +131,15 @@ class WinForm:
     def __init__(self, campaign: CampaignView, epoch: int, granted_at_ms: int) -> None:
         record = ClaimRecord(_SEQ, epoch, _UNIT_NO, 1, granted_at_ms, _CODE, "")
         body = of_claim(201, campaign, _MEMBER_ID, record).body
-        parts = _BLANKS.split(body.replace(b"%", b"%%"))
-        # Text and blanks alternate.
+        parts = _PLACEHOLDERS.split(body.replace(b"%", b"%%"))
+        # Text and placeholders alternate.
         self._body = b"%b".join(parts[::2])
-        self._picks = itemgetter(*(_ORDER[blank] for blank in parts[1::2]))
+        self._picks = itemgetter(*(_ORDER[placeholder] for placeholder in parts[1::2]))
         claim_id = b"%b.%d.%%b" % (campaign.campaign_id.encode(), epoch)
         self._head = b"%bcontent-length: %%d\r\nlocation: /v1/claims/%b\r\n" % (JSON, claim_id)
 
     def fill(self, member_id: str, seq: bytes, unit_no: bytes, code: bytes) -> Answer:
-        """The answer to one of them; the code must be one that `is_written_as_it_is`."""
+        """The answer to one winner; the code must be one that `is_written_as_it_is`."""
         body = self._body % self._picks((member_id.encode(), seq, unit_no, code))
         return Answer(201, self._head % (len(body), seq), body)
 

@@ -1,11 +1,11 @@
-"""How do all waiting grabs travel in one script call?
+"""The batcher sends all waiting grabs of a campaign in one script call.
 
-While a batch of a campaign is on its way, the next one gathers: load batches itself. Every grab has a deadline: one that was
-never sent is told so and nothing was decided; one that was sent and not answered in time is told that nobody knows.
+While one batch is on its way, the next one gathers, so batches grow with the load. Every grab has a deadline: a grab that was
+not sent by then is answered `overloaded`, and nothing was decided; a grab that was sent and got no reply is answered
+`outcome-unknown`.
 
-What cannot be answered in time is not begun. By how long calls take now, a grab whose turn would come too late is refused when
-it arrives, and one that has waited too long is not sent any more: else, beyond capacity, every call would carry those whose
-time is nearly over, units would be taken, and nobody would hear of it in time.
+Grabs that would miss their deadline at the current call latency are refused on arrival, and grabs that waited too long are not
+sent. Otherwise, under overload, units would go to clients who have stopped waiting.
 """
 
 import asyncio
@@ -27,39 +27,39 @@ from grab_service.vocabulary.outcomes import Undecided
 SWEEP_INTERVAL_S: Final = 0.05
 CODES_KEPT: Final = 4096
 BATCH_WORTH: Final = 16
-"""So many are worth a call of their own while another of their campaign is under way."""
+"""Minimum queue length that justifies a second concurrent call for the same campaign."""
 
 SLOWER_WEIGHT: Final = 0.3
-"""Of one call that took longer than those before. A quicker one is believed at once."""
+"""Weight of a slower sample in the moving average of call latency; a faster sample replaces the average."""
 
 log = structlog.get_logger()
 
 
 @dataclass(slots=True, eq=False)
 class Grab:
-    """One grab on its way, and who is to be told; that happens exactly once."""
+    """One grab on its way; `respond` is called exactly once."""
 
     member_id: str
     idempotency_key: str
     language: str
-    tell: Callable[[Answer], None]
+    respond: Callable[[Answer], None]
     deadline_s: float = 0.0
     sent: bool = False
     decided: bool = False
 
 
 class Listener(Protocol):
-    """Who tells the members."""
+    """Gets the decisions, and answers the members."""
 
     def decided(self, campaign_id: str, grabs: Sequence[Grab], reply: GrabReply) -> None:
-        """The cell has decided these, in this order."""
+        """The cell has decided these grabs, in this order."""
 
     def undecided(self, grab: Grab, why: Undecided) -> None:
-        """It has not, or nobody knows."""
+        """The cell has not decided, or its decision is unknown."""
 
 
 class CodeStock:
-    """Candidate codes made ahead, so that the rush does not wait for randomness. What nobody has seen may be offered again."""
+    """Candidate codes made ahead, so that the rush does not wait for randomness. Unused codes are offered again."""
 
     def __init__(self) -> None:
         self._codes: deque[str] = deque()
@@ -71,14 +71,14 @@ class CodeStock:
         return [self._codes.popleft() for _ in range(number)]
 
     def put_back(self, codes: list[str]) -> None:
-        """Codes that were offered and given to nobody."""
+        """Keep codes that were offered and not used."""
         self._codes.extend(codes[: max(0, CODES_KEPT - len(self._codes))])
 
 
 class Batcher:
     """The grabs of one worker. At most `batches_in_flight_max` script calls at once.
 
-    A campaign has one call under way, and more only for batches worth it: a call half empty costs as much as a full one.
+    A campaign has one call under way, and more only for large batches: a half-empty call costs as much as a full one.
     """
 
     def __init__(
@@ -123,10 +123,10 @@ class Batcher:
         return self._queued
 
     def submit(self, campaign_id: str, grab: Grab, now_s: float) -> None:
-        """Have a grab decided; it is told of once, within the deadline, and perhaps before this returns."""
+        """Queue a grab; `respond` is called once, within the deadline, perhaps before this returns."""
         queue = self._queues.get(campaign_id)
         if self._queued >= self._waiting_max or (
-            # Whoever goes with the very next call waits for at most two.
+            # A grab of the very next call waits for two calls at most.
             queue
             and (2 * self._call_s > self._deadline_s or len(queue) >= self._batch_max)
             and self._ready_in_s(campaign_id, len(queue), now_s) > self._deadline_s
@@ -145,12 +145,12 @@ class Batcher:
             self._start_if_worth(campaign_id, queue)
 
     async def close(self) -> None:
-        """Wait for what is on its way; nothing new is taken by then."""
+        """Wait for the calls under way; no new grab is submitted by then."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 
     def _ready_in_s(self, campaign_id: str, ahead: int, now_s: float) -> float:
-        """How long a grab that arrives now would take, behind so many of its campaign."""
+        """Time until the answer to a grab that arrives now, with `ahead` grabs of its campaign before it."""
         began_s = self._began_s.get(campaign_id)
         rest_s = 0.0 if began_s is None else max(0.0, began_s + self._call_s - now_s)
         turns = -(-(ahead // self._batch_max) * len(self._queues) // self._batches_in_flight_max)
@@ -164,13 +164,13 @@ class Batcher:
         busy[campaign_id] = busy.get(campaign_id, 0) + 1
         now_s = self._began_s[campaign_id] = self._clock()
         if now_s - self._called_at_s > self._deadline_s:
-            self._call_s = 0.0  # how long calls took so long ago says nothing
+            self._call_s = 0.0  # a latency measured that long ago is no estimate
         task = asyncio.get_running_loop().create_task(self._run(campaign_id, queue))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _run(self, campaign_id: str, queue: deque[Grab]) -> None:
-        """Send batches of one campaign until none of its grabs waits, or another campaign's turn has come."""
+        """Send batches of one campaign until none of its grabs waits, or another campaign is due."""
         try:
             while queue:
                 batch: list[Grab] = []
@@ -236,7 +236,7 @@ class Batcher:
         self._codes.put_back([code for code, said in zip(codes, reply.answers, strict=True) if not said.startswith(b"won")])
         self._metrics.batch(len(batch), took_s)
         if reply.available < 1:
-            # The gate can refuse from now on, as soon as the view has seen it too.
+            # The gate can refuse from now on, once the view contains the last claim.
             self._on_sold_out()
 
     def _note_closed(self, why: str) -> None:

@@ -1,7 +1,8 @@
-"""What can be refused without asking the cell?
+"""The gate refuses grabs locally, without asking the cell.
 
-Only what the view of this worker proves: it is complete, at most 50 ms old, the caller holds nothing in it, and neither an
-opening nor a closing can lie between it and now. Whatever is not proven goes to Lua. The order is that of `lua/grab.lua`.
+A refusal must be proven by the worker's view: the view is complete and at most 50 ms old, the caller holds nothing in it, and
+neither an opening nor a closing can lie between it and now. All other grabs go to the script. The order of the checks is that
+of the grab script.
 """
 
 from collections.abc import Callable
@@ -20,8 +21,8 @@ FOREVER: Final = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What everybody who holds nothing is told until `until_s`; `outcome` None: ask Lua."""
+class Refusal:
+    """The outcome, until `until_s`, for every member who holds nothing; `outcome` None: ask the script."""
 
     complete_at_s: float
     until_s: float
@@ -29,7 +30,7 @@ class Verdict:
     opens_at_ms: int
     next_release_at_ms: int | None
     answers: dict[tuple[int, str], Answer] = field(default_factory=dict)
-    """What was said so far, by the millisecond if it counts down, and by language."""
+    """Answers rendered so far, by language, and by millisecond where the answer counts down."""
 
 
 class Gate:
@@ -38,20 +39,20 @@ class Gate:
     def __init__(self, view: View, *, age_max_s: float) -> None:
         self._view = view
         self._age_max_s = age_max_s
-        self._verdicts: dict[str, Verdict] = {}
+        self._refusals: dict[str, Refusal] = {}
 
-    def refuse(self, campaign: CampaignView | None, member_id: str, now_s: float) -> Verdict | None:
-        """The refusal that holds for this member at that moment, which is now; or None: ask Lua."""
+    def refuse(self, campaign: CampaignView | None, member_id: str, now_s: float) -> Refusal | None:
+        """The refusal of this member at `now_s`, the current time; None: ask the script."""
         if campaign is None or not campaign.ready or member_id in campaign.holders:
             return None
-        verdict = self._verdicts.get(campaign.campaign_id)
-        if verdict is None or verdict.complete_at_s != self._view.complete_at_s:
-            verdict = self._verdicts[campaign.campaign_id] = self._judge(campaign, now_s)
-        if verdict.outcome is None or now_s > verdict.until_s:
+        refusal = self._refusals.get(campaign.campaign_id)
+        if refusal is None or refusal.complete_at_s != self._view.complete_at_s:
+            refusal = self._refusals[campaign.campaign_id] = self._judge(campaign, now_s)
+        if refusal.outcome is None or now_s > refusal.until_s:
             return None
-        return verdict
+        return refusal
 
-    def _judge(self, campaign: CampaignView, now_s: float) -> Verdict:
+    def _judge(self, campaign: CampaignView, now_s: float) -> Refusal:
         complete_at_s = self._view.complete_at_s
         fresh_until_s = complete_at_s + self._age_max_s
         outcome, until_s, next_at_ms = None, fresh_until_s, None
@@ -66,12 +67,12 @@ class Gate:
             outcome, changes_at_s = self._phase(campaign, low_ms, high_ms, reached_at_s)
             until_s = min(fresh_until_s, changes_at_s)
             next_at_ms = next_release_at_ms(campaign.releases, high_ms, campaign.closes_at_ms)
-        return Verdict(complete_at_s, until_s, outcome, campaign.opens_at_ms, next_at_ms)
+        return Refusal(complete_at_s, until_s, outcome, campaign.opens_at_ms, next_at_ms)
 
     def _phase(
         self, campaign: CampaignView, low_ms: int, high_ms: int, reached_at_s: Callable[[int], float]
     ) -> tuple[Outcome | None, float]:
-        """What is certain between both bounds of Redis' clock, and how long it stays so."""
+        """The outcome that is certain between both bounds of Redis' clock, and how long it stays certain."""
         if campaign.state is CampaignState.CANCELLED:
             return Outcome.CANCELLED, FOREVER
         if campaign.state is CampaignState.CLOSED or low_ms >= campaign.closes_at_ms:

@@ -1,6 +1,6 @@
-"""How is everybody told what the cell decided, or that nothing was?
+"""The answers to the grabs of one worker: the cell's decision, or that there was none.
 
-All grabs of one call share its facts, so what their answers have in common is worked out once for all of them.
+All grabs of one script call share its facts, so the common part of their answers is worked out once.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, Final
 
 from grab_service.cell.replies import GrabReply
-from grab_service.grabpath.answers import Answer, WinForm, is_written_as_it_is, of_claim, of_problem, of_refusal
+from grab_service.grabpath.answers import Answer, WinTemplate, is_written_as_it_is, of_claim, of_problem, of_refusal
 from grab_service.grabpath.batcher import Grab
 from grab_service.grabpath.view import CampaignView, StaleViewError, View
 from grab_service.metrics import GrabMetrics
@@ -21,8 +21,8 @@ _WON: Final = Outcome.WON.value.encode()
 _OUTCOMES: Final = {outcome.value.encode(): outcome for outcome in Outcome}
 
 
-class Teller:
-    """Tells the members of one worker; each grab is told of once."""
+class Responder:
+    """Answers the grabs of one worker, each of them once."""
 
     def __init__(self, view: View, metrics: GrabMetrics) -> None:
         self._view = view
@@ -35,51 +35,53 @@ class Teller:
         return of_problem(name, language, retry_after_s=retry_after_s, **extra)
 
     def undecided(self, grab: Grab, why: Undecided) -> None:
-        """Tell whoever asked that nothing was decided, or that nobody knows; unless they were told before."""
+        """Answer a grab without a decision, or with an unknown one, unless it was answered before."""
         if not grab.decided:
             grab.decided = True
-            grab.tell(self.problem(slug(why), grab.language))
+            grab.respond(self.problem(slug(why), grab.language))
 
     def decided(self, campaign_id: str, grabs: Sequence[Grab], reply: GrabReply) -> None:
-        """Tell all who asked in one call what the cell decided."""
+        """Answer all grabs of one script call."""
         campaign = self._view.campaign(campaign_id)
         any_code_fits = campaign is not None and (campaign.benefit_kind is not BenefitKind.CODE_POOL or campaign.on_request)
-        form: WinForm | None = None
+        template: WinTemplate | None = None
         won = 0
-        for grab, said in zip(grabs, reply.answers, strict=True):
-            if grab.decided:  # they were told that nobody knows
+        for grab, answer in zip(grabs, reply.answers, strict=True):
+            if grab.decided:  # answered before, with an unknown outcome
                 continue
             grab.decided = True
-            word, _, rest = said.partition(b"\t")
+            word, _, rest = answer.partition(b"\t")
             if word == _WON:
                 won += 1
                 seq, epoch, granted_at_ms, _, unit_no, _, code, _, _ = fields_of_record(rest)
                 if campaign is not None and (any_code_fits or is_written_as_it_is(code)):
-                    if form is None:  # they share epoch and moment
-                        form = WinForm(campaign, int(epoch), int(granted_at_ms))
-                    grab.tell(form.fill(grab.member_id, seq, unit_no, code))
+                    if template is None:  # they share epoch and moment
+                        template = WinTemplate(campaign, int(epoch), int(granted_at_ms))
+                    grab.respond(template.fill(grab.member_id, seq, unit_no, code))
                 else:
-                    self._tell_claim(201, campaign, campaign_id, grab, rest)
+                    self._respond_with_claim(201, campaign, campaign_id, grab, rest)
                 continue
             outcome = _OUTCOMES[word]
             self._metrics.answers[outcome.value] += 1
             if outcome is Outcome.HELD:
-                self._tell_claim(200, campaign, campaign_id, grab, rest)
+                self._respond_with_claim(200, campaign, campaign_id, grab, rest)
             else:
-                grab.tell(of_refusal(outcome, rest, reply, grab.language))
+                grab.respond(of_refusal(outcome, rest, reply, grab.language))
         if won:
             self._metrics.answers[Outcome.WON.value] += won
 
-    def _tell_claim(self, status: int, campaign: CampaignView | None, campaign_id: str, grab: Grab, record: bytes) -> None:
+    def _respond_with_claim(
+        self, status: int, campaign: CampaignView | None, campaign_id: str, grab: Grab, record: bytes
+    ) -> None:
         if campaign is not None:
-            grab.tell(of_claim(status, campaign, grab.member_id, ClaimRecord.parse(record)))
+            grab.respond(of_claim(status, campaign, grab.member_id, ClaimRecord.parse(record)))
             return
-        # Published a moment ago: the view has not come to it yet.
+        # Published a moment ago: the view does not contain the campaign yet.
         self.in_background(self._claim_when_known(status, campaign_id, grab, record))
 
-    def in_background(self, telling: Coroutine[Any, Any, None]) -> None:
-        """Have somebody told who cannot be told at once."""
-        task = asyncio.get_running_loop().create_task(telling)
+    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run the answering of a grab that cannot be answered at once."""
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -88,7 +90,7 @@ class Teller:
         with contextlib.suppress(StaleViewError):
             campaign = await self._view.find(campaign_id)
         if campaign is None:
-            # It is won and logged; only what it looks like cannot be read now. A repeat shows it.
-            grab.tell(self.problem("outcome-unknown", grab.language))
+            # The claim is decided and logged; only the campaign cannot be read now. A repeated grab shows the claim.
+            grab.respond(self.problem("outcome-unknown", grab.language))
         else:
-            grab.tell(of_claim(status, campaign, grab.member_id, ClaimRecord.parse(record)))
+            grab.respond(of_claim(status, campaign, grab.member_id, ClaimRecord.parse(record)))

@@ -13,7 +13,7 @@ class CheckState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class ReadinessCheck:
     """Whether one thing is as it should be, in words for whoever is on call. `ok` None: it is not known."""
 
     ok: bool | None

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from grab_service.cell.store import Cell, CellError
-from grab_service.health.check import Check
+from grab_service.health.check import ReadinessCheck
 from grab_service.health.redis_checks import SERVER_CHECKS, check_server
 from grab_service.refusal import refusal_of
 from grab_service.sql.sessions import READS_ONLY
@@ -53,84 +53,84 @@ async def check_readiness(
     draining: bool,
     loading: bool = False,
     replicas_min: int = 0,
-) -> dict[CheckName, Check]:
+) -> dict[CheckName, ReadinessCheck]:
     """Look at everything; each check within `CHECK_TIMEOUT_S`."""
     server, scripts, postgres, lag = await asyncio.gather(
         _check_server(cell, redis, replicas_min), check_scripts(cell), check_postgres(engine), check_lag(engine, cell)
     )
-    staying = Check(ok=not draining, detail="is about to end" if draining else "serves")
-    data = Check(ok=not loading, detail="is being loaded" if loading else "is there")
+    staying = ReadinessCheck(ok=not draining, detail="is about to end" if draining else "serves")
+    data = ReadinessCheck(ok=not loading, detail="is being loaded" if loading else "is there")
     view = _check_view(view_age_s)
     of_us = {"view": view, "staying": staying, "data": data}
     found = {**server, **of_us, "scripts": scripts, "postgres": postgres, "lag": lag}
     return {name: found[name] for name in CheckName}
 
 
-async def _check_server(cell: Cell, redis: Redis, replicas_min: int) -> dict[str, Check]:
+async def _check_server(cell: Cell, redis: Redis, replicas_min: int) -> dict[str, ReadinessCheck]:
     try:
         return await asyncio.wait_for(check_server(redis, cell.keys, replicas_min), CHECK_TIMEOUT_S)
     except TimeoutError:
-        silent = Check(ok=False, detail=f"Redis does not answer within {CHECK_TIMEOUT_S:.0f} s")
+        silent = ReadinessCheck(ok=False, detail=f"Redis does not answer within {CHECK_TIMEOUT_S:.0f} s")
         return dict.fromkeys(SERVER_CHECKS, silent)
 
 
-def _check_view(age_s: float) -> Check:
-    return Check(ok=age_s <= VIEW_AGE_MAX_S, detail=f"{age_s:.3f} s old" if isfinite(age_s) else "not complete")
+def _check_view(age_s: float) -> ReadinessCheck:
+    return ReadinessCheck(ok=age_s <= VIEW_AGE_MAX_S, detail=f"{age_s:.3f} s old" if isfinite(age_s) else "not complete")
 
 
-async def check_scripts(cell: Cell) -> Check:
+async def check_scripts(cell: Cell) -> ReadinessCheck:
     """The cell is open, and answers to the scripts of this release."""
     try:
         now_ms = (await asyncio.wait_for(cell.read_campaigns([]), CHECK_TIMEOUT_S)).now_ms
     except CellError as error:
-        return Check(ok=False, detail=str(error))
+        return ReadinessCheck(ok=False, detail=str(error))
     except TimeoutError:
-        return Check(ok=False, detail=f"no answer within {CHECK_TIMEOUT_S:.0f} s")
-    return Check(ok=True, detail=f"epoch {cell.epoch}, Redis' clock is {now_ms}")
+        return ReadinessCheck(ok=False, detail=f"no answer within {CHECK_TIMEOUT_S:.0f} s")
+    return ReadinessCheck(ok=True, detail=f"epoch {cell.epoch}, Redis' clock is {now_ms}")
 
 
-async def check_postgres(engine: AsyncEngine) -> Check:
+async def check_postgres(engine: AsyncEngine) -> ReadinessCheck:
     """Postgres answers, has the tables, and takes writes."""
 
-    async def ask() -> Check:
+    async def ask() -> ReadinessCheck:
         async with engine.connect() as connection:
             await connection.execute(select(log_cursor.c.last_seq))
             if (await connection.execute(text(READS_ONLY))).scalar_one():
-                return Check(ok=False, detail="takes no writes: it is a standby, or set so")
-        return Check(ok=True, detail="answers")
+                return ReadinessCheck(ok=False, detail="takes no writes: it is a standby, or set so")
+        return ReadinessCheck(ok=True, detail="answers")
 
     return await _within_time(ask(), "Postgres")
 
 
-async def check_lag(engine: AsyncEngine, cell: Cell) -> Check:
+async def check_lag(engine: AsyncEngine, cell: Cell) -> ReadinessCheck:
     """What the cell logged is on record soon."""
 
-    async def ask() -> Check:
+    async def ask() -> ReadinessCheck:
         query = select(log_cursor.c.last_seq).where(log_cursor.c.cell == cell.name)
         async with engine.connect() as connection:
             last_seq = (await connection.execute(query)).scalar_one_or_none()
         if last_seq is None:
-            return Check(ok=False, detail="the ledger has never run")
+            return ReadinessCheck(ok=False, detail="the ledger has never run")
         reply = await cell.tail(last_seq, 1)
         if not reply.entries:
-            return Check(ok=True, detail=f"on record up to seq {last_seq}")
+            return ReadinessCheck(ok=True, detail=f"on record up to seq {last_seq}")
         waits_ms = max(0, reply.now_ms - decode(*reply.entries[0]).at_ms)
         detail = f"on record up to seq {last_seq}, logged up to {reply.seq}, the oldest waits for {waits_ms} ms"
-        return Check(ok=waits_ms <= LAG_MAX_MS, detail=detail)
+        return ReadinessCheck(ok=waits_ms <= LAG_MAX_MS, detail=detail)
 
     return await _within_time(ask(), "the ledger")
 
 
-async def _within_time(check: Awaitable[Check], what: str) -> Check:
+async def _within_time(check: Awaitable[ReadinessCheck], what: str) -> ReadinessCheck:
     try:
         return await asyncio.wait_for(check, CHECK_TIMEOUT_S)
     except BadEntryError as error:
-        return Check(ok=False, detail=str(error)[:300])
+        return ReadinessCheck(ok=False, detail=str(error)[:300])
     except Exception as error:
         refusal = refusal_of(error)
         if refusal is None and not isinstance(error, DBAPIError):
             raise
-        return Check(ok=False, detail=f"{what} cannot be asked: {refusal.name if refusal else _of_postgres(error)}")
+        return ReadinessCheck(ok=False, detail=f"{what} cannot be asked: {refusal.name if refusal else _of_postgres(error)}")
 
 
 def _of_postgres(error: Exception) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from grab_service.health.check import Check
+from grab_service.health.check import ReadinessCheck
 from grab_service.vocabulary.keys import CellKeys
 
 SKEW_MAX_MS: Final = 5_000
@@ -86,14 +86,14 @@ async def ask_server(redis: Redis, keys: CellKeys) -> ServerFacts:
     return ServerFacts(before_ms, redis_ms, after_ms, info, note)
 
 
-async def check_server(redis: Redis, keys: CellKeys, replicas_min: int = 0) -> dict[str, Check]:
+async def check_server(redis: Redis, keys: CellKeys, replicas_min: int = 0) -> dict[str, ReadinessCheck]:
     """The checks of `SERVER_CHECKS`; if Redis does not answer, none of them is ok."""
     try:
         facts = await ask_server(redis, keys)
     except (RedisError, OSError) as error:
-        return dict.fromkeys(SERVER_CHECKS, Check(ok=False, detail=f"Redis does not answer: {error}"))
+        return dict.fromkeys(SERVER_CHECKS, ReadinessCheck(ok=False, detail=f"Redis does not answer: {error}"))
     return {
-        "redis": Check(ok=True, detail=f"answers within {facts.after_ms - facts.before_ms:.1f} ms"),
+        "redis": ReadinessCheck(ok=True, detail=f"answers within {facts.after_ms - facts.before_ms:.1f} ms"),
         "eviction_policy": eviction_of(facts),
         "aof_policy": aof_of(facts),
         "replicas": replicas_of(facts, replicas_min),
@@ -101,56 +101,56 @@ async def check_server(redis: Redis, keys: CellKeys, replicas_min: int = 0) -> d
     }
 
 
-def eviction_of(facts: ServerFacts) -> Check:
+def eviction_of(facts: ServerFacts) -> ReadinessCheck:
     """Redis throws nothing away when its memory is full."""
     policy = facts.info.get("maxmemory_policy") or facts.noted("maxmemory_policy")
     if not policy:
-        return Check(ok=None, detail="Redis does not tell its policy: see that it is noeviction")
+        return ReadinessCheck(ok=None, detail="Redis does not tell its policy: see that it is noeviction")
     if policy != "noeviction":
-        return Check(ok=False, detail=f"maxmemory-policy is {policy}: claims may be thrown away; set it to noeviction")
-    return Check(ok=True, detail="noeviction")
+        return ReadinessCheck(ok=False, detail=f"maxmemory-policy is {policy}: claims may be thrown away; set it to noeviction")
+    return ReadinessCheck(ok=True, detail="noeviction")
 
 
-def aof_of(facts: ServerFacts) -> Check:
+def aof_of(facts: ServerFacts) -> ReadinessCheck:
     """What Redis has acknowledged is on its disk."""
     if facts.info.get("aof_enabled") == 0:
-        return Check(ok=False, detail="appendonly is no: a restart loses what was won; set it to yes")
+        return ReadinessCheck(ok=False, detail="appendonly is no: a restart loses what was won; set it to yes")
     if facts.info.get("aof_last_write_status", "ok") != "ok":
-        return Check(ok=False, detail="the last write to Redis' log failed: look at its disk")
+        return ReadinessCheck(ok=False, detail="the last write to Redis' log failed: look at its disk")
     if not facts.note:
-        return Check(ok=False, detail="no ledger has looked at Redis' settings yet")
+        return ReadinessCheck(ok=False, detail="no ledger has looked at Redis' settings yet")
     if facts.noted("untold"):
-        return Check(
+        return ReadinessCheck(
             ok=None, detail="Redis does not tell its settings: see that appendfsync is always, no-appendfsync-on-rewrite no"
         )
     if facts.note_age_ms > NOTE_AGE_MAX_MS:
-        return Check(ok=False, detail=f"no ledger has looked at Redis' settings for {facts.note_age_ms // 1000} s")
+        return ReadinessCheck(ok=False, detail=f"no ledger has looked at Redis' settings for {facts.note_age_ms // 1000} s")
     is_now = f"appendonly {facts.noted('appendonly')}, appendfsync {facts.noted('appendfsync')}"
     if facts.noted("appendonly") != "yes" or facts.noted("appendfsync") != "always":
-        return Check(ok=False, detail=f"{is_now}: a power cut may lose what members were told; set appendfsync always")
+        return ReadinessCheck(ok=False, detail=f"{is_now}: a power cut may lose what members were told; set appendfsync always")
     if facts.noted("no_appendfsync_on_rewrite") == "yes":
         why = "nothing is synced while Redis rewrites its log, and a power cut may lose what members were told; set it to no"
-        return Check(ok=False, detail=f"{is_now}, but no-appendfsync-on-rewrite yes: {why}")
-    return Check(ok=True, detail=is_now)
+        return ReadinessCheck(ok=False, detail=f"{is_now}, but no-appendfsync-on-rewrite yes: {why}")
+    return ReadinessCheck(ok=True, detail=is_now)
 
 
-def replicas_of(facts: ServerFacts, least: int) -> Check:
+def replicas_of(facts: ServerFacts, least: int) -> ReadinessCheck:
     """As many replicas follow as must have a claim before anybody is told of it."""
     if least == 0:
-        return Check(ok=True, detail="none is demanded (GRAB_REPLICAS_MIN)")
+        return ReadinessCheck(ok=True, detail="none is demanded (GRAB_REPLICAS_MIN)")
     told = facts.info.get("connected_slaves")
     noted = facts.noted("replicas")
     if told is None and noted and facts.note_age_ms <= NOTE_AGE_MAX_MS:
         told = int(noted)
     if told is None:
-        return Check(ok=None, detail=f"{least} must follow, and Redis does not tell how many do")
+        return ReadinessCheck(ok=None, detail=f"{least} must follow, and Redis does not tell how many do")
     if told < least:
         why = "nobody is told of a claim, and all who win hear outcome-unknown"
-        return Check(ok=False, detail=f"{told} of {least} replicas follow: {why}")
-    return Check(ok=True, detail=f"{told} follow, {least} must")
+        return ReadinessCheck(ok=False, detail=f"{told} of {least} replicas follow: {why}")
+    return ReadinessCheck(ok=True, detail=f"{told} follow, {least} must")
 
 
-def skew_of(facts: ServerFacts) -> Check:
+def skew_of(facts: ServerFacts) -> ReadinessCheck:
     """Redis' clock and this machine's tell about the same time."""
     skew = Skew.between(facts.before_ms, facts.redis_ms, facts.after_ms)
-    return Check(ok=not skew.exceeds(SKEW_MAX_MS), detail=str(skew))
+    return ReadinessCheck(ok=not skew.exceeds(SKEW_MAX_MS), detail=str(skew))

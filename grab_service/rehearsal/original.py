@@ -24,11 +24,11 @@ NEAR_MS: Final = 30 * 60 * 1000
 
 
 class RehearsalError(Exception):
-    """The campaign cannot be rehearsed as asked; `mend` says what can be done about it."""
+    """The campaign cannot be rehearsed as asked; `hint` says what can be done about it."""
 
-    def __init__(self, why: str, mend: str = "") -> None:
+    def __init__(self, why: str, hint: str = "") -> None:
         super().__init__(why)
-        self.mend = mend
+        self.hint = hint
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from grab_service.demo import report as reports
 from grab_service.demo.command import server_versions
-from grab_service.demo.crowd import Crowd, CrowdPlan, RushOutcome
+from grab_service.demo.crowd import CrowdPlan, DemoCrowd, RushOutcome
 from grab_service.demo.rush import RushPlan
 from grab_service.embedded.ports import LOOPBACK, free_port
 from grab_service.embedded.programs import Programs
@@ -156,7 +156,7 @@ class Rehearsal:
         headers = {"Authorization": f"Bearer {token}"}
         async with client_of(url, timeout_s=CALL_TIMEOUT_S, headers=headers) as client:
             await self._import(client, audience)
-            crowd = Crowd(settings, url, home, self._steps, tables=home / "tools.log")
+            crowd = DemoCrowd(settings, url, home, self._steps, tables=home / "tools.log")
             passes = await crowd.mint(who_taps(audience, load))
             barred = home / "barred.tsv"
             with barred.open("w", encoding="ascii", newline="") as stream:

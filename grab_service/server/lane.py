@@ -1,4 +1,4 @@
-"""How does a grab come in and its answer go out, without FastAPI in between?
+"""The lane: grabs are taken and answered without FastAPI in between.
 
 An ASGI application in front of the ordinary one: it takes `POST /v1/campaigns/{campaign_id}/claims` and passes on all else. A
 route declared in FastAPI for the sake of OpenAPI leads to the same `GrabPath`.
@@ -11,7 +11,7 @@ from typing import Any, Final
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from grab_service.grabpath.admission import Desk
+from grab_service.grabpath.admission import Admission
 from grab_service.grabpath.answers import Answer, of_problem, of_validation
 from grab_service.grabpath.path import GrabPath
 from grab_service.problems import Text, choose_language
@@ -19,7 +19,7 @@ from grab_service.server.bodies import Bodies
 from grab_service.server.connections import Connections
 from grab_service.server.cors import Cors
 from grab_service.server.reader import GrabReader, bearer_token
-from grab_service.server.scheduler import Turnstile
+from grab_service.server.scheduler import ReadScheduler
 from grab_service.vocabulary.json_text import read_json
 from grab_service.vocabulary.queries import query_errors
 
@@ -53,7 +53,7 @@ class GrabLane:
         path: GrabPath,
         now_ms: Callable[[float], int],
         connections: Connections,
-        desk: Desk,
+        admission: Admission,
         bodies: Bodies,
         *,
         fast: bool = True,
@@ -69,18 +69,18 @@ class GrabLane:
         self.now_ms = now_ms
         self.connections = connections
         self.clock = connections.clock
-        self.desk = desk
+        self.admission = admission
         self.bodies = bodies
         self.fast = fast
         self.cors = Cors(origins)
         self.reader = GrabReader(ordinary=(b"origin",) if self.cors else ())
         self.probes_port = probes_port
-        self.turnstile = Turnstile(connections.clock, _call_soon)
+        self.scheduler = ReadScheduler(connections.clock, _call_soon)
         self._app = app
         self._starts: dict[int, bytes] = {}
         self._starts_with: Sequence[tuple[bytes, bytes]] | None = None
 
-    def sealed(self, answer: Answer, now_ms: int, defaults: Sequence[tuple[bytes, bytes]], ends: bytes = b"") -> bytes:
+    def render(self, answer: Answer, now_ms: int, defaults: Sequence[tuple[bytes, bytes]], ends: bytes = b"") -> bytes:
         """The bytes of an answer, as the ordinary way sends them; `defaults` are the headers that uvicorn adds."""
         if defaults is not self._starts_with:
             self._starts_with, self._starts = defaults, {}
@@ -105,11 +105,11 @@ class GrabLane:
             await self._grab(campaign_id, scope, receive, send)
 
     def caller_of(self, authorization: bytes | None) -> str:
-        """Whose place an ordinary call takes."""
+        """The caller, in terms of admission, of an ordinary call."""
         return self.path.caller_of(None if authorization is None else bearer_token(authorization), self.clock())
 
     async def turn_away(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 -- ASGI: nothing is read
-        """ASGI: a call for which there is no place now."""
+        """ASGI: refuse a call beyond the limit."""
         send = self.cors.sending(scope["headers"], send)
         wish = dict(scope["headers"]).get(b"accept-language")
         await self._send(of_problem("overloaded", choose_language(wish)), send)
@@ -155,12 +155,12 @@ async def _whole_body(receive: Receive) -> bytes:
 
 
 def _is_encoded(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Whether the body is said to be compressed, which nobody here undoes."""
+    """Whether the body is declared as compressed, which is not supported."""
     return any(name == b"content-encoding" and value.strip().lower() not in {b"", b"identity"} for name, value in headers)
 
 
 def refusal_of_query(query: bytes, language: str) -> Answer | None:
-    """Say what is wrong with the parameters of a grab, which takes none; None for none."""
+    """The refusal of a grab with query parameters, since it takes none; None without any."""
     errors = query_errors(query, (), reads=False) if query else []
     return (
         of_validation(language, [{"field": name, "reason": why.in_language(language)} for name, why in errors])
@@ -170,7 +170,7 @@ def refusal_of_query(query: bytes, language: str) -> Answer | None:
 
 
 def refusal_of_body(body: bytes, content_type: bytes, language: str) -> Answer | None:
-    """Say what is wrong with the body of a grab; None for nothing at all or an empty JSON object."""
+    """The refusal of a grab with a body; None for an empty body or an empty JSON object."""
     if not body:
         return None
     if content_type and content_type.split(b";", 1)[0].strip().lower() != b"application/json":

@@ -9,7 +9,7 @@ import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from grab_service.health.check import Check
+from grab_service.health.check import ReadinessCheck
 from grab_service.health.readiness import CheckName, check_readiness
 from grab_service.server.worker import Worker
 
@@ -86,7 +86,7 @@ class Probes:
         """What `/metrics` says."""
         return 200, CONTENT_TYPE_LATEST, await self._figures.get()
 
-    async def _look(self) -> dict[CheckName, Check]:
+    async def _look(self) -> dict[CheckName, ReadinessCheck]:
         worker = self._worker
         age_s = worker.clock() - worker.view.complete_at_s
         draining = worker.connections.draining
@@ -103,7 +103,7 @@ class Probes:
         )
 
 
-def verdict(checks: dict[CheckName, Check], exclude: tuple[CheckName, ...]) -> Kept:
+def verdict(checks: dict[CheckName, ReadinessCheck], exclude: tuple[CheckName, ...]) -> Kept:
     """Ready or not, and why."""
     ok = all(check.ok is not False or name in exclude for name, check in checks.items())
     shown = {name.value: {"state": check.state.value, "detail": check.detail} for name, check in checks.items()}

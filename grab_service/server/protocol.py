@@ -1,12 +1,12 @@
-"""How is a request taken from a connection and answered, and how long may a connection keep a worker waiting?
+"""The HTTP protocol of a connection: requests in, answers out, and the bounds on how long a connection may keep a worker busy.
 
 A subclass of uvicorn's protocol. A plain grab (`POST …/claims`, whole in one read, nothing else under way on the connection) is
 answered without a scope, a task or a future, in one write. Everything else takes the ordinary way, through the same `GrabPath`;
 a test sends both ways the same requests and compares the bytes.
 
 Nothing is carried out before its request is whole and valid: head, body and trailers have come, and `framing` has said where
-they end. What follows a request that cannot be framed, that asks for another protocol, or that says it is the last, is thrown
-away.
+they end. Bytes behind a request that cannot be framed, that asks for another protocol, or that declares itself the last, are
+discarded.
 
 uvicorn itself waits for ever for the end of the headers, takes any number of them, and any number of requests sent ahead: here
 all have bounds, as have idle connections, readers who do not read, the number of connections, and ordinary calls at work.
@@ -39,24 +39,24 @@ HEAD_MAX_BYTES: Final = 32 * 1024
 HEAD_TIMEOUT_S: Final = 10.0
 WRITE_TIMEOUT_S: Final = 30.0
 LINGER_S: Final = 2.0
-"""A connection that ends with a refusal is read for so long: closed at once on a client that is still sending, it would be
-reset, and the refusal lost."""
+"""Time for which a connection is still read after a refusal: if it were closed while the client sends, the kernel would reset
+it, and the refusal would be lost."""
 
 PIPELINE_MAX: Final = 64
-"""Requests that may wait behind the one that is being answered; who sends more ahead of the answers is cut off."""
+"""Requests that may wait behind the one being answered; a connection with more of them is aborted."""
 
 TURNED_AWAY_MAX: Final = 128
-"""Connections beyond the limit whose first request is waited for, so that they can be told."""
+"""Connections beyond the limit that are kept until their first request, so that it can be refused."""
 
 TURNED_AWAY_S: Final = 2.0
 
 
 class _EndOfReadingError(Exception):
-    """Nothing behind this point is read any more; stops the parser in the middle of what it was given."""
+    """Stops the parser in the middle of its input: nothing behind this point is read."""
 
 
 class _NobodyWaits:
-    """Stands where the ordinary way has an event that its task waits for."""
+    """Stands in for the event that the task of an ordinary call waits for."""
 
     def set(self) -> None:
         """Nobody waits."""
@@ -78,8 +78,8 @@ class FastCycle:
         self.response_complete = True
         self.message_event = _NOBODY_WAITS
 
-    def tell(self, answer: Answer) -> None:
-        """The answer is there; whoever asked may have gone."""
+    def respond(self, answer: Answer) -> None:
+        """Write the answer, unless the client has gone."""
         self.response_complete = True
         if not self.disconnected:
             answer = answer.without_body() if self.bodiless else answer
@@ -196,7 +196,7 @@ class GrabProtocol(HttpToolsProtocol):
             if not self.lane.connections.add_probe(self):
                 transport.abort()
         elif not self.lane.connections.add(self):
-            # Who is told before they have sent anything is reset when they do, and does not hear it.
+            # If we answered before the client has sent its request, the kernel would reset the connection and lose the answer.
             self._turned_away = True
             if not self.lane.connections.add_turned_away(self, TURNED_AWAY_MAX):
                 transport.abort()
@@ -212,21 +212,21 @@ class GrabProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         cycle: Any = self.cycle  # None before the first request
         if self._held is not None:
-            # Sent ahead of an answer: not plain any more.
+            # Pipelined: not a plain grab any more.
             data, self._held = self._held + data, None
         elif self._fast and self._between and (cycle is None or cycle.response_complete) and data.startswith(START):
             self._held = data
-            self.lane.turnstile.line_up(self)
+            self.lane.scheduler.read_soon(self)
             return
         self._read(data)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio takes the answer; uvicorn gives none
-        """The caller sends nothing more, and may still read: answers that are due are given before the connection ends."""
+        """The client has stopped sending and may still read: pending answers are written before the connection ends."""
         if self._held is not None:
-            self.pass_through(self.lane.clock())
+            self.process_held(self.lane.clock())
         if not (self._between or self._no_more):
             self.refuse("malformed")
-        self.leave()
+        self.write_unsent()
         if self._lingers_until_s is not None or not self._is_answering():
             return False
         self._no_more = True
@@ -234,9 +234,9 @@ class GrabProtocol(HttpToolsProtocol):
         return True
 
     def _read(self, data: bytes) -> None:
-        """The ordinary way, which says what is wrong with whatever is."""
+        """Parse input the ordinary way, which also reports what is malformed."""
         if self._unsent:
-            self.leave()
+            self.write_unsent()
         if self._no_more or self.transport.is_closing():
             return
         if self._turned_away:
@@ -283,7 +283,7 @@ class GrabProtocol(HttpToolsProtocol):
         self.refuse("malformed")
 
     def _give_up_answers(self) -> None:
-        """Nobody hears them: neither what is being answered nor what waits behind it. uvicorn knows of the last one only."""
+        """Drop all answers of a lost connection, the current one and those queued. uvicorn itself knows only the last."""
         for cycle in (self._running, *(waiting for waiting, _ in self.pipeline)):
             if cycle is not None and not cycle.response_complete:
                 cycle.disconnected = True
@@ -306,7 +306,7 @@ class GrabProtocol(HttpToolsProtocol):
             raise _EndOfReadingError
         if self._incoming is not None:  # its body comes apart from its head
             return
-        # What the ordinary way needs is made when it is known that it is needed.
+        # The ordinary way's state is made only when it is needed.
         self.url = b""
         self.headers = []
         self._between, self._in_head, self._head_bytes = False, True, 0
@@ -316,7 +316,7 @@ class GrabProtocol(HttpToolsProtocol):
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_head:  # else it stands behind the body: nothing there is a header
+        if self._in_head:  # a trailer behind the body is no header
             self.headers.append((name.lower(), value.strip(b" \t")))
 
     def on_headers_complete(self) -> None:
@@ -362,7 +362,7 @@ class GrabProtocol(HttpToolsProtocol):
             if frame.expects or frame.length > bounds.max_bytes + DISCARD_MAX_BYTES:
                 self._stop("too-large", limit_bytes=bounds.max_bytes)
         elif frame.expects and frame.length != 0 and not self._is_answering():
-            self.leave()
+            self.write_unsent()
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
@@ -411,7 +411,7 @@ class GrabProtocol(HttpToolsProtocol):
             lane.bodies.done(body_bytes)
             self._answer(incoming, preflight)
             return
-        if caller is not None and not (self._is_answering() or self.flow.write_paused) and not lane.desk.has_room(caller):
+        if caller is not None and not (self._is_answering() or self.flow.write_paused) and not lane.admission.has_room(caller):
             lane.bodies.done(body_bytes)
             self._shed(incoming)
             return
@@ -468,16 +468,16 @@ class GrabProtocol(HttpToolsProtocol):
             lane.bodies.done(body_bytes)
         elif caller is None:
             self._start(cycle, None, body_bytes)
-        elif lane.desk.enter(caller):
+        elif lane.admission.enter(caller):
 
             def start() -> None:
-                if cycle.disconnected:  # while it stood in line
-                    lane.desk.leave(caller)
+                if cycle.disconnected:  # while it was queued
+                    lane.admission.leave(caller)
                     lane.bodies.done(body_bytes)
                 else:
                     self._start(cycle, caller, body_bytes)
 
-            lane.desk.line_up(start, self.loop.call_soon)
+            lane.admission.begin_soon(start, self.loop.call_soon)
         else:
             lane.bodies.done(body_bytes)
             self._start_asgi_task(cycle, cast("Any", lane.turn_away))
@@ -488,12 +488,12 @@ class GrabProtocol(HttpToolsProtocol):
         async def ordinary(scope: Any, receive: Any, send: Any) -> None:
             async def send_when_read(message: Any) -> None:
                 if caller is not None and flow.write_paused and not cycle.disconnected:
-                    # A call whose caller does not read holds no place meanwhile.
-                    lane.desk.leave(caller)
+                    # A call whose client does not read takes no place meanwhile.
+                    lane.admission.leave(caller)
                     try:
                         await flow.drain()
                     finally:
-                        lane.desk.resume(caller)
+                        lane.admission.resume(caller)
                 await send(message)
 
             try:
@@ -501,13 +501,13 @@ class GrabProtocol(HttpToolsProtocol):
             finally:
                 lane.bodies.done(body_bytes)
                 if caller is not None:
-                    lane.desk.leave(caller)
+                    lane.admission.leave(caller)
 
         self._start_asgi_task(cycle, cast("Any", ordinary))
 
     def _shed(self, incoming: _Incoming) -> None:
-        """Answer an ordinary call for which there is no place, here and now: what is shed must cost next to nothing."""
-        # Who has sent more behind it, ahead of the answers, hears no more than that.
+        """Refuse an ordinary call beyond the limit at once: shedding must cost next to nothing."""
+        # Pipelined calls behind a refused one of the same read are not answered.
         self._no_more |= self._shed_in_read
         self._shed_in_read = True
         self._answer(incoming, of_problem("overloaded", choose_language(incoming.header(b"accept-language"))))
@@ -515,12 +515,12 @@ class GrabProtocol(HttpToolsProtocol):
     def _answer(self, incoming: _Incoming, answer: Answer) -> None:
         """Give a whole answer, behind what is still to be answered."""
         answer = self.lane.cors.of(answer, incoming.header(b"origin"))
-        self._tell_in_turn(answer, keep_alive=not self._no_more, bodiless=incoming.method == b"HEAD")
+        self._respond_in_turn(answer, keep_alive=not self._no_more, bodiless=incoming.method == b"HEAD")
 
-    def _tell_in_turn(self, answer: Answer, *, keep_alive: bool, bodiless: bool) -> None:
+    def _respond_in_turn(self, answer: Answer, *, keep_alive: bool, bodiless: bool) -> None:
         cycle = FastCycle(self, keep_alive=keep_alive, bodiless=bodiless)
         cycle.response_complete = False
-        self._in_turn(cycle, lambda: cycle.tell(answer))
+        self._in_turn(cycle, lambda: cycle.respond(answer))
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
@@ -546,8 +546,8 @@ class GrabProtocol(HttpToolsProtocol):
         cycle: Any = self.cycle  # None before the first request
         return cycle is not None and not cycle.response_complete
 
-    def pass_through(self, now_s: float) -> None:
-        """Answer the grab that waits here, or see to it that it will be."""
+    def process_held(self, now_s: float) -> None:
+        """Process the request that was read: answer it, or have it answered later."""
         data, self._held = self._held, None
         if data is None:
             return
@@ -565,17 +565,17 @@ class GrabProtocol(HttpToolsProtocol):
         grab.response_complete = False
         self.cycle = grab  # type: ignore[assignment]  # it has all that the protocol asks of one
         self._silent_since_s = None
-        answer = path.begin(campaign_id, token, idempotency_key, language, grab.tell, now_s)
+        answer = path.begin(campaign_id, token, idempotency_key, language, grab.respond, now_s)
         if answer is not None:
             grab.response_complete = True
             self.write_answer(answer, keep_alive=True, now_s=now_s)
 
-    def give_up(self) -> None:
-        """Nothing can be said any more."""
+    def abort(self) -> None:
+        """Close the connection at once; no answer is possible any more."""
         self.transport.abort()
 
     def write_answer(self, answer: Answer, *, keep_alive: bool, now_s: float | None = None) -> None:
-        """Send a whole answer in one write, byte for byte what the ordinary way would send."""
+        """Write a whole answer, with the same bytes as the ordinary way."""
         if self.transport.is_closing():
             return
         if now_s is None:
@@ -583,28 +583,28 @@ class GrabProtocol(HttpToolsProtocol):
         now_ms = self.lane.now_ms(now_s)
         defaults = self.server_state.default_headers
         if not keep_alive:
-            self._unsent += self.lane.sealed(answer, now_ms, defaults, b"connection: close\r\n")
-            self.leave()
+            self._unsent += self.lane.render(answer, now_ms, defaults, b"connection: close\r\n")
+            self.write_unsent()
             self.server_state.total_requests += 1
             self._hang_up(now_s)
             return
-        if answer.sealed_at_ms != now_ms or answer.sealed_with is not defaults:
-            answer.sealed = self.lane.sealed(answer, now_ms, defaults)
-            answer.sealed_at_ms, answer.sealed_with = now_ms, defaults
+        if answer.rendered_at_ms != now_ms or answer.rendered_with is not defaults:
+            answer.rendered = self.lane.render(answer, now_ms, defaults)
+            answer.rendered_at_ms, answer.rendered_with = now_ms, defaults
         if self._unsent:
-            self._unsent += answer.sealed
+            self._unsent += answer.rendered
         else:
-            self._unsent = answer.sealed
-            self.lane.turnstile.let_out(self)
+            self._unsent = answer.rendered
+            self.lane.scheduler.write_soon(self)
         if self.pipeline:
-            self.leave()
+            self.write_unsent()
             self.on_response_complete()
         else:
             self.server_state.total_requests += 1
             self._silent_since_s = now_s
 
-    def leave(self) -> None:
-        """Send what was answered below ASGI; whatever else is written on this connection comes behind it."""
+    def write_unsent(self) -> None:
+        """Write the answers given below ASGI; anything else on this connection is written behind them."""
         unsent, self._unsent = self._unsent, b""
         if unsent and not self.transport.is_closing():
             self.transport.write(unsent)
@@ -612,7 +612,7 @@ class GrabProtocol(HttpToolsProtocol):
     # The end of a worker
 
     def shutdown(self) -> None:
-        """The worker is to end: what is being answered is the last here, and who is idle may ask once more."""
+        """The worker is to end: the current request is the last of this connection; an idle connection may send one more."""
         self.lane.connections.drain()
         if self._is_answering():
             self._end_with(self.cycle)
@@ -625,7 +625,7 @@ class GrabProtocol(HttpToolsProtocol):
     # What keeps a worker waiting
 
     def refuse(self, name: str, **extra: Any) -> None:
-        """Say what is wrong with what came, behind what is still to be answered, and end the connection."""
+        """Answer a malformed request, behind those still being answered, and end the connection."""
         incoming = self._incoming
         wish, origin, bodiless = None, None, False
         if incoming is not None:
@@ -634,7 +634,7 @@ class GrabProtocol(HttpToolsProtocol):
         self._no_more = True
         self._forget_incoming()
         answer = self.lane.cors.of(of_problem(name, choose_language(wish), **extra), origin)
-        self._tell_in_turn(answer, keep_alive=False, bodiless=bodiless)
+        self._respond_in_turn(answer, keep_alive=False, bodiless=bodiless)
 
     def _stop(self, name: str, **extra: Any) -> NoReturn:
         """The same, from within the parser."""
@@ -642,7 +642,7 @@ class GrabProtocol(HttpToolsProtocol):
         raise _EndOfReadingError
 
     def cut_off(self) -> None:
-        """The bodies of the worker have become too much, and this one has been on its way for longest."""
+        """Refuse the body that has been arriving for longest: those of the worker exceed their limit."""
         self.refuse("overloaded")
 
     def _discard(self, incoming: _Incoming) -> None:

@@ -1,9 +1,9 @@
-"""In which order do grabs that came together pass?
+"""The fair read scheduler of one worker, with write coalescing.
 
-While the loop reads what has come, it does nothing else, and reads on for as long as more comes: a crowd that is answered there
-keeps it there. So what is read lines up here, and passes in the next turns of the loop, for a few milliseconds at a time: in
-between, batches go out, their replies come in, and the view stays young. Their answers leave one right after the other: whoever
-reads them is woken once and not each time, which costs more than all the rest.
+The event loop runs nothing else while it reads, and a crowd that is answered as it is read keeps it reading. Grabs are
+therefore queued as they are read, and processed in order of arrival in the next turns of the loop, a few milliseconds at a
+time: in between, batches go out, replies come in, and the view stays young. Responses are written back to back, so the reader
+wakes once; waking it per response costs more than all other work.
 """
 
 from collections import deque
@@ -20,68 +20,68 @@ AT_ONCE: Final = 32
 log = structlog.get_logger()
 
 
-class Passenger(Protocol):
-    """A connection."""
+class Connection(Protocol):
+    """A connection of the server, as the scheduler sees it."""
 
-    def pass_through(self, now_s: float) -> None:
-        """Take up the request that waits, if it is still there. It came before `now_s`, of the turnstile's clock."""
+    def process_held(self, now_s: float) -> None:
+        """Process the request that was read, unless it is gone. It came before `now_s`, by the scheduler's clock."""
 
-    def leave(self) -> None:
-        """Send the answers that were given."""
+    def write_unsent(self) -> None:
+        """Write the responses that are ready."""
 
-    def give_up(self) -> None:
-        """End the connection."""
+    def abort(self) -> None:
+        """Close the connection at once."""
 
 
-class Turnstile:
-    """The line of one worker, and its way out."""
+class ReadScheduler:
+    """The connections of one worker with a request to process, and those with responses to write."""
 
     def __init__(self, clock: Callable[[], float], call_soon: CallSoon) -> None:
         self._clock = clock
         self._call_soon = call_soon
-        self._line: deque[Passenger] = deque()
-        self._leaving: list[Passenger] = []
-        self._turns = False
+        self._to_read: deque[Connection] = deque()
+        self._to_write: list[Connection] = []
+        self._scheduled = False
 
-    def line_up(self, connection: Passenger) -> None:
-        """Have the connection pass in one of the next turns of the loop; it stands in line once."""
-        self._line.append(connection)
-        if not self._turns:
-            self._turn_soon()
+    def read_soon(self, connection: Connection) -> None:
+        """Process the connection's request in one of the next turns of the loop; a connection is queued once."""
+        self._to_read.append(connection)
+        if not self._scheduled:
+            self._run_soon()
 
-    def let_out(self, connection: Passenger) -> None:
-        """Have the connection send its answers together with others, in this turn or the next."""
-        self._leaving.append(connection)
-        if not self._turns:
-            self._turn_soon()
+    def write_soon(self, connection: Connection) -> None:
+        """Write the connection's responses together with those of others, in this turn or the next."""
+        self._to_write.append(connection)
+        if not self._scheduled:
+            self._run_soon()
 
-    def _turn_soon(self) -> None:
-        self._turns = True
-        self._call_soon(self._turn)
+    def _run_soon(self) -> None:
+        self._scheduled = True
+        self._call_soon(self._run)
 
-    def _turn(self) -> None:
-        line = self._line
+    def _run(self) -> None:
+        queue = self._to_read
         until_s = self._clock() + SLICE_S
-        self._let_go()
-        while line and (now_s := self._clock()) <= until_s:
-            for _ in range(min(AT_ONCE, len(line))):
-                connection = line.popleft()
+        self._write_all()
+        while queue and (now_s := self._clock()) <= until_s:
+            for _ in range(min(AT_ONCE, len(queue))):
+                connection = queue.popleft()
                 try:
-                    connection.pass_through(now_s)
+                    connection.process_held(now_s)
                 except Exception:
-                    # Those behind it have nothing to do with it, and the line must go on.
+                    # A fault of one connection must not stop the others in the queue.
                     log.exception("grab_failed")
-                    connection.give_up()
-            self._let_go()
-        self._turns = False
-        if line:
-            self._turn_soon()
+                    connection.abort()
+            self._write_all()
+        self._scheduled = False
+        if queue:
+            self._run_soon()
 
-    def _let_go(self) -> None:
-        leaving, self._leaving = self._leaving, []
-        for connection in leaving:
+    def _write_all(self) -> None:
+        ready, self._to_write = self._to_write, []
+        for connection in ready:
             try:
-                connection.leave()
+                connection.write_unsent()
             except Exception:
                 log.exception("answer_failed")
-                connection.give_up()
+                connection.abort()

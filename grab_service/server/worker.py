@@ -19,12 +19,12 @@ from grab_service.cell.connect import fill_pool as fill_redis_pool
 from grab_service.cell.nodes import Nodes
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell, CellError, Replicas
-from grab_service.grabpath.admission import Desk
+from grab_service.grabpath.admission import Admission
 from grab_service.grabpath.batcher import Batcher
 from grab_service.grabpath.gate import Gate
 from grab_service.grabpath.path import GrabPath
 from grab_service.grabpath.rates import RateLimit
-from grab_service.grabpath.responder import Teller
+from grab_service.grabpath.responder import Responder
 from grab_service.grabpath.view import View
 from grab_service.identity.refused_sign_ins import RefusedSignIns
 from grab_service.metrics import FLUSH_INTERVAL_S, GrabMetrics
@@ -72,7 +72,7 @@ class Worker:
     path: GrabPath
     batcher: Batcher
     connections: Connections
-    desk: Desk
+    admission: Admission
     bodies: Bodies
     metrics: GrabMetrics
     refused: RefusedSignIns
@@ -102,11 +102,11 @@ class Worker:
         clock = time.monotonic
         metrics = GrabMetrics()
         view = View(grab_cell, poll_s=settings.view_poll_s, age_max_s=settings.view_age_max_s, clock=clock)
-        teller = Teller(view, metrics)
+        responder = Responder(view, metrics)
         batcher = Batcher(
             grab_cell,
             metrics,
-            teller,
+            responder,
             batch_max=settings.batch_max,
             batches_in_flight_max=settings.batches_in_flight_max,
             waiting_max=settings.waiting_max,
@@ -120,11 +120,11 @@ class Worker:
             batcher=batcher,
             rate=RateLimit(settings.rate_burst, settings.rate_window_s),
             keys=keys,
-            teller=teller,
+            responder=responder,
             metrics=metrics,
             clock=clock,
         )
-        desk = Desk(settings.ordinary_max)
+        admission = Admission(settings.ordinary_max)
         bodies = Bodies(
             body_max_bytes=settings.body_max_bytes,
             import_max_bytes=settings.import_max_bytes,
@@ -144,7 +144,7 @@ class Worker:
             path,
             batcher,
             connections,
-            desk,
+            admission,
             bodies,
             metrics,
             RefusedSignIns(),
@@ -160,7 +160,7 @@ class Worker:
             self.path,
             self.view.now_ms,
             self.connections,
-            self.desk,
+            self.admission,
             self.bodies,
             fast=settings.fast_lane,
             origins=settings.allowed_origins,

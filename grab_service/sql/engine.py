@@ -20,7 +20,7 @@ WAITING_MAX: Final = 24
 
 STILL_S: Final = 0.5
 """No connection has come back for so long: Postgres stands still, and not every call of the service may come to wait for it.
-While they come back the queue is bounded by the places at the desk, and by the time."""
+While they come back the queue is bounded by the places of admission, and by the time."""
 
 
 class ShortQueuePool(AsyncAdaptedQueuePool):

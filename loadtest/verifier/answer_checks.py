@@ -5,12 +5,12 @@ from collections.abc import Iterable
 
 from loadtest.contract import SOLD_OUT, Meaning, meaning_of
 from loadtest.receipts import Attempt
-from loadtest.verifier.evidence import Evidence, Finding, Told, describe, surely_before
+from loadtest.verifier.evidence import Evidence, RunFinding, Told, describe, surely_before
 
 
-def no_lost_ack(evidence: Evidence) -> Finding:
+def no_lost_ack(evidence: Evidence) -> RunFinding:
     """I3: every claim that a client was told of is in the ledger, identical."""
-    finding = Finding(checked=len(evidence.told) + len(evidence.unreadable))
+    finding = RunFinding(checked=len(evidence.told) + len(evidence.unreadable))
     for attempt in evidence.unreadable:
         finding.breach("told of a claim, but the answer holds none", **describe(attempt))
     for told in evidence.told:
@@ -31,13 +31,13 @@ def no_lost_ack(evidence: Evidence) -> Finding:
     return finding
 
 
-def one_answer(evidence: Evidence) -> Finding:
+def one_answer(evidence: Evidence) -> RunFinding:
     """I4: all answers to one member for one claim are the same, and nobody holds more than the limit.
 
     A claim is won once (201) and held ever after (200). A holder who asks again hears of the claim, whatever became of
     the campaign meanwhile; being told sold-out instead is a matter of I10.
     """
-    finding = Finding(checked=len(evidence.told))
+    finding = RunFinding(checked=len(evidence.told))
     by_claim: defaultdict[str, list[Told]] = defaultdict(list)
     by_caller: defaultdict[tuple[str, str | None], list[Told]] = defaultdict(list)
     by_key: defaultdict[tuple[str, str], list[Told]] = defaultdict(list)
@@ -66,9 +66,9 @@ def one_answer(evidence: Evidence) -> Finding:
     return finding
 
 
-def no_stranger(evidence: Evidence) -> Finding:
+def no_stranger(evidence: Evidence) -> RunFinding:
     """I7: whoever won had asked, in this campaign, and the answer went to the one it speaks of."""
-    finding = Finding(checked=len(evidence.truth) + len(evidence.told))
+    finding = RunFinding(checked=len(evidence.truth) + len(evidence.told))
     asked = {attempt.member for attempt in evidence.attempts}
     campaign_id = evidence.facts.campaign_id
     for claim in evidence.truth:
@@ -110,7 +110,7 @@ def told_by_caller(evidence: Evidence) -> dict[tuple[str, str | None], list[Told
     return grouped
 
 
-def _check_same(finding: Finding, claim_id: str, answers: list[Told]) -> None:
+def _check_same(finding: RunFinding, claim_id: str, answers: list[Told]) -> None:
     first = answers[0]
     codes = {told.code for told in answers if told.code is not None}
     if len(codes) > 1:

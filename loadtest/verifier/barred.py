@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from loadtest.verifier.evidence import Evidence, Finding, describe
+from loadtest.verifier.evidence import Evidence, RunFinding, describe
 
 # What is said to a member because of who they are; everything else is said to anybody.
 PERSONAL = frozenset({"not-eligible", "member-blocked", "member-unknown"})
@@ -35,12 +35,12 @@ def read_barred(path: Path) -> dict[str, str]:
     return barred
 
 
-def turned_away(evidence: Evidence, barred: Mapping[str, str]) -> Finding:
+def turned_away(evidence: Evidence, barred: Mapping[str, str]) -> RunFinding:
     """I7: whoever may not win has not, and whoever was refused for who they are was refused rightly.
 
     "Sold out" and the like may come before a member's own refusal, so those who must not win may hear them instead.
     """
-    finding = Finding()
+    finding = RunFinding()
     for claim in evidence.truth:
         if claim.member_id in barred:
             finding.breach("won, and must not have", member=claim.member_id, claim_id=claim.claim_id)

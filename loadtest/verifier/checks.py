@@ -6,12 +6,12 @@ from typing import Any
 import orjson
 
 from loadtest.verifier.answer_checks import no_lost_ack, no_stranger, one_answer
-from loadtest.verifier.evidence import Evidence, Finding
+from loadtest.verifier.evidence import Evidence, RunFinding
 from loadtest.verifier.stock_checks import no_oversell, no_undersell, unique_unit, window_only
 from loadtest.verifier.time_checks import honest_refusal
 from loadtest.verifier.witness import witness_order
 
-CHECKS: dict[str, Callable[[Evidence], Finding]] = {
+CHECKS: dict[str, Callable[[Evidence], RunFinding]] = {
     "I1 NoOversell": no_oversell,
     "I2 NoUndersell": no_undersell,
     "I3 NoLostAck": no_lost_ack,
@@ -27,12 +27,12 @@ CHECKS: dict[str, Callable[[Evidence], Finding]] = {
 BARRED = "I7 TurnedAway"
 
 
-def verify(evidence: Evidence) -> dict[str, Finding]:
+def verify(evidence: Evidence) -> dict[str, RunFinding]:
     """Make all checks; a finding that checked nothing says nothing."""
     return {name: check(evidence) for name, check in CHECKS.items()}
 
 
-def to_document(findings: dict[str, Finding]) -> dict[str, Any]:
+def to_document(findings: dict[str, RunFinding]) -> dict[str, Any]:
     """As it is written to JSON."""
     return {
         name: {
@@ -45,7 +45,7 @@ def to_document(findings: dict[str, Finding]) -> dict[str, Any]:
     }
 
 
-def table_lines(findings: dict[str, Finding]) -> list[str]:
+def table_lines(findings: dict[str, RunFinding]) -> list[str]:
     """A table for a person, with the first counterexamples below it."""
     lines = [f"{'invariant':<18} {'':<8} {'checked':>10} {'broken':>8}"]
     for name, finding in findings.items():

@@ -47,7 +47,7 @@ class Told:
 
 
 @dataclass(slots=True)
-class Finding:
+class RunFinding:
     """What became of one check.
 
     Attributes:

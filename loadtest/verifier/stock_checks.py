@@ -6,19 +6,19 @@ from itertools import chain
 from typing import Any
 
 from loadtest.contract import SOLD_OUT
-from loadtest.verifier.evidence import Evidence, Finding, Told
+from loadtest.verifier.evidence import Evidence, RunFinding, Told
 from loadtest.verifier.truth import TruthClaim
 
 Granted = TruthClaim | Told
 
 
-def no_oversell(evidence: Evidence) -> Finding:
+def no_oversell(evidence: Evidence) -> RunFinding:
     """I1: never more active claims than units released, by the receipts alone and by the ledger alone.
 
     A claim that is active now was active ever since it was granted. So at each later release, those granted before it
     may be no more than what was released before it.
     """
-    finding = Finding()
+    finding = RunFinding()
     held = [claim for claim in evidence.truth if claim.held]
     told = {told.claim_id: told for told in evidence.told if not evidence.freed(told.claim_id)}
     _check_steps(finding, evidence, "ledger", held)
@@ -26,13 +26,13 @@ def no_oversell(evidence: Evidence) -> Finding:
     return finding
 
 
-def no_undersell(evidence: Evidence) -> Finding:
+def no_undersell(evidence: Evidence) -> RunFinding:
     """I2: if at least as many members as there are units asked to the end, the whole stock was granted.
 
     Who counts: members who hold or held a claim, and members told sold-out on a request sent after the last opening that
     any request saw. Those refused for reasons of their own are no demand. Where there are fewer, nothing is checked.
     """
-    finding = Finding()
+    finding = RunFinding()
     asked = [(attempt, attempt.source.server_us(attempt.sent_at_us)[0] / 1000) for attempt in evidence.attempts]
     last_ms = max((sent_ms for _, sent_ms in asked), default=0.0)
     openings = [release.opens_at_ms for release in evidence.facts.releases if release.opens_at_ms <= last_ms]
@@ -50,9 +50,9 @@ def no_undersell(evidence: Evidence) -> Finding:
     return finding
 
 
-def unique_unit(evidence: Evidence) -> Finding:
+def unique_unit(evidence: Evidence) -> RunFinding:
     """I5: no unit in two active claims, no code in two claims ever, in the ledger and in the receipts."""
-    finding = Finding(checked=len(evidence.truth) + len(evidence.told))
+    finding = RunFinding(checked=len(evidence.truth) + len(evidence.told))
     seen: set[str] = set()
     for claim in evidence.truth:
         if claim.claim_id in seen:
@@ -76,9 +76,9 @@ def unique_unit(evidence: Evidence) -> Finding:
     return finding
 
 
-def window_only(evidence: Evidence) -> Finding:
+def window_only(evidence: Evidence) -> RunFinding:
     """I8: nothing is granted before the first opening, nor from the closing on, by the clock that decides."""
-    finding = Finding(checked=len(evidence.truth) + len(evidence.told))
+    finding = RunFinding(checked=len(evidence.truth) + len(evidence.told))
     opens_at_ms, closes_at_ms = evidence.facts.opens_at_ms, evidence.facts.closes_at_ms
     for claim in chain[Granted](evidence.truth, evidence.told):
         if not opens_at_ms <= claim.granted_at_ms < closes_at_ms:
@@ -92,7 +92,7 @@ def window_only(evidence: Evidence) -> Finding:
     return finding
 
 
-def _check_steps(finding: Finding, evidence: Evidence, side: str, active: Iterable[Granted]) -> None:
+def _check_steps(finding: RunFinding, evidence: Evidence, side: str, active: Iterable[Granted]) -> None:
     moments = sorted(claim.granted_at_ms for claim in active)
     finding.checked += len(moments)
     if len(moments) > evidence.facts.total:
@@ -109,7 +109,7 @@ def _check_steps(finding: Finding, evidence: Evidence, side: str, active: Iterab
             )
 
 
-def _check_alone(finding: Finding, what: str, name: str, holders: Mapping[Any, set[str]]) -> None:
+def _check_alone(finding: RunFinding, what: str, name: str, holders: Mapping[Any, set[str]]) -> None:
     for thing, claim_ids in holders.items():
         if len(claim_ids) > 1:
             finding.breach(what, **{name: thing, "claim_ids": sorted(claim_ids)})

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 
 from loadtest.contract import SOLD_OUT
 from loadtest.verifier.answer_checks import refused_holders, told_by_caller
-from loadtest.verifier.evidence import Evidence, Finding, describe
+from loadtest.verifier.evidence import Evidence, RunFinding, describe
 from loadtest.verifier.truth import TruthClaim
 
 # How old the truth of a "sold out" may be when the request comes.
 VIEW_MAX_AGE_US = 50_000
 
 
-def honest_refusal(evidence: Evidence) -> Finding:
+def honest_refusal(evidence: Evidence) -> RunFinding:
     """I10: "sold out" only if it was, at most 50 ms before the request, and never to someone who holds a claim."""
-    finding = Finding()
+    finding = RunFinding()
     possible = _possibly_sold_out(evidence)
     claims = _claims_by_caller(evidence)
     slack_us = evidence.clock_slack_us

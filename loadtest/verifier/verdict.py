@@ -9,7 +9,7 @@ from typing import Any
 from loadtest.receipts import ReceiptsError
 from loadtest.service import Service, ServiceError
 from loadtest.verifier.checks import table_lines, to_document, verify
-from loadtest.verifier.evidence import Finding, gather
+from loadtest.verifier.evidence import RunFinding, gather
 from loadtest.verifier.service_figures import Books, Counters, ServiceFigures
 from loadtest.verifier.truth import TruthError, parse_claims
 
@@ -32,7 +32,7 @@ class RunVerdict:
     earlier: Mapping[str, int] = field(default_factory=dict)
     counters: Counters | None = None
     books: Books | None = None
-    findings: dict[str, Finding] | None = None
+    findings: dict[str, RunFinding] | None = None
     claims: int | None = None
     notes: list[str] = field(default_factory=list)
 

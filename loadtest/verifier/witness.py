@@ -17,13 +17,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from loadtest.verifier.evidence import Evidence, Finding
+from loadtest.verifier.evidence import Evidence, RunFinding
 from loadtest.verifier.history import Asks, Caller, Decision, Heard, History, Operation, history_of, operations_of
 
 BEFORE_ALL = -1
 
 
-def witness_order(evidence: Evidence) -> Finding:
+def witness_order(evidence: Evidence) -> RunFinding:
     """The `seq` of claims is an order in which all answers are true; timeouts are "maybe", never half."""
     history = history_of(evidence)
     finding = check(history)
@@ -32,15 +32,15 @@ def witness_order(evidence: Evidence) -> Finding:
         runs[attempt.source.facts.get("run")].append(attempt)
     if len(runs) > 1:
         # What one run says of itself is exact.
-        places = _Places.of(history, Finding())
+        places = _Places.of(history, RunFinding())
         for attempts in runs.values():
             _follow(tuple(operations_of(evidence, attempts, by_server=False)), places, finding)
     return finding
 
 
-def check(history: History) -> Finding:
+def check(history: History) -> RunFinding:
     """Look whether all answers are true in the order of the log."""
-    finding = Finding(checked=len(history.decisions) + len(history.operations))
+    finding = RunFinding(checked=len(history.decisions) + len(history.operations))
     places = _Places.of(history, finding)
     lows = _follow(history.operations, places, finding)
     _check_askers(history.operations, places, lows, finding)
@@ -66,7 +66,7 @@ class _Places:
     sold_out: list[int] = field(default_factory=list)
 
     @classmethod
-    def of(cls, history: History, finding: Finding) -> "_Places":
+    def of(cls, history: History, finding: RunFinding) -> "_Places":
         """Go through the log; what cannot follow on what was before is a breach."""
         places = cls()
         ordered = sorted(history.decisions, key=lambda decision: decision.seq)
@@ -87,7 +87,7 @@ class _Places:
                 places.sold_out.append(places.end)
         return places
 
-    def _grant(self, decision: Decision, at: int, units: dict[int, _Claim], stock: int, finding: Finding) -> int:
+    def _grant(self, decision: Decision, at: int, units: dict[int, _Claim], stock: int, finding: RunFinding) -> int:
         claim = _Claim(decision, at)
         if not 1 <= decision.unit_no <= stock:
             finding.breach("there is no such unit", claim_id=decision.claim_id, unit_no=decision.unit_no)
@@ -105,7 +105,7 @@ class _Places:
         self.of_caller[decision.caller].append(claim)
         return 1
 
-    def _free(self, decision: Decision, at: int, units: dict[int, _Claim], finding: Finding) -> int:
+    def _free(self, decision: Decision, at: int, units: dict[int, _Claim], finding: RunFinding) -> int:
         claim = self.claims.get(decision.claim_id)
         if claim is None or claim.freed_at is not None or claim.grant.caller != decision.caller:
             finding.breach("a claim came back that nobody held", claim_id=decision.claim_id, seq=decision.seq)
@@ -153,7 +153,7 @@ class _Places:
         return None
 
 
-def _check_seqs(history: History, ordered: Sequence[Decision], finding: Finding) -> None:
+def _check_seqs(history: History, ordered: Sequence[Decision], finding: RunFinding) -> None:
     for earlier, later in pairwise(ordered):
         if earlier.seq == later.seq:
             finding.breach("two decisions with one seq", seq=later.seq, claim_ids=[earlier.claim_id, later.claim_id])
@@ -161,7 +161,7 @@ def _check_seqs(history: History, ordered: Sequence[Decision], finding: Finding)
             finding.breach("decisions are missing", after_seq=earlier.seq, before_seq=later.seq)
 
 
-def _follow(operations: Sequence[Operation], places: _Places, finding: Finding) -> Mapping[int, int]:
+def _follow(operations: Sequence[Operation], places: _Places, finding: RunFinding) -> Mapping[int, int]:
     """Give every answer its place, in the order of time; by operation, the last place answered before it was asked."""
     moments = [(operation.true_from_us, 0, number) for number, operation in enumerate(operations)]
     moments += [(one.answered_us, 1, number) for number, one in enumerate(operations) if one.heard is not Heard.MAYBE]
@@ -196,7 +196,7 @@ def _what_is_wrong(operation: Operation, places: _Places, low: int) -> str:
     return "told of a claim at a time when the log does not have it so"
 
 
-def _check_askers(operations: Sequence[Operation], places: _Places, lows: Mapping[int, int], finding: Finding) -> None:
+def _check_askers(operations: Sequence[Operation], places: _Places, lows: Mapping[int, int], finding: RunFinding) -> None:
     """Every decision was asked for: by whoever was told of it, or by a request that nobody knows the end of."""
     winners: dict[str, int] = {}
     maybes: defaultdict[Caller, list[int]] = defaultdict(list)

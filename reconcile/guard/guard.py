@@ -28,7 +28,7 @@ from reconcile.fence import FencedOffError, Hold
 from reconcile.guard.redis_settings import UnfitServerError, check_server_settings, was_replica
 from reconcile.guard.rights import check_rights
 from reconcile.leader import Leader, NotLeadingError
-from reconcile.life import REBUILD, Life, Verdict, judge
+from reconcile.life import REBUILD, Life, LifeCheck, judge
 from reconcile.rebuild.recover import close_cell
 from reconcile.redis_link import Command, Wire, WireBrokenError
 
@@ -247,12 +247,12 @@ class Guard:
         self._warned = warning
         cursor = await read_cursor(self._engine, self._cell_name)
         life = await Life.read(wire, self._keys)
-        verdict = judge(life, cursor)
-        log.info("cell_judged", cell=self._cell_name, verdict=verdict.value, epoch=life.epoch, seq=life.seq)
+        check = judge(life, cursor)
+        log.info("cell_judged", cell=self._cell_name, verdict=check.value, epoch=life.epoch, seq=life.seq)
         self._counters.armed = 0
-        if verdict is Verdict.FIRST_START:
+        if check is LifeCheck.FIRST_START:
             await self._begin(wire, life)
-        elif verdict is Verdict.GOES_ON:
+        elif check is LifeCheck.GOES_ON:
             await self._catch_up(life.seq)
             report = await self._audit(wire)
             if not report.holds:
@@ -264,11 +264,11 @@ class Guard:
             elif warning is not None or await was_replica(wire):
                 await self._begin_anew(wire)
         else:
-            doubt = DoubtError(AlarmKind.CELL_CLOSED, verdict.value, {"epoch": life.epoch, "seq": life.seq})
-            if verdict not in REBUILD:
+            doubt = DoubtError(AlarmKind.CELL_CLOSED, check.value, {"epoch": life.epoch, "seq": life.seq})
+            if check not in REBUILD:
                 raise doubt
             await self._alarm(doubt)
-            await self.recover(wire, verdict.value)
+            await self.recover(wire, check.value)
 
     async def recover(self, wire: Wire, reason: str) -> None:
         """Rebuild the cell from Postgres and audit it; afterwards it is closed and sound.

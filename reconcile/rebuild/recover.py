@@ -16,7 +16,7 @@ from reconcile.drain.drain import Drain
 from reconcile.drain.pages import DrainFaultError
 from reconcile.epochs import Session, begin_next, opening_commands
 from reconcile.fence import Hold
-from reconcile.life import Life, Verdict, judge
+from reconcile.life import Life, LifeCheck, judge
 from reconcile.rebuild.losses import note_lost_life
 from reconcile.rebuild.progress import Hear
 from reconcile.rebuild.rebuild import empty_cell, fill_cell
@@ -74,7 +74,7 @@ async def _drain_what_goes(
     wire: Wire, engine: AsyncEngine, cell_name: str, keys: CellKeys, new_drain: Callable[[], Drain]
 ) -> dict[str, Any] | None:
     """Drain what the lost life still has and Postgres lacks; what could not be drained, in words, or None."""
-    if judge(await Life.read(wire, keys), await read_cursor(engine, cell_name)) is not Verdict.GOES_ON:
+    if judge(await Life.read(wire, keys), await read_cursor(engine, cell_name)) is not LifeCheck.GOES_ON:
         return None
     drain = new_drain()
     try:

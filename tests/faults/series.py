@@ -16,7 +16,7 @@ from grab_service.vocabulary.passes import Role, mint_ops
 from loadtest.service import Service
 from loadtest.verifier.truth import parse_claims
 from tests.faults.fault import Fault
-from tests.faults.verdict import Verdict, judge
+from tests.faults.verdict import SeriesVerdict, judge
 from tests.harness.crowd import Crowd
 from tests.harness.district import District
 
@@ -53,7 +53,7 @@ class Series:
     rounds: int = 0
     resume_s: list[float] = field(default_factory=list)
     before_audit: int = 0
-    verdict: Verdict = field(default_factory=Verdict)
+    verdict: SeriesVerdict = field(default_factory=SeriesVerdict)
     figures: dict[str, float] = field(default_factory=dict)
 
 
@@ -83,7 +83,7 @@ async def run_series(district: District, faults: Sequence[Fault], scale: Scale, 
 
 async def _block(
     district: District, series: dict[str, Series], faults: list[Fault], scale: Scale, block: int, dice: random.Random
-) -> tuple[Verdict, int]:
+) -> tuple[SeriesVerdict, int]:
     campaign_id = await district.open_campaign(scale.stock)
     receipts = district.home / f"block-{block}.receipts"
     crowd = district.crowd = Crowd(
@@ -152,7 +152,7 @@ async def _audit(district: District) -> dict[str, Any] | None:
         return answer.json() if answer.status_code == 200 else None
 
 
-def _judge(district: District, campaign_id: str, receipts: Path, audit: dict[str, Any], asked: int) -> Verdict:
+def _judge(district: District, campaign_id: str, receipts: Path, audit: dict[str, Any], asked: int) -> SeriesVerdict:
     now_s = int(time.time())
     token = mint_ops(district.settings.pass_keys(), "faults", Role.ADMIN, now_s, now_s + 3600)
     with Service(f"http://127.0.0.1:{district.settings.port}", timeout_s=60) as service:

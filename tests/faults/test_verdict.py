@@ -10,7 +10,7 @@ from loadtest.clock import ServerClock
 from loadtest.receipts import ReceiptBook, clock_line, header_line
 from loadtest.service import CampaignFacts, Release
 from loadtest.verifier.truth import TruthClaim
-from tests.faults.verdict import Verdict, judge
+from tests.faults.verdict import SeriesVerdict, judge
 
 FACTS = CampaignFacts("c", 1_000, 10_000_000, 3, (Release(1_000, 3),), 1)
 GREEN: dict[str, Any] = {"redis_equals_postgres": True, "invariants": {}}
@@ -42,7 +42,7 @@ def receipts_of(folder: Path, told: list[TruthClaim]) -> Path:
     return path
 
 
-def figures(verdict: Verdict) -> tuple[int, int, int, int]:
+def figures(verdict: SeriesVerdict) -> tuple[int, int, int, int]:
     return verdict.acknowledged, verdict.lost, verdict.oversold, verdict.undersold
 
 

@@ -14,7 +14,7 @@ _OVERSELL = ("I1 NoOversell", "I5 UniqueUnit")
 
 
 @dataclass(slots=True)
-class Verdict:
+class SeriesVerdict:
     """What came of one or more campaigns.
 
     Attributes:
@@ -46,7 +46,7 @@ class Verdict:
         self.requests += other.requests
 
 
-def judge(receipts: Path, facts: CampaignFacts, truth: list[TruthClaim], audit: dict[str, Any], asked: int) -> Verdict:
+def judge(receipts: Path, facts: CampaignFacts, truth: list[TruthClaim], audit: dict[str, Any], asked: int) -> SeriesVerdict:
     """Compare the receipts of one campaign with what Postgres holds; `asked` members have had a final answer."""
     evidence = gather([receipts], truth, facts)
     lost = {told.claim_id: told for told in evidence.told if not _kept(told, evidence.truth_by_id)}
@@ -57,7 +57,7 @@ def judge(receipts: Path, facts: CampaignFacts, truth: list[TruthClaim], audit: 
     held = sum(claim.held for claim in truth)
     # Whoever was told of a claim that is lost did not ask again, so nobody can have it.
     contented = {told.member_id for told in lost.values()} - {claim.member_id for claim in truth}
-    verdict = Verdict(
+    verdict = SeriesVerdict(
         acknowledged=len({told.claim_id for told in evidence.told} | lost.keys()),
         lost=len({(told.claim_id, told.member_id) for told in evidence.told if id(told.attempt) in forgotten}),
         oversold=max(0, held - facts.total) + sum(findings[name].found for name in _OVERSELL),

@@ -60,7 +60,7 @@ async def grab_worker(redis_url: str, cell_name: str, **settings: Any) -> AsyncI
             yield worker
 
 
-class Crowd:
+class LaneClients:
     """Members who grab through the lane."""
 
     def __init__(self, worker: Worker) -> None:

@@ -15,7 +15,7 @@ from grab_service.vocabulary.keys import CellKeys
 from reconcile.redis_link import Wire, WireBrokenError
 from tests.harness.databases import NewDatabase
 from tests.harness.town import Town, town
-from tests.harness.worker import Crowd, grab_worker
+from tests.harness.worker import LaneClients, grab_worker
 from tests.integration.clusters import Cluster, Node, a_cluster, slot_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -29,7 +29,7 @@ class Place:
     """One cell: its town with a ledger that runs, its members, and their way in through one worker."""
 
     town: Town
-    crowd: Crowd
+    crowd: LaneClients
     names: list[str]
     home: int
 
@@ -67,7 +67,7 @@ async def place(cluster: Cluster, new_database: NewDatabase, home: int, members:
         town(elsewhere.url, await new_database(), cell_name) as here,
         here.ledger(),
         grab_worker(elsewhere.url, cell_name) as worker,
-        Crowd(worker) as crowd,
+        LaneClients(worker) as crowd,
     ):
         await here.open_for_business()
         names = await here.enrol(members)

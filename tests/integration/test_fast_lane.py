@@ -25,7 +25,7 @@ from grab_service.vocabulary.campaigns import BenefitKind, Release
 from grab_service.vocabulary.passes import mint
 from tests.harness.cells import Member, Published, arm, enrol, now_ms
 from tests.harness.raw_http import Wire, hang_up, request, serving, small_window, wire
-from tests.harness.worker import Crowd, grab_worker, publish
+from tests.harness.worker import LaneClients, grab_worker, publish
 
 DISPLAY = '{"title": "中秋", "benefit": {"kind": "generated_code", "name": "月饼", "valid_days": 30}}'
 RUSH = Published(display=DISPLAY, benefit_kind=BenefitKind.GENERATED_CODE, stock=50)
@@ -94,7 +94,7 @@ async def test_both_ways_give_the_same_bytes(worker: Worker, cell: Cell) -> None
         await publish(cell, replace(campaign, campaign_id=name))
     await cell.set_state("halted", "pause")
     await cell.set_state("over", "close")
-    async with Crowd(worker) as crowd, serving(worker) as port, wire(port) as connection:
+    async with LaneClients(worker) as crowd, serving(worker) as port, wire(port) as connection:
         mine = {name: f"Authorization: Bearer {crowd.pass_of(name)}" for name in ("m-1", "m-2", "m-blocked", "m-left", "m-x")}
         expired = f"Authorization: Bearer {crowd.pass_of('m-1', ttl_s=-5)}"
         assert (await connection.ask(request("c", mine["m-1"]))).startswith(b"HTTP/1.1 201")
@@ -151,7 +151,7 @@ async def test_the_ordinary_way_is_taken_when_it_should_be(worker: Worker, cell:
 
     monkeypatch.setattr(GrabReader, "read", counted)
     await publish(cell, RUSH)
-    async with Crowd(worker) as crowd, serving(worker) as port, wire(port) as connection:
+    async with LaneClients(worker) as crowd, serving(worker) as port, wire(port) as connection:
         mine = f"Authorization: Bearer {crowd.pass_of('m-1')}"
         await connection.ask(request("c", mine))
         await connection.ask(request("c", mine, "Expect: nothing"))
@@ -161,7 +161,7 @@ async def test_the_ordinary_way_is_taken_when_it_should_be(worker: Worker, cell:
 
 async def test_pipelined_requests_are_answered_in_their_order(worker: Worker, cell: Cell) -> None:
     await publish(cell, RUSH)
-    async with Crowd(worker) as crowd, serving(worker) as port, wire(port) as connection:
+    async with LaneClients(worker) as crowd, serving(worker) as port, wire(port) as connection:
         batch = b"".join(request("c", f"Authorization: Bearer {crowd.pass_of(f'm-{number}')}") for number in range(20))
         connection.writer.write(batch + request("c", method="GET") + request("c"))
         for number in range(20):
@@ -177,7 +177,7 @@ async def test_pipelined_requests_are_answered_in_their_order(worker: Worker, ce
 async def test_what_is_sent_behind_a_grab_is_answered_behind_it(worker: Worker, cell: Cell) -> None:
     """The first waits for its turn when the second comes, or was answered and its answer has not left yet."""
     await publish(cell, RUSH)
-    async with Crowd(worker) as crowd, serving(worker) as port:
+    async with LaneClients(worker) as crowd, serving(worker) as port:
         grab = request("c", f"Authorization: Bearer {crowd.pass_of('m-1')}")
         refused = request("c", "Authorization: Bearer nonsense")
         for behind in (grab, refused, request("c", "Authorization: Bearer nonsense", "Expect: nothing")):
@@ -211,7 +211,7 @@ async def test_a_fault_in_one_grab_harms_no_other(worker: Worker, cell: Cell, mo
         return begin(self, campaign_id, token, *rest)
 
     monkeypatch.setattr(GrabPath, "begin", faulty)
-    async with Crowd(worker) as crowd, serving(worker) as port:
+    async with LaneClients(worker) as crowd, serving(worker) as port:
         opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(9)]
         for number, (_, writer) in enumerate(opened):
             token = "fault" if number == 4 else crowd.pass_of(f"m-{number}")
@@ -227,7 +227,7 @@ async def test_a_fault_in_one_grab_harms_no_other(worker: Worker, cell: Cell, mo
 
 async def test_a_request_in_pieces_is_a_request(worker: Worker, cell: Cell) -> None:
     await publish(cell, RUSH)
-    async with Crowd(worker) as crowd, serving(worker) as port, wire(port) as connection:
+    async with LaneClients(worker) as crowd, serving(worker) as port, wire(port) as connection:
         for piece in request("c", f"Authorization: Bearer {crowd.pass_of('m-1')}"):
             connection.writer.write(bytes([piece]))
             await asyncio.sleep(0)
@@ -236,7 +236,7 @@ async def test_a_request_in_pieces_is_a_request(worker: Worker, cell: Cell) -> N
 
 async def test_a_caller_who_hangs_up_harms_nobody_and_finds_the_claim(worker: Worker, cell: Cell) -> None:
     await publish(cell, RUSH)
-    async with Crowd(worker) as crowd, serving(worker) as port:
+    async with LaneClients(worker) as crowd, serving(worker) as port:
         mine = f"Authorization: Bearer {crowd.pass_of('m-1')}"
         for _ in range(5):
             async with wire(port) as connection:
@@ -303,7 +303,7 @@ async def test_more_connections_than_allowed_are_turned_away_and_the_others_serv
 
 async def test_a_graceful_shutdown_answers_what_is_under_way(worker: Worker, cell: Cell, redis_client: Redis) -> None:
     await publish(cell, RUSH)
-    async with Crowd(worker) as crowd:
+    async with LaneClients(worker) as crowd:
         tokens = [crowd.pass_of(f"m-{number}") for number in range(30)]
         async with serving(worker) as port:
             opened = [await asyncio.open_connection("127.0.0.1", port) for _ in tokens]
@@ -344,7 +344,7 @@ async def test_requests_sent_ahead_are_all_answered_by_a_worker_that_is_to_end(
     worker: Worker, cell: Cell, redis_client: Redis
 ) -> None:
     await publish(cell, RUSH)
-    async with Crowd(worker) as crowd, told_to_end(worker, 1) as (one,):
+    async with LaneClients(worker) as crowd, told_to_end(worker, 1) as (one,):
         await redis_client.client_pause(300)
         asked = [request("c", f"Authorization: Bearer {crowd.pass_of(f'm-{number}')}") for number in range(5)]
         one.writer.write(asked[0])
@@ -371,7 +371,7 @@ async def test_a_head_that_is_too_large_is_refused_in_however_many_reads_it_come
 
 async def test_who_sends_many_requests_ahead_of_the_answers_is_cut_off(worker: Worker, redis_client: Redis, cell: Cell) -> None:
     await publish(cell, RUSH)
-    async with Crowd(worker) as crowd, serving(worker) as port, wire(port) as one:
+    async with LaneClients(worker) as crowd, serving(worker) as port, wire(port) as one:
         await redis_client.client_pause(500)
         one.writer.write(request("c", f"Authorization: Bearer {crowd.pass_of('m-1')}"))
         one.writer.write(request("c", method="GET") * 1_000)
@@ -391,7 +391,7 @@ async def test_who_is_turned_away_and_has_sent_more_ahead_hears_that_once_more_a
         for number in range(worker.settings.ordinary_max):
             (await stack.enter_async_context(wire(port))).writer.write(page(worker, number))
         await asyncio.sleep(0.2)
-        assert worker.desk.free == 0
+        assert worker.admission.free == 0
         asyncio.get_running_loop().call_later(5, going_on.set)
         one = await stack.enter_async_context(wire(port))
         one.writer.write(page(worker, 30) * 30)
@@ -451,7 +451,7 @@ async def test_ordinary_calls_beyond_their_places_are_turned_away_and_grabs_are_
         for one in opened[:8]:
             assert (await one.answer()).startswith(b"HTTP/1.1 200")
         assert (await opened[9].ask(page(worker, 9))).startswith(b"HTTP/1.1 200")
-        assert worker.desk.free == 8
+        assert worker.admission.free == 8
 
 
 def test_a_connection_inherits_the_terms_on_which_it_is_accepted() -> None:

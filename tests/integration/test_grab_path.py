@@ -22,7 +22,7 @@ from grab_service.grabpath import batcher
 from grab_service.grabpath import view as view_module
 from grab_service.grabpath.answers import Answer
 from grab_service.grabpath.batcher import Grab
-from grab_service.grabpath.gate import CLOCK_STEP_MS, Gate, Verdict
+from grab_service.grabpath.gate import CLOCK_STEP_MS, Gate, Refusal
 from grab_service.grabpath.view import CampaignView, StaleViewError, View
 from grab_service.server.worker import Worker
 from grab_service.vocabulary.campaigns import BenefitKind, Release
@@ -34,14 +34,14 @@ from tests.harness.cells import Published, arm, enrol, grab, now_ms, word
 from tests.harness.pace import before_a_timer
 from tests.harness.proxy import Proxy, through
 from tests.harness.raw_http import serving
-from tests.harness.worker import Crowd, grab_worker, publish
+from tests.harness.worker import LaneClients, grab_worker, publish
 
 DISPLAY = '{"title": "中秋", "benefit": {"kind": "generated_code", "name": "月饼", "valid_days": 30}}'
 RUSH = Published(display=DISPLAY, benefit_kind=BenefitKind.GENERATED_CODE)
 MEMBERS = [f"m-{number}" for number in range(300)]
 
 
-def refusal(gate: Gate, view: View, campaign_id: str, member_id: str, *, now_s: float | None = None) -> Verdict | None:
+def refusal(gate: Gate, view: View, campaign_id: str, member_id: str, *, now_s: float | None = None) -> Refusal | None:
     return gate.refuse(view.campaign(campaign_id), member_id, time.monotonic() if now_s is None else now_s)
 
 
@@ -61,8 +61,8 @@ async def worker(valkey_url: str, cell: Cell) -> AsyncIterator[Worker]:
 
 
 @pytest.fixture
-async def crowd(worker: Worker) -> AsyncIterator[Crowd]:
-    async with Crowd(worker) as crowd:
+async def crowd(worker: Worker) -> AsyncIterator[LaneClients]:
+    async with LaneClients(worker) as crowd:
         yield crowd
 
 
@@ -74,13 +74,13 @@ async def seen(worker: Worker, seq: int) -> None:
             await asyncio.sleep(0.002)
 
 
-async def test_a_crowd_takes_the_stock_and_not_one_more(crowd: Crowd, cell: Cell) -> None:
+async def test_a_crowd_takes_the_stock_and_not_one_more(crowd: LaneClients, cell: Cell) -> None:
     await publish(cell, replace(RUSH, stock=40))
     answers = Counter(answer.status_code for answer in await crowd.all_grab(MEMBERS))
     assert answers == {201: 40, 409: 260}
 
 
-async def test_fifty_taps_at_once_are_one_claim(crowd: Crowd, cell: Cell) -> None:
+async def test_fifty_taps_at_once_are_one_claim(crowd: LaneClients, cell: Cell) -> None:
     await publish(cell, replace(RUSH, stock=40))
     answers = await crowd.all_grab(["m-1"] * 50)
     assert Counter(answer.status_code for answer in answers) == {201: 1, 200: 49}
@@ -92,7 +92,7 @@ async def test_fifty_taps_at_once_are_one_claim(crowd: Crowd, cell: Cell) -> Non
 
 
 async def test_a_winner_who_asks_again_gets_the_claim_whatever_has_happened_since(
-    crowd: Crowd, worker: Worker, cell: Cell
+    crowd: LaneClients, worker: Worker, cell: Cell
 ) -> None:
     await publish(cell, replace(RUSH, stock=1))
     won = await crowd.grab("m-1")
@@ -129,13 +129,13 @@ async def test_the_gate_refuses_as_lua_would(worker: Worker, cell: Cell) -> None
     gate = Gate(worker.view, age_max_s=0.05)
     for name, (_, expected) in situations.items():
         await seen(worker, cell.seen_seq)
-        verdict = refusal(gate, worker.view, name, "m-9")
-        assert (verdict and verdict.outcome) == expected, name
+        refused = refusal(gate, worker.view, name, "m-9")
+        assert (refused and refused.outcome) == expected, name
         if expected is not None:
             assert word((await grab(cell, ["m-9"], name)).answers[0]) == expected
-    verdict = refusal(gate, worker.view, "between", "m-9")
-    assert verdict is not None
-    assert verdict.next_release_at_ms == now + 60_000
+    refused = refusal(gate, worker.view, "between", "m-9")
+    assert refused is not None
+    assert refused.next_release_at_ms == now + 60_000
 
 
 async def test_a_campaign_whose_holders_could_not_be_read_at_first_is_known_in_the_end(
@@ -167,9 +167,9 @@ async def test_the_gate_never_refuses_a_holder_nor_whom_a_key_binds_to_a_claim_g
     gate = Gate(worker.view, age_max_s=0.05)
     assert refusal(gate, worker.view, "c", "m-0") is None
     assert refusal(gate, worker.view, "c", "m-1") is None
-    verdict = refusal(gate, worker.view, "c", "m-9")
-    assert verdict is not None
-    assert verdict.outcome is Outcome.SOLD_OUT
+    refused = refusal(gate, worker.view, "c", "m-9")
+    assert refused is not None
+    assert refused.outcome is Outcome.SOLD_OUT
 
 
 async def test_the_gate_says_nothing_once_its_view_is_old(worker: Worker, cell: Cell) -> None:
@@ -195,7 +195,7 @@ async def test_the_gate_is_silent_around_an_opening(worker: Worker, cell: Cell) 
     assert opens_at_ms - 100 < refused_at_ms < opens_at_ms
 
 
-async def test_a_second_release_opens_by_the_clock(crowd: Crowd, cell: Cell) -> None:
+async def test_a_second_release_opens_by_the_clock(crowd: LaneClients, cell: Cell) -> None:
     opens_at_ms = now_ms() + 500
     await publish(cell, replace(RUSH, releases=(Release(now_ms() - 1000, 1), Release(opens_at_ms, 3))))
     assert (await crowd.grab("m-0")).status_code == 201
@@ -218,7 +218,11 @@ async def test_without_scripts_nothing_is_decided_and_it_goes_on_by_itself(tmp_p
     await server.start()
     try:
         sources = ScriptSources.read()
-        async with Redis.from_url(server.url) as client, grab_worker(server.url, cell_name) as worker, Crowd(worker) as crowd:
+        async with (
+            Redis.from_url(server.url) as client,
+            grab_worker(server.url, cell_name) as worker,
+            LaneClients(worker) as crowd,
+        ):
             refused = await crowd.grab("m-1")
             assert (refused.status_code, refused.json()["code"]) == (503, "paused-for-recovery")
             assert int(refused.headers["Retry-After"]) >= 1
@@ -250,7 +254,7 @@ async def test_a_redis_that_hangs_is_an_unknown_outcome_within_the_deadline(tmp_
             await publish(cell, replace(RUSH, stock=300))
             async with (
                 grab_worker(server.url, cell_name, grab_deadline_s=0.5, waiting_max=10) as worker,
-                Crowd(worker) as crowd,
+                LaneClients(worker) as crowd,
             ):
                 assert (await crowd.grab("m-0")).status_code == 201
                 await some_connections(worker)
@@ -287,7 +291,7 @@ async def test_a_redis_that_hangs_is_an_unknown_outcome_within_the_deadline(tmp_
     ],
 )
 async def test_what_is_sent_along_is_checked_before_anything_is_decided(
-    crowd: Crowd, worker: Worker, cell: Cell, headers: dict[str, str], content: bytes, status: int, code: str | None
+    crowd: LaneClients, worker: Worker, cell: Cell, headers: dict[str, str], content: bytes, status: int, code: str | None
 ) -> None:
     await publish(cell, replace(RUSH, stock=1))
     sent = {"Authorization": f"Bearer {crowd.pass_of('m-1')}", **headers}
@@ -300,7 +304,7 @@ async def test_what_is_sent_along_is_checked_before_anything_is_decided(
         assert answer.headers["Content-Type"] == "application/problem+json"
 
 
-async def test_passes_that_are_not_ours_are_refused(crowd: Crowd, worker: Worker, cell: Cell) -> None:
+async def test_passes_that_are_not_ours_are_refused(crowd: LaneClients, worker: Worker, cell: Cell) -> None:
     await publish(cell, replace(RUSH, stock=10))
     good = crowd.pass_of("m-1")
     stranger = mint(PassKeys.build(cell.name, [("k1", b"another secret altogether")]), "m-1", int(time.time()) + 60)
@@ -320,7 +324,7 @@ async def test_passes_that_are_not_ours_are_refused(crowd: Crowd, worker: Worker
     assert (await crowd.grab("m-1")).status_code == 201
 
 
-async def test_unknown_campaigns_are_not_found_and_other_paths_are_passed_on(crowd: Crowd, cell: Cell) -> None:
+async def test_unknown_campaigns_are_not_found_and_other_paths_are_passed_on(crowd: LaneClients, cell: Cell) -> None:
     for campaign_id in ("nothing", "UPPER", "a" * 41, "c%2Fd"):
         answer = await crowd.grab("m-1", campaign_id)
         if answer.headers.get("x-passed-on") is None:
@@ -329,7 +333,7 @@ async def test_unknown_campaigns_are_not_found_and_other_paths_are_passed_on(cro
     assert (await crowd.http.post("/v1/campaigns/c/d/claims")).headers["x-passed-on"] == "1"
 
 
-async def test_where_the_limit_is_above_one_a_key_is_required_and_binds(crowd: Crowd, cell: Cell) -> None:
+async def test_where_the_limit_is_above_one_a_key_is_required_and_binds(crowd: LaneClients, cell: Cell) -> None:
     await publish(cell, replace(RUSH, stock=10, limit_per_member=2))
     assert (await crowd.grab("m-1")).json()["code"] == "idempotency-key-missing"
     first = await crowd.grab("m-1", headers={"Idempotency-Key": "a"})
@@ -341,7 +345,7 @@ async def test_where_the_limit_is_above_one_a_key_is_required_and_binds(crowd: C
     assert (third.json()["limit"], third.json()["used"]) == (2, 2)
 
 
-async def test_a_member_who_hammers_is_slowed_down_and_nobody_else(crowd: Crowd, cell: Cell) -> None:
+async def test_a_member_who_hammers_is_slowed_down_and_nobody_else(crowd: LaneClients, cell: Cell) -> None:
     await publish(cell, replace(RUSH, stock=10))
     answers = await crowd.all_grab(["m-1"] * 101)
     slowed = [answer for answer in answers if answer.status_code == 429]
@@ -351,7 +355,7 @@ async def test_a_member_who_hammers_is_slowed_down_and_nobody_else(crowd: Crowd,
     assert (await crowd.grab("m-2")).status_code == 201
 
 
-async def test_refusals_speak_the_language_asked_for(crowd: Crowd, cell: Cell) -> None:
+async def test_refusals_speak_the_language_asked_for(crowd: LaneClients, cell: Cell) -> None:
     chinese = await crowd.grab("m-1", "nothing")
     english = await crowd.grab("m-1", "nothing", headers={"Accept-Language": "en"})
     assert chinese.headers["Content-Language"] == "zh"
@@ -489,7 +493,7 @@ async def test_a_view_that_does_not_become_fresh_says_nothing_about_a_campaign(
     await asyncio.sleep(0.1)
     with pytest.raises(StaleViewError):
         await worker.view.find("made-up")
-    async with Crowd(worker) as crowd:
+    async with LaneClients(worker) as crowd:
         answer = await crowd.grab("m-1", "made-up")
         assert (answer.status_code, answer.json()["code"]) == (503, "paused-for-recovery")
         await asyncio.sleep(0.6)
@@ -498,7 +502,7 @@ async def test_a_view_that_does_not_become_fresh_says_nothing_about_a_campaign(
 
 
 async def test_no_code_is_offered_again_once_it_is_won(
-    crowd: Crowd, worker: Worker, cell: Cell, monkeypatch: pytest.MonkeyPatch
+    crowd: LaneClients, worker: Worker, cell: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Candidates that nobody won are used again; here they all are within a few batches."""
     monkeypatch.setattr(batcher, "CODES_KEPT", 16)
@@ -532,7 +536,7 @@ async def test_as_many_batches_are_on_their_way_as_the_setting_says_and_no_more(
     names = [f"c{number}" for number in range(5)]
     for name in names:
         await publish(cell, replace(RUSH, campaign_id=name, stock=5))
-    async with grab_worker(valkey_url, cell.name, batches_in_flight_max=2) as worker, Crowd(worker) as crowd:
+    async with grab_worker(valkey_url, cell.name, batches_in_flight_max=2) as worker, LaneClients(worker) as crowd:
         await seen(worker, cell.seen_seq)
         batches = worker.batcher._tasks
         await redis_client.client_pause(60_000, all=False)  # nothing that writes is answered
@@ -554,7 +558,7 @@ async def test_what_was_sent_too_late_to_be_heard_is_an_unknown_outcome(tmp_path
             cell = Cell(client, cell_name, ScriptSources.read())
             await enrol(cell, MEMBERS)
             await publish(cell, replace(RUSH, stock=300))
-            async with grab_worker(server.url, cell_name, grab_deadline_s=2.0) as worker, Crowd(worker) as crowd:
+            async with grab_worker(server.url, cell_name, grab_deadline_s=2.0) as worker, LaneClients(worker) as crowd:
                 await some_connections(worker)
                 server.send(signal.SIGSTOP)
                 first = asyncio.create_task(crowd.grab("m-1"))
@@ -665,7 +669,7 @@ async def test_the_gate_is_silent_around_a_closing(worker: Worker, cell: Cell) -
 
 
 async def test_a_campaign_that_cannot_be_read_stops_no_worker(
-    crowd: Crowd, worker: Worker, cell: Cell, redis_client: Redis
+    crowd: LaneClients, worker: Worker, cell: Cell, redis_client: Redis
 ) -> None:
     await publish(cell, replace(RUSH, stock=1))
     await publish(cell, replace(RUSH, campaign_id="odd", display="{}"))
@@ -683,15 +687,15 @@ async def test_a_campaign_that_cannot_be_read_stops_no_worker(
 
 
 async def test_a_stock_that_rises_is_sold_and_one_that_falls_to_what_is_held_is_sold_out(
-    crowd: Crowd, worker: Worker, cell: Cell
+    crowd: LaneClients, worker: Worker, cell: Cell
 ) -> None:
     await publish(cell, replace(RUSH, stock=1))
     gate = Gate(worker.view, age_max_s=0.05)
 
     async def outcome() -> Outcome | None:
         await seen(worker, cell.seen_seq)
-        verdict = refusal(gate, worker.view, "c", "m-9")
-        return None if verdict is None else verdict.outcome
+        refused = refusal(gate, worker.view, "c", "m-9")
+        return None if refused is None else refused.outcome
 
     assert (await crowd.grab("m-0")).status_code == 201
     await grab(cell, ["m-9"])  # brings the seq of the win
@@ -716,8 +720,8 @@ async def test_the_gate_follows_every_change_of_state(worker: Worker, cell: Cell
     for action, expected in (("pause", Outcome.PAUSED), ("resume", None), ("pause", Outcome.PAUSED), ("close", Outcome.ENDED)):
         await cell.set_state("c", action)
         await seen(worker, cell.seen_seq)
-        verdict = refusal(gate, worker.view, "c", "m-9")
-        assert (verdict and verdict.outcome) is expected, action
+        refused = refusal(gate, worker.view, "c", "m-9")
+        assert (refused and refused.outcome) is expected, action
 
 
 EDGES = {
@@ -751,8 +755,8 @@ async def test_a_refusal_ends_at_the_last_moment_at_which_it_is_certain(edge: st
     def at(time_ms: int, *, by: int = high_ms) -> Outcome | None:
         """What is refused, judged anew, when this bound of the clock shows that time."""
         moment_s = now_s + (time_ms - by) / 1000 + 0.0001
-        verdict = Gate(view, age_max_s=1e9).refuse(campaign, "m-9", moment_s)
-        return None if verdict is None else verdict.outcome
+        refused = Gate(view, age_max_s=1e9).refuse(campaign, "m-9", moment_s)
+        return None if refused is None else refused.outcome
 
     # Judged anew: certain as long as not even the highest possible time has reached it, and after it once the lowest has.
     assert at(edge_ms - CLOCK_STEP_MS - 1) is before
@@ -762,9 +766,9 @@ async def test_a_refusal_ends_at_the_last_moment_at_which_it_is_certain(edge: st
         assert at(edge_ms, by=low_ms) is after
     # Judged once: it holds until then, and no longer.
     gate = Gate(view, age_max_s=1e9)
-    verdict = gate.refuse(campaign, "m-9", now_s)
-    assert verdict is not None
-    assert verdict.outcome is before
-    assert verdict.until_s == pytest.approx(now_s + (edge_ms - high_ms - CLOCK_STEP_MS) / 1000, abs=1e-6, rel=0)
-    assert gate.refuse(campaign, "m-9", verdict.until_s) is verdict
-    assert gate.refuse(campaign, "m-9", verdict.until_s + 0.0001) is None
+    refused = gate.refuse(campaign, "m-9", now_s)
+    assert refused is not None
+    assert refused.outcome is before
+    assert refused.until_s == pytest.approx(now_s + (edge_ms - high_ms - CLOCK_STEP_MS) / 1000, abs=1e-6, rel=0)
+    assert gate.refuse(campaign, "m-9", refused.until_s) is refused
+    assert gate.refuse(campaign, "m-9", refused.until_s + 0.0001) is None

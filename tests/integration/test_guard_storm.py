@@ -27,7 +27,7 @@ async def mortal(valkey: ValkeyServer, database_url: str, cell_name: str) -> Asy
         yield built
 
 
-class Crowd:
+class BatchClients:
     """Members who grab until they hear an answer, through a view of the cell of their own; `told` is what they were told."""
 
     def __init__(self, town: Town) -> None:
@@ -62,7 +62,7 @@ class Crowd:
         return True
 
 
-async def _storm(town: Town, valkey: ValkeyServer, crowd: Crowd, names: list[str], deaths: int) -> None:
+async def _storm(town: Town, valkey: ValkeyServer, crowd: BatchClients, names: list[str], deaths: int) -> None:
     """Redis dies each time that another share of the crowd was answered, so that a fast machine is not done before."""
     rushes = [asyncio.create_task(crowd.rush(names[at::6])) for at in range(6)]
     for death in range(1, deaths + 1):
@@ -75,7 +75,7 @@ async def _storm(town: Town, valkey: ValkeyServer, crowd: Crowd, names: list[str
     await asyncio.gather(*rushes)
 
 
-async def _everything_adds_up(town: Town, crowd: Crowd, names: list[str]) -> None:
+async def _everything_adds_up(town: Town, crowd: BatchClients, names: list[str]) -> None:
     async def ask_once_more() -> bool:
         return await crowd._ask(names[:1])
 
@@ -112,7 +112,7 @@ async def test_redis_is_killed_again_and_again(mortal: Town, valkey: ValkeyServe
         await mortal.open_for_business()
         names = await mortal.enrol(MEMBERS)
         await mortal.schedule(stock=STOCK)
-        crowd = Crowd(mortal)
+        crowd = BatchClients(mortal)
         await _storm(mortal, valkey, crowd, names, deaths=5)
         await _everything_adds_up(mortal, crowd, names)
     assert crowd.unanswered >= 5, "each time that it died somebody was not answered"
@@ -120,7 +120,7 @@ async def test_redis_is_killed_again_and_again(mortal: Town, valkey: ValkeyServe
 
 
 async def test_the_ledger_is_ended_again_and_again(mortal: Town) -> None:
-    crowd = Crowd(mortal)
+    crowd = BatchClients(mortal)
     async with mortal.ledger():
         await mortal.open_for_business()
         names = await mortal.enrol(MEMBERS)
@@ -140,7 +140,7 @@ async def test_redis_dies_and_is_emptied_and_what_was_drained_is_not_sold_again(
         await mortal.open_for_business()
         names = await mortal.enrol(MEMBERS)
         await mortal.schedule(stock=STOCK)
-        crowd = Crowd(mortal)
+        crowd = BatchClients(mortal)
         await crowd.rush(names[:300])
         await mortal.drained()
         for _ in range(2):

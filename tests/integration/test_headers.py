@@ -157,7 +157,7 @@ async def test_a_page_of_an_origin_that_is_set_can_read_every_answer_also_refusa
     async with served(service) as port:
         for status, header, sent in cases:
             if status == 503:
-                while service.worker.desk.enter(caller := f"m-{service.worker.desk.free}"):
+                while service.worker.admission.enter(caller := f"m-{service.worker.admission.free}"):
                     assert caller
             for origin in (H5, "https://stranger.example", None):
                 named = (

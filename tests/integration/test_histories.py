@@ -27,7 +27,7 @@ from loadtest.verifier.witness import check
 from tests.harness.cells import Published, arm, enrol, log_of, publish
 from tests.harness.linearizable import is_linearizable
 from tests.harness.proxy import Proxy, through
-from tests.harness.worker import Crowd, grab_worker
+from tests.harness.worker import LaneClients, grab_worker
 
 ROUNDS: Final = 60
 MEMBERS: Final = 4
@@ -37,7 +37,7 @@ PATIENCE_S: Final = 0.15
 """After so long the workers give up waiting for Valkey."""
 DISPLAY: Final = '{"title": "中秋", "benefit": {"kind": "none", "name": "月饼"}}'
 
-Way = tuple[Crowd, Proxy]
+Way = tuple[LaneClients, Proxy]
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ async def ways(cell: Cell, valkey_url: str, valkey_server: ValkeyServer) -> Asyn
             url = through(valkey_url, proxy.port)
             bounds = {"grab_deadline_s": PATIENCE_S, "redis_timeout_s": PATIENCE_S}
             worker = await stack.enter_async_context(grab_worker(url, cell.name, **bounds))
-            built.append((await stack.enter_async_context(Crowd(worker)), proxy))
+            built.append((await stack.enter_async_context(LaneClients(worker)), proxy))
         yield built
 
 

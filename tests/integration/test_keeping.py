@@ -51,7 +51,7 @@ async def test_a_child_that_dies_is_named_with_its_log_and_started_again_but_not
     finally:
         await server.stop()
     assert said == [f"Valkey was killed by SIGKILL; its log is {server.log_path}. It is started again."] * 2
-    assert str(server.log_path) in ended.value.mend
+    assert str(server.log_path) in ended.value.hint
 
 
 async def test_a_child_that_cannot_be_started_again_ends_the_run_with_its_own_words(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from grab_service.cell.store import Cell
 from grab_service.server.worker import Worker
 from tests.harness.cells import Published, arm, enrol
 from tests.harness.proxy import Proxy
-from tests.harness.worker import Crowd, grab_worker, publish
+from tests.harness.worker import LaneClients, grab_worker, publish
 
 DISPLAY = '{"title": "中秋", "benefit": {"kind": "none", "name": "月饼"}}'
 DEADLINE_S = 2.0
@@ -72,7 +72,7 @@ class Heard:
         return max(self.waits_s.get(name, [0.0]))
 
 
-async def rush(crowd: Crowd, members: "itertools.count[int]", clients: int, lasts_s: float) -> Heard:
+async def rush(crowd: LaneClients, members: "itertools.count[int]", clients: int, lasts_s: float) -> Heard:
     """Clients who ask one after another, each time as somebody else, until the time is over."""
     heard = Heard()
     ends_s = time.monotonic() + lasts_s
@@ -96,7 +96,7 @@ async def rush(crowd: Crowd, members: "itertools.count[int]", clients: int, last
 @pytest.mark.slow
 async def test_a_redis_that_is_too_slow_for_the_crowd_serves_as_many_as_it_can(worker: Worker, way: Proxy) -> None:
     members = itertools.count()
-    async with Crowd(worker) as crowd:
+    async with LaneClients(worker) as crowd:
         way.weather.delay_s = SLOW_S
         fitting = await rush(crowd, members, BATCH_MAX, 5.0)
         beyond = await rush(crowd, members, 12 * BATCH_MAX, 5.0)

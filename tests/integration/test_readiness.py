@@ -15,7 +15,7 @@ from grab_service.cell.connect import connect
 from grab_service.embedded.passwords import as_user
 from grab_service.embedded.valkey import AppendFsync, ValkeyServer
 from grab_service.health import readiness
-from grab_service.health.check import Check
+from grab_service.health.check import ReadinessCheck
 from grab_service.health.readiness import CheckName
 from grab_service.health.redis_checks import (
     NOTE_AGE_MAX_MS,
@@ -302,9 +302,9 @@ def test_a_redis_that_does_not_tell_its_replicas_is_neither_well_nor_at_fault() 
 
 
 def test_what_is_not_known_alone_does_not_take_a_worker_out() -> None:
-    status, _, body = verdict({CheckName.REDIS: Check(True, "x"), CheckName.AOF_POLICY: Check(None, "y")}, ())
+    status, _, body = verdict({CheckName.REDIS: ReadinessCheck(True, "x"), CheckName.AOF_POLICY: ReadinessCheck(None, "y")}, ())
     assert (status, orjson.loads(body)["checks"]["aof_policy"]["state"]) == (200, "unknown")
-    assert verdict({CheckName.REDIS: Check(False, "x"), CheckName.AOF_POLICY: Check(None, "y")}, ())[0] == 503
+    assert verdict({CheckName.REDIS: ReadinessCheck(False, "x"), CheckName.AOF_POLICY: ReadinessCheck(None, "y")}, ())[0] == 503
 
 
 async def test_a_user_without_info_serves_and_says_what_it_does_not_know(service: Service) -> None:

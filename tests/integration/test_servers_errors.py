@@ -116,7 +116,7 @@ async def test_a_damaged_log_is_mended_by_doing_what_the_error_says(tmp_path: Pa
     log.write_bytes(whole[:middle] + b"\0" * 4 + whole[middle + 4 :])
     with pytest.raises(BrokenLogError) as refused:
         await server.start()
-    keep, cut, *_ = re.findall(r"`([^`]+)`", refused.value.mend)
+    keep, cut, *_ = re.findall(r"`([^`]+)`", refused.value.hint)
     for line in (keep, cut):
         assert await (await asyncio.create_subprocess_shell(f"echo y | {line} >&2")).wait() == 0
     await server.start()

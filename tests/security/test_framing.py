@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from grab_service.grabpath.admission import STRANGER, Desk
+from grab_service.grabpath.admission import STRANGER, Admission
 from grab_service.grabpath.answers import Answer
 from grab_service.server.bodies import Bodies
 from grab_service.server.connections import Connections
@@ -123,7 +123,7 @@ class Stand:
         bodies = Bodies(body_max_bytes=65_536, import_max_bytes=65_536, may_import=lambda _token: False)
         path: Any = self.recorder
         connections = Connections(100, loop.time)
-        lane = GrabLane(self.recorder, path, lambda _now_s: 0, connections, Desk(64), bodies, fast=fast)
+        lane = GrabLane(self.recorder, path, lambda _now_s: 0, connections, Admission(64), bodies, fast=fast)
         self._config = uvicorn.Config(lane, http=GrabProtocol, lifespan="off", proxy_headers=False, log_config=None)
         self._config.load()
 

@@ -199,7 +199,7 @@ async def test_a_place_is_taken_only_by_a_request_that_is_whole(worker: Worker) 
             idle = await stack.enter_async_context(wire(port))
             idle.writer.write(call("/v1/sessions", "Content-Length: 20", method="POST", body=b"{"))
         await asyncio.sleep(0.1)
-        assert worker.desk.free == PLACES
+        assert worker.admission.free == PLACES
         other = await stack.enter_async_context(wire(port))
         for line in ("X-Nobody: 1", bearer(worker, "m-1")):
             assert (await other.ask(call("/v1/campaigns", line))).startswith(b"HTTP/1.1 200")
@@ -235,7 +235,7 @@ async def test_neither_one_member_nor_all_strangers_can_take_every_place(worker:
         busy.begun = 0
         busy.going_on.set()
         await asyncio.sleep(0.1)
-        assert worker.desk.free == PLACES
+        assert worker.admission.free == PLACES
         busy.going_on.clear()
         member = await statuses(bearer(worker, "m-1"), await opened(30))
         assert member.count(b"...") == PLACES_OF_ONE
@@ -260,7 +260,7 @@ async def test_a_caller_who_does_not_read_holds_no_place(worker: Worker) -> None
             deaf = stack.enter_context(small_window(port))
             deaf.sendall(call("/v1/campaigns", bearer(worker, f"m-{number}")))
         async with asyncio.timeout(5):
-            while begun < PLACES // 2 or worker.desk.free < PLACES:
+            while begun < PLACES // 2 or worker.admission.free < PLACES:
                 await asyncio.sleep(0.02)
         assert ended == 0
 

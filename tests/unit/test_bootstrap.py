@@ -48,7 +48,7 @@ def test_a_full_disk_is_said_before_anything_is_written() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "mend"),
+    ("said", "hint"),
     [
         ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "TMPDIR"),
         ("ERROR: No matching distribution found for uvloop==0.23.0", "PYTHON="),
@@ -58,14 +58,14 @@ def test_a_full_disk_is_said_before_anything_is_written() -> None:
         ("ERROR: something new", "last words"),
     ],
 )
-def test_what_pip_says_is_shown_with_how_to_mend_it(tmp_path: Path, said: str, mend: str) -> None:
+def test_what_pip_says_is_shown_with_how_to_mend_it(tmp_path: Path, said: str, hint: str) -> None:
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\necho "{said}"\nexit 1\n')
     python.chmod(0o755)
     with pytest.raises(SetupError) as failed, (tmp_path / "lock").open("a") as lock:
         bootstrap._install(python, CHECKOUT / "requirements" / "run.lock", lock)
     assert said in str(failed.value)
-    assert mend in str(failed.value)
+    assert hint in str(failed.value)
 
 
 def test_the_checkout_is_found_and_grab_runs_where_the_path_has_blanks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

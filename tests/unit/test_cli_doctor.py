@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from grab_service.doctor.configuration import look_at_settings, read_settings
-from grab_service.doctor.finding import Finding
+from grab_service.doctor.finding import DoctorFinding
 from grab_service.doctor.machine import look_at_machine
 from grab_service.settings import Settings
 
@@ -17,7 +17,7 @@ GOOD = {"k1": SecretStr("ssss, of thirty-two letters or more")}
 HOST = {"assertion_secret": SecretStr("a" * 32), "assertion_issuer": "host"}
 
 
-def of_settings(**given: Any) -> dict[str, Finding]:
+def of_settings(**given: Any) -> dict[str, DoctorFinding]:
     sound = Settings(redis_url="redis://x", database_url="postgresql://x/y", secrets=GOOD)
     asked = sound.model_copy(update=given)  # also what is refused elsewhere, as a zone that only another machine knows
     return {finding.name: finding for finding in look_at_settings(asked)}
@@ -51,8 +51,8 @@ def test_settings_are_judged_and_what_is_wrong_comes_with_its_mend(
     finding = of_settings(**given)[name]
     assert finding.state == state, finding
     assert words.replace("one or two", "between 1 and 2") in finding.found
-    assert bool(finding.mend) is (state != "ok")
-    assert "ssss" not in finding.found + finding.mend
+    assert bool(finding.hint) is (state != "ok")
+    assert "ssss" not in finding.found + finding.hint
 
 
 def test_settings_that_cannot_be_used_are_named_and_the_others_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ import pytest
 from redis.exceptions import AuthenticationError
 from sqlalchemy.exc import ProgrammingError
 
-from grab_service.campaigns.preflight import Finding, Level
+from grab_service.campaigns.preflight import Level, PreflightFinding
 from grab_service.cell.store import CellClosedError, CellSilentError
 from grab_service.cli.errors import _OF_PROBLEMS, CommandError, explain, show
 from grab_service.embedded.errors import PortTakenError
@@ -20,7 +20,7 @@ class _FromPostgresError(Exception):
 
 
 @pytest.mark.parametrize(
-    ("error", "what", "mend"),
+    ("error", "what", "hint"),
     [
         (CommandError("It is broken.", "Mend it."), "It is broken.", "Mend it."),
         (PortTakenError("The port is taken.", "Free it."), "The port is taken.", "Free it."),
@@ -36,11 +36,11 @@ class _FromPostgresError(Exception):
         (PermissionError(13, "Permission denied", "out.csv"), "out.csv: Permission denied", ""),
     ],
 )
-def test_what_can_be_expected_is_a_sentence_and_how_to_mend_it(error: Exception, what: str, mend: str) -> None:
-    trouble = explain(error)
-    assert trouble is not None
-    assert what in trouble.what
-    assert mend in trouble.mend
+def test_what_can_be_expected_is_a_sentence_and_how_to_mend_it(error: Exception, what: str, hint: str) -> None:
+    failure = explain(error)
+    assert failure is not None
+    assert what in failure.what
+    assert hint in failure.hint
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_a_bug_keeps_its_traceback(error: Exception) -> None:
 
 
 def test_what_a_refusal_lists_is_listed() -> None:
-    findings = [Finding(Level.ERROR, "too-few-codes", "releases", (("needed", 3), ("loaded", 1)))]
+    findings = [PreflightFinding(Level.ERROR, "too-few-codes", "releases", (("needed", 3), ("loaded", 1)))]
     failed = explain(RefusalError("preflight-failed", findings=findings))
     assert failed is not None
     assert list(failed.details) == ["error: 3 codes are needed, 1 have been imported."]
@@ -66,16 +66,16 @@ def test_settings_are_named_by_their_variables(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("GRAB_SECRETS", "k1:short")
     with pytest.raises(ValueError, match="Settings") as raised:
         Settings()
-    trouble = explain(raised.value)
-    assert trouble is not None
-    assert [detail.split(":")[0] for detail in trouble.details] == ["GRAB_SECRETS", "GRAB_WORKERS"]
-    assert "short" not in "".join(trouble.details)
+    failure = explain(raised.value)
+    assert failure is not None
+    assert [detail.split(":")[0] for detail in failure.details] == ["GRAB_SECRETS", "GRAB_WORKERS"]
+    assert "short" not in "".join(failure.details)
 
 
 def test_long_lists_are_cut_and_their_rest_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
-    trouble = explain(CommandError("Much is wrong.", details=[f"point {number}" for number in range(25)]))
-    assert trouble is not None
-    show(trouble)
+    failure = explain(CommandError("Much is wrong.", details=[f"point {number}" for number in range(25)]))
+    assert failure is not None
+    show(failure)
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "grab: Much is wrong."
     assert said[-1] == "  - and 5 more"

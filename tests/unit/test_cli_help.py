@@ -11,8 +11,7 @@ import pytest
 import typer.main
 
 from grab_service.campaigns.definition import TOTAL_MAX
-from grab_service.cli import lifecycle as steering
-from grab_service.cli import rehearsing, running
+from grab_service.cli import lifecycle, rehearsing, running
 from grab_service.cli.main import app
 from grab_service.demo.rush import RushPlan
 from grab_service.files.synthetic import MEMBERS, ORGS
@@ -94,7 +93,7 @@ def test_defaults_and_bounds_that_help_shows_are_those_in_force() -> None:
     plan = RushPlan()
     assert (plan.members, plan.orgs, plan.stock) == (MEMBERS, ORGS, running.STOCK)
     assert (plan.connections, plan.spread_s) == (running.CONNECTIONS, running.SPREAD_S)
-    assert steering.TOTAL_MAX == TOTAL_MAX
+    assert lifecycle.TOTAL_MAX == TOTAL_MAX
     shown = {parameter.name: parameter for parameter in ALL["rehearse",].params}
     assert (shown["p99_ms"].default, shown["lag_s"].default) == (goals.P99_MS, goals.LAG_S)
     assert rehearsing.TAPS_MAX == load.TAPS_MAX

@@ -12,7 +12,7 @@ from loadtest.receipts import Attempt, ReceiptFile
 from loadtest.service import CampaignFacts, Release
 from loadtest.verifier.barred import BarredError, read_barred, turned_away
 from loadtest.verifier.checks import CHECKS, verify
-from loadtest.verifier.evidence import Evidence, Finding
+from loadtest.verifier.evidence import Evidence, RunFinding
 from loadtest.verifier.truth import TruthClaim
 
 OPENS_MS = 1_000_000
@@ -66,7 +66,7 @@ class Sale:
     def evidence(self) -> Evidence:
         return Evidence(self.facts, tuple(self.truth), tuple(self.attempts))
 
-    def findings(self) -> dict[str, Finding]:
+    def findings(self) -> dict[str, RunFinding]:
         return verify(self.evidence())
 
     def broken(self) -> set[str]:
@@ -437,7 +437,7 @@ def test_witness_runs_are_compared_by_the_servers_clock() -> None:
 
 
 def test_counterexamples_are_few_but_all_are_counted() -> None:
-    finding = Finding()
+    finding = RunFinding()
     for number in range(20):
         finding.breach("something", number=number)
     assert (finding.found, len(finding.counterexamples)) == (20, 5)

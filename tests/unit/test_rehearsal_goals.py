@@ -114,9 +114,9 @@ def test_without_servers_to_start_nothing_is_looked_at(monkeypatch: pytest.Monke
     monkeypatch.setattr(binaries, "find_valkey", none_here)
     with pytest.raises(CommandError) as refused:
         rehearsing.rehearse("n4bv82kq7d", yes=True)
-    assert "starts servers of its own" in refused.value.trouble.what
-    assert "grab-service[embedded]" in refused.value.trouble.mend
-    assert "REDIS_URL" not in refused.value.trouble.mend, "a rehearsal takes no server that is named"
+    assert "starts servers of its own" in refused.value.failure.what
+    assert "grab-service[embedded]" in refused.value.failure.hint
+    assert "REDIS_URL" not in refused.value.failure.hint, "a rehearsal takes no server that is named"
 
 
 def test_without_the_load_testers_tools_it_says_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -483,7 +483,7 @@ MUTANTS: Final = (
         "a trailer is never a header",
         "it outranks the head",
         _PROTOCOL,
-        "        if self._in_head:  # else it stands behind the body: nothing there is a header\n",
+        "        if self._in_head:  # a trailer behind the body is no header\n",
         "        if True:\n",
         (
             f"{_WIRE}a_trailer_does_not_outrank_the_head",

@@ -103,8 +103,8 @@ MUTANTS: Final = (
         "where Postgres lies behind, nothing is rebuilt",
         "a cell of a newer epoch is thrown away",
         "reconcile/life.py",
-        "frozenset({Verdict.EMPTIED, Verdict.WENT_BACK, Verdict.OLDER_EPOCH})",
-        "frozenset({Verdict.EMPTIED, Verdict.WENT_BACK, Verdict.OLDER_EPOCH, Verdict.NEWER_EPOCH})",
+        "frozenset({LifeCheck.EMPTIED, LifeCheck.WENT_BACK, LifeCheck.OLDER_EPOCH})",
+        "frozenset({LifeCheck.EMPTIED, LifeCheck.WENT_BACK, LifeCheck.OLDER_EPOCH, LifeCheck.NEWER_EPOCH})",
         (f"{_TESTS}a_postgres_that_lies_behind_closes_the_cell_and_destroys_nothing",),
     ),
     Mutant(
@@ -112,8 +112,8 @@ MUTANTS: Final = (
         "a full cell that Postgres never heard of is left alone",
         "it is taken for a first start",
         "reconcile/life.py",
-        "return Verdict.FIRST_START if life.is_empty else Verdict.UNKNOWN_TO_POSTGRES",
-        "return Verdict.FIRST_START",
+        "return LifeCheck.FIRST_START if life.is_empty else LifeCheck.UNKNOWN_TO_POSTGRES",
+        "return LifeCheck.FIRST_START",
         (f"{_TESTS}a_redis_that_postgres_never_saw_stays_closed",),
     ),
     Mutant(

@@ -92,8 +92,8 @@ MUTANTS: Final = (
         "`/readyz` waits for the data that are being loaded",
         "it does not",
         "grab_service/health/readiness.py",
-        "    data = Check(ok=not loading, ",
-        "    data = Check(ok=True, ",
+        "    data = ReadinessCheck(ok=not loading, ",
+        "    data = ReadinessCheck(ok=True, ",
         ("tests/integration/test_readiness.py::test_a_service_whose_data_are_being_loaded_says_so",),
     ),
     Mutant(

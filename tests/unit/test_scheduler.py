@@ -1,10 +1,10 @@
-"""The turnstile: in the order of arrival, a slice at a time, and answers leave together."""
+"""The scheduler: in the order of arrival, a slice at a time, and answers are written together."""
 
 from collections.abc import Callable
 
 import pytest
 
-from grab_service.server.scheduler import AT_ONCE, SLICE_S, Turnstile
+from grab_service.server.scheduler import AT_ONCE, SLICE_S, ReadScheduler
 
 
 class Loop:
@@ -31,33 +31,33 @@ class Caller:
 
     fails_to = ""
 
-    def __init__(self, number: int, happened: list[str], loop: Loop, turnstile: Turnstile, takes_s: float) -> None:
+    def __init__(self, number: int, happened: list[str], loop: Loop, scheduler: ReadScheduler, takes_s: float) -> None:
         self.number = number
         self._came_at_s = loop.now_s
-        self._happened, self._loop, self._turnstile, self._takes_s = happened, loop, turnstile, takes_s
+        self._happened, self._loop, self._scheduler, self._takes_s = happened, loop, scheduler, takes_s
 
-    def pass_through(self, now_s: float) -> None:
+    def process_held(self, now_s: float) -> None:
         assert self._came_at_s <= now_s <= self._loop.now_s
         if self.fails_to == "pass":
             raise RuntimeError("a bug")
         self._loop.now_s += self._takes_s
         self._happened.append(f"passed {self.number}")
-        self._turnstile.let_out(self)
+        self._scheduler.write_soon(self)
 
-    def leave(self) -> None:
+    def write_unsent(self) -> None:
         if self.fails_to == "leave":
             raise RuntimeError("the handler is closed")
         self._happened.append(f"left {self.number}")
 
-    def give_up(self) -> None:
+    def abort(self) -> None:
         self._happened.append(f"gave up {self.number}")
 
 
 def test_all_pass_in_their_order_and_leave_together() -> None:
     loop, happened = Loop(), list[str]()
-    turnstile = Turnstile(loop.clock, loop.call_soon)
+    scheduler = ReadScheduler(loop.clock, loop.call_soon)
     for number in range(AT_ONCE + 2):
-        turnstile.line_up(Caller(number, happened, loop, turnstile, 0))
+        scheduler.read_soon(Caller(number, happened, loop, scheduler, 0))
     assert not happened, "nothing happens while it is still read"
     assert len(loop.soon) == 1
     loop.turn()
@@ -69,9 +69,9 @@ def test_all_pass_in_their_order_and_leave_together() -> None:
 
 def test_a_long_line_lets_the_loop_turn_in_between() -> None:
     loop, happened = Loop(), list[str]()
-    turnstile = Turnstile(loop.clock, loop.call_soon)
+    scheduler = ReadScheduler(loop.clock, loop.call_soon)
     for number in range(10 * AT_ONCE):
-        turnstile.line_up(Caller(number, happened, loop, turnstile, 1.5 * SLICE_S / AT_ONCE))
+        scheduler.read_soon(Caller(number, happened, loop, scheduler, 1.5 * SLICE_S / AT_ONCE))
     turns = 0
     while loop.soon:
         before_s = loop.now_s
@@ -84,9 +84,9 @@ def test_a_long_line_lets_the_loop_turn_in_between() -> None:
 
 def test_an_answer_that_comes_later_leaves_in_the_next_turn() -> None:
     loop, happened = Loop(), list[str]()
-    turnstile = Turnstile(loop.clock, loop.call_soon)
-    turnstile.let_out(Caller(1, happened, loop, turnstile, 0))
-    turnstile.let_out(Caller(2, happened, loop, turnstile, 0))
+    scheduler = ReadScheduler(loop.clock, loop.call_soon)
+    scheduler.write_soon(Caller(1, happened, loop, scheduler, 0))
+    scheduler.write_soon(Caller(2, happened, loop, scheduler, 0))
     assert not happened
     loop.turn()
     assert happened == ["left 1", "left 2"]
@@ -95,12 +95,12 @@ def test_an_answer_that_comes_later_leaves_in_the_next_turn() -> None:
 @pytest.mark.parametrize("fails_to", ["pass", "leave"])
 def test_a_fault_of_one_harms_none_of_those_behind_it_nor_who_comes_later(fails_to: str) -> None:
     loop, happened = Loop(), list[str]()
-    turnstile = Turnstile(loop.clock, loop.call_soon)
-    callers = [Caller(number, happened, loop, turnstile, 0) for number in range(4)]
+    scheduler = ReadScheduler(loop.clock, loop.call_soon)
+    callers = [Caller(number, happened, loop, scheduler, 0) for number in range(4)]
     callers[1].fails_to = fails_to
     for caller in callers[:3]:
-        turnstile.line_up(caller)
+        scheduler.read_soon(caller)
     loop.turn()
-    turnstile.line_up(callers[3])
+    scheduler.read_soon(callers[3])
     loop.turn()
     assert {"left 0", "gave up 1", "left 2", "left 3"} <= set(happened)
