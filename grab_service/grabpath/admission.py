@@ -21,14 +21,6 @@ STRANGER: Final = ""
 OPS: Final = "ops "
 """Prefix of a caller with an ops token: an operator, or a program of ops. The name follows."""
 
-PROBES: Final = frozenset({"/livez", "/readyz", "/metrics"})
-_ALWAYS: Final = PROBES | {"/v1/time"}
-
-
-def needs_place(path: str) -> bool:
-    """Whether a call counts: grabs have bounds of their own, a polled state is as cheap as a refusal, probes must pass."""
-    return path not in _ALWAYS and not (path.startswith("/v1/campaigns/") and path.endswith(("/claims", "/state")))
-
 
 class Admission:
     """Places for ordinary calls of one worker."""

@@ -21,7 +21,6 @@ from urllib.parse import unquote
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from grab_service.grabpath.admission import PROBES, needs_place
 from grab_service.grabpath.answers import Answer, of_problem
 from grab_service.problems import choose_language
 from grab_service.server.bodies import (
@@ -31,6 +30,7 @@ from grab_service.server.bodies import (
     FRAMING_PER_BYTE,
     Bounds,
 )
+from grab_service.server.call_kinds import CallKind, kind_of
 from grab_service.server.framing import HEADERS_MAX, Ambiguous, Frame, frame_of
 from grab_service.server.lane import GrabLane, campaign_of_grab
 from grab_service.server.reader import START, bearer_token
@@ -391,7 +391,7 @@ class GrabProtocol(HttpToolsProtocol):
             self._give_up_answers()
             self.transport.abort()
             raise _EndOfReadingError
-        if self._probes_only and incoming.path not in PROBES:
+        if self._probes_only and kind_of(incoming.path) is not CallKind.PROBE:
             self.lane.bodies.drop(self)
             self._answer(incoming, of_problem("not-found", choose_language(incoming.header(b"accept-language"))))
         elif incoming.too_large:
@@ -404,7 +404,8 @@ class GrabProtocol(HttpToolsProtocol):
 
     def _take_up(self, incoming: _Incoming) -> None:
         lane = self.lane
-        caller = lane.caller_of(incoming.header(b"authorization")) if needs_place(incoming.path) else None
+        is_ordinary = kind_of(incoming.path) is CallKind.ORDINARY
+        caller = lane.caller_of(incoming.header(b"authorization")) if is_ordinary else None
         body_bytes = lane.bodies.complete(self)
         preflight = lane.cors.preflight(incoming.method, incoming.headers)
         if preflight is not None:

@@ -10,6 +10,7 @@ from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
 from grab_service.problems import CATALOGUE
+from grab_service.server.call_kinds import DECLARED
 from grab_service.server.worker import Worker
 from grab_service.service.app import build_app
 from grab_service.settings import Settings
@@ -122,6 +123,10 @@ def _values(examples: dict[str, Any]) -> list[Any]:
 def test_every_call_is_described_and_no_other(document: dict[str, Any]) -> None:
     assert document["openapi"].startswith("3.1")
     assert {name for name, _ in operations(document)} == set(CALLS.strip().splitlines())
+
+
+def test_every_kind_of_call_is_declared_for_a_call_that_is_there(document: dict[str, Any]) -> None:
+    assert DECLARED.keys() <= document["paths"].keys()
 
 
 def test_development_calls_are_not_described_where_they_are_not_there() -> None:

@@ -567,7 +567,7 @@ MUTANTS: Final = (
         "at the port of the probes nothing else is answered",
         "whatever is asked there is",
         _PROTOCOL,
-        "        if self._probes_only and incoming.path not in PROBES:",
+        "        if self._probes_only and kind_of(incoming.path) is not CallKind.PROBE:",
         "        if False:",
         (f"{_WIRE}probes_have_a_port_of_their_own_which_no_crowd_can_fill",),
     ),
