@@ -1,7 +1,7 @@
 """The kind of each call, by declaration: its kind says which bound it has.
 
-A call that is not declared here is ordinary, and counts against `GRAB_ORDINARY_MAX`. A stream would hold one of these places as long
-as it is open: the first one brings a kind, and a bound, of its own.
+A call that is not declared here is ordinary, and counts against `GRAB_ORDINARY_MAX`. A stream would hold one of these places
+for long: the first one brings a kind, and a bound, of its own.
 """
 
 from collections.abc import Mapping
