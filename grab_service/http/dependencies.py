@@ -165,7 +165,6 @@ async def _engine(request: Request) -> AsyncEngine:
 
 TheWorker = Annotated[Worker, Depends(_worker)]
 TheAssertionKeys = Annotated[AssertionKeys, Depends(_assertion_keys)]
-TheSettings = Annotated[Settings, Depends(_settings)]
 TheCell = Annotated[Cell, Depends(_cell)]
 TheView = Annotated[View, Depends(_view)]
 TheEngine = Annotated[AsyncEngine, Depends(_engine)]

@@ -11,7 +11,6 @@ from grab_service.problems import Language
 from grab_service.refusal import RefusalError
 from grab_service.vocabulary.json_text import read_json
 
-LIMIT_DEFAULT: Final = 20
 LIMIT_MAX: Final = 100
 CURSOR_MAX: Final = 200
 
