@@ -168,6 +168,7 @@ TheAssertionKeys = Annotated[AssertionKeys, Depends(_assertion_keys)]
 TheCell = Annotated[Cell, Depends(_cell)]
 TheView = Annotated[View, Depends(_view)]
 TheEngine = Annotated[AsyncEngine, Depends(_engine)]
+TheSettings = Annotated[Settings, Depends(_settings)]
 TheLanguage = Annotated[Language, Depends(_language)]
 
 # The schemes are there for OpenAPI; who is calling is found out by us, in one way for all.
