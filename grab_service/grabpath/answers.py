@@ -101,7 +101,7 @@ def of_phase(outcome: Outcome, opens_at_ms: int, next_release_at_ms: int | None,
 
 
 def of_refusal(outcome: Outcome, rest: bytes, reply: GrabReply, language: str) -> Answer:
-    """A refusal of Lua; `rest` is what follows the outcome's word, as the header of `lua/grab.lua` says."""
+    """A refusal of Lua; `rest` is what follows the outcome's word, as the header of `lua/commands/grab.lua` says."""
     name = slug(outcome)
     match outcome:
         case Outcome.MEMBER_BLOCKED:

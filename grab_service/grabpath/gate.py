@@ -1,7 +1,8 @@
 """What can be refused without asking the cell?
 
 Only what the view of this worker proves: it is complete, at most 50 ms old, the caller holds nothing in it, and neither an
-opening nor a closing can lie between it and now. Whatever is not proven goes to Lua. The order is that of `lua/grab.lua`.
+opening nor a closing can lie between it and now. Whatever is not proven goes to Lua. The order is that of
+`lua/commands/grab.lua`.
 """
 
 from collections.abc import Callable
