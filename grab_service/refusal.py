@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from grab_service.cell.store import CellClosedError, CellSilentError, CellUnreachableError
+from grab_service.vocabulary.claims import UnknownRecordError
 
 
 class RefusalError(Exception):
@@ -33,7 +34,7 @@ def refusal_of(error: BaseException) -> RefusalError | None:
             return error
         case CellClosedError():
             return RefusalError("paused-for-recovery")
-        case CellUnreachableError():
+        case CellUnreachableError() | UnknownRecordError():
             return RefusalError("paused-for-recovery")
         case CellSilentError():
             return RefusalError("outcome-unknown")

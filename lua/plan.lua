@@ -54,6 +54,7 @@ end
 function plan.answer(campaign, seq, epoch, at_text, member_id, key, candidate, holding, bound, record)
   local binding = key ~= '' and member_id .. '\t' .. key
   holding = plan.holdings[member_id] or holding
+  local held = holding and 'held\t' .. holding
   bound = binding and (plan.bound[binding] or bound)
   if not plan.asks_member_only then
     if campaign.limit_per_member > 1 and key == '' then
@@ -61,8 +62,11 @@ function plan.answer(campaign, seq, epoch, at_text, member_id, key, candidate, h
     elseif bound then
       return 'held\t' .. bound
     elseif campaign.limit_per_member == 1 and holding then
-      return 'held\t' .. holding
+      return held
     end
+  end
+  if holding and not claim.readable(holding) then
+    return held -- the rules would stop the whole batch; so only this member's answer cannot be read
   end
   wish.holding, wish.record, wish.candidate, wish.seq = holding, record, candidate, seq
   for r = 1, #refusals do

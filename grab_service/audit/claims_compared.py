@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from grab_service.audit.report import AuditFinding, Invariant
 from grab_service.audit.rotation import BEGINNING, Place
-from grab_service.vocabulary.claims import ClaimRecord, ClaimState, parse_holding
+from grab_service.vocabulary.claims import ClaimRecord, ClaimState, UnknownRecordError, parse_holding
 from grab_service.vocabulary.keys import CampaignKeys, CellKeys
 
 PAGE: Final = 1000
@@ -55,7 +55,9 @@ class Comparison:
                     self.left += max(1, await self._size(keys) - (self.compared - before))
                     return Place(part, cursor)
                 cursor, seq_before, page = await self._page(key, cursor)
-                records = [(name, record) for name, holding in page.items() for record in parse_holding(holding)]
+                records = [
+                    (name, record) for name, holding in page.items() for record in self._read(campaign_id, name, holding)
+                ]
                 await self._compare(campaign_id, records, seq_before if holds else None)
                 if holds:
                     await self._see_units(keys.claims, campaign_id, units, records)
@@ -75,6 +77,16 @@ class Comparison:
             pipeline.hscan(key, cursor, count=PAGE)
             seq, (next_cursor, page) = await pipeline.execute()
         return int(next_cursor), int(seq or 0), page
+
+    def _read(self, campaign_id: str, name: bytes, holding: bytes) -> list[ClaimRecord]:
+        """The records of a member, or of a binding; none, and a finding, if one of them cannot be read."""
+        try:
+            return parse_holding(holding)
+        except UnknownRecordError as error:
+            example = {"campaign_id": campaign_id, "member_id": name.decode().partition("\t")[0], "why": str(error)}
+            self.findings.append(AuditFinding(Invariant.NO_LOST_ACK, "a claim of the cell cannot be read", example))
+            self.findings.append(AuditFinding(Invariant.ONE_ANSWER, "the cell cannot answer what is on record", example))
+            return []
 
     async def _compare(self, campaign_id: str, records: list[tuple[bytes, ClaimRecord]], held_at_seq: int | None) -> None:
         """`held_at_seq`: the cell still held them at that seq; None for bindings, which stay when the unit went back."""
@@ -124,7 +136,11 @@ class Comparison:
                 continue
             # It may have gone from one to the other while the pages were read.
             holdings: Any = await self.client.hmget(claims_key, [name, other_name])
-            now = {held.seq: held.unit_no for holding in holdings for held in parse_holding(holding or b"")}
+            now = {
+                held.seq: held.unit_no
+                for holder, holding in zip((name, other_name), holdings, strict=True)
+                for held in self._read(campaign_id, holder, holding or b"")
+            }
             if now.get(record.seq) == now.get(other_seq) == record.unit_no:
                 example = {"campaign_id": campaign_id, "unit_no": record.unit_no, "seqs": sorted((record.seq, other_seq))}
                 self.findings.append(

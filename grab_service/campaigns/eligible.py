@@ -1,6 +1,6 @@
 """Which members do the rules of a campaign let in, as Postgres can say it?
 
-The rules themselves are in `lua/grab.lua`; this looks ahead, for advice and for trials.
+The rules themselves are in `lua/rules/`; this looks ahead, for advice and for trials.
 """
 
 from collections.abc import Iterator

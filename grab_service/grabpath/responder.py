@@ -8,17 +8,21 @@ import contextlib
 from collections.abc import Coroutine, Sequence
 from typing import Any, Final
 
+import structlog
+
 from grab_service.cell.replies import GrabReply
 from grab_service.grabpath.answers import Answer, WinTemplate, is_written_as_it_is, of_claim, of_problem, of_refusal
 from grab_service.grabpath.batcher import Grab
 from grab_service.grabpath.view import CampaignView, StaleViewError, View
 from grab_service.metrics import GrabMetrics
 from grab_service.vocabulary.campaigns import BenefitKind
-from grab_service.vocabulary.claims import ClaimRecord, fields_of_record
+from grab_service.vocabulary.claims import ClaimRecord, UnknownRecordError, fields_of_record
 from grab_service.vocabulary.outcomes import Outcome, Undecided, slug
 
 _WON: Final = Outcome.WON.value.encode()
 _OUTCOMES: Final = {outcome.value.encode(): outcome for outcome in Outcome}
+
+log = structlog.get_logger()
 
 
 class Responder:
@@ -73,11 +77,18 @@ class Responder:
     def _respond_with_claim(
         self, status: int, campaign: CampaignView | None, campaign_id: str, grab: Grab, record: bytes
     ) -> None:
+        try:
+            claim = ClaimRecord.parse(record)
+        except UnknownRecordError as error:
+            # Nobody else in the batch may suffer for it; the audit raises an alarm.
+            log.warning("claim_unreadable", campaign_id=campaign_id, member_id=grab.member_id, why=str(error))
+            grab.respond(self.problem("paused-for-recovery", grab.language))
+            return
         if campaign is not None:
-            grab.respond(of_claim(status, campaign, grab.member_id, ClaimRecord.parse(record)))
+            grab.respond(of_claim(status, campaign, grab.member_id, claim))
             return
         # Published a moment ago: the view does not contain the campaign yet.
-        self.in_background(self._claim_when_known(status, campaign_id, grab, record))
+        self.in_background(self._claim_when_known(status, campaign_id, grab, claim))
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
         """Run the answering of a grab that cannot be answered at once."""
@@ -85,7 +96,7 @@ class Responder:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _claim_when_known(self, status: int, campaign_id: str, grab: Grab, record: bytes) -> None:
+    async def _claim_when_known(self, status: int, campaign_id: str, grab: Grab, claim: ClaimRecord) -> None:
         campaign = None
         with contextlib.suppress(StaleViewError):
             campaign = await self._view.find(campaign_id)
@@ -93,4 +104,4 @@ class Responder:
             # The claim is decided and logged; only the campaign cannot be read now. A repeated grab shows the claim.
             grab.respond(self.problem("outcome-unknown", grab.language))
         else:
-            grab.respond(of_claim(status, campaign, grab.member_id, ClaimRecord.parse(record)))
+            grab.respond(of_claim(status, campaign, grab.member_id, claim))

@@ -15,6 +15,7 @@ from grab_service.cell.store import CellError
 from grab_service.http.dependencies import language_of
 from grab_service.http.field_errors import field_errors
 from grab_service.refusal import RefusalError, refusal_of
+from grab_service.vocabulary.claims import UnknownRecordError
 
 PROBLEM_TYPE: Final = "application/problem+json"
 NO_STORE: Final = {"cache-control": "no-store"}
@@ -97,7 +98,7 @@ def _on_http_exception(request: Request, error: Exception) -> Response:
 
 def put_failures_into_words(app: FastAPI) -> None:
     """Have every declared failure answered as a problem; what is not declared is a bug, and left to the edge."""
-    for failure in (RefusalError, CellError, SQLAlchemyError, PostgresError, OSError):
+    for failure in (RefusalError, CellError, UnknownRecordError, SQLAlchemyError, PostgresError, OSError):
         app.add_exception_handler(failure, _on_refusal)
     app.add_exception_handler(RequestValidationError, _on_validation)
     app.add_exception_handler(HTTPException, _on_http_exception)

@@ -62,7 +62,7 @@ class ClaimRef:
 
 
 class UnknownRecordError(ValueError):
-    """A claim record is of a version that this release does not know, or is damaged; the reader stops."""
+    """A claim record is of a version that this release does not know, or is damaged; it is never guessed at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,8 @@ def fields_of_record(record: bytes) -> tuple[bytes, ...]:
     """
     match = _RECORD.fullmatch(record)
     if match is None:
-        raise UnknownRecordError(f"a claim record that this release does not know: {record[:100]!r}")
+        version = record.partition(b"\t")[0][:20]  # and no more: what follows may have the code
+        raise UnknownRecordError(f"a claim record that this release cannot read; it begins with {version!r}")
     return match.groups()
 
 

@@ -71,7 +71,7 @@ class Granted(OfCampaign):
 
     @classmethod
     def read(cls, place: tuple[int, int, int, int], fields: Fields) -> Self:
-        if (fields[b"version"], fields[b"fields"]) != (cls.VERSION, cls.FIELDS):
+        if (fields.get(b"version"), fields.get(b"fields")) != (cls.VERSION, cls.FIELDS):
             raise ValueError("claims of a version that this release does not know")
         claims = [
             GrantedClaim(member_id, int(unit_no), int(ordinal), code, key)
@@ -209,13 +209,28 @@ def decode(entry_id: bytes, pairs: list[bytes]) -> Event:
     """
     try:
         fields = dict(zip(pairs[::2], pairs[1::2], strict=True))
-        place = (int(fields[b"seq"]), int(fields[b"last_seq"]), int(fields[b"epoch"]), int(fields[b"at_ms"]))
-        event = EVENTS[fields[b"type"].decode()].read(place, fields)
+        event = EVENTS[fields[b"type"].decode()].read(_place(fields), fields)
     except (KeyError, ValueError, TypeError) as error:
         raise BadEntryError(f"entry {entry_id!r} does not decode ({error}): {pairs!r:.500}") from error
     if entry_id != b"%d-0" % event.last_seq or event.seq > event.last_seq:
         raise BadEntryError(f"entry {entry_id!r} claims seq {event.seq} to {event.last_seq}")
     return event
+
+
+def place_of(pairs: list[bytes]) -> tuple[int, int, int, int]:
+    """seq, last_seq, epoch and at_ms of an entry, which it has whatever else it says, and whichever release wrote it.
+
+    Raises:
+        BadEntryError: it has not.
+    """
+    try:
+        return _place(dict(zip(pairs[::2], pairs[1::2], strict=True)))
+    except (KeyError, ValueError) as error:
+        raise BadEntryError(f"an entry without its place ({error}): {pairs!r:.500}") from error
+
+
+def _place(fields: Fields) -> tuple[int, int, int, int]:
+    return int(fields[b"seq"]), int(fields[b"last_seq"]), int(fields[b"epoch"]), int(fields[b"at_ms"])
 
 
 def _campaign_id(fields: Fields) -> str:

@@ -41,7 +41,7 @@ class Member:
 
 
 def member_record(member: Member, blocked_until_ms: int | None, version: int) -> str:
-    """The member as the cell holds it, for `lua/publish_members.lua` and `lua/grab.lua`; never the name.
+    """The member as the cell holds it, for `lua/commands/publish_members.lua` and `lua/commands/grab.lua`; never the name.
 
     `version|status|org_id|blocked_until_ms|birthday_month|joined_on|,tag,tag,`, where what is not known is empty,
     `joined_on` is `YYYY-MM-DD` and the tags stand between commas, so that the rules find `,tag,` by a plain search.

@@ -20,7 +20,8 @@
   triple, in their order; fields of an answer are separated by TAB; the first that applies:
     campaign_not_found
     idempotency_key_missing    the limit is above one, so a repeat could not be told from a new wish
-    held TAB record            the claim held already, or the one this idempotency_key was bound to; its state is in the record
+    held TAB record            the claim held already, or the one this idempotency_key was bound to; its state is in the record.
+                               Where the limit is above one: the member's records, if one of them is of an unknown version
     cancelled
     ended
     not_open_yet

@@ -21,7 +21,7 @@
     went_back           the caller speaks of another life of this cell
     campaign_not_found
     already             it was given back before; seq is of that time
-    unknown_claim       the member holds no such claim
+    unknown_claim       the member holds no such claim, or its record is of an unknown version
     returned            seq of this return
 
   Clock: Redis TIME, read once.   Cost: O(limit_per_member + log units).   Writes: all after the last refusal, the log first.
@@ -43,8 +43,8 @@ if returned_seq then
 end
 local kept, given = {}, nil
 for record in string.gmatch(redis.call('HGET', KEYS[3], ARGV[3]) or '', '[^\n]+') do
-  local fields = claim.fields(record)
-  if fields.seq == ARGV[4] then
+  local fields = claim.readable(record) and claim.fields(record)
+  if fields and fields.seq == ARGV[4] then
     given = fields
   else
     kept[#kept + 1] = record

@@ -5,7 +5,7 @@
   1..limit_per_member), code, key (the idempotency_key), then the named parts of rules, such as points.lots=…
   state is that of the contract: pending_payment, fulfilled, returned, lapsed or revoked. A member's records stand one a line.
 
-  A record of another version stops the command: an older or newer release wrote it.
+  A record of another version, which an older or newer release wrote, is never guessed at: fields stops the command.
 ]]
 local claim = {}
 claim.FORM = '^1\tseq=(%d+)\tepoch=(%d+)\tat_ms=(%d+)\tstate=(%l[%l_]*)\tunit_no=(%d+)\tordinal=(%d+)\tcode=([^\t]*)\tkey=([^\t]*)(.*)$'
@@ -22,4 +22,14 @@ function claim.fields(record)
     string.match(record, claim.FORM)
   assert(given.seq, 'a claim record of an unknown version')
   return given
+end
+
+-- Whether all records of a member can be read.
+function claim.readable(holding)
+  for record in string.gmatch(holding, '[^\n]+') do
+    if not string.find(record, claim.FORM) then
+      return false
+    end
+  end
+  return true
 end

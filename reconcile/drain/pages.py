@@ -7,7 +7,7 @@ drained so far. Whether an entry is possible, Postgres says when its rows are wr
 from dataclasses import dataclass
 from typing import Any
 
-from grab_service.vocabulary.events import BadEntryError, EpochBegan, Event, decode
+from grab_service.vocabulary.events import BadEntryError, EpochBegan, Event, decode, place_of
 from grab_service.vocabulary.keys import CellKeys
 from reconcile.alarms import AlarmKind
 from reconcile.drain.cursor import Cursor
@@ -92,12 +92,13 @@ class Pages:
         anchored = bool(page) and page[0][0] == cursor.last_id.encode()
         if anchored:
             # The last entry drained is still there; it says whether this is the same log.
+            # What else it says is drained, and may be in the words of another release.
             try:
-                last = decode(*page[0])
+                _, last_seq, _, at_ms = place_of(page[0][1])
             except BadEntryError as error:
                 return [], DrainFaultError(AlarmKind.LOG_LOST, str(error), cursor.last_id)
-            if (last.at_ms, last.last_seq) != (cursor.at_ms, cursor.last_seq):
-                why = f"the entry drained last is another one now: of {last.at_ms}, not of {cursor.at_ms}"
+            if (at_ms, last_seq) != (cursor.at_ms, cursor.last_seq):
+                why = f"the entry drained last is another one now: of {at_ms}, not of {cursor.at_ms}"
                 return [], DrainFaultError(AlarmKind.LOG_LOST, why, cursor.last_id)
             entries = page[1:]
         events: list[Event] = []

@@ -51,7 +51,7 @@ MUTANTS: Final = (
         "given.at_ms, given.state, given.unit_no",
     ),
     Mutant("a code that went back is not named", "return_unit", "campaign.code_back ~= '' and '' or given.code", "given.code"),
-    Mutant("the same claim is told again", "grab", "return 'held\\t' .. holding", "return 'held\\t' .. holding .. '0'"),
+    Mutant("the same claim is told again", "grab", "and 'held\\t' .. holding", "and 'held\\t' .. holding .. '0'"),
     # The window
     Mutant("the clock is cut, not rounded up", "grab", "math.floor(time[2] / 1000)", "math.ceil(time[2] / 1000)"),
     # The stock
@@ -87,7 +87,7 @@ MUTANTS: Final = (
     # Giving back
     Mutant("given back once", "return_unit", "if returned_seq then", "if false then"),
     Mutant("that it came back is kept", "return_unit", "redis.call('HSET', KEYS[5], ARGV[4], seq)", ""),
-    Mutant("only the claim that is held", "return_unit", "if fields.seq == ARGV[4] then", "if true then"),
+    Mutant("only the claim that is held", "return_unit", "if fields and fields.seq == ARGV[4] then", "if true then"),
     Mutant("the unit is free again", "return_unit", "redis.call('ZADD', KEYS[4], given.unit_no, given.unit_no)", ""),
     Mutant("the code goes back with its unit", "return_unit", "  redis.call('RPUSH', KEYS[6], campaign.code_back)", ""),
     Mutant("the log says which code went back", "return_unit", "'code', campaign.code_back)", "'code', '')"),

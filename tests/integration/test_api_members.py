@@ -52,6 +52,19 @@ async def test_a_campaign_shows_what_a_member_needs_to_know(service: Service) ->
     assert campaign["price"] == {"points": 0, "cash_fen": 0}
 
 
+async def test_a_record_that_cannot_be_read_is_a_call_to_wait_for_its_member_and_for_nobody_else(service: Service) -> None:
+    await service.enrol("m-1", "m-2")
+    campaign_id = await service.publish()
+    won = (await service.grab("m-2", campaign_id)).json()
+    claims_key = service.worker.cell.keys.of_campaign(campaign_id).claims
+    await service.redis.hset(claims_key, "m-1", "4\t1\t1\t1\t1795763780003\tCODE\t")
+    for path in ("/v1/me/claims", f"/v1/campaigns/{campaign_id}"):
+        answer = await get(service, path, "m-1")
+        assert (answer.status_code, answer.json()["code"]) == (503, "paused-for-recovery"), path
+    assert await mine(service, "m-2") == [won]
+    assert (await get(service, f"/v1/campaigns/{campaign_id}", "m-2")).json()["my_claims"] == [won]
+
+
 async def test_a_campaign_shows_its_holder_the_claim_at_once(service: Service) -> None:
     await service.enrol("m-1", "m-2")
     campaign_id = await service.publish()

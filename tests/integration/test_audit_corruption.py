@@ -120,6 +120,14 @@ async def a_code_changes_in_postgres(day: Day) -> None:
     await day.town.sql("UPDATE claims SET code = 'ANOTHER CODE' WHERE seq = :seq", seq=day.one[0].seq)
 
 
+async def a_claim_of_the_cell_cannot_be_read(day: Day) -> None:
+    await day.town.redis.hset(day.key("one", "claims"), day.names[0], "4\t1\t1\t1\t1795763780003\tCODE\t")
+
+
+async def a_binding_cannot_be_read(day: Day) -> None:
+    await day.town.redis.hset(day.key("many", "bindings"), f"{day.names[0]}\ta", "2\tseq=4")
+
+
 async def a_claim_goes_to_another_member_in_the_cell(day: Day) -> None:
     holding = await day.holding("one", day.names[0])
     await day.town.redis.hdel(day.key("one", "claims"), day.names[0])
@@ -238,6 +246,8 @@ CORRUPTIONS: list[tuple[Corrupt, set[Invariant]]] = [
     (a_code_changes_in_the_cell, {I3, I4}),
     (a_code_changes_in_postgres, {I3, I4}),
     (a_claim_goes_to_another_member_in_the_cell, {I3, I4}),
+    (a_claim_of_the_cell_cannot_be_read, {I3, I4}),
+    (a_binding_cannot_be_read, {I3, I4}),
     (a_binding_points_at_another_claim, {I3, I4}),
     (a_counter_of_active_claims_drifts, {I3, I6}),
     (a_sum_of_units_drifts, {I5}),

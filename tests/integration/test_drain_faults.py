@@ -235,6 +235,23 @@ async def test_a_log_that_lost_what_was_drained_last_is_noticed(town: Town) -> N
     assert (await town.cursor()).last_seq == 4
 
 
+async def test_what_was_drained_last_need_not_be_of_a_version_that_this_release_knows(town: Town) -> None:
+    await four_sound_entries(town)
+    drain = town.new_drain()
+    async with draining(town, drain):
+        await until(lambda: _cursor_is(town, 4))
+    newest: Any = await town.redis.xrevrange(town.keys.log, count=1)
+    ((_, last),) = newest
+    for name in (b"version", b"fields", b"state"):
+        del last[name]
+    await town.redis.delete(town.keys.log)
+    await town.redis.xadd(town.keys.log, last, id="4-0")
+    await town.log(5, "granted", grant(unit(5)))
+    async with draining(town, drain):
+        await until(lambda: _cursor_is(town, 5))
+    assert not await town.open_alarms()
+
+
 async def test_a_violation_pauses_the_campaign_in_the_cell(town: Town) -> None:
     async with town.ledger():
         await town.open_for_business()

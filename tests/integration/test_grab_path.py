@@ -345,6 +345,21 @@ async def test_where_the_limit_is_above_one_a_key_is_required_and_binds(crowd: L
     assert (third.json()["limit"], third.json()["used"]) == (2, 2)
 
 
+@pytest.mark.parametrize("limit", [1, 2])
+async def test_a_record_that_cannot_be_read_keeps_its_member_waiting_and_nobody_else(
+    limit: int, crowd: LaneClients, worker: Worker, cell: Cell, redis_client: Redis
+) -> None:
+    await publish(cell, replace(RUSH, stock=40, limit_per_member=limit))
+    key = {"Idempotency-Key": "k"}
+    assert (await crowd.grab("m-3", headers=key)).status_code == 201
+    await redis_client.hset(cell.keys.of_campaign("c").claims, "m-3", "4\t1\t1\t1\t1795763780003\tCODE\t")
+    await redis_client.delete(cell.keys.of_campaign("c").bindings)
+    answers = await asyncio.gather(*(crowd.grab(name, headers=key) for name in MEMBERS[:8]))
+    assert [answer.status_code for answer in answers] == [201, 201, 201, 503, 201, 201, 201, 201]
+    assert answers[3].json()["code"] == "paused-for-recovery"
+    assert "CODE" not in answers[3].text
+
+
 async def test_a_member_who_hammers_is_slowed_down_and_nobody_else(crowd: LaneClients, cell: Cell) -> None:
     await publish(cell, replace(RUSH, stock=10))
     answers = await crowd.all_grab(["m-1"] * 101)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from redis.asyncio import Redis
 
+from grab_service.cell.replies import Question
 from grab_service.cell.store import Cell
 from grab_service.vocabulary import events, voucher_codes
 from grab_service.vocabulary.campaigns import BenefitKind, Release
@@ -270,3 +271,18 @@ async def test_the_largest_batch_is_decided_at_once(kind: BenefitKind, cell: Cel
     assert [record.code for record in records] == ([""] * 500 if kind is BenefitKind.NONE else codes[:500])
     log = await log_of(raw, cell)
     assert log[-1].last_seq - log[-1].seq == 499
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+async def test_a_record_of_another_version_stops_no_other_wish_of_the_batch(limit: int, cell: Cell, raw: Redis) -> None:
+    await publish(cell, Published(stock=9, limit_per_member=limit))
+    old = "4\t1\t1\t1\t1795763780003\t\ta"
+    await raw.hset(cell.keys.of_campaign("c").claims, "m2", old)
+    triples = [part for name in ("m1", "m2", "m3") for part in (name, "key", "")]
+    for question in Question:
+        explained = await cell.explain("c", question, triples)
+        assert [word(answer) for answer in explained.answers][::2] == ["won" if question is Question.GRAB else "eligible"] * 2
+        assert explained.answers[1] == f"held\t{old}".encode()
+    answers = (await cell.grab("c", b"b", triples)).answers
+    assert [word(answer) for answer in answers] == ["won", "held", "won"]
+    assert answers[1] == f"held\t{old}".encode()

@@ -117,3 +117,16 @@ async def test_a_code_that_was_generated_goes_nowhere(cell: Cell, raw: Redis) ->
     assert entry.code == ""
     assert await raw.exists(cell.keys.of_campaign("c").codes) == 0
     assert (await grab(cell, [("m1", "k")])).answers == [f"held\t{replace(claim, state=ClaimState.RETURNED).encode()}".encode()]
+
+
+async def test_a_record_of_another_version_is_kept_and_keeps_no_other_claim_from_going_back(
+    armed_cell: Cell, raw: Redis
+) -> None:
+    await enrol(armed_cell, MEMBERS)
+    await publish(armed_cell, Published(stock=2, limit_per_member=2))
+    first, second = [won(answer) for answer in (await grab(armed_cell, [("m1", "a"), ("m1", "b")])).answers]
+    claims, old = armed_cell.keys.of_campaign("c").claims, "4\t1\t1\t1\t1795763780003\t\ta"
+    await raw.hset(claims, "m1", f"{old}\n{second.encode()}")
+    assert (await armed_cell.return_unit("c", "m1", first.seq, "returned")).outcome == "unknown_claim"
+    assert (await armed_cell.return_unit("c", "m1", second.seq, "returned")).outcome == "returned"
+    assert await raw.hget(claims, "m1") == old.encode()

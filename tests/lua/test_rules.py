@@ -8,9 +8,8 @@ from typing import Any, Final
 import pytest
 from redis.asyncio import Redis
 
-from grab_service.cell.store import Cell, CellClosedError
+from grab_service.cell.store import Cell
 from grab_service.vocabulary.campaigns import BenefitKind, Release
-from grab_service.vocabulary.claims import UnknownRecordError, parse_holding
 from tests.harness.cells import Published, enrol, grab, now_ms, publish, won
 from tests.rules import MUTANTS
 
@@ -73,22 +72,4 @@ async def test_what_wins_have_taken_their_returns_give_back(seed: int, armed_cel
     dice.shuffle(claims)
     for member_id, seq in claims:
         assert (await armed_cell.return_unit("c", member_id, seq, dice.choice(["returned", "lapsed"]))).outcome == "returned"
-    assert await _state(raw, armed_cell) == before
-
-
-@pytest.mark.parametrize("record", ["0\tseq=1", "2\tseq=1\tepoch=1", "7\t1\t1\t1\t1790000000000\t\t", "1\tseq=x\tepoch=1"])
-async def test_a_claim_record_of_another_version_stops_its_readers_and_nothing_is_written(
-    record: str, armed_cell: Cell, raw: Redis
-) -> None:
-    await enrol(armed_cell, MEMBERS)
-    await publish(armed_cell, Published(stock=5, limit_per_member=2))
-    keys = armed_cell.keys.of_campaign("c")
-    await raw.hset(keys.claims, "m1", record)
-    before = await _state(raw, armed_cell)
-    for call in (grab(armed_cell, [("m2", "k"), ("m1", "k")]), armed_cell.return_unit("c", "m1", 1, "returned")):
-        with pytest.raises(CellClosedError) as stopped:
-            await call
-        assert "a claim record of an unknown version" in f"{stopped.value} {stopped.value.__context__}"
-    with pytest.raises(UnknownRecordError, match="does not know"):
-        parse_holding((await armed_cell.read_claims("m1", ["c"]))[0])
     assert await _state(raw, armed_cell) == before

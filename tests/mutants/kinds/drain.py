@@ -73,7 +73,7 @@ MUTANTS: Final = (
         "the entry at the cursor is compared with the one that was drained",
         "another log under the same name is drained on",
         _PAGES,
-        "if (last.at_ms, last.last_seq) != (cursor.at_ms, cursor.last_seq):",
+        "if (at_ms, last_seq) != (cursor.at_ms, cursor.last_seq):",
         "if False:",
         (f"{_FAULTS}another_log_under_the_same_name_is_noticed",),
     ),
