@@ -200,7 +200,7 @@ def _of_the_ledger(error: Exception) -> Trouble | None:
         case NothingToRecoverError():
             return Trouble("Postgres knows of no such cell.", "Is DATABASE_URL the right one, and GRAB_CELL?")
         case DrainFaultError():
-            return Trouble(f"The log cannot be drained any further: {_why(error)}.", "docs/OPERATIONS says what to do.")
+            return Trouble(f"The log cannot be drained any further: {_why(error)}.", "docs/TROUBLESHOOTING says what to do.")
         case DoubtError():
             return Trouble(f"The cell stays closed: {_why(error)}.", "`grab audit` shows what does not fit.")
         case FencedOffError() | NotLeadingError() | CursorMovedError():
