@@ -16,7 +16,7 @@ BOOTSTRAP = grab_service/embedded/bootstrap.py
 # A program started this way ends when make does, even if make is killed.
 WITH_MAKE = .venv/bin/python -I grab_service/launch.py with-parent
 
-.PHONY: help demo excerpt run test test-fast faults bench profile mutants sample lint format lock pin-images clean set-up-run set-up-dev
+.PHONY: help demo excerpt run test test-fast faults bench profile mutants sample proportions lint format lock pin-images clean set-up-run set-up-dev
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -55,6 +55,9 @@ mutants: set-up-dev ## take each guard away and see that a test misses it; ARGS=
 
 sample: set-up-dev ## change lines drawn by chance and see that a test notices, about half an hour; ARGS="--seed 2", ARGS=--help
 	@$(WITH_MAKE) .venv/bin/python -m tests.mutants.sample $(ARGS)
+
+proportions: set-up-dev ## print the lines of code by folder
+	@$(WITH_MAKE) .venv/bin/python -m tests.harness.proportions
 
 lint: set-up-dev ## style, types, and who may import whom
 	.venv/bin/python -m ruff check

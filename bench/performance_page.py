@@ -92,7 +92,7 @@ def _targets(found: Found, _: str) -> list[str]:
     ]
     rows.sort(key=lambda figure: order.index(figure.name) if figure.name in order else len(order))
     lines = ["| figure | target | median | lowest – highest | rounds | |", "|---|---|---|---|---|---|"]
-    return [*lines, *map(_row, rows)] if rows else []
+    return [*lines, *map(_row, rows), *_notes(rows)] if rows else []
 
 
 def _row(figure: Figure) -> str:
@@ -100,8 +100,7 @@ def _row(figure: Figure) -> str:
     verdict = "too noisy to tell" if figure.is_noisy else "reached" if figure.reached else "**missed**"
     unit = f" {figure.unit}" if figure.unit else ""
     span = f"{_said(min(figure.samples))} – {_said(max(figure.samples))}"
-    title = f"{figure.title} ({figure.note})" if figure.note else figure.title
-    return f"| {title} | {target}{unit} | {_said(figure.median)} | {span} | {len(figure.samples)} | {verdict} |"
+    return f"| {figure.title} | {target}{unit} | {_said(figure.median)} | {span} | {len(figure.samples)} | {verdict} |"
 
 
 def _figures(found: Found, experiment: str) -> list[str]:
@@ -109,11 +108,16 @@ def _figures(found: Found, experiment: str) -> list[str]:
         return []
     lines = ["| figure | median | lowest – highest | rounds |", "|---|---|---|---|"]
     for figure in found[experiment].figures:
-        title = f"{figure.title} ({figure.note})" if figure.note else figure.title
         unit = f" {figure.unit}" if figure.unit else ""
         span = f"{_said(min(figure.samples))} – {_said(max(figure.samples))}"
-        lines.append(f"| {title} | {_said(figure.median)}{unit} | {span} | {len(figure.samples)} |")
-    return lines
+        lines.append(f"| {figure.title} | {_said(figure.median)}{unit} | {span} | {len(figure.samples)} |")
+    return [*lines, *_notes(found[experiment].figures)]
+
+
+def _notes(figures: Sequence[Figure]) -> list[str]:
+    """The notes of a table's figures, as a list below it: in the table they would make it too wide to read."""
+    notes = [f"- *{figure.title}*: {figure.note}." for figure in figures if figure.note]
+    return ["", *notes] if notes else []
 
 
 def _peers(found: Found, _: str) -> list[str]:

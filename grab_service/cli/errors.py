@@ -202,7 +202,9 @@ def _of_the_ledger(error: Exception) -> CommandFailure | None:
         case NothingToRecoverError():
             return CommandFailure("Postgres knows of no such cell.", "Is DATABASE_URL the right one, and GRAB_CELL?")
         case DrainFaultError():
-            return CommandFailure(f"The log cannot be drained any further: {_why(error)}.", "docs/OPERATIONS says what to do.")
+            return CommandFailure(
+                f"The log cannot be drained any further: {_why(error)}.", "docs/TROUBLESHOOTING says what to do."
+            )
         case DoubtError():
             return CommandFailure(f"The cell stays closed: {_why(error)}.", "`grab audit` shows what does not fit.")
         case FencedOffError() | NotLeadingError() | CursorMovedError():

@@ -149,7 +149,7 @@ async def _alarms(engine: AsyncEngine) -> DoctorFinding:
     if not rows:
         return ok("alarms", "none open")
     found = "; ".join(f"{kind} for {_since(raised_at_ms)}: {_said(detail)}" for kind, raised_at_ms, detail, _ in rows)
-    hint = "Each closes by itself when its cause is gone; docs/OPERATIONS says what to do for each kind."
+    hint = "Each closes by itself when its cause is gone; docs/TROUBLESHOOTING says what to do for each kind."
     if any(row.kind == LOST for row in rows):
         hint += " `grab alarms acknowledge` takes note of a loss."
     return fail("alarms", found, hint)

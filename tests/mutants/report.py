@@ -1,4 +1,4 @@
-"""`python -m tests.mutants.report`: which test misses which guard? Prints the tables, and writes them into docs/GUARDS.md.
+"""`python -m tests.mutants.report`: which test misses which guard? Prints the lists, and writes them into docs/GUARDS.md.
 
 What was not tried this time keeps the line that it has.
 """
@@ -17,36 +17,36 @@ from tests.rules import MUTANTS as OF_THE_LUA
 PAGE: Final = Shown(Path("docs/GUARDS.md"), "the mutants")
 SURVIVED: Final = "**SURVIVED**"
 NOT_TRIED: Final = "not tried yet"
+FOUND_BY: Final = "Found by "
 
 
-def tables(results: dict[str, dict[str, Any]], of_the_lua: dict[str, str], page: str) -> str:
+def lists(results: dict[str, dict[str, Any]], of_the_lua: dict[str, str], page: str) -> str:
     """All guards, in the order of the catalogues; `of_the_lua` says by guard what found it."""
     kept = set(page.splitlines())
-    rows = ["| guard | in | without it | found by |", "|---|---|---|---|"]
-    rows += [_row(mutant, results.get(mutant.name), kept) for mutant in MUTANTS]
-    lua = ["| guard | in | found by |", "|---|---|---|"]
-    for mutant in OF_THE_LUA:
-        beginning = f"| {mutant.guard} | `{mutant.script}` | "
-        lua.append(_kept_or_new(beginning, of_the_lua.get(str(mutant)), kept))
+    items = [_item(mutant, results.get(mutant.name), kept) for mutant in MUTANTS]
+    lua = [
+        _kept_or_new(f"- **{mutant.guard}** (`{mutant.script}`). {FOUND_BY}", of_the_lua.get(str(mutant)), kept)
+        for mutant in OF_THE_LUA
+    ]
     return (
         f"## Outside the Lua: {len(MUTANTS)}\n\n"
-        + "\n".join(rows)
+        + "\n".join(items)
         + f"\n\n## The rules in Lua: {len(OF_THE_LUA)}\n\n"
         + "\n".join(lua)
     )
 
 
-def _row(mutant: Mutant, result: dict[str, Any] | None, kept: set[str]) -> str:
+def _item(mutant: Mutant, result: dict[str, Any] | None, kept: set[str]) -> str:
     place = f"[`{Path(mutant.path).name}`](../{mutant.path})"
-    beginning = f"| {mutant.guard} | {place} | {mutant.without} | "
+    beginning = f"- **{mutant.guard}** ({place}). Without it: {mutant.without}. {FOUND_BY}"
     return _kept_or_new(beginning, None if result is None else _words(result["test"]) or SURVIVED, kept)
 
 
 def _kept_or_new(beginning: str, found: str | None, kept: set[str]) -> str:
     """The line with what was found now; else the one that the page has."""
     if found is not None:
-        return f"{beginning}{found} |"
-    return next((line for line in kept if line.startswith(beginning)), f"{beginning}{NOT_TRIED} |")
+        return f"{beginning}{found}."
+    return next((line for line in kept if line.startswith(beginning)), f"{beginning}{NOT_TRIED}.")
 
 
 def _words(test: str) -> str:
@@ -54,11 +54,11 @@ def _words(test: str) -> str:
     module, _, name = test.partition("::")
     claim, _, parameter = name.removeprefix("test_").partition("[")
     case = f" ({parameter.removesuffix(']').rstrip('-').replace('_', ' ')})" if parameter else ""
-    return f"`{module}`: {claim.replace('_', ' ')}{case}".replace("|", "/") if test else ""
+    return f"`{module}`: {claim.replace('_', ' ')}{case}" if test else ""
 
 
 if __name__ == "__main__":
     found_in_the_lua: dict[str, str] = orjson.loads(LUA_MUTANTS.read_bytes()) if LUA_MUTANTS.exists() else {}
-    written = tables(RESULTS.newest(), found_in_the_lua, PAGE.text())
+    written = lists(RESULTS.newest(), found_in_the_lua, PAGE.text())
     PAGE.write(written)
-    print(written)  # noqa: T201  # the tables are what this is for
+    print(written)  # noqa: T201  # the lists are what this is for

@@ -14,6 +14,7 @@ import typer
 from pydantic import SecretStr
 
 from grab_service.cli.main import app as command_line
+from grab_service.health.readiness import CheckName
 from grab_service.problems import CATALOGUE
 from grab_service.server.worker import Worker
 from grab_service.service.app import build_app
@@ -26,17 +27,21 @@ from reconcile.alarms import AlarmKind
 from reconcile.counters import Counters
 
 ROOT = Path(__file__).parents[2]
-README = ROOT / "README.md"
+README, CONTRIBUTING = ROOT / "README.md", ROOT / "CONTRIBUTING.md"
 DOCUMENTS = sorted(
     [
         README,
+        CONTRIBUTING,
         ROOT / "CHANGELOG.md",
         *(ROOT / f"{folder}/README.md" for folder in ("bench", "loadtest", "lua")),
         *(ROOT / "docs").rglob("*.md"),
     ]
 )
-API, ARCHITECTURE, OPERATIONS = (ROOT / "docs" / f"{name}.md" for name in ("API", "ARCHITECTURE", "OPERATIONS"))
+API, ARCHITECTURE, OPERATIONS, TROUBLESHOOTING = (
+    ROOT / "docs" / f"{name}.md" for name in ("API", "ARCHITECTURE", "OPERATIONS", "TROUBLESHOOTING")
+)
 DECISIONS = ROOT / "docs/decisions"
+COLUMNS_MAX = 160
 
 # The only absolute paths that a document may name are those of the service.
 SERVED = {"v1", "livez", "readyz", "metrics", "openapi.json", "docs", "problems"}
@@ -62,6 +67,12 @@ def rows(text: str) -> list[list[str]]:
     heads = {number - 1 for number in ruled}
     kept = [line for number, line in enumerate(lines) if line.startswith("|") and number not in heads and number not in ruled]
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in kept]
+
+
+def items(text: str) -> list[tuple[list[str], str]]:
+    """The items of lists that begin with names in backticks: these names, and the rest of the item's first line."""
+    found = re.findall(r"^- (`[^`]+`(?:, `[^`]+`)*)(.*)$", text, re.MULTILINE)
+    return [(codes(names), rest) for names, rest in found]
 
 
 def codes(cell: str) -> list[str]:
@@ -103,9 +114,15 @@ def test_no_document_names_a_place_on_somebodys_machine(document: Path) -> None:
     assert set(paths) <= SERVED, set(paths) - SERVED
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_table_is_wider_than_a_reader_can_follow(document: Path) -> None:
+    wide = [line for line in text_of(document).splitlines() if line.lstrip().startswith("|") and len(line) > COLUMNS_MAX]
+    assert not wide, f"a list says it better: {wide[0]}"
+
+
 def test_every_target_of_make_is_explained_and_no_other_is_named() -> None:
     targets = set(re.findall(r"^([a-z-]+):.*##", text_of(ROOT / "Makefile"), re.MULTILINE))
-    table = rows(section(README, "Working on it"))
+    table = rows(section(CONTRIBUTING, "What make does"))
     explained = {code.removeprefix("make ") for row in table for code in codes(row[0])}
     assert explained == targets
     for document in DOCUMENTS:
@@ -120,21 +137,21 @@ def test_every_command_named_is_one() -> None:
             assert first in commands, f"{document.name}: grab {first}"
             if second and hasattr(commands[first], "commands"):
                 assert second in commands[first].commands, f"{document.name}: grab {first} {second}"
-    table = rows(section(README, "The command line"))
+    table = rows(section(OPERATIONS, "The command line"))
     families = {name for row in table for name in re.findall(r"grab (\w+)", row[0])}
-    assert families == set(commands), "the README leaves a family of commands out"
+    assert families == set(commands), "OPERATIONS leaves a family of commands out"
 
 
 def test_every_command_of_the_ledger_is_named_and_no_other() -> None:
     commands = set(cast("Any", typer.main.get_command(ledger)).commands)
-    (row,) = [row for row in rows(section(README, "The command line")) if "python -m reconcile" in row[0]]
+    (row,) = [row for row in rows(section(OPERATIONS, "The command line")) if "python -m reconcile" in row[0]]
     assert set(re.findall(r"[a-z]+(?:-[a-z]+)*(?=[,:])", row[1].partition(": ")[0] + ":")) == commands
     for document in DOCUMENTS:
         assert set(re.findall(r"python -m reconcile ([a-z-]+)", code_of(document))) <= commands
 
 
 def test_the_tour_is_a_script_that_a_shell_can_read() -> None:
-    found = re.search(r"<!-- tour:begin -->\n```sh\n(.*?)```\n<!-- tour:end -->", text_of(README), re.DOTALL)
+    found = re.search(r"<!-- tour:begin -->\n```sh\n(.*?)```\n<!-- tour:end -->", text_of(API), re.DOTALL)
     assert found is not None
     subprocess.run(["sh", "-n"], input=found[1], text=True, check=True)
 
@@ -158,16 +175,18 @@ def variable(name: str) -> str:
     return name.upper() if name in {"redis_url", "database_url"} else f"GRAB_{name.upper()}"
 
 
-def test_the_table_of_settings_is_that_of_the_code() -> None:
-    table = {codes(row[0])[0]: row[1] for row in rows(section(OPERATIONS, "Settings"))}
+def test_the_list_of_settings_is_that_of_the_code() -> None:
+    listed = [(names[0], rest) for names, rest in items(section(OPERATIONS, "Settings")) if re.fullmatch("[A-Z_]+", names[0])]
+    defaults = {name: re.match(r" \((?:default (`[^`]+`)|no default)\): ", rest) for name, rest in listed}
+    assert len(defaults) == len(listed), "a setting is listed twice"
     settings = {variable(name): shown(field.default) for name, field in Settings.model_fields.items()}
     settings |= {name: f"`{default}`" for name, default in settings.items() if default in {"0", "1"}}
-    assert table == settings
+    assert {name: default and (default[1] or "–") for name, default in defaults.items()} == settings
 
 
 def test_every_setting_named_is_one() -> None:
     known = {variable(name) for name in Settings.model_fields} | {f"{variable(name)}_FILE" for name in SECRET_FIELDS}
-    for document in (README, API, ARCHITECTURE, OPERATIONS, *DECISIONS.iterdir()):
+    for document in (README, CONTRIBUTING, API, ARCHITECTURE, OPERATIONS, TROUBLESHOOTING, *DECISIONS.iterdir()):
         named = set(re.findall(r"\bGRAB_[A-Z_]+\b", text_of(document)))
         assert named <= known, (document.name, named - known)
 
@@ -213,28 +232,44 @@ def test_the_keys_and_the_log_are_described_as_they_are() -> None:
         assert {part.name for part in fields(cast("Any", event))} - in_all <= entries[kind], kind
 
 
+def test_every_package_has_its_row_in_the_architecture() -> None:
+    named = {code for row in rows(section(ARCHITECTURE, "Packages")) for code in codes(row[0]) if code.isidentifier()}
+    assert named == {path.parent.name for path in (ROOT / "grab_service").glob("*/__init__.py")}
+
+
 def test_every_alarm_is_explained() -> None:
-    assert {code for row in rows(section(OPERATIONS, "Alarms")) for code in codes(row[0])} == set(AlarmKind)
+    explained = [name for names, _ in items(section(TROUBLESHOOTING, "Alarms")) for name in names]
+    assert sorted(explained) == sorted(AlarmKind)
 
 
 def test_every_figure_named_is_shown() -> None:
-    table = rows(section(OPERATIONS, "Figures"))
-    named = {code.partition("{")[0] for row in table for code in codes(row[0])}
+    named = {name.partition("{")[0] for names, _ in items(section(TROUBLESHOOTING, "Figures")) for name in names}
+    assert len(named) > 10
     of_ledger = {f"ledger_{counter.name}" for counter in fields(Counters)}
     counting = (ROOT / "grab_service/metrics.py", ROOT / "grab_service/identity/refused_sign_ins.py")
     of_workers = {name for path in counting for name in re.findall(r'"(grab_\w+)"', text_of(path))}
     assert {name.removesuffix("_total") for name in named} <= of_ledger | of_workers
 
 
+def test_every_log_line_named_is_written() -> None:
+    named = {name for names, _ in items(section(TROUBLESHOOTING, "Log lines")) for name in names}
+    assert len(named) > 10
+    code = "".join(text_of(path) for folder in ("grab_service", "reconcile") for path in (ROOT / folder).rglob("*.py"))
+    assert named <= set(re.findall(r'"([a-z_]+)"', code)), named
+
+
+def test_every_check_of_readiness_is_explained() -> None:
+    explained = [name for names, _ in items(section(TROUBLESHOOTING, "Probes")) for name in names]
+    assert sorted(explained) == sorted(CheckName)
+
+
 def test_the_rule_that_is_followed_through_all_places_stands_there_as_it_is_quoted() -> None:
-    table = rows(section(ROOT / "docs/TESTING.md", "One rule, all places"))
-    assert len(table) > 5
-    for _, where, what in table:
-        places = [(ROOT / "docs" / target).resolve() for target in re.findall(r"\]\(([^)\s]+)\)", where)]
-        quoted = [code.replace(r"\|", "|") for code in codes(what)]
-        assert len(quoted) == len(places)
-        for place, code in zip(places, quoted, strict=True):
-            assert code in text_of(place), f"{place.name} has no {code}"
+    text = section(ROOT / "docs/TESTING.md", "One rule, all places")
+    quoted = re.findall(r"^- .+, in \[[^]]+\]\(([^)\s]+)\): `(.+)`$", text, re.MULTILINE)
+    assert len(quoted) == text.count("\n- ") > 5
+    for target, code in quoted:
+        place = (ROOT / "docs" / target).resolve()
+        assert code in text_of(place), f"{place.name} has no {code}"
 
 
 def test_every_decision_is_in_the_index_by_its_title() -> None:
