@@ -39,7 +39,7 @@ DAY_S: Final = 24 * 3600
 YEAR_S: Final = 365 * DAY_S
 RESULTS: Final = Path("var/bench")
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ class Table:
         await self._session.copy_to_table("claims", source=once(), columns=claim_rows.COLUMNS, format="binary")
 
 
-async def measure(rounds: int = ROUNDS, history: int = HISTORY, lap: int = LAP, say: Say = print) -> tuple[Figure, ...]:
+async def measure(rounds: int = ROUNDS, history: int = HISTORY, lap: int = LAP, log: Log = print) -> tuple[Figure, ...]:
     """Measure all kinds in turn, empty and behind a history of so many claims; takes a few minutes."""
     found: dict[str, list[Lap]] = {}
     with tempfile.TemporaryDirectory(prefix="grab-bench-", ignore_cleanup_errors=True) as home:
@@ -187,7 +187,7 @@ async def measure(rounds: int = ROUNDS, history: int = HISTORY, lap: int = LAP, 
                             await tables[name].empty()
                         one = await tables[name].lap(lap)
                         found.setdefault(f"{name}_{size}", []).append(one)
-                        say(
+                        log(
                             f"claims_indexes {number}/{rounds}, {size}, {name}: {one.per_second:,.0f} claims/s, "
                             f"{one.postgres_us:.1f} µs of PostgreSQL and {one.wal_bytes:,.0f} bytes of its log each"
                         )

@@ -307,11 +307,11 @@ async def test_redis_away_is_waited_out_and_is_no_alarm(tmp_path: Path, database
 async def test_the_lag_is_known(town: Town) -> None:
     await four_sound_entries(town)
     drain = town.new_drain(entries_max=2)
-    async with town.wire() as wire:
-        await drain.step(wire)
+    async with town.link() as link:
+        await drain.step(link)
     assert town.counters.lag_seq == 2
     assert 0 <= town.counters.lag_ms <= now_ms()
-    async with town.wire() as wire:
-        while await drain.step(wire):
+    async with town.link() as link:
+        while await drain.step(link):
             pass
     assert town.counters.lag_seq == 0
