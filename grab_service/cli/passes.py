@@ -75,7 +75,7 @@ def mint_ops_token(
         )
     settings = settings_in_force("secrets")
     keys = pass_keys(settings)
-    if not keys.ops_seals:
+    if not keys.ops_hmacs:
         raise CommandError("GRAB_OPS_SECRETS is not set.", f"Set it to what the service has ({EXAMPLES['ops_secrets']}).")
     now_s = int(time.time())
     typer.echo(mint_ops(keys, actor, role, now_s, now_s + (ttl_s or settings.ops_token_ttl_s)))
