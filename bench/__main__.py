@@ -19,7 +19,7 @@ from bench import claims_indexes, costs, drain, durability, ladder, machine, per
 from bench.backlog import BacklogError
 from bench.figures import Results
 from bench.growth import campaigns, connections, members, stock, workers
-from bench.runs import InexactError, MeasureOnTestbed, Say, leave
+from bench.runs import InexactError, Log, MeasureOnTestbed, write_down
 from bench.sampler import SamplerError
 from bench.testbed import Testbed, TestbedError, running_testbed
 from grab_service.embedded.errors import ServerError
@@ -38,7 +38,7 @@ Experiment = Callable[[int, bool], Coroutine[Any, Any, Results]]
 class OnTestbed(Protocol):
     """An experiment beside peers, on a testbed that is there."""
 
-    async def __call__(self, testbed: Testbed, rounds: int, folder: Path, say: Say, size: int = ..., /) -> Results: ...
+    async def __call__(self, testbed: Testbed, rounds: int, folder: Path, log: Log, size: int = ..., /) -> Results: ...
 
 
 def _beside(measure: OnTestbed, size: int, quick_size: int = QUICK_GRABS) -> Experiment:
@@ -143,7 +143,7 @@ def main() -> int:
             failed.append(name)
             continue
         found.machine["others_share"] = round(share, 3)
-        leave(found, docs / performance_page.RESULTS, print)
+        write_down(found, docs / performance_page.RESULTS, print)
         print(f"bench: {name} took {time.monotonic() - began_s:.0f} s")
     print(f"bench: {performance_page.write(docs)}")
     if failed:

@@ -1,7 +1,7 @@
 """What do the indexes of claims cost a claim that is copied in, when the table is empty and when it holds a million?
 
 The same members in the same random order, each claim with an idempotency key, in turn into tables that differ in their indexes
-and in how codes begin. Every lap begins behind a checkpoint, as a rush does after a quiet hour: the first change of a page is
+and in how codes begin. Every run begins behind a checkpoint, as a rush does after a quiet hour: the first change of a page is
 then logged with the whole page, so the number of pages that a rush touches counts.
 """
 
@@ -31,7 +31,7 @@ from reconcile.migrate import upgrade
 
 ROUNDS: Final = 5
 HISTORY: Final = 1_000_000
-LAP: Final = 50_000
+RUN_CLAIMS: Final = 50_000
 MEMBERS: Final = 110_000
 STOCK: Final = 3_000
 BATCH: Final = 64
@@ -39,7 +39,7 @@ DAY_S: Final = 24 * 3600
 YEAR_S: Final = 365 * DAY_S
 RESULTS: Final = Path("var/bench")
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,8 @@ SIZES: Final = {"empty": "an empty table", "full": "a million claims"}
 
 
 @dataclass(frozen=True, slots=True)
-class Lap:
-    """One lap: claims a second; a claim's processor time of PostgreSQL in µs, and its bytes in the log of writes."""
+class Run:
+    """One run: claims a second; a claim's processor time of PostgreSQL in µs, and its bytes in the log of writes."""
 
     per_second: float
     postgres_us: float
@@ -109,7 +109,7 @@ class Table:
                 await self._copy(piece)
         await self._session.execute("VACUUM ANALYZE claims")
 
-    async def lap(self, rows: int) -> Lap:
+    async def run(self, rows: int) -> Run:
         """One rush of so many claims, a day after the last, in transactions as large as the drain's.
 
         Raises:
@@ -123,7 +123,7 @@ class Table:
             await self._copy(piece)
         took_s = time.perf_counter() - began_s
         used_s = sum(self._backend.cpu_times()[:2]) - cpu_s
-        return Lap(rows / took_s, used_s / rows * 1e6, (await self._wal() - wal) / rows)
+        return Run(rows / took_s, used_s / rows * 1e6, (await self._wal() - wal) / rows)
 
     async def _wal(self) -> int:
         return int(await self._session.fetchval("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn"))
@@ -163,9 +163,11 @@ class Table:
         await self._session.copy_to_table("claims", source=once(), columns=claim_rows.COLUMNS, format="binary")
 
 
-async def measure(rounds: int = ROUNDS, history: int = HISTORY, lap: int = LAP, say: Say = print) -> tuple[Figure, ...]:
+async def measure(
+    rounds: int = ROUNDS, history: int = HISTORY, run_claims: int = RUN_CLAIMS, log: Log = print
+) -> tuple[Figure, ...]:
     """Measure all kinds in turn, empty and behind a history of so many claims; takes a few minutes."""
-    found: dict[str, list[Lap]] = {}
+    found: dict[str, list[Run]] = {}
     with tempfile.TemporaryDirectory(prefix="grab-bench-", ignore_cleanup_errors=True) as home:
         async with AsyncExitStack() as stack:
             tables = {}
@@ -185,22 +187,22 @@ async def measure(rounds: int = ROUNDS, history: int = HISTORY, lap: int = LAP, 
                     for name in list(tables)[:: 1 if number % 2 else -1]:
                         if size == "empty":
                             await tables[name].empty()
-                        one = await tables[name].lap(lap)
+                        one = await tables[name].run(run_claims)
                         found.setdefault(f"{name}_{size}", []).append(one)
-                        say(
+                        log(
                             f"claims_indexes {number}/{rounds}, {size}, {name}: {one.per_second:,.0f} claims/s, "
                             f"{one.postgres_us:.1f} µs of PostgreSQL and {one.wal_bytes:,.0f} bytes of its log each"
                         )
     return tuple(_figures(found))
 
 
-def _figures(found: dict[str, list[Lap]]) -> Iterator[Figure]:
-    for name, laps in found.items():
+def _figures(found: dict[str, list[Run]]) -> Iterator[Figure]:
+    for name, runs in found.items():
         kind, _, size = name.rpartition("_")
         title = f"{KINDS[kind].title}, {SIZES[size]}"
-        yield Figure(f"copy_{name}", title, "claims/s", tuple(one.per_second for one in laps))
-        yield Figure(f"copy_{name}_postgres", f"{title}: PostgreSQL", "µs", tuple(one.postgres_us for one in laps))
-        yield Figure(f"copy_{name}_wal", f"{title}: log of writes", "bytes", tuple(one.wal_bytes for one in laps))
+        yield Figure(f"copy_{name}", title, "claims/s", tuple(one.per_second for one in runs))
+        yield Figure(f"copy_{name}_postgres", f"{title}: PostgreSQL", "µs", tuple(one.postgres_us for one in runs))
+        yield Figure(f"copy_{name}_wal", f"{title}: log of writes", "bytes", tuple(one.wal_bytes for one in runs))
     for size, where in SIZES.items():
         now, before = found[f"now_{size}"], found[f"before_{size}"]
         for what, field in (

@@ -12,7 +12,7 @@ from bench.closed_loop import RECEIVE_MAX_BYTES, close, connect
 from bench.figures import Figure, Results
 from bench.machine import describe
 from bench.registered_members import settle, with_passes
-from bench.runs import InexactError, Say, arranged, redis_bytes, refusals, resident_bytes, rush, wins
+from bench.runs import InexactError, Log, arranged, redis_bytes, refusals, resident_bytes, rush, wins
 from bench.testbed import Testbed
 from loadtest.generator.requests import Target, build_requests
 from loadtest.passes import Member
@@ -30,7 +30,7 @@ ANSWER_S: Final = 10.0
 CONTENT_LENGTH: Final = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
 
 
-async def measure(testbed: Testbed, *, quick: bool = False, say: Say = print) -> Results:
+async def measure(testbed: Testbed, *, quick: bool = False, log: Log = print) -> Results:
     """About a minute, a few seconds if `quick`. Memory is told best by a testbed whose worker has not had a crowd yet.
 
     Raises:
@@ -38,12 +38,12 @@ async def measure(testbed: Testbed, *, quick: bool = False, say: Say = print) ->
     """
     rounds, size, claims, idle = (1, QUICK_CROWD, QUICK_CLAIMS, QUICK_IDLE) if quick else (ROUNDS, CROWD, CLAIMS, IDLE)
     machine = describe()
-    await settle(testbed, max(size, claims) + 1, say)
+    await settle(testbed, max(size, claims) + 1, log)
     async with arranged(testbed):
         connection_bytes, waiting_bytes = await _memory_of_the_present(testbed, idle)
-        say(f"{connection_bytes:,.0f} bytes for a connection, {waiting_bytes:,.0f} more for a waiting member")
+        log(f"{connection_bytes:,.0f} bytes for a connection, {waiting_bytes:,.0f} more for a waiting member")
         redis_claim, worker_claim = await _memory_of_claims(testbed, with_passes(testbed, range(claims)))
-        say(f"{redis_claim:,.0f} bytes of Redis and {worker_claim:,.0f} of a worker for a claim")
+        log(f"{redis_claim:,.0f} bytes of Redis and {worker_claim:,.0f} of a worker for a claim")
         cpu = defaultdict[str, list[float]](list)
         crowd = with_passes(testbed, range(size))
         for number in range(0 if quick else -1, rounds):
@@ -54,7 +54,7 @@ async def measure(testbed: Testbed, *, quick: bool = False, say: Say = print) ->
             cpu["won_redis"].append(won.redis_us)
             cpu["refused_service"].append(refused.service_us)
             cpu["refused_redis"].append(refused.redis_us)
-            say(f"{won.service_us:.1f} µs of service and {won.redis_us:.1f} of Redis a win, {refused.service_us:.1f} a refusal")
+            log(f"{won.service_us:.1f} µs of service and {won.redis_us:.1f} of Redis a win, {refused.service_us:.1f} a refusal")
     note = f"{CONNECTIONS} connections; a processor's clock ticks 100 times a second"
     return Results(
         "costs",

@@ -40,7 +40,7 @@ PER_SECOND_MIN: Final = 40_000
 VISIBLE_MAX_S: Final = 0.5
 RESULTS: Final = Path("var/bench")
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 class Layout(StrEnum):
@@ -60,7 +60,7 @@ class Drained:
     ledger_bytes_max: int
 
 
-async def measure(rounds: int = ROUNDS, claims_count: int = BACKLOG, say: Say = print) -> tuple[Figure, ...]:
+async def measure(rounds: int = ROUNDS, claims_count: int = BACKLOG, log: Log = print) -> tuple[Figure, ...]:
     """Measure on a testbed of its own; takes about 10 s a round.
 
     Raises:
@@ -68,14 +68,14 @@ async def measure(rounds: int = ROUNDS, claims_count: int = BACKLOG, say: Say = 
     """
     with tempfile.TemporaryDirectory(prefix="grab-bench-", ignore_cleanup_errors=True) as home:
         async with running_testbed(Path(home)) as testbed:
-            say(f"drain: {max(claims_count, CROWD):,} members are enrolled")
+            log(f"drain: {max(claims_count, CROWD):,} members are enrolled")
             members = await testbed.enrol(max(claims_count, CROWD))
             await _drain(testbed, members[:WARM_UP], Layout.ONE_CORE)
-            return await measure_on(testbed, members, rounds, claims_count, say)
+            return await measure_on(testbed, members, rounds, claims_count, log)
 
 
 async def measure_on(
-    testbed: Testbed, members: Sequence[Member], rounds: int, claims_count: int, say: Say = print
+    testbed: Testbed, members: Sequence[Member], rounds: int, claims_count: int, log: Log = print
 ) -> tuple[Figure, ...]:
     """The same on a testbed that is there, with these members."""
     found: dict[Layout, list[Drained]] = {layout: [] for layout in Layout}
@@ -84,12 +84,12 @@ async def measure_on(
         for layout in Layout:
             drained = await _drain(testbed, members[:claims_count], layout)
             found[layout].append(drained)
-            say(
+            log(
                 f"drain {number}/{rounds}, {layout.value}: {drained.per_second:,.0f} claims/s, "
                 f"{drained.ledger_us:.1f} µs of ledger and {drained.postgres_us:.1f} µs of PostgreSQL each"
             )
         visible_s.append(await _sell_out(testbed, members[:CROWD]))
-        say(f"drain {number}/{rounds}, rush: {STOCK:,} on record {visible_s[-1] * 1000:.0f} ms after the last grant")
+        log(f"drain {number}/{rounds}, rush: {STOCK:,} on record {visible_s[-1] * 1000:.0f} ms after the last grant")
     return _figures(found, visible_s, claims_count)
 
 
@@ -204,7 +204,7 @@ def _cores() -> list[int]:
 
 
 def main() -> int:
-    """Measure, keep the results, and say what came out."""
+    """Measure, keep the results, and log what came out."""
     parser = argparse.ArgumentParser(prog="python -m bench.drain", description=__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="%(default)s")
     parser.add_argument("--claims", type=int, default=BACKLOG, help="of a backlog (%(default)s)")

@@ -8,7 +8,7 @@ from bench import machine
 from bench.closed_loop import LoopResult, closed_loop
 from bench.figures import Figure, Results, ratios
 from bench.registered_members import settle, with_passes
-from bench.runs import Say
+from bench.runs import Log
 from bench.speed import exactly, pinned
 from bench.testbed import Testbed, pin
 from grab_service.embedded.valkey import AppendFsync
@@ -19,9 +19,9 @@ GRABS: Final = 40_000
 WAYS: Final[tuple[AppendFsync | None, ...]] = (None, AppendFsync.EVERYSEC, AppendFsync.ALWAYS)
 
 
-async def measure(testbed: Testbed, rounds: int, folder: Path, say: Say, grabs: int = GRABS) -> Results:  # noqa: ARG001 -- as all
+async def measure(testbed: Testbed, rounds: int, folder: Path, log: Log, grabs: int = GRABS) -> Results:  # noqa: ARG001 -- as all
     """Every grab a win: without a log of writes, with one that is synced every second, and with one synced always."""
-    await settle(testbed, grabs, say)
+    await settle(testbed, grabs, log)
     members = with_passes(testbed, range(grabs))
     won: dict[AppendFsync | None, list[float]] = {way: [] for way in WAYS}
     async with pinned(testbed) as cpus:
@@ -38,7 +38,7 @@ async def measure(testbed: Testbed, rounds: int, folder: Path, say: Say, grabs: 
                 await exactly(testbed, campaign_id, result, {201: grabs}, grabs)
                 if number:  # the first one warms up
                     won[way].append(result.per_second)
-                    say(f"round {number} of {rounds}, {way or 'no log'}: {result.per_second:,.0f} won/s")
+                    log(f"round {number} of {rounds}, {way or 'no log'}: {result.per_second:,.0f} won/s")
     figures = tuple(
         Figure(
             f"won_{way}_per_none", f"won with AOF `{way}` ÷ won without AOF", "", ratios(won[way], won[None]), at_least=least

@@ -6,7 +6,7 @@ from typing import Final
 from bench import machine
 from bench.figures import Figure, Results, ratios
 from bench.peers.processes import OURS
-from bench.runs import Say
+from bench.runs import Log
 from bench.speed import Found, compare
 from bench.testbed import Testbed
 
@@ -23,10 +23,10 @@ RUNGS: Final = {
 """By the name of what is taken out: what it is."""
 
 
-async def measure(testbed: Testbed, rounds: int, folder: Path, say: Say, grabs: int = GRABS) -> Results:
+async def measure(testbed: Testbed, rounds: int, folder: Path, log: Log, grabs: int = GRABS) -> Results:
     """For each technique: the whole service ÷ the service without it, for grabs won and refused."""
     await testbed.persist(None)
-    found, _, _ = await compare(testbed, (OURS, *RUNGS), rounds, grabs, folder, say, direct=False)
+    found, _, _ = await compare(testbed, (OURS, *RUNGS), rounds, grabs, folder, log, direct=False)
     figures = []
     for name, title in RUNGS.items():
         for kind in ("won", "refused"):

@@ -96,11 +96,11 @@ def _targets(found: Found, _: str) -> list[str]:
 
 
 def _row(figure: Figure) -> str:
-    target = f"≥ {_said(figure.at_least)}" if figure.at_least is not None else f"≤ {_said(figure.at_most or 0)}"
+    target = f"≥ {_text_of(figure.at_least)}" if figure.at_least is not None else f"≤ {_text_of(figure.at_most or 0)}"
     verdict = "too noisy to tell" if figure.is_noisy else "reached" if figure.reached else "**missed**"
     unit = f" {figure.unit}" if figure.unit else ""
-    span = f"{_said(min(figure.samples))} – {_said(max(figure.samples))}"
-    return f"| {figure.title} | {target}{unit} | {_said(figure.median)} | {span} | {len(figure.samples)} | {verdict} |"
+    span = f"{_text_of(min(figure.samples))} – {_text_of(max(figure.samples))}"
+    return f"| {figure.title} | {target}{unit} | {_text_of(figure.median)} | {span} | {len(figure.samples)} | {verdict} |"
 
 
 def _figures(found: Found, experiment: str) -> list[str]:
@@ -109,8 +109,8 @@ def _figures(found: Found, experiment: str) -> list[str]:
     lines = ["| figure | median | lowest – highest | rounds |", "|---|---|---|---|"]
     for figure in found[experiment].figures:
         unit = f" {figure.unit}" if figure.unit else ""
-        span = f"{_said(min(figure.samples))} – {_said(max(figure.samples))}"
-        lines.append(f"| {figure.title} | {_said(figure.median)}{unit} | {span} | {len(figure.samples)} |")
+        span = f"{_text_of(min(figure.samples))} – {_text_of(max(figure.samples))}"
+        lines.append(f"| {figure.title} | {_text_of(figure.median)}{unit} | {span} | {len(figure.samples)} |")
     return [*lines, *_notes(found[experiment].figures)]
 
 
@@ -240,13 +240,13 @@ def _draw_peers(found: Found, folder: Path) -> None:
 
 
 def _span(figure: Figure) -> str:
-    return f"{_said(figure.median)} ({_said(min(figure.samples))} – {_said(max(figure.samples))})"
+    return f"{_text_of(figure.median)} ({_text_of(min(figure.samples))} – {_text_of(max(figure.samples))})"
 
 
 def _middle(samples: Sequence[Any]) -> str:
-    return _said(statistics.median(samples)) if samples else ""
+    return _text_of(statistics.median(samples)) if samples else ""
 
 
-def _said(value: float) -> str:
+def _text_of(value: float) -> str:
     decimals = next(number for least, number in _DECIMALS if abs(value) >= least)
     return f"{value:,.{decimals}f}"

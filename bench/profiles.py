@@ -37,7 +37,7 @@ TITLES: Final = {
 
 
 async def measure(members: int, seconds: float, pictures: Path) -> dict[str, Any]:
-    """Draw the three pictures, and return what they say in numbers; each takes at least so many seconds.
+    """Draw the three pictures, and return their figures; each takes at least so many seconds.
 
     Raises:
         SamplerError: processes cannot be looked into here.
@@ -93,7 +93,7 @@ async def _rush(testbed: Testbed, crowd: Sequence[Member], stock: int) -> LoopRe
 
 
 def main() -> int:
-    """Draw, and say where; exit status 1 if it cannot be done here."""
+    """Draw, and print where; exit status 1 if it cannot be done here."""
     parser = argparse.ArgumentParser(prog="python -m bench.profiles", description=__doc__)
     parser.add_argument("--members", type=int, default=MEMBERS, help="in the crowd (%(default)s)")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of each scene, at least (%(default)s)")

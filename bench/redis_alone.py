@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from bench.backlog import cpu_s
 from bench.peers import dependencies
-from bench.runs import Say
+from bench.runs import Log
 from bench.testbed import Testbed
 from grab_service.vocabulary.keys import CellKeys
 
@@ -26,7 +26,7 @@ class Direct:
     redis_us: float
 
 
-async def direct_calls(testbed: Testbed, campaign_id: str, folder: Path, calls: int, members: int, say: Say) -> Direct | None:
+async def direct_calls(testbed: Testbed, campaign_id: str, folder: Path, calls: int, members: int, log: Log) -> Direct | None:
     """So many calls, each for one of the members at random; None if redis-benchmark cannot be had.
 
     Who is picked twice holds already, which is less work, and the campaign has no codes, for redis-benchmark cannot offer a new
@@ -35,7 +35,7 @@ async def direct_calls(testbed: Testbed, campaign_id: str, folder: Path, calls: 
     try:
         program, libraries = await asyncio.to_thread(dependencies.redis_benchmark, folder)
     except dependencies.UnavailableError as error:
-        say(f"redis-benchmark is left out: {error}")
+        log(f"redis-benchmark is left out: {error}")
         return None
     keys, campaign = CellKeys.of(testbed.settings.cell), CellKeys.of(testbed.settings.cell).of_campaign(campaign_id)
     table = {bytes(name): bytes(value) for name, value in (await testbed.redis.hgetall(keys.scripts)).items()}  # type: ignore[arg-type]
@@ -62,6 +62,6 @@ async def direct_calls(testbed: Testbed, campaign_id: str, folder: Path, calls: 
     held = await testbed.claims(campaign_id)
     rows = list(csv.DictReader(io.StringIO(said.decode())))
     if process.returncode or not rows or not calls * 0.8 <= held <= calls:
-        say(f"redis-benchmark is left out: {held} of {calls} won; {complained.decode(errors='replace')[-300:]}")
+        log(f"redis-benchmark is left out: {held} of {calls} won; {complained.decode(errors='replace')[-300:]}")
         return None
     return Direct(float(rows[0]["rps"]), used_s / calls * 1e6)

@@ -32,7 +32,7 @@ _MEMBERS: Final = text(
 )
 
 
-async def settle(testbed: Testbed, number: int, say: Callable[[str], None]) -> None:
+async def settle(testbed: Testbed, number: int, log: Callable[[str], None]) -> None:
     """Let so many be registered, together with those who are; they are numbered from 0."""
     cell = Cell(testbed.redis, testbed.settings.cell, ScriptSources.read())
     async with testbed.engine.connect() as connection:
@@ -45,7 +45,7 @@ async def settle(testbed: Testbed, number: int, say: Callable[[str], None]) -> N
             await connection.execute(_MEMBERS, span)
         await publish_members(testbed.engine, cell)
         if time.monotonic() - began_s > 2:
-            say(f"{span['last'] + 1:,} of {number:,} members are registered")
+            log(f"{span['last'] + 1:,} of {number:,} members are registered")
             began_s = time.monotonic()
     await testbed.drained()
 

@@ -21,13 +21,13 @@ from loadtest.passes import Member
 CONNECTIONS: Final = 64
 SETTLED_S: Final = 0.1
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 class MeasureOnTestbed(Protocol):
     """An experiment on a testbed that is running."""
 
-    async def __call__(self, testbed: Testbed, *, quick: bool = False, say: Say = print) -> Results: ...
+    async def __call__(self, testbed: Testbed, *, quick: bool = False, log: Log = print) -> Results: ...
 
 
 class InexactError(Exception):
@@ -166,11 +166,11 @@ class Picture:
         return Curve(self.name, self.title, series, self.x_label, self.y_label, points, self.x_is_log, self.y_is_log, note)
 
 
-def leave(results: Results, folder: Path, say: Say) -> None:
+def write_down(results: Results, folder: Path, log: Log) -> None:
     """Write the results and show them."""
     for one in results.figures:
-        say(f"{one.title}: {one.median:,.4g} {one.unit} (± {one.spread:.0%})")
+        log(f"{one.title}: {one.median:,.4g} {one.unit} (± {one.spread:.0%})")
     for line in results.curves:
         middles = ", ".join(f"{point.x:,.0f}: {sorted(point.samples)[len(point.samples) // 2]:,.4g}" for point in line.points)
-        say(f"{line.title}, {line.series} [{line.y_label}]: {middles}")
-    say(f"wrote {results.write(folder)}")
+        log(f"{line.title}, {line.series} [{line.y_label}]: {middles}")
+    log(f"wrote {results.write(folder)}")

@@ -17,7 +17,7 @@ from bench.figures import Figure, Results, ratios
 from bench.open_loop import open_loop
 from bench.peers.processes import NGINX, NODE, OURS, PLAIN, TITLES, Peer, running_peers
 from bench.registered_members import settle, with_passes
-from bench.runs import InexactError, Say
+from bench.runs import InexactError, Log
 from bench.speed import awake, ledger_at_rest, pinned
 from bench.testbed import Testbed, pin
 from loadtest.generator.requests import Target, build_requests
@@ -33,14 +33,14 @@ FEWER: Final = {PLAIN: 0.2}
 """Whose rush would last for minutes gets this share of the members: its winners are among the first all the same."""
 
 
-async def measure(testbed: Testbed, rounds: int, folder: Path, say: Say, members: int = MEMBERS) -> Results:
+async def measure(testbed: Testbed, rounds: int, folder: Path, log: Log, members: int = MEMBERS) -> Results:
     """Both rushes, peer by peer, round by round.
 
     Raises:
         InexactError: not exactly the stock was won.
     """
     await testbed.persist(None)
-    await settle(testbed, members, say)
+    await settle(testbed, members, log)
     crowd = with_passes(testbed, range(members))
     stock = min(STOCK, members // 10)
     open_p99_s: dict[str, list[float]] = {}
@@ -59,7 +59,7 @@ async def measure(testbed: Testbed, rounds: int, folder: Path, say: Say, members
                     if name in {OURS, NGINX}:
                         open_p99_s.setdefault(name, []).append(await _steady(testbed, peer, steady, crowd, stock))
                         said += f"; at {PER_SECOND:,}/s, p99 {open_p99_s[name][-1] * 1000:,.1f} ms"
-                say(f"round {number + 1} of {rounds}, {TITLES[name]}: {said}")
+                log(f"round {number + 1} of {rounds}, {TITLES[name]}: {said}")
     rows = {
         name: {
             "title": TITLES[name] + (f" ({len(crowd) * FEWER[name]:,.0f} members)" if name in FEWER else ""),

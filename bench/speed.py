@@ -22,7 +22,7 @@ from bench.figures import Figure, Results, ratios
 from bench.peers.processes import NGINX, NGINX_CACHE, NODE, OURS, PEERS, PLAIN, TITLES, Peer, running_peers
 from bench.redis_alone import Direct, direct_calls
 from bench.registered_members import settle, with_passes
-from bench.runs import InexactError, Say
+from bench.runs import InexactError, Log
 from bench.testbed import Testbed, pin
 from loadtest.generator.requests import Target, build_requests
 from loadtest.passes import Member
@@ -67,20 +67,20 @@ def _pin_around(testbed: Testbed, cpus: list[int]) -> None:
 
 
 async def compare(
-    testbed: Testbed, names: Sequence[str], rounds: int, grabs: int, folder: Path, say: Say, *, direct: bool = True
+    testbed: Testbed, names: Sequence[str], rounds: int, grabs: int, folder: Path, log: Log, *, direct: bool = True
 ) -> tuple[dict[str, Found], dict[str, str], list[Direct]]:
     """So many rounds of each: what they brought, who is missing and why, and (`direct`) what calls to Redis alone bring.
 
     Raises:
         InexactError: somebody won what was not there, or did not win what was.
     """
-    await settle(testbed, max(grabs + 1, MEMBERS if direct else 0), say)
+    await settle(testbed, max(grabs + 1, MEMBERS if direct else 0), log)
     members = with_passes(testbed, range(grabs + 1))
     found = {name: Found() for name in names}
     called: list[Direct] = []
     async with pinned(testbed) as cpus, running_peers(testbed, names, folder, cpus) as (peers, missing):
         for name, why in missing.items():
-            say(f"{TITLES.get(name, name)} is left out: {why}")
+            log(f"{TITLES.get(name, name)} is left out: {why}")
         for number in range(rounds + 1):  # the first one warms up
             for name, peer in peers.items():
                 few = members[: min(grabs, GRABS_OF.get(name, grabs)) if number else min(grabs, 2_000)]
@@ -89,12 +89,12 @@ async def compare(
                     campaign_ids = await asyncio.gather(testbed.campaign(len(few)), testbed.campaign(1))
                 async with ledger_at_rest(testbed), awake(peer):
                     note = await _round(testbed, peer, campaign_ids, few, found[name] if number else Found())
-                say(f"round {number} of {rounds}, {TITLES.get(name, name)}: {note}")
+                log(f"round {number} of {rounds}, {TITLES.get(name, name)}: {note}")
             if number and direct:
                 await testbed.drained()
                 async with awake(peers[OURS]):
                     campaign_id = await testbed.campaign(GRABS_OF[NGINX], benefit={"kind": "none", "name": "月饼一盒"})
-                calls = await direct_calls(testbed, campaign_id, folder, GRABS_OF[NGINX], MEMBERS, say)
+                calls = await direct_calls(testbed, campaign_id, folder, GRABS_OF[NGINX], MEMBERS, log)
                 called += [calls] if calls else []
     return {name: one for name, one in found.items() if name not in missing}, missing, called
 
@@ -162,10 +162,10 @@ async def exactly(testbed: Testbed, campaign_id: str, result: LoopResult, by_sta
         raise InexactError(f"answers {result.by_status} and {held} claims, where {by_status} and {claims} were to be")
 
 
-async def measure(testbed: Testbed, rounds: int, folder: Path, say: Say, grabs: int = GRABS) -> Results:
+async def measure(testbed: Testbed, rounds: int, folder: Path, log: Log, grabs: int = GRABS) -> Results:
     """The part of the table that is about grabs a second, without a log of writes in Redis."""
     await testbed.persist(None)
-    found, missing, direct = await compare(testbed, (OURS, CONSTANT, *PEERS), rounds, grabs, folder, say)
+    found, missing, direct = await compare(testbed, (OURS, CONSTANT, *PEERS), rounds, grabs, folder, log)
     details = {
         "rows": {
             name: {"title": TITLES[name], **{key: getattr(one, key) for key in Found.__slots__}} for name, one in found.items()

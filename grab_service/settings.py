@@ -146,7 +146,9 @@ class Settings(BaseSettings):
     sql_connections_max: int = Field(default=5, ge=1, le=100)
     redis_timeout_s: float = Field(default=2.0, gt=0, le=30)
     replicas_min: int = Field(default=0, ge=0, le=8, description="replicas that have a claim before anybody is told of it")
-    replica_wait_s: float = Field(default=0.5, gt=0, le=1, description="for so long; then nobody knows, and asks again")
+    replica_wait_s: float = Field(
+        default=0.5, gt=0, le=1, description="seconds to wait for replicas before answering 503 outcome-unknown"
+    )
 
     drain_entries_max: int = Field(default=512, ge=1, le=10_000, description="entries of the log in one transaction")
     drain_rows_max: int = Field(default=8192, ge=512, le=100_000, description="claims in one transaction, about")

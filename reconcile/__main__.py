@@ -1,4 +1,4 @@
-"""`python -m reconcile …`: how is the ledger started, and what can be asked of it?"""
+"""`python -m reconcile …`: the ledger's commands."""
 
 import asyncio
 import os
@@ -33,7 +33,7 @@ from reconcile.guard.redis_settings import UnfitServerError
 from reconcile.leader import NotLeadingError
 from reconcile.process import run as run_ledger
 from reconcile.rebuild.recover import NothingToRecoverError
-from reconcile.redis_link import WireBrokenError
+from reconcile.redis_link import LinkBrokenError
 
 app: Final = typer.Typer(
     help="The ledger: moves the log of the cell into Postgres and proves that both agree. Set REDIS_URL and DATABASE_URL.",
@@ -58,7 +58,7 @@ MENDS: Final[dict[type[Exception], str]] = {
     CursorMovedError: OVERTAKEN,
     AuditImpossibleError: "Nothing can be said: {error}",
     CellError: "The cell does not answer: {error}",
-    WireBrokenError: "Redis does not answer: {error}",
+    LinkBrokenError: "Redis does not answer: {error}",
     ServerError: "{error}",
     SQLAlchemyError: "Postgres does not answer, or lacks its tables (`python -m reconcile migrate`): {error}",
     OSError: "Postgres or Redis cannot be reached: {error}",

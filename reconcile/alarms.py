@@ -1,4 +1,4 @@
-"""What does the ledger say when something is wrong, and when is that over?
+"""The alarms of the ledger, and their end.
 
 An alarm is a row that stays open until its cause is gone; there is one open row of a kind at most, with the newest detail.
 """

@@ -1,4 +1,4 @@
-"""What can somebody do with the ledger by hand, once, without leaving it running?"""
+"""Single actions of the ledger, by hand, without leaving it running."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
@@ -13,8 +13,8 @@ from grab_service.settings import Settings
 from reconcile.drain.cursor import Cursor
 from reconcile.guard.closed_audit import audit_closed
 from reconcile.process import build, end
-from reconcile.rebuild.progress import Hear
-from reconcile.redis_link import Wire
+from reconcile.rebuild.progress import OnProgress
+from reconcile.redis_link import RedisLink
 
 LEAD_WAIT_S: Final = 5.0
 
@@ -37,12 +37,12 @@ async def drain_once(settings: Settings) -> Drained:
 
     Raises:
         DrainFaultError: something cannot be drained; what lies before it is.
-        WireBrokenError, SQLAlchemyError, OSError: Redis or Postgres does not answer.
+        LinkBrokenError, SQLAlchemyError, OSError: Redis or Postgres does not answer.
     """
-    async with build(settings) as ledger, _wire(settings.redis_url, settings) as wire:
-        until_seq = int(await wire.call("HGET", ledger.cell.keys.cell, "seq") or 0)
+    async with build(settings) as ledger, _link(settings.redis_url, settings) as link:
+        until_seq = int(await link.call("HGET", ledger.cell.keys.cell, "seq") or 0)
         # A step that looked at nothing may have been overtaken; the next one sees what the other did.
-        while await ledger.drain.step(wire) or (ledger.drain.cursor is not None and ledger.drain.cursor.last_seq < until_seq):
+        while await ledger.drain.step(link) or (ledger.drain.cursor is not None and ledger.drain.cursor.last_seq < until_seq):
             pass
         return Drained(ledger.counters.entries, ledger.counters.claims, ledger.drain.cursor)
 
@@ -52,21 +52,21 @@ async def audit_once(settings: Settings) -> AuditReport:
 
     Raises:
         AuditImpossibleError: the ledger does not keep up.
-        CellError, WireBrokenError, SQLAlchemyError, OSError: Redis or Postgres does not answer.
+        CellError, LinkBrokenError, SQLAlchemyError, OSError: Redis or Postgres does not answer.
     """
     async with build(settings) as ledger:
         try:
             return await audit_cell(ledger.cell, ledger.engine, ledger.redis)
         except CellClosedError:
-            async with _wire(settings.redis_url_of_guard, settings) as wire:
-                return await audit_closed(wire, ledger.engine, settings.cell)
+            async with _link(settings.redis_url_of_guard, settings) as link:
+                return await audit_closed(link, ledger.engine, settings.cell)
 
 
-async def recover_once(settings: Settings, hear: Hear | None = None) -> Cursor | None:
+async def recover_once(settings: Settings, on_progress: OnProgress | None = None) -> Cursor | None:
     """Close the cell, rebuild it from Postgres, audit it, open it; where the log stands then. Safe to repeat.
 
     Safe to break off, too, at any moment: until it is whole the cell is closed, and a ledger that is started finishes it.
-    `hear` is told how far it has come; otherwise the log is.
+    `on_progress` is told how far it has come; otherwise the log is.
 
     Raises:
         AnotherLeadsError: stop the running ledger first; or leave it to that one, which recovers by itself where it may.
@@ -74,27 +74,27 @@ async def recover_once(settings: Settings, hear: Hear | None = None) -> Cursor |
         DoubtError: the rebuilt cell is not sound.
         UnfitServerError: the guard's user of Redis lacks a right; nothing was touched.
         FencedOffError, NotLeadingError, CursorMovedError: another ledger has taken over meanwhile.
-        WireBrokenError, SQLAlchemyError, OSError: not finished; the cell is closed.
+        LinkBrokenError, SQLAlchemyError, OSError: not finished; the cell is closed.
     """
-    async with build(settings, hear) as ledger, _running(ledger.leader.run()):
+    async with build(settings, on_progress) as ledger, _running(ledger.leader.run()):
         try:
             async with asyncio.timeout(LEAD_WAIT_S):
                 await ledger.leader.wait()
         except TimeoutError:
             raise AnotherLeadsError(settings.cell) from None
-        async with _running(ledger.drain.run()), _wire(settings.redis_url_of_guard, settings) as wire:
-            await ledger.guard.recover(wire, "by_hand")
-            await ledger.guard.arm(wire)
+        async with _running(ledger.drain.run()), _link(settings.redis_url_of_guard, settings) as link:
+            await ledger.guard.recover(link, "by_hand")
+            await ledger.guard.arm(link)
         return ledger.drain.cursor
 
 
 @asynccontextmanager
-async def _wire(redis_url: str, settings: Settings) -> AsyncIterator[Wire]:
-    wire = await Wire.open(redis_url, settings.redis_timeout_s, Nodes(settings.cell))
+async def _link(redis_url: str, settings: Settings) -> AsyncIterator[RedisLink]:
+    link = await RedisLink.open(redis_url, settings.redis_timeout_s, Nodes(settings.cell))
     try:
-        yield wire
+        yield link
     finally:
-        await wire.close()
+        await link.close()
 
 
 @asynccontextmanager

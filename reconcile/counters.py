@@ -1,4 +1,4 @@
-"""What does the ledger count, and who may look?"""
+"""The counters of the ledger, and their page of metrics."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields

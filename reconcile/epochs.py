@@ -1,4 +1,4 @@
-"""How does a new life of the cell begin? In Postgres first, so that nothing of the life before can be drained any more."""
+"""The beginning of an epoch: in Postgres first, so that nothing of the epoch before can be drained any more."""
 
 import time
 from typing import Any, Final, Protocol

@@ -1,8 +1,9 @@
-"""Who may change the cell? The ledger that took hold of it last, and nobody who slept through that.
+"""The fence: only the ledger that set the fencing token of the cell last may change the cell.
 
 A ledger may be suspended in the middle of a recovery, lose its lock in Postgres, and wake up when its successor has long
-recovered and sells. So every write of the guard is conditional on a mark in Redis, checked by Redis itself in the moment of
-the write. The mark is set only by a ledger that was told by Postgres, after it had begun to watch the mark, that it leads.
+recovered and sells. So every write of the guard is conditional on a token in Redis, checked by Redis itself in the moment of
+the write. A ledger sets the token only if Postgres confirms, after the ledger has begun to watch the token, that it leads. The
+token is the field `mark` of the key `hold`.
 """
 
 import secrets
@@ -13,7 +14,7 @@ from redis.exceptions import ResponseError
 
 from grab_service.vocabulary.keys import CellKeys
 from reconcile.leader import NotLeadingError
-from reconcile.redis_link import Command, Wire
+from reconcile.redis_link import Command, RedisLink
 
 TRIES_MAX: Final = 5
 
@@ -22,63 +23,63 @@ Confirm = Callable[[], Awaitable[bool]]
 
 
 class FencedOffError(Exception):
-    """Another ledger has taken hold of the cell since, or somebody has emptied it; nothing was written."""
+    """Another ledger has set its token since, or the cell was emptied; nothing was written."""
 
 
-class Hold:
-    """The cell in the hands of one ledger, on one connection, which ends with the hold. Build it with `take`."""
+class Fence:
+    """The right of one ledger to change the cell, on one connection, which ends with it. Build it with `take`."""
 
-    def __init__(self, wire: Wire, keys: CellKeys, mark: bytes) -> None:
-        self.wire = wire
+    def __init__(self, link: RedisLink, keys: CellKeys, token: bytes) -> None:
+        self.link = link
         self.keys = keys
-        self._mark = mark
+        self._token = token
 
     @classmethod
-    async def take(cls, wire: Wire, keys: CellKeys, confirm: Confirm) -> Self:
-        """Take hold; whoever held the cell before cannot change it any more.
+    async def take(cls, link: RedisLink, keys: CellKeys, confirm: Confirm) -> Self:
+        """Set a new token: a former leader cannot change the cell any more.
 
-        Whoever sleeps between the question to Postgres and the mark, and is replaced meanwhile, finds the mark changed.
+        A ledger that sleeps between the question to Postgres and the token, and is replaced meanwhile, finds the token changed.
 
         Raises:
             NotLeadingError: this ledger does not lead.
-            FencedOffError: others take hold all the time.
-            WireBrokenError, ResponseError: Redis did not answer, or refuses.
+            FencedOffError: other ledgers set their tokens all the time.
+            LinkBrokenError, ResponseError: Redis did not answer, or refuses.
         """
-        mark = secrets.token_hex(8).encode()
+        token = secrets.token_hex(8).encode()
         for _ in range(TRIES_MAX):
-            await wire.call("WATCH", keys.hold)
+            await link.call("WATCH", keys.hold)
             if not await confirm():
-                await wire.close()
+                await link.close()
                 raise NotLeadingError("another ledger leads")
-            if await _carry_out(wire, [["HSET", keys.hold, "mark", mark]], None) is not None:
-                return cls(wire, keys, mark)
-        raise FencedOffError("others take hold of the cell all the time")
+            if await _carry_out(link, [["HSET", keys.hold, "mark", token]], None) is not None:
+                return cls(link, keys, token)
+        raise FencedOffError("other ledgers take the cell over all the time")
 
     async def write(self, commands: Sequence[Command], timeout_s: float | None = None) -> list[Any]:
-        """Carry the commands out at one moment, all or none, if the cell is still in this ledger's hands.
+        """Carry the commands out at one moment, all or none, if the token is still this ledger's.
 
         Args:
-            commands: what to do; their answers come in their order.
-            timeout_s: how long to wait for the answers, if not as long as for others on this wire.
+            commands: their answers come in their order.
+            timeout_s: how long to wait for the answers, if not as long as for other commands of this link.
 
         Raises:
             FencedOffError: it is not; nothing was done.
-            WireBrokenError: no answer came; they may have been carried out or not.
+            LinkBrokenError: no answer came; they may have been carried out or not.
             ResponseError: Redis refused one of them.
         """
-        _, mark = await self.wire.calls([["WATCH", self.keys.hold], ["HGET", self.keys.hold, "mark"]])
-        if mark != self._mark:
-            await self.wire.close()
-            raise FencedOffError("the cell was emptied" if mark is None else "another ledger has taken hold of the cell")
-        answers = await _carry_out(self.wire, commands, timeout_s)
+        _, token = await self.link.calls([["WATCH", self.keys.hold], ["HGET", self.keys.hold, "mark"]])
+        if token != self._token:
+            await self.link.close()
+            raise FencedOffError("the cell was emptied" if token is None else "another ledger has taken hold of the cell")
+        answers = await _carry_out(self.link, commands, timeout_s)
         if answers is None:
             raise FencedOffError("another ledger has taken hold of the cell, or emptied it, this moment")
         return answers
 
 
-async def _carry_out(wire: Wire, commands: Sequence[Command], timeout_s: float | None) -> list[Any] | None:
+async def _carry_out(link: RedisLink, commands: Sequence[Command], timeout_s: float | None) -> list[Any] | None:
     """A transaction; None if what is watched has changed."""
-    answers: list[Any] | None = (await wire.calls([["MULTI"], *commands, ["EXEC"]], timeout_s))[-1]
+    answers: list[Any] | None = (await link.calls([["MULTI"], *commands, ["EXEC"]], timeout_s))[-1]
     for answer in answers or ():
         if isinstance(answer, ResponseError):
             raise answer

@@ -1,4 +1,4 @@
-"""Which of several ledgers leads? The one that holds a lock in Postgres, for as long as its session there lives."""
+"""The election among ledgers: the leader holds a lock in Postgres for as long as its session lives."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""In which life of Redis is the cell, and does that life fit what Postgres knows?"""
+"""The life of the cell in Redis, and the check of that life against the records of Postgres."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,11 +6,11 @@ from typing import Final, Self
 
 from grab_service.vocabulary.keys import CellKeys
 from reconcile.drain.cursor import Cursor
-from reconcile.redis_link import Wire
+from reconcile.redis_link import RedisLink
 
 
 class LifeCheck(StrEnum):
-    """What is to be done with a cell whose scripts Redis does not know."""
+    """The result of the check of a cell whose scripts Redis does not know."""
 
     FIRST_START = "first_start"  # neither knows of a cell: begin one
     GOES_ON = "goes_on"  # nothing is missing, as far as the numbers say: drain what there is, and audit
@@ -40,9 +40,9 @@ class Life:
     now_ms: int
 
     @classmethod
-    async def read(cls, wire: Wire, keys: CellKeys) -> Self:
+    async def read(cls, link: RedisLink, keys: CellKeys) -> Self:
         """Ask for all of it in one transaction."""
-        time, cell, table, known = await wire.transaction(
+        time, cell, table, known = await link.transaction(
             [
                 ["TIME"],
                 ["HMGET", keys.cell, "epoch", "seq", "nonce"],

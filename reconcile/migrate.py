@@ -1,4 +1,4 @@
-"""How does a database come to the tables of this release?"""
+"""The migration of a database to the tables of this release."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""How do the parts of the ledger run together, and how do they end?"""
+"""The process of the ledger: its parts, how they run together, and how they end."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -24,9 +24,9 @@ from reconcile.leader import Leader
 from reconcile.maintenance.housekeeping import Housekeeping
 from reconcile.maintenance.redis_watch import ServerWatch
 from reconcile.maintenance.sweep import Sweep
-from reconcile.rebuild.progress import Hear, ProgressLog
+from reconcile.rebuild.progress import OnProgress, ProgressLog
 from reconcile.rebuild.recover import recover
-from reconcile.redis_link import Wire
+from reconcile.redis_link import RedisLink
 
 REDIS_CONNECTIONS_MAX: Final = 4
 SQL_CONNECTIONS_MAX: Final = 5
@@ -56,8 +56,8 @@ class Ledger:
 
 
 @asynccontextmanager
-async def build(settings: Settings, hear: Hear | None = None) -> AsyncIterator[Ledger]:
-    """Put the parts together; what they opened is closed in the end. `hear` is told how far a rebuild has come."""
+async def build(settings: Settings, on_progress: OnProgress | None = None) -> AsyncIterator[Ledger]:
+    """Put the parts together; what they opened is closed in the end. `on_progress` is told how far a rebuild has come."""
     engine = connect_sql(settings.database_url, connections_max=SQL_CONNECTIONS_MAX)
     # Of its own, because a ledger that stands still in the midst of a batch must not keep its successor from draining.
     draining = connect_sql(
@@ -75,12 +75,12 @@ async def build(settings: Settings, hear: Hear | None = None) -> AsyncIterator[L
     audit_soon = asyncio.Event()
     cell = Cell(redis, settings.cell, sources)
 
-    async def open_wire() -> Wire:
-        return await Wire.open(settings.redis_url, max(settings.redis_timeout_s, 2 * BLOCK_S), nodes)
+    async def open_link() -> RedisLink:
+        return await RedisLink.open(settings.redis_url, max(settings.redis_timeout_s, 2 * BLOCK_S), nodes)
 
-    async def open_wire_of_guard() -> Wire:
+    async def open_link_of_guard() -> RedisLink:
         timeout_s = max(settings.redis_timeout_s, 2 * BLOCK_S)
-        return await Wire.open(settings.redis_url_of_guard, timeout_s, nodes_of_guard)
+        return await RedisLink.open(settings.redis_url_of_guard, timeout_s, nodes_of_guard)
 
     async def pause(campaign_id: str) -> None:
         await cell.set_state(campaign_id, "pause")
@@ -89,7 +89,7 @@ async def build(settings: Settings, hear: Hear | None = None) -> AsyncIterator[L
         return Drain(
             draining,
             settings.cell,
-            open_wire,
+            open_link,
             counters,
             pause=pause,
             entries_max=settings.drain_entries_max,
@@ -102,12 +102,14 @@ async def build(settings: Settings, hear: Hear | None = None) -> AsyncIterator[L
         engine,
         settings.cell,
         sources,
-        open_wire_of_guard,
+        open_link_of_guard,
         drain,
         leader,
         counters,
-        audit=lambda wire: audit_closed(wire, engine, settings.cell),
-        recover=lambda hold, reason: recover(hold, engine, leader, settings.cell, reason, new_drain, hear or ProgressLog()),
+        audit=lambda link: audit_closed(link, engine, settings.cell),
+        recover=lambda fence, reason: recover(
+            fence, engine, leader, settings.cell, reason, new_drain, on_progress or ProgressLog()
+        ),
         audit_soon=audit_soon,
         interval_s=settings.guard_interval_s,
     )
@@ -115,7 +117,7 @@ async def build(settings: Settings, hear: Hear | None = None) -> AsyncIterator[L
     housekeeping = Housekeeping(
         engine, redis, cell, leader, counters, settings.log_retention_h, settings.deep_audit_interval_s, audit_soon
     )
-    server_watch = ServerWatch(engine, settings.cell, open_wire_of_guard, leader, counters, settings.replicas_min)
+    server_watch = ServerWatch(engine, settings.cell, open_link_of_guard, leader, counters, settings.replicas_min)
     try:
         yield Ledger(
             settings, engine, redis, cell, counters, leader, drain, new_drain, guard, sweep, housekeeping, server_watch

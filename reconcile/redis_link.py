@@ -1,7 +1,7 @@
-"""How does the ledger hold one connection to Redis that, once broken, stays broken?
+"""A connection of the ledger to Redis that stays broken once it is broken.
 
-A connection is the witness that two answers come from the same life of the same Redis. A client that reconnects by itself takes
-that witness away; this one raises, and whoever used it starts over.
+A connection proves that two answers come from the same life of the same Redis. A client that reconnects by itself gives up that
+proof; this one raises, and its user starts over.
 """
 
 import asyncio
@@ -19,11 +19,11 @@ from grab_service.cell.nodes import NOT_HERE, Nodes
 Command = Sequence[str | bytes | int | float]
 
 
-class WireBrokenError(Exception):
+class LinkBrokenError(Exception):
     """The connection to Redis is gone or was never there; what was sent last may have been carried out or not."""
 
 
-class Wire:
+class RedisLink:
     """One connection to one life of Redis; one call at a time. Build it with `open`, end it with `close`."""
 
     def __init__(self, connection: AbstractConnection, timeout_s: float) -> None:
@@ -36,42 +36,42 @@ class Wire:
         """Connect; no call on it waits longer than `timeout_s` for its answers. With `nodes`, to the node that has the cell.
 
         Raises:
-            WireBrokenError: Redis cannot be reached, or does not answer questions yet.
+            LinkBrokenError: Redis cannot be reached, or does not answer questions yet.
         """
         # Sending with redis-py's own time-out goes through asyncio.wait_for, which on Python 3.11 can swallow a
-        # cancellation: whoever was told to end would go on for ever. The calls below have their own.
+        # cancellation: a cancelled task would go on for ever. The calls below have their own.
         pool: ConnectionPool = pool_of(ConnectionPool, redis_url, nodes, socket_timeout=None)
-        wire = cls(pool.make_connection(), timeout_s)  # type: ignore[no-untyped-call]
+        link = cls(pool.make_connection(), timeout_s)  # type: ignore[no-untyped-call]
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S + timeout_s):
-                await wire._connection.connect()  # type: ignore[no-untyped-call]
+                await link._connection.connect()  # type: ignore[no-untyped-call]
         except (RedisError, OSError, TimeoutError) as error:
-            await wire.close()
-            raise WireBrokenError(f"no connection to Redis: {error}") from error
+            await link.close()
+            raise LinkBrokenError(f"no connection to Redis: {error}") from error
         except BaseException:
-            await wire.close()
+            await link.close()
             raise
-        await wire.call("PING")
-        return wire
+        await link.call("PING")
+        return link
 
     async def call(self, *command: str | bytes | float) -> Any:
         """Send one command, a word an argument, and read its answer as Redis gives it.
 
         Raises:
-            WireBrokenError: no answer came; the wire is of no more use.
-            ResponseError: Redis refused; the wire lives.
+            LinkBrokenError: no answer came; the link is of no more use.
+            ResponseError: Redis refused; the link lives.
         """
         return (await self.calls([command]))[0]
 
     async def calls(self, commands: Sequence[Command], timeout_s: float | None = None) -> list[Any]:
         """Send commands at once and read their answers, in their order; an error is raised after all were read.
 
-        `timeout_s` is how long to wait for them, if not as long as this wire waits otherwise.
+        `timeout_s` is how long to wait for them, if not as long as this link waits otherwise.
         """
         # Nothing is awaited between this look and the one that redis-py takes before it would connect again.
         if self._broken or not self._connection.is_connected:
             self._broken = True
-            raise WireBrokenError("the connection to Redis broke before")
+            raise LinkBrokenError("the connection to Redis broke before")
         answers: list[Any] = []
         refusal: ResponseError | None = None
         try:
@@ -86,14 +86,14 @@ class Wire:
                         refusal = refusal or error
         except (RedisError, OSError, TimeoutError) as error:
             await self.close()
-            raise WireBrokenError(f"no answer from Redis: {error}") from error
+            raise LinkBrokenError(f"no answer from Redis: {error}") from error
         except BaseException:
             await self.close()
             raise
         if isinstance(refusal, NOT_HERE):
-            # This is no life of the cell any more: whoever used the wire starts over, on a new one.
+            # This is no life of the cell any more: the user of the link starts over, on a new one.
             await self.close()
-            raise WireBrokenError(f"the cell is not on this node: {type(refusal).__name__} {refusal}") from refusal
+            raise LinkBrokenError(f"the cell is not on this node: {type(refusal).__name__} {refusal}") from refusal
         if refusal is not None:
             raise refusal
         return answers
@@ -102,7 +102,7 @@ class Wire:
         """Have the commands carried out at one moment, all or none, and read their answers.
 
         Raises:
-            WireBrokenError: no answer came; they may have been carried out or not.
+            LinkBrokenError: no answer came; they may have been carried out or not.
             ResponseError: Redis refused one of them.
         """
         answers: list[Any] = (await self.calls([["MULTI"], *commands, ["EXEC"]]))[-1]

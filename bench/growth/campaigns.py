@@ -11,7 +11,7 @@ from typing import Final
 from bench.figures import Figure, Results, ratios
 from bench.machine import describe
 from bench.registered_members import settle, with_passes
-from bench.runs import InexactError, Picture, Run, Say, arranged, rush
+from bench.runs import InexactError, Log, Picture, Run, arranged, rush
 from bench.testbed import Testbed
 from loadtest.passes import Member
 
@@ -27,7 +27,7 @@ _RATE: Final = Picture("growth_campaigns", "Grabs a second by campaigns at once"
 _COST: Final = Picture("growth_campaigns_cost", "Processor time for each grab won", _AT_ONCE, "µs")
 
 
-async def measure(testbed: Testbed, *, quick: bool = False, say: Say = print) -> Results:
+async def measure(testbed: Testbed, *, quick: bool = False, log: Log = print) -> Results:
     """One campaign to a hundred; about two minutes, a few seconds if `quick`.
 
     Raises:
@@ -37,10 +37,10 @@ async def measure(testbed: Testbed, *, quick: bool = False, say: Say = print) ->
     warm_up = 0 if quick else len(numbers)
     turns = warm_up + rounds * len(numbers)
     machine = describe()
-    await settle(testbed, size * turns + numbers[-1], say)
+    await settle(testbed, size * turns + numbers[-1], log)
     open_ids = await _publish(testbed, numbers[-1], size * turns)
     gone_ids = await _publish(testbed, numbers[-1], 1)
-    say(f"{len(open_ids) + len(gone_ids)} campaigns are published")
+    log(f"{len(open_ids) + len(gone_ids)} campaigns are published")
     await rush(testbed, gone_ids, with_passes(testbed, range(size * turns, size * turns + len(gone_ids))), 1)
     won, refused = defaultdict[float, list[float]](list), defaultdict[float, list[float]](list)
     service_us, redis_us = defaultdict[float, list[float]](list), defaultdict[float, list[float]](list)
@@ -57,7 +57,7 @@ async def measure(testbed: Testbed, *, quick: bool = False, say: Say = print) ->
             refused[number].append(other.per_second)
             service_us[number].append(one.service_us)
             redis_us[number].append(one.redis_us)
-            say(f"{number} campaigns: {one.per_second:,.0f} won/s, {other.per_second:,.0f} refused/s")
+            log(f"{number} campaigns: {one.per_second:,.0f} won/s, {other.per_second:,.0f} refused/s")
     few, many = numbers[0], numbers[-1]
     return Results(
         "growth_campaigns",

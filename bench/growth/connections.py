@@ -10,7 +10,7 @@ from bench.closed_loop import quantile
 from bench.figures import Figure, Results
 from bench.machine import describe
 from bench.registered_members import settle, with_passes
-from bench.runs import InexactError, Picture, Say, arranged, refusals, rush, wins
+from bench.runs import InexactError, Log, Picture, arranged, refusals, rush, wins
 from bench.testbed import Testbed
 from loadtest.generator.requests import Target, build_requests
 
@@ -41,7 +41,7 @@ def raise_limit_of_open_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-async def measure(testbed: Testbed, *, quick: bool = False, say: Say = print) -> Results:
+async def measure(testbed: Testbed, *, quick: bool = False, log: Log = print) -> Results:
     """64 connections to 8,000, as far as the limit of open files goes; about two minutes, a few seconds if `quick`.
 
     Raises:
@@ -52,7 +52,7 @@ async def measure(testbed: Testbed, *, quick: bool = False, say: Say = print) ->
     rounds, size = (1, QUICK_CROWD) if quick else (ROUNDS, CROWD)
     found: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
     machine = {**describe(), "open_files_max": files}
-    await settle(testbed, size, say)
+    await settle(testbed, size, log)
     crowd = with_passes(testbed, range(size))
     async with arranged(testbed):
         for turn in range(0 if quick else -1, rounds):
@@ -70,7 +70,7 @@ async def measure(testbed: Testbed, *, quick: bool = False, say: Say = print) ->
                 found["arrival all"][number].append(max(burst.first_s) * 1000)
                 found["fairness"][number].append(quantile(burst.later_s, 0.99) / quantile(burst.later_s, 0.5))
                 found["forgotten"][number].append(float(burst.broken + burst.unanswered))
-                say(
+                log(
                     f"{number:,} connections: {won.per_second:,.0f} won/s, {refused.per_second:,.0f} refused/s; "
                     f"arriving at once: {burst.broken} broken, {burst.unanswered} unanswered, all in {max(burst.first_s):.2f} s"
                 )

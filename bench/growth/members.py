@@ -6,7 +6,7 @@ from typing import Final
 from bench.figures import Figure, Results
 from bench.machine import describe
 from bench.registered_members import settle, some
-from bench.runs import Picture, Say, arranged, redis_bytes, refusals, wins
+from bench.runs import Log, Picture, arranged, redis_bytes, refusals, wins
 from bench.testbed import Testbed
 
 SIZES: Final = (1_000, 10_000, 100_000, 1_000_000)
@@ -19,7 +19,7 @@ _MEMORY: Final = Picture(
 )
 
 
-async def measure(testbed: Testbed, *, quick: bool = False, say: Say = print) -> Results:
+async def measure(testbed: Testbed, *, quick: bool = False, log: Log = print) -> Results:
     """From a thousand members to a million; about two minutes, a few seconds if `quick`. The testbed has no members yet.
 
     Raises:
@@ -32,7 +32,7 @@ async def measure(testbed: Testbed, *, quick: bool = False, say: Say = print) ->
     async with arranged(testbed):
         for size in sizes:
             before = await redis_bytes(testbed)
-            await settle(testbed, size, say)
+            await settle(testbed, size, log)
             members_mb += (await redis_bytes(testbed) - before) / 1e6
             redis_mb[size] = [members_mb]
             for number in range(-1 if size == sizes[0] and not quick else 0, rounds):
@@ -44,7 +44,7 @@ async def measure(testbed: Testbed, *, quick: bool = False, say: Say = print) ->
                     continue  # to warm up
                 won[size].append(one.per_second)
                 refused[size].append(other.per_second)
-                say(f"{size:,} members: {one.per_second:,.0f} won/s, {other.per_second:,.0f} refused/s")
+                log(f"{size:,} members: {one.per_second:,.0f} won/s, {other.per_second:,.0f} refused/s")
     smallest, largest = sizes[0], sizes[-1]
     each = (redis_mb[largest][0] - redis_mb[smallest][0]) * 1e6 / (largest - smallest)
     ratios = tuple(one / other for one, other in zip(won[largest], won[sizes[1]], strict=True))

@@ -11,7 +11,7 @@ from bench import backlog
 from bench.figures import Figure, Results
 from bench.machine import describe
 from bench.registered_members import settle, with_passes
-from bench.runs import CONNECTIONS, Picture, Say, arranged, check, redis_bytes, resident_bytes, rush
+from bench.runs import CONNECTIONS, Log, Picture, arranged, check, redis_bytes, resident_bytes, rush
 from bench.testbed import Testbed
 
 SIZES: Final = (10, 100, 1_000, 10_000, 100_000, 1_000_000)
@@ -31,7 +31,7 @@ _REFUSED: Final = Picture("growth_stock_refused", "Refusals a second when so man
 _MEMORY: Final = Picture("growth_stock_memory", "Memory for the claims of one campaign", "claims", "MB", y_is_log=True)
 
 
-async def measure(testbed: Testbed, *, quick: bool = False, say: Say = print) -> Results:
+async def measure(testbed: Testbed, *, quick: bool = False, log: Log = print) -> Results:
     """Ten units to a million; about three minutes, a few seconds if `quick`.
 
     Raises:
@@ -42,7 +42,7 @@ async def measure(testbed: Testbed, *, quick: bool = False, say: Say = print) ->
     redis_mb: dict[float, list[float]] = {}
     worker_mb: dict[float, list[float]] = {}
     machine, each_s = describe(), 0.0
-    await settle(testbed, sizes[-1] + crowd_min, say)
+    await settle(testbed, sizes[-1] + crowd_min, log)
     late = with_passes(testbed, range(sizes[-1], sizes[-1] + crowd_min))
     async with arranged(testbed):
         for size in sizes:
@@ -54,7 +54,7 @@ async def measure(testbed: Testbed, *, quick: bool = False, say: Say = print) ->
                 before = await redis_bytes(testbed), resident_bytes(testbed)
                 if size * each_s > SELLING_MAX_S:
                     # On a machine as slow as this one is now: the same claims, by the same script, but not by way of HTTP.
-                    say(f"{size:,} units would take {size * each_s:.0f} s to sell: the script is called directly")
+                    log(f"{size:,} units would take {size * each_s:.0f} s to sell: the script is called directly")
                     await backlog.grow(testbed, campaign_id, crowd)
                     await asyncio.sleep(KNOWN_AFTER_S)
                 else:
@@ -63,7 +63,7 @@ async def measure(testbed: Testbed, *, quick: bool = False, say: Say = print) ->
                     await check(testbed, campaign_id, sold, {201: size, **refused_meanwhile}, size)
                     sold_out[size].append(sold.result.last_win_s)
                     each_s = sold.result.seconds / len(crowd)
-                    say(f"{size:,} units: gone after {sold.result.last_win_s:.3f} s")
+                    log(f"{size:,} units: gone after {sold.result.last_win_s:.3f} s")
                 redis_mb[size] = [(await redis_bytes(testbed) - before[0]) / 1e6]
                 after = resident_bytes(testbed)
                 worker_mb[size] = [max(after - before[1], 0) / 1e6]
@@ -71,7 +71,7 @@ async def measure(testbed: Testbed, *, quick: bool = False, say: Say = print) ->
                     other = await rush(testbed, [campaign_id], late, CONNECTIONS)
                     await check(testbed, campaign_id, other, {409: len(late)}, size)
                     refused[size].append(other.per_second)
-                    say(f"{size:,} claims are held: {other.per_second:,.0f} refused/s")
+                    log(f"{size:,} claims are held: {other.per_second:,.0f} refused/s")
     largest = sizes[-1]
     # What the system gives a process is too coarse a scale for fewer.
     weighed = {size: [max(value, 0.01) for value in found] for size, found in worker_mb.items() if quick or size >= WEIGHED_MIN}

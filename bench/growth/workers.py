@@ -13,7 +13,7 @@ from typing import Final
 from bench.figures import Figure, Results, ratios
 from bench.machine import describe
 from bench.registered_members import settle, some
-from bench.runs import Picture, Say, refusals, wins
+from bench.runs import Log, Picture, refusals, wins
 from bench.testbed import Testbed, running_testbed
 
 NUMBERS: Final = (1, 2, 4)
@@ -25,7 +25,7 @@ CONNECTIONS: Final = 256
 _RATE: Final = Picture("growth_workers", "Grabs a second by the number of workers", "workers", "grabs/s")
 
 
-async def measure(*, quick: bool = False, say: Say = print) -> Results:
+async def measure(*, quick: bool = False, log: Log = print) -> Results:
     """One, two and four workers; about a minute, a few seconds if `quick`.
 
     Raises:
@@ -40,7 +40,7 @@ async def measure(*, quick: bool = False, say: Say = print) -> Results:
             home = stack.enter_context(tempfile.TemporaryDirectory(prefix="grab-bench-", ignore_cleanup_errors=True))
             testbeds[number] = await stack.enter_async_context(running_testbed(Path(home), workers=number))
             await testbeds[number].persist(None)
-            await settle(testbeds[number], size, say)
+            await settle(testbeds[number], size, log)
         for turn in range(0 if quick else -1, rounds):
             for number, testbed in testbeds.items():
                 crowd = some(testbed, size, size, seed=turn)
@@ -49,7 +49,7 @@ async def measure(*, quick: bool = False, say: Say = print) -> Results:
                     continue  # to warm up
                 won[number].append(one.per_second)
                 refused[number].append(other.per_second)
-                say(f"{number} workers: {one.per_second:,.0f} won/s, {other.per_second:,.0f} refused/s")
+                log(f"{number} workers: {one.per_second:,.0f} won/s, {other.per_second:,.0f} refused/s")
     few, many = numbers[0], numbers[-1]
     return Results(
         "growth_workers",

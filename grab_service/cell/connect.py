@@ -1,4 +1,4 @@
-"""How is Redis reached, and within which bounds?
+"""Connections to Redis, and their bounds.
 
 redis-py by default repeats a timed-out call up to ten times and lets a cancelled call leave its reply behind for the next
 caller. Neither is acceptable where a call may take a unit, so retries are off and time-outs are set here, on purpose.

@@ -1,4 +1,4 @@
-"""On which node of a cluster does the cell live, and how do connections find it there?
+"""The node of a cluster that has the cell, and how connections find it.
 
 All keys of a cell carry one hash tag, so the whole cell lives on one node, and a client needs connections to that node alone.
 A node says by `MOVED` who has the cell instead. Nothing is sent a second time by this module: whoever hears MOVED was refused,

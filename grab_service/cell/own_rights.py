@@ -1,4 +1,4 @@
-"""May this user of Redis do all that the scripts do? Asked of Redis itself, dry, before the first script is called."""
+"""The check that this user of Redis may do all that the scripts do: a dry run by Redis, before the first script is called."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What does the cell answer to each command?
+"""The replies of the cell to each command.
 
 Outcomes are those of the command's header. `seq` is the last place of the log that the answer covers, `now_ms` Redis' clock
 in Unix milliseconds.

@@ -1,4 +1,4 @@
-"""What may each user of Redis do, and nothing more?
+"""The rights of each user of Redis: what its work needs, and nothing more.
 
 Three users share a cell: the API, the ledger, and the ledger's guard. What the scripts call inside is read from the scripts
 themselves, because Redis holds it against the rights of whoever calls them. EVALSHA cannot be limited to some scripts, so

@@ -1,4 +1,4 @@
-"""Which scripts make up the rules of this release, and under which SHA does Redis know them?
+"""The scripts of this release, and the SHA of each in Redis.
 
 Redis forgets its scripts when it restarts and when another replica takes over: that is the trip-wire. So nobody but the guard
 loads them, and a fresh nonce is baked into each at every arming, which gives them other SHAs than in any life before.

@@ -1,4 +1,4 @@
-"""How does Python ask the cell? One method per Lua command, EVALSHA only, every way of not getting an answer declared.
+"""The client of the cell: one method per Lua command, EVALSHA only, with a declared exception for every missing answer.
 
 The store remembers the epoch and the highest seq it has seen, and sends both: a cell that lies behind either has lost something
 and answers `went_back`, which is raised as `CellClosedError`, as is a Redis that does not know the scripts.

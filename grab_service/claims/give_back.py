@@ -58,7 +58,7 @@ async def give_back(engine: AsyncEngine, view: View, cell: Cell, ref: ClaimRef, 
         if stored.state is not ClaimState.RETURNED:
             raise await _why_not(connection, stored, member_id, now_ms)
     if decided:
-        await _tell(cell, ref, member_id)
+        await _notify_cell(cell, ref, member_id)
     return stored.body
 
 
@@ -146,7 +146,7 @@ async def _window_ends_in_s(connection: AsyncConnection, member_id: str, now_ms:
     return max(1, ceil((began_at_ms + MINUTE_MS - now_ms) / 1000))
 
 
-async def _tell(cell: Cell, ref: ClaimRef, member_id: str) -> None:
+async def _notify_cell(cell: Cell, ref: ClaimRef, member_id: str) -> None:
     try:
         outcome, seq = await cell.return_unit(ref.campaign_id, member_id, ref.seq, REASON)
     except CellError as error:

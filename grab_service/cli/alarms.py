@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from grab_service.cli.help import examples, new_app
-from grab_service.cli.terminal import AsJson, WhyNeeded, output, print_json, say
+from grab_service.cli.terminal import AsJson, WhyNeeded, note, output, print_json
 
 if TYPE_CHECKING:
     from grab_service.alarms.service import Alarm
@@ -74,4 +74,4 @@ def acknowledge(
         return await acknowledge_alarm(context.engine, context.identity, alarm_id, reason)
 
     done = with_context(work, needs_redis=False)
-    say(f"Alarm {done.alarm_id} ({done.kind}) is acknowledged by {done.acknowledged_by}.")
+    note(f"Alarm {done.alarm_id} ({done.kind}) is acknowledged by {done.acknowledged_by}.")

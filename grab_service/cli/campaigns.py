@@ -19,9 +19,9 @@ from grab_service.cli.terminal import (
     Yes,
     confirm,
     moment_ms,
+    note,
     output,
     print_json,
-    say,
 )
 from grab_service.vocabulary.campaigns import CampaignState
 from grab_service.vocabulary.claims import Codes
@@ -162,7 +162,7 @@ def delete(campaign_id: CampaignId, yes: Yes = False) -> None:
         if campaign.state is CampaignState.DRAFT:
             confirm(f"The draft {campaign_id} ({title}) is deleted, and its codes with it; it cannot be brought back.", yes=yes)
         await delete_draft(context.engine, context.identity, campaign)
-        say(f"{campaign_id}: {title} is deleted")
+        note(f"{campaign_id}: {title} is deleted")
 
     with_context(work, needs_redis=False)
 
@@ -197,7 +197,7 @@ def list_all(
         console = output()
         console.print(list_of(facts, Clock(context.settings.time_zone), console.width))
         if more:
-            say("There are more: raise --limit.")
+            note("There are more: raise --limit.")
         lifecycle.say_whence(figures)
 
     with_context(work, needs_redis=False)
@@ -343,7 +343,7 @@ def claims(
         return lines - 1
 
     count = with_context(work, needs_redis=False)
-    say(f"{count:,} claims" + ("" if out == STANDARD else f" in {out}"))
+    note(f"{count:,} claims" + ("" if out == STANDARD else f" in {out}"))
 
 
 lifecycle.add_to(app)
@@ -359,7 +359,7 @@ async def _say_written(context: "CommandContext", campaign: "Campaign", *, as_js
         print_json(campaign_facts(campaign, 0, figures.now_ms))
         return
     typer.echo(f"{campaign.campaign_id}: {campaign.definition['title']}, a draft of {campaign.total:,} units")
-    say(f"Next: `grab campaign preflight {campaign.campaign_id}`, then `grab campaign schedule {campaign.campaign_id}`.")
+    note(f"Next: `grab campaign preflight {campaign.campaign_id}`, then `grab campaign schedule {campaign.campaign_id}`.")
 
 
 def _json_in(file: Path) -> Any:

@@ -194,7 +194,7 @@ def _of_the_ledger(error: Exception) -> CommandFailure | None:
     from reconcile.guard.guard import DoubtError
     from reconcile.leader import NotLeadingError
     from reconcile.rebuild.recover import NothingToRecoverError
-    from reconcile.redis_link import WireBrokenError
+    from reconcile.redis_link import LinkBrokenError
 
     match error:
         case AnotherLeadsError():
@@ -211,7 +211,7 @@ def _of_the_ledger(error: Exception) -> CommandFailure | None:
             return CommandFailure(
                 f"Another ledger has taken over meanwhile: {_why(error)}.", "Look with `grab doctor`; repeat if need be."
             )
-        case WireBrokenError():
+        case LinkBrokenError():
             return CommandFailure(f"Redis does not answer: {_why(error)}.", "What was begun is not finished: repeat it.")
         case _:
             return None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from grab_service.cli.help import examples
-from grab_service.cli.terminal import AsJson, Why, WhyNeeded, Yes, confirm, output, print_json, say
+from grab_service.cli.terminal import AsJson, Why, WhyNeeded, Yes, confirm, note, output, print_json
 
 if TYPE_CHECKING:
     from grab_service.campaigns.lifecycle import Action
@@ -137,13 +137,13 @@ async def show_campaign(context: "CommandContext", campaign: "Campaign", *, as_j
 def say_whence(figures: "Figures") -> None:
     """A word where the figures are not the newest."""
     if not figures.from_cell:
-        say("The cell cannot be asked, so these are the figures on record; `grab doctor` says what is wrong.")
+        note("The cell cannot be asked, so these are the figures on record; `grab doctor` says what is wrong.")
 
 
 def _set_state(
     campaign_id: str, action: "Action", done: str, reason: str | None, *, asks: bool | None = None, as_json: bool
 ) -> None:
-    """Set it; `asks`: None for what can be undone, True to ask first, False to say what happens and go on."""
+    """Set it; `asks`: None for what can be undone, True to ask first, False to state what happens and go on."""
     from grab_service.campaigns import lifecycle as control
     from grab_service.campaigns.service import read_campaign
     from grab_service.cli.context import with_context

@@ -8,7 +8,7 @@ import typer
 
 from grab_service.cli.help import UPKEEP, examples
 from grab_service.cli.settings_in_force import join, login_passwords, settings_in_force, settings_of_environment
-from grab_service.cli.terminal import AsJson, Yes, confirm, output, print_json, progress, say
+from grab_service.cli.terminal import AsJson, Yes, confirm, note, output, print_json, progress
 
 if TYPE_CHECKING:
     from grab_service.audit import AuditReport
@@ -113,9 +113,9 @@ def provision(
     redis_keeps, tables_are_there = asyncio.run(work())
     typer.echo(f"The users and roles of the cell {settings.cell} are set.")
     if not redis_keeps:
-        say("Redis forgets them when it restarts: give it an `aclfile`, or repeat this after every restart.")
+        note("Redis forgets them when it restarts: give it an `aclfile`, or repeat this after every restart.")
     if not tables_are_there:
-        say("There are no tables yet: `grab migrate` brings them, and gives the roles their rights.")
+        note("There are no tables yet: `grab migrate` brings them, and gives the roles their rights.")
 
 
 def migrate() -> None:
@@ -164,15 +164,15 @@ def recover(yes: Yes = False) -> None:
 async def _audit_closed(context: "CommandContext") -> "AuditReport":
     from grab_service.cell.nodes import Nodes
     from reconcile.guard.closed_audit import audit_closed
-    from reconcile.redis_link import Wire
+    from reconcile.redis_link import RedisLink
 
-    say("The cell is closed: its counters are compared, and no claims one by one.")
+    note("The cell is closed: its counters are compared, and no claims one by one.")
     settings = context.settings
-    wire = await Wire.open(settings.redis_url_of_guard, settings.redis_timeout_s, Nodes(settings.cell))
+    link = await RedisLink.open(settings.redis_url_of_guard, settings.redis_timeout_s, Nodes(settings.cell))
     try:
-        return await audit_closed(wire, context.engine, context.settings.cell)
+        return await audit_closed(link, context.engine, context.settings.cell)
     finally:
-        await wire.close()
+        await link.close()
 
 
 async def _findings(*, as_json: bool) -> "list[DoctorFinding]":
@@ -188,15 +188,15 @@ async def _findings(*, as_json: bool) -> "list[DoctorFinding]":
     findings = [fail("settings", problem, "Mend it in the environment.") for problem in problems]
     if not as_json:
         for finding in findings:
-            _tell(finding)
+            _print(finding)
     async for finding in examine(read, unusable_fields(error)):
         findings.append(finding)
         if not as_json:
-            _tell(finding)
+            _print(finding)
     return findings
 
 
-def _tell(finding: "DoctorFinding") -> None:
+def _print(finding: "DoctorFinding") -> None:
     from rich.padding import Padding
     from rich.text import Text
 

@@ -14,7 +14,7 @@ from grab_service.cli.errors import CommandError
 from grab_service.cli.files import STANDARD, CsvFile, name_of, written
 from grab_service.cli.help import examples, new_app
 from grab_service.cli.settings_in_force import EXAMPLES, pass_keys, settings_in_force
-from grab_service.cli.terminal import say
+from grab_service.cli.terminal import note
 from grab_service.vocabulary.identifiers import is_actor, is_member_id
 from grab_service.vocabulary.passes import OPS_TTL_MAX_S, Role, mint, mint_ops
 
@@ -55,7 +55,7 @@ def mint_passes(
         for member_id in _member_ids(members):
             target.write(f"{member_id}\t{mint(keys, member_id, expires_at_s, made_at_s=made_at_s)}\n")
             made += 1
-    say(f"{made:,} passes")
+    note(f"{made:,} passes")
 
 
 @app.command("ops", epilog=examples("grab passes ops alice --role admin", "grab passes ops console@example.com --ttl-s 3600"))
@@ -75,7 +75,7 @@ def mint_ops_token(
         )
     settings = settings_in_force("secrets")
     keys = pass_keys(settings)
-    if not keys.ops_seals:
+    if not keys.ops_hmacs:
         raise CommandError("GRAB_OPS_SECRETS is not set.", f"Set it to what the service has ({EXAMPLES['ops_secrets']}).")
     now_s = int(time.time())
     typer.echo(mint_ops(keys, actor, role, now_s, now_s + (ttl_s or settings.ops_token_ttl_s)))

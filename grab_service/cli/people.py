@@ -7,7 +7,7 @@ import typer
 
 from grab_service.cli.files import CsvFile, read_input, written
 from grab_service.cli.help import examples, new_app
-from grab_service.cli.terminal import ERRORS_SHOWN, AsJson, ErrorsShown, Rejected, print_json, progress, say
+from grab_service.cli.terminal import ERRORS_SHOWN, AsJson, ErrorsShown, Rejected, note, print_json, progress
 from grab_service.files.synthetic import MEMBERS, MEMBERS_MAX, ORGS, ORGS_MAX, SEED
 
 if TYPE_CHECKING:
@@ -46,10 +46,10 @@ def import_members(
                 step: bars.add_task(f"members {step}", total=None, visible=False) for step in ("read", "written", "published")
             }
 
-            def hear(step: str, done: int, total: int | None) -> None:
+            def on_progress(step: str, done: int, total: int | None) -> None:
                 bars.update(tasks[step], completed=done, total=total, visible=True)
 
-            return await take(context.engine, context.cell, context.identity, data, hear), data
+            return await take(context.engine, context.cell, context.identity, data, on_progress), data
 
     done, data = with_context(work, needs_redis=False)
     rejections.write_rejections(done.rejected, rejected, data)
@@ -72,10 +72,10 @@ def import_members(
         if done.new_orgs:
             named = ", ".join(f"{org.org_id} ({org.rows:,} rows)" for org in done.new_orgs[:NEW_ORGS_SHOWN])
             more = f" and {len(done.new_orgs) - NEW_ORGS_SHOWN:,} more" if len(done.new_orgs) > NEW_ORGS_SHOWN else ""
-            say(f"{len(done.new_orgs):,} unions were not registered, and are now: {named}{more}. Is one of them a typo?")
+            note(f"{len(done.new_orgs):,} unions were not registered, and are now: {named}{more}. Is one of them a typo?")
         rejections.show_rejections(done.rejected, errors, rejected)
     if not done.published:
-        say("They are on record; the cell is closed and hears of them when `grab reconcile` has opened it.")
+        note("They are on record; the cell is closed and hears of them when `grab reconcile` has opened it.")
     if done.rejected:
         raise typer.Exit(1)
 
@@ -112,7 +112,7 @@ def generate(
     if orgs_out is not None:
         with written(orgs_out) as stream:
             write_orgs(stream, generate_orgs(unions))
-    say(f"{count:,} members in {unions:,} unions" + (f" in {out}" if str(out) != "-" else ""))
+    note(f"{count:,} members in {unions:,} unions" + (f" in {out}" if str(out) != "-" else ""))
 
 
 @orgs.command("import", epilog=examples("grab orgs import orgs.csv"))

@@ -7,7 +7,7 @@ import typer
 
 from grab_service.cli.errors import CommandError
 from grab_service.cli.help import OPS, examples
-from grab_service.cli.terminal import AsJson, WhyNeeded, moment_ms, output, print_json, say
+from grab_service.cli.terminal import AsJson, WhyNeeded, moment_ms, note, output, print_json
 
 if TYPE_CHECKING:
     from grab_service.cli.context import CommandContext
@@ -69,7 +69,7 @@ def log(
         table.add_row(clock.show(line["at_ms"], exactly=False), *(Text(cell) for cell in cells))
     output().print(table)
     if more:
-        say("There are more: raise --limit, or ask for less.")
+        note("There are more: raise --limit, or ask for less.")
 
 
 def block(
@@ -99,7 +99,7 @@ def block(
 
     done, time_zone = with_context(work)
     lasts = "until it is lifted" if done.until_ms == FOREVER_MS else f"until {Clock(time_zone).show(done.until_ms)}"
-    say(f"{done.member_id} is blocked {lasts}.")
+    note(f"{done.member_id} is blocked {lasts}.")
 
 
 def unblock(member_id: Annotated[str, typer.Argument(metavar="MEMBER", help="The member's id.")]) -> None:
@@ -111,7 +111,7 @@ def unblock(member_id: Annotated[str, typer.Argument(metavar="MEMBER", help="The
         await let_in(context.engine, context.cell, context.identity, member_id)
 
     with_context(work)
-    say(f"{member_id} is not blocked.")
+    note(f"{member_id} is not blocked.")
 
 
 def add_to(app: typer.Typer) -> None:

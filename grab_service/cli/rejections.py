@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from grab_service.cli.files import written
-from grab_service.cli.terminal import WIDTH_OF_A_PIPE, say
+from grab_service.cli.terminal import WIDTH_OF_A_PIPE, note
 from grab_service.files.csv_rows import NOTES, Rejection, whole_rows
 from grab_service.http.safe_csv import csv_lines
 
@@ -34,7 +34,7 @@ def show_rejections(rejected: Sequence[Rejection], most: int, where: Path | None
     Console(stderr=True, highlight=False, width=width).print(table)
     if len(rejected) > most:
         more = f"and {len(rejected) - most:,} more"
-        say(f"{more}, all of them in {where}." if where else f"{more}; `--rejected FILE` writes down all of them.")
+        note(f"{more}, all of them in {where}." if where else f"{more}; `--rejected FILE` writes down all of them.")
 
 
 def write_rejections(rejected: Sequence[Rejection], where: Path | None, data: bytes) -> None:

@@ -14,7 +14,7 @@ import typer
 from grab_service.cli.errors import CommandError
 from grab_service.cli.help import RUN, examples
 from grab_service.cli.settings_in_force import pass_keys, settings_in_force, settings_of_environment
-from grab_service.cli.terminal import output, say
+from grab_service.cli.terminal import note, output
 from grab_service.files.synthetic import MEMBERS, MEMBERS_MAX, ORGS, ORGS_MAX
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def _demonstration_of(plan: "RushPlan", workers: int | None) -> "Demonstration":
     from grab_service.demo.command import Demonstration
     from grab_service.logs import configure_logs
 
-    configure_logs(logging.WARNING)  # the steps say what goes well
+    configure_logs(logging.WARNING)  # successes are printed by the steps
     settings = settings_of_environment()
     _see_that_no_run_is_here(settings)
     _see_that_the_port_is_free(settings)
@@ -165,9 +165,9 @@ def _see_that_assertions_can_be_checked(settings: "Settings") -> None:
             "Mend GRAB_ASSERTION_JWKS_FILE, or unset it.",
         ) from error
     for sentence in keys.public.passed_over:
-        say(f"GRAB_ASSERTION_JWKS_FILE: {sentence}; it is passed over.")
+        note(f"GRAB_ASSERTION_JWKS_FILE: {sentence}; it is passed over.")
     if (keys.secret or keys.public.by_name) and not keys.issuer:
-        say("GRAB_ASSERTION_ISSUER is not set: every assertion of the host app is refused, and no member can sign in.")
+        note("GRAB_ASSERTION_ISSUER is not set: every assertion of the host app is refused, and no member can sign in.")
 
 
 def _see_that_no_run_is_here(settings: "Settings") -> None:

@@ -9,7 +9,7 @@ import typer
 
 from grab_service.cli.errors import CommandError
 from grab_service.cli.help import examples, new_app
-from grab_service.cli.terminal import say
+from grab_service.cli.terminal import note
 
 BYTES: Final = 32
 KEYS: Final = ("GRAB_SECRETS", "GRAB_OPS_SECRETS")
@@ -76,4 +76,4 @@ def _write(into: Path, made: dict[str, str]) -> None:
         number = os.open(into / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(number, "w", encoding="ascii") as stream:
             stream.write(f"{value}\n")
-        say(f"{name}_FILE={into / name}")
+        note(f"{name}_FILE={into / name}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 
 from grab_service.cli.errors import CommandError
-from grab_service.cli.terminal import say
+from grab_service.cli.terminal import note
 
 if TYPE_CHECKING:
     from grab_service.settings import Settings
@@ -54,12 +54,12 @@ def _read() -> "Settings":
     from grab_service.settings import Settings, unknown_variables
 
     for sentence in unknown_variables(os.environ):
-        say(sentence)
+        note(sentence)
     return Settings()
 
 
 def join(settings: "Settings", **joining: Any) -> bool:
-    """Take what these settings leave open from the run in this directory, as `join_run` does, and say so."""
+    """Take what these settings leave open from the run in this directory, as `join_run` does, with a note."""
     from grab_service.embedded.remembered import join_run
 
     run = join_run(settings, **joining)

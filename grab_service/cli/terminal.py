@@ -76,7 +76,7 @@ def print_json(content: Any) -> None:
     typer.echo(json.dumps(content, ensure_ascii=plain, indent=2, default=str))
 
 
-def say(text: str) -> None:
+def note(text: str) -> None:
     """A sentence that belongs to no answer."""
     typer.echo(text, err=True)
 
@@ -96,11 +96,11 @@ def confirm(what_will_happen: str, *, yes: bool) -> None:
     Raises:
         typer.Exit: they said no, or there is nobody to ask.
     """
-    say(what_will_happen)
+    note(what_will_happen)
     if yes:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        say("grab: Nobody can be asked, for there is no terminal: add --yes if that is what shall happen.")
+        note("grab: Nobody can be asked, for there is no terminal: add --yes if that is what shall happen.")
         raise typer.Exit(USAGE)
     if not typer.confirm("Go on?", err=True):
         raise CommandError("Nothing was done.")

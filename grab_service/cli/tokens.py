@@ -10,7 +10,7 @@ import typer
 from grab_service.cli.errors import CommandError
 from grab_service.cli.help import examples
 from grab_service.cli.settings_in_force import pass_keys, settings_in_force
-from grab_service.cli.terminal import AsJson, output, print_json, say
+from grab_service.cli.terminal import AsJson, note, output, print_json
 from grab_service.vocabulary.identifiers import is_token_id
 from grab_service.vocabulary.passes import PassRefusal, verify_ops
 
@@ -80,7 +80,7 @@ def end_token(
         await end(context.engine, context.identity, token_id)
         return token_id
 
-    say(f"Token {with_context(work, needs_redis=False)} is refused from now on.")
+    note(f"Token {with_context(work, needs_redis=False)} is refused from now on.")
 
 
 def add_to(app: typer.Typer) -> None:

@@ -38,13 +38,13 @@ class KeepsDyingError(ServerError):
 
 
 @asynccontextmanager
-async def kept(children: Sequence[Kept], stopping: Stopping, say: Callable[[str], None]) -> AsyncIterator[None]:
+async def kept(children: Sequence[Kept], stopping: Stopping, log: Callable[[str], None]) -> AsyncIterator[None]:
     """While this lasts, children that die are started again.
 
     Raises:
         ServerError: one of them cannot be, or dies again and again; whoever waits for `stopping` has been woken up.
     """
-    keeping = asyncio.create_task(_keep_all(children, say))
+    keeping = asyncio.create_task(_keep_all(children, log))
     keeping.add_done_callback(lambda _: stopping.stop())
     try:
         yield
@@ -64,13 +64,13 @@ def manner(exit_status: int | None) -> str:
     return f"ended with status {exit_status}"
 
 
-async def _keep_all(children: Sequence[Kept], say: Callable[[str], None]) -> None:
+async def _keep_all(children: Sequence[Kept], log: Callable[[str], None]) -> None:
     async with asyncio.TaskGroup() as tasks:
         for child in children:
-            tasks.create_task(_keep(child, say))
+            tasks.create_task(_keep(child, log))
 
 
-async def _keep(child: Kept, say: Callable[[str], None]) -> None:
+async def _keep(child: Kept, log: Callable[[str], None]) -> None:
     deaths: deque[float] = deque(maxlen=DEATHS_MAX)
     while True:
         await asyncio.sleep(LOOK_INTERVAL_S)
@@ -83,6 +83,6 @@ async def _keep(child: Kept, say: Callable[[str], None]) -> None:
                 f"{end}, and was started again {DEATHS_MAX - 1} times in {DEATHS_WINDOW_S:.0f} s: the run ends.",
                 f"Its log is {child.log_path}.",
             )
-        say(f"{end}; its log is {child.log_path}. It is started again.")
+        log(f"{end}; its log is {child.log_path}. It is started again.")
         with contextlib.suppress(ServerDidNotStartError):  # that is one more death
             await child.start()

@@ -25,7 +25,7 @@ from reconcile.alarms import AlarmKind
 from reconcile.drain.cursor import Cursor, read_cursor
 from reconcile.leader import LOCK
 from reconcile.life import Life, LifeCheck, judge
-from reconcile.redis_link import Wire, WireBrokenError
+from reconcile.redis_link import LinkBrokenError, RedisLink
 
 STATEMENT_TIMEOUT_S: Final = 5
 LOST: Final = AlarmKind.RECOVERY_LOST.value
@@ -63,16 +63,16 @@ async def look_at_cell(settings: Settings) -> AsyncIterator[DoctorFinding]:
             found, at = await _cell_by_its_scripts(settings)
             yield found
         else:
-            wire = await Wire.open(settings.redis_url_of_guard, settings.redis_timeout_s, Nodes(settings.cell))
+            link = await RedisLink.open(settings.redis_url_of_guard, settings.redis_timeout_s, Nodes(settings.cell))
             try:
-                life = await Life.read(wire, CellKeys.of(settings.cell))
-                yield await _cell(wire, life, cursor)
+                life = await Life.read(link, CellKeys.of(settings.cell))
+                yield await _cell(link, life, cursor)
                 at = (life.epoch, life.seq)
             finally:
-                await wire.close()
+                await link.close()
         yield await _ledger(engine, settings.cell, at, cursor)
         yield await _alarms(engine)
-    except (WireBrokenError, ResponseError) as error:
+    except (LinkBrokenError, ResponseError) as error:
         yield fail("cell", f"Redis does not answer the question: {error}", _ASK_AS_LEDGER)
     except (SQLAlchemyError, PostgresError, OSError, TimeoutError) as error:
         yield fail("ledger", f"Postgres does not answer the question: {str(error)[:300]}", "Look at its log.")
@@ -97,7 +97,7 @@ async def _cell_by_its_scripts(settings: Settings) -> tuple[DoctorFinding, tuple
     return ok("cell", found), (cell.epoch, seq)
 
 
-async def _cell(wire: Wire, life: Life, cursor: Cursor | None) -> DoctorFinding:
+async def _cell(link: RedisLink, life: Life, cursor: Cursor | None) -> DoctorFinding:
     check = judge(life, cursor)
     where = f"epoch {life.epoch}, seq {life.seq:,}"
     if check is not LifeCheck.GOES_ON:
@@ -112,7 +112,7 @@ async def _cell(wire: Wire, life: Life, cursor: Cursor | None) -> DoctorFinding:
     if len(shas) != len(fields):
         found = f"open, but not for this release {sources.digest}: its scripts are not loaded ({where})"
         return fail("cell", found, "Start `grab reconcile` of this release; it loads them beside the others.")
-    if not all(await wire.call("SCRIPT", "EXISTS", *shas)):
+    if not all(await link.call("SCRIPT", "EXISTS", *shas)):
         found = f"closed: Redis has restarted and knows no scripts ({where})"
         return fail("cell", found, f"{START_IT} It audits the cell and opens it.")
     return ok("cell", f"open: {where}, the {len(shas)} scripts of release {sources.digest} are loaded")
@@ -148,7 +148,7 @@ async def _alarms(engine: AsyncEngine) -> DoctorFinding:
     rows = [row for row in rows if row.kind != LOST or row.acknowledged_by is None]
     if not rows:
         return ok("alarms", "none open")
-    found = "; ".join(f"{kind} for {_since(raised_at_ms)}: {_said(detail)}" for kind, raised_at_ms, detail, _ in rows)
+    found = "; ".join(f"{kind} for {_since(raised_at_ms)}: {_detail_text(detail)}" for kind, raised_at_ms, detail, _ in rows)
     hint = "Each closes by itself when its cause is gone; docs/TROUBLESHOOTING says what to do for each kind."
     if any(row.kind == LOST for row in rows):
         hint += " `grab alarms acknowledge` takes note of a loss."
@@ -160,5 +160,5 @@ def _since(moment_ms: int) -> str:
     return f"{seconds} s" if seconds < 120 else f"{seconds // 60:,} min"
 
 
-def _said(detail: Any) -> str:
+def _detail_text(detail: Any) -> str:
     return ", ".join(f"{name} {value}" for name, value in detail.items())[:300] if isinstance(detail, dict) else ""

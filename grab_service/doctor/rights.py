@@ -16,7 +16,7 @@ from grab_service.settings import Settings
 from grab_service.vocabulary.keys import CellKeys
 from reconcile.guard.redis_settings import UnfitServerError
 from reconcile.guard.rights import check_rights
-from reconcile.redis_link import Wire, WireBrokenError
+from reconcile.redis_link import LinkBrokenError, RedisLink
 
 PROVISION: Final = "`grab provision` sets users that may do their work, and nothing else."
 
@@ -31,7 +31,7 @@ async def look_at_rights(settings: Settings, standpoint: Standpoint) -> AsyncIte
         yield await _of_caller(settings, sources)
         if settings.guard_redis_url:
             yield await _of_guard(settings, sources)
-    except (RedisError, WireBrokenError, OSError) as error:
+    except (RedisError, LinkBrokenError, OSError) as error:
         yield fail(
             "rights", f"Redis cannot be asked: {error}", "Look at its users (`ACL LIST`), and at the addresses. " + PROVISION
         )
@@ -53,27 +53,27 @@ async def _of_caller(settings: Settings, sources: ScriptSources) -> DoctorFindin
 
 
 async def _of_guard(settings: Settings, sources: ScriptSources) -> DoctorFinding:
-    wire = await Wire.open(settings.guard_redis_url, settings.redis_timeout_s, Nodes(settings.cell))
+    link = await RedisLink.open(settings.guard_redis_url, settings.redis_timeout_s, Nodes(settings.cell))
     try:
-        await check_rights(wire, settings.cell, sources)
+        await check_rights(link, settings.cell, sources)
     except UnfitServerError as error:
         return fail("guard-rights", str(error), PROVISION)
     finally:
-        await wire.close()
+        await link.close()
     return ok("guard-rights", "the guard may do what it does; so may those that it opens the cell for, where it knows them")
 
 
 async def _of_all_users(settings: Settings, sources: ScriptSources) -> DoctorFinding:
     keys, guard = CellKeys.of(settings.cell), user_of(settings.cell, Login.GUARD)
-    wire = await Wire.open(settings.redis_url, settings.redis_timeout_s, Nodes(settings.cell))
+    link = await RedisLink.open(settings.redis_url, settings.redis_timeout_s, Nodes(settings.cell))
     try:
-        await check_rights(wire, settings.cell, sources)
+        await check_rights(link, settings.cell, sources)
         trials = trials_of_guard(keys)
-        of_guard = judge(guard, trials, await wire.calls([["ACL", "DRYRUN", guard, *trial.words] for trial in trials]))
+        of_guard = judge(guard, trials, await link.calls([["ACL", "DRYRUN", guard, *trial.words] for trial in trials]))
     except (UnfitServerError, ResponseError) as error:
         return fail("rights", str(error), PROVISION)
     finally:
-        await wire.close()
+        await link.close()
     if of_guard.lacks:
         return fail("rights", f"{guard} lacks {'; '.join(of_guard.lacks)}", PROVISION)
     return ok("rights", "an admin may do everything; the users of service, ledger and guard may do what they have to")

@@ -1,4 +1,4 @@
-"""Of which members does this worker know the union, without asking Lua?
+"""The unions of members that this worker knows without a call of a script.
 
 A pass names the union that the cell held for its member when the pass was made. The log names every member whose union changed
 since. What happened before this worker began to read the log is not known to it, so an older pass proves nothing here.

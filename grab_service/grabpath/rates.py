@@ -1,4 +1,4 @@
-"""Is this member asking too fast?
+"""The rate limit of one member.
 
 By member and not by address, because an office shares one. Each worker counts for itself, in fixed windows; the table of a
 window is dropped whole, so memory is bounded by the requests of one window.

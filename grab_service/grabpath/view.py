@@ -1,4 +1,4 @@
-"""What does this worker know of the campaigns, and how old is that?
+"""The worker's replicated view of the campaigns, and its age.
 
 The worker tails the log like the ledger does: a poll every few milliseconds asks for what came after the last seq it has seen.
 A poll that brought everything makes the view complete as of the moment it was *sent*, whenever its answer was read. Redis'

@@ -23,13 +23,13 @@ class RefusedSignIns:
         """Count one; the reason is one of few words, and nothing that the caller sent."""
         self._tally[reason] += 1
 
-    async def tell_regularly(self) -> None:
+    async def log_regularly(self) -> None:
         """Log and hand over what was counted, once a second, until cancelled."""
         while True:
             await asyncio.sleep(INTERVAL_S)
-            self.tell()
+            self.log_counts()
 
-    def tell(self) -> None:
+    def log_counts(self) -> None:
         """Log and hand over what was counted since the last time."""
         tally, self._tally = self._tally, Tally()
         for reason, count in tally.items():

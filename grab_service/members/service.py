@@ -92,16 +92,16 @@ class Block:
     reason: str
 
 
-Hear = Callable[[str, int, int], None]
+OnProgress = Callable[[str, int, int], None]
 """Is told how far an import has come: `read`, `written` or `published`, members so far, members in all."""
 
 
-def _nobody_hears(_step: str, _done: int, _total: int) -> None:
+def _no_progress(_step: str, _done: int, _total: int) -> None:
     """What most callers want."""
 
 
 async def import_members(
-    engine: AsyncEngine, cell: Cell, identity: OpsIdentity, data: bytes, hear: Hear = _nobody_hears
+    engine: AsyncEngine, cell: Cell, identity: OpsIdentity, data: bytes, on_progress: OnProgress = _no_progress
 ) -> MembersImport:
     """Take the members of a CSV file; unions that nobody has named yet are registered by their id.
 
@@ -111,7 +111,7 @@ async def import_members(
     async with logged(engine, identity, "members.import", None) as entry:
         parsed: Parsed[MemberRow] = await asyncio.to_thread(read_file, parse_members, data, MemberRow)
         total = len(parsed.rows)
-        hear("read", total, total)
+        on_progress("read", total, total)
         imported = changed = 0
         async with engine.begin() as connection:
             await lock_versions(connection)
@@ -121,13 +121,13 @@ async def import_members(
                 written = (await connection.execute(_UPSERT, columns)).scalars().all()
                 imported += sum(written)
                 changed += len(written) - sum(written)
-                hear("written", min(start + ROWS_PER_STATEMENT, total), total)
+                on_progress("written", min(start + ROWS_PER_STATEMENT, total), total)
         updated = total - imported
         entry.detail |= {"imported": imported, "updated": updated, "rejected": parsed.rejected_rows}
         entry.detail["new_orgs"] = [org.org_id for org in new_orgs[:NEW_ORGS_LOGGED]]
         published = True
         try:
-            await publish_members(engine, cell, lambda done: hear("published", done, max(done, imported + changed)))
+            await publish_members(engine, cell, lambda done: on_progress("published", done, max(done, imported + changed)))
         except CellError as error:
             log.warning("members_not_published_yet", why=str(error))
             published = False

@@ -74,12 +74,12 @@ class Problem:
         for variant in self.variants:
             if variant.fits(extra):
                 sentence = variant.text.in_language(lang)
-                return sentence.format_map({name: self._say(name, extra[name], lang) for name in variant.needs})
+                return sentence.format_map({name: self._render(name, extra[name], lang) for name in variant.needs})
         return self.detail.in_language(lang)
 
-    def _say(self, name: str, value: object, lang: str) -> str:
+    def _render(self, name: str, value: object, lang: str) -> str:
         if isinstance(value, list | tuple):
-            return ("; " if lang == "en" else "；").join(self._say(name, part, lang) for part in value)
+            return ("; " if lang == "en" else "；").join(self._render(name, part, lang) for part in value)
         known = self.words.get(name, {}).get(str(value))
         return known.in_language(lang) if known else str(value)
 

@@ -109,7 +109,7 @@ async def publish_codes(engine: AsyncEngine, cell: Cell, campaign_id: str) -> Co
 
 
 async def publish_members(
-    engine: AsyncEngine, cell: Cell, hear: Callable[[int], None] = lambda _done: None
+    engine: AsyncEngine, cell: Cell, on_progress: Callable[[int], None] = lambda _done: None
 ) -> MembersPublication:
     """Bring the members' records in the cell up to what Postgres holds, in the order of their versions.
 
@@ -130,7 +130,7 @@ async def publish_members(
         _, seq, written = await cell.publish_members(members_version, pairs)
         changed += written
         sent += len(rows)
-        hear(sent)
+        on_progress(sent)
         after = (last["version"], last["member_id"])
     return MembersPublication(seq, members_version, changed)
 

@@ -63,7 +63,7 @@ def standing_of(rules: Eligibility, at_ms: int) -> ColumnElement[str]:
 
 
 async def copy_audience(
-    connection: AsyncConnection, rules: Eligibility, at_ms: int, home: Path, hear: Callable[[int], None]
+    connection: AsyncConnection, rules: Eligibility, at_ms: int, home: Path, on_progress: Callable[[int], None]
 ) -> Audience:
     """Write the members as CSV files that the service imports; those who have left have no pass and stay away.
 
@@ -72,7 +72,7 @@ async def copy_audience(
         rules: of the campaign.
         at_ms: of the real opening: a block that ends before it is none.
         home: where the files go.
-        hear: is told now and then how many were copied.
+        on_progress: called now and then with the number copied.
     """
     audience = Audience()
     async for rows in _pages(connection, rules, at_ms):
@@ -83,7 +83,7 @@ async def copy_audience(
             for row in rows:
                 writer.writerow(_copied(row, audience))
         audience.files.append(path)
-        hear(audience.size)
+        on_progress(audience.size)
     return audience
 
 

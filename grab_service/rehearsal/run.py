@@ -144,8 +144,8 @@ class Rehearsal:
         engine = connect(self._real.database_url, connections_max=1)
         try:
             doing = "copying what the rules read of the members"
-            async with self._steps.counted(doing, total) as hear, reading(engine) as reader:
-                return await copy_audience(reader, rules, original.campaign.opens_at_ms, home, hear)
+            async with self._steps.counted(doing, total) as on_progress, reading(engine) as reader:
+                return await copy_audience(reader, rules, original.campaign.opens_at_ms, home, on_progress)
         finally:
             await engine.dispose()
 
@@ -168,7 +168,7 @@ class Rehearsal:
 
     async def _import(self, client: httpx.AsyncClient, audience: Audience) -> None:
         imported = 0
-        async with self._steps.counted("importing them", audience.size) as hear:
+        async with self._steps.counted("importing them", audience.size) as on_progress:
             for file in audience.files:
                 content = await asyncio.to_thread(file.read_bytes)
                 csv_type = {"Content-Type": "text/csv"}
@@ -176,7 +176,7 @@ class Rehearsal:
                 if answer["rejected"]:
                     raise DemoError(f"members were rejected: {answer['rejected'][:3]}")
                 imported += answer["imported"]
-                hear(imported)
+                on_progress(imported)
 
     async def _publish(self, client: httpx.AsyncClient) -> str:
         shadow = self._shadow

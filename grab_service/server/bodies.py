@@ -1,4 +1,4 @@
-"""How large may a body be, how long may it take, and how much of all bodies does a worker keep?
+"""Bounds of request bodies: the size and the time of each, and the bytes that a worker keeps of all of them.
 
 A request is carried out only when its body is whole. Until then the body lies here, within bounds of its own: it takes no place
 from calls that are at work. If all bodies together become too much, the one that has been on its way for longest is cut off.

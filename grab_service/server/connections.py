@@ -1,4 +1,4 @@
-"""Which connections are open, and which of them keep this worker waiting for too long?
+"""The open connections of a worker, and the end of those that keep it waiting for too long.
 
 A worker that is to end drains: it takes no new connections, each answer from then on is the last of its connection, and who is
 idle may ask once more within the drain time. To close an idle connection at once would be a reset to whoever asks that moment.

@@ -1,4 +1,4 @@
-"""On which terms are connections accepted? What is set on the listening socket holds for every connection it gives."""
+"""The options of the listening socket, which hold for every connection that it accepts."""
 
 import socket
 from collections.abc import Sequence

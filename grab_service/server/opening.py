@@ -1,4 +1,4 @@
-"""When does a worker open its door?
+"""The conditions on which a worker begins to accept connections.
 
 A worker that comes where others serve opens only when it can do what they do: its view has been complete once, and neither
 Redis nor Postgres turns it away. Before that it would take its share of the members and answer them worse than those who had
@@ -21,7 +21,7 @@ OPEN_ANYWAY_S: Final = 2.0
 """A worker of which nobody demands to be ready waits so long for its view, and for Postgres."""
 
 
-def _to_nobody(_why: str) -> None:
+def _ignore(_why: str) -> None:
     """Nobody listens."""
 
 
@@ -31,11 +31,11 @@ class Opening:
 
     Attributes:
         must_be_ready: whether it stays closed until it is.
-        say: told again and again while it waits: why, in words; empty while it is only not done yet.
+        on_wait: called again and again while the worker waits, with the reason in words; empty if it is only not ready yet.
     """
 
     must_be_ready: bool = False
-    say: Callable[[str], None] = _to_nobody
+    on_wait: Callable[[str], None] = _ignore
 
     @property
     def look_s(self) -> float:

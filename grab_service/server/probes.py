@@ -1,4 +1,4 @@
-"""What do probes and scrapers hear? Anybody can ask, so it is worked out once a second for all who do."""
+"""The answers to probes and scrapers; anybody can call them, so they are computed at most once a second."""
 
 import asyncio
 import os

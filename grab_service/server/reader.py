@@ -1,4 +1,4 @@
-"""Is this a plain grab, and what does it ask for?
+"""The parser of plain grabs.
 
 Nearly every grab comes whole in one read: a request line, headers, no body. Such a one is recognised here, by the parser that
 reads everything else, too: one for all connections, and with next to no Python in between. The headers go straight into a dict,

@@ -1,4 +1,4 @@
-"""Which headers stand on every answer, whoever gives it: a route, the lane, a problem, or what is no HTTP request?
+"""The headers of every answer: of routes, the lane, problems, and answers to malformed requests.
 
 uvicorn adds them, below ASGI, and the lane takes them over from there: they cost a grab nothing but their bytes.
 """

@@ -1,4 +1,4 @@
-"""Who keeps the workers running, and replaces them one by one so that no client notices?
+"""The supervisor keeps the workers running, and replaces them one by one so that no client notices.
 
 One process binds the listening socket and keeps it; its workers share it. So whoever connects while a worker is replaced waits
 in the one queue of that socket, and whichever worker accepts next answers. That holds for a single worker, too.

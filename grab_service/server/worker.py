@@ -1,4 +1,4 @@
-"""How is one API worker built, started and stopped?"""
+"""The building, start and stop of one API worker."""
 
 import asyncio
 import contextlib
@@ -171,7 +171,7 @@ class Worker:
     async def running(self) -> AsyncIterator[None]:
         """Keep the view up to date; on the way out, finish what was sent and close the connections."""
         tail = asyncio.create_task(self.view.run())
-        regularly = (self._flush(), self.connections.sweep_regularly(), self.refused.tell_regularly(), self._note_lives())
+        regularly = (self._flush(), self.connections.sweep_regularly(), self.refused.log_regularly(), self._note_lives())
         regular = [asyncio.create_task(one) for one in regularly]
         try:
             if not await self._get_ready():
@@ -188,7 +188,7 @@ class Worker:
                 task.cancel()
             await asyncio.gather(tail, *regular, return_exceptions=True)
             self._flush_once()
-            self.refused.tell()
+            self.refused.log_counts()
             await self.grab_redis.aclose()
             await self.redis.aclose()
             await self.engine.dispose()
@@ -214,9 +214,9 @@ class Worker:
         while not await self.view.wait_complete(opening.look_s):
             if not opening.must_be_ready:
                 return False
-            opening.say(self.view.lost_because)
+            opening.on_wait(self.view.lost_because)
         while (why := await self._fill_pools()) and opening.must_be_ready:
-            opening.say(why)
+            opening.on_wait(why)
             await asyncio.sleep(LOOK_INTERVAL_S)
         return True
 

@@ -1,4 +1,4 @@
-"""What is a worker to its supervisor? A process that says what it waits for, when it serves, that its loop turns, its end."""
+"""The process of a worker, which reports to its supervisor what it waits for, when it serves, that its loop turns, its end."""
 
 import contextlib
 import functools
@@ -42,7 +42,7 @@ class WorkerServer(uvicorn.Server):
 
     def waits_for(self, why: str) -> None:
         """Say why its door is still closed."""
-        self._say(WAITING + " ".join(why.split())[:WHY_MAX].encode())
+        self._send(WAITING + " ".join(why.split())[:WHY_MAX].encode())
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
@@ -51,21 +51,21 @@ class WorkerServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._say(STARTED)
+        self._send(STARTED)
 
     async def on_tick(self, counter: int) -> bool:
         if counter % TICKS_A_BEAT == 0:
-            self._say(BEAT)
+            self._send(BEAT)
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._say(LEAVING)
+        self._send(LEAVING)
         if isinstance(self.config.loaded_app, GrabLane):
             # Before the connections are told one by one, for those that were accepted this moment are not among them.
             self.config.loaded_app.connections.drain()
         await super().shutdown(sockets)
 
-    def _say(self, what: bytes) -> None:
+    def _send(self, what: bytes) -> None:
         with contextlib.suppress(OSError):  # a supervisor that does not read, or is gone, is no reason to wait
             os.write(self._beats.fileno(), what + b"\n")
 
@@ -78,7 +78,9 @@ def _run(
     config.configure_logging()
     server = WorkerServer(config, beats)
     assert isinstance(config.app, str), "the application is named: this process builds its own"
-    config.app = functools.partial(import_from_string(config.app), Opening(must_be_ready=must_be_ready, say=server.waits_for))
+    config.app = functools.partial(
+        import_from_string(config.app), Opening(must_be_ready=must_be_ready, on_wait=server.waits_for)
+    )
     with contextlib.suppress(KeyboardInterrupt):
         server.run(handles(listeners))
 
@@ -135,9 +137,9 @@ class WorkerProcess:
                 self.heard_at_s = now_s
                 *lines, self._unheard = (self._unheard + said).split(b"\n")
                 for line in lines:
-                    self._hear(line, now_s)
+                    self._handle(line, now_s)
 
-    def _hear(self, line: bytes, now_s: float) -> None:
+    def _handle(self, line: bytes, now_s: float) -> None:
         self.started |= line == STARTED
         self.leaving |= line == LEAVING
         if line.startswith(WAITING):

@@ -51,7 +51,7 @@ def serve(settings: Settings) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:  # a connection is a file
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    if not settings.pass_keys().ops_seals:
+    if not settings.pass_keys().ops_hmacs:
         log.warning("ops_calls_refused", why="GRAB_OPS_SECRETS is not set")
     config = configured(settings, "grab_service.service.serve:application")
     status = Supervisor(config, listen(config, settings.probes_port), leave_s=_leave_s(settings)).run()

@@ -99,7 +99,7 @@ class OpsToken:
     expires_at_s: int
 
 
-class _Seal:
+class _HmacState:
     """HMAC-SHA256 (RFC 2104) under one key, for messages that all begin with one domain."""
 
     __slots__ = ("_inner", "_outer")
@@ -117,7 +117,7 @@ class _Seal:
         return b2a_base64(outer.digest()[:_MAC_BYTES], newline=False).translate(_URL_SAFE)
 
 
-_Seals = Mapping[bytes, _Seal]
+_HmacStates = Mapping[bytes, _HmacState]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +128,8 @@ class PassKeys:
     """
 
     cell: str
-    pass_seals: _Seals = field(repr=False)
-    ops_seals: _Seals = field(repr=False)
+    pass_hmacs: _HmacStates = field(repr=False)
+    ops_hmacs: _HmacStates = field(repr=False)
 
     @classmethod
     def build(cls, cell: str, keys: Sequence[tuple[str, bytes]], ops_keys: Sequence[tuple[str, bytes]] = ()) -> "PassKeys":
@@ -150,21 +150,21 @@ class PassKeys:
             raise ValueError(f"between 1 and {KEYS_MAX} pass keys are needed, got {len(keys)}")
         if len(ops_keys) > KEYS_MAX:
             raise ValueError(f"{KEYS_MAX} ops keys at most, got {len(ops_keys)}")
-        return cls(cell, _seals("pass", cell, keys), _seals("ops", cell, ops_keys))
+        return cls(cell, _hmac_states("pass", cell, keys), _hmac_states("ops", cell, ops_keys))
 
 
-def _seals(kind: str, cell: str, keys: Sequence[tuple[str, bytes]]) -> _Seals:
-    """The seals by key id, the one that signs first."""
-    domain, seals = f"grab-{kind}\0{cell}\0".encode(), dict[bytes, _Seal]()
+def _hmac_states(kind: str, cell: str, keys: Sequence[tuple[str, bytes]]) -> _HmacStates:
+    """The states by key id, the one that signs first."""
+    domain, states = f"grab-{kind}\0{cell}\0".encode(), dict[bytes, _HmacState]()
     for kid, secret in keys:
         if not (1 <= len(kid) <= KID_MAX and kid.isascii() and kid.isalnum()):
             raise ValueError(f"a key id of {kind} keys is 1 to {KID_MAX} letters and digits, got {kid[:64]!r}")
-        if kid.encode() in seals:
+        if kid.encode() in states:
             raise ValueError(f"{kind} key id {kid!r} stands twice")
         if not SECRET_MIN_BYTES <= len(secret) <= SECRET_MAX_BYTES:
             raise ValueError(f"the secret of {kind} key {kid!r} must have {SECRET_MIN_BYTES} to {SECRET_MAX_BYTES} bytes")
-        seals[kid.encode()] = _Seal(secret, domain)
-    return seals
+        states[kid.encode()] = _HmacState(secret, domain)
+    return states
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,9 +197,9 @@ def mint(keys: PassKeys, member_id: str, expires_at_s: int, *, made_at_s: int = 
     if not 0 <= made_at_s < _checked_expiry(expires_at_s):
         raise ValueError(f"a pass is made before it expires at {expires_at_s}, got {made_at_s}")
     name = member_id.encode("ascii").translate(_TO_TOKEN)
-    kid, seal = next(iter(keys.pass_seals.items()))
+    kid, state = next(iter(keys.pass_hmacs.items()))
     payload = b"%b.%b.%d.%b.%b.%b.%d" % (_PASS_VERSION, kid, expires_at_s, name, org_id.encode("ascii"), b"", made_at_s)
-    return (payload + b"." + seal.mac(payload)).decode("ascii")
+    return (payload + b"." + state.mac(payload)).decode("ascii")
 
 
 def verify(keys: PassKeys, token: bytes, now_s: float) -> str | PassRefusal:
@@ -216,8 +216,8 @@ def verify(keys: PassKeys, token: bytes, now_s: float) -> str | PassRefusal:
     fields = payload.split(b".", 7)
     if len(fields) != _PASS_FIELDS.get(fields[0]):
         return PassRefusal.INVALID
-    seal = keys.pass_seals.get(fields[1])
-    if seal is None or not compare_digest(seal.mac(payload), mac):
+    state = keys.pass_hmacs.get(fields[1])
+    if state is None or not compare_digest(state.mac(payload), mac):
         return PassRefusal.INVALID
     # Authentic from here on: what `mint` wrote, so the number is a number and the name is ASCII.
     if int(fields[2]) <= now_s:
@@ -242,15 +242,15 @@ def mint_ops(keys: PassKeys, actor: str, role: Role, created_at_s: int, expires_
     """
     if not is_actor(actor):
         raise ValueError(f"not an actor's name: {actor[:80]!r}")
-    if not keys.ops_seals:
+    if not keys.ops_hmacs:
         raise ValueError("there is no ops key")
     if not 0 < expires_at_s - created_at_s <= OPS_TTL_MAX_S:
         raise ValueError(f"an ops token lives for 1 to {OPS_TTL_MAX_S} s, got {expires_at_s - created_at_s}")
-    kid, seal = next(iter(keys.ops_seals.items()))
+    kid, state = next(iter(keys.ops_hmacs.items()))
     name, token_id = _written_actor(actor), token_hex(_TOKEN_ID_BYTES).encode()
     times = b"%d.%d" % (created_at_s, _checked_expiry(expires_at_s))
     payload = b"%b.%b.%b.%b.%b.%b" % (_OPS_VERSION, kid, times, role.value.encode(), token_id, name)
-    return (payload + b"." + seal.mac(payload)).decode("ascii")
+    return (payload + b"." + state.mac(payload)).decode("ascii")
 
 
 def verify_ops(keys: PassKeys, token: bytes, now_s: float) -> OpsToken | PassRefusal:
@@ -265,8 +265,8 @@ def verify_ops(keys: PassKeys, token: bytes, now_s: float) -> OpsToken | PassRef
     fields = payload.split(b".", 6)  # the actor comes last, because it may hold dots itself
     if len(fields) != 7 or fields[0] != _OPS_VERSION:
         return PassRefusal.INVALID
-    seal = keys.ops_seals.get(fields[1])
-    if seal is None or not compare_digest(seal.mac(payload), mac):
+    state = keys.ops_hmacs.get(fields[1])
+    if state is None or not compare_digest(state.mac(payload), mac):
         return PassRefusal.INVALID
     role = _ROLES.get(fields[4])
     created_at_s, expires_at_s = int(fields[2]), int(fields[3])

@@ -53,7 +53,7 @@ class ShardProcess:
         shard._write(order.to_line())
         return shard
 
-    def tell(self, command: dict[str, Any]) -> None:
+    def send(self, command: dict[str, Any]) -> None:
         """Send a command; a process that has ended already does not mind."""
         self._write(orjson.dumps(command))
 

@@ -24,7 +24,7 @@ class Target:
     idempotency_prefix: str | None = None
 
 
-def line_up(members: list[Member], taps: int, seed: int) -> list[Member]:
+def in_order_of_taps(members: list[Member], taps: int, seed: int) -> list[Member]:
     """Put the crowd in the order of its taps: every member `taps` times, shuffled by `seed`."""
     queue = members * taps
     random.Random(seed).shuffle(queue)

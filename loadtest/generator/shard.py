@@ -24,7 +24,7 @@ import uvloop
 
 from loadtest.clock import ServerClock
 from loadtest.generator.config import StampedeConfig
-from loadtest.generator.requests import Target, build_requests, line_up
+from loadtest.generator.requests import Target, build_requests, in_order_of_taps
 from loadtest.generator.rush import Rush, RushPlan
 from loadtest.generator.schedule import Shape, offsets_ns
 from loadtest.passes import read_passes
@@ -86,7 +86,7 @@ class ShardOrder:
 def plan_rush(order: ShardOrder) -> RushPlan:
     """Take this process's part of the crowd: every `processes`-th tap, so that each part has the whole shape."""
     config, target = order.config, order.target
-    crowd = line_up(read_passes(config.passes), config.taps, config.seed)
+    crowd = in_order_of_taps(read_passes(config.passes), config.taps, config.seed)
     mine = slice(order.index, None, config.processes)
     return RushPlan(
         crowd=crowd[mine],
@@ -132,7 +132,7 @@ async def _carry_out(order: ShardOrder, commands: asyncio.StreamReader) -> dict[
         opened = await rush.connect(order.config.connect_s)
         if opened == 0:
             return {"failed": f"no connection to {plan.host}:{plan.port} within {order.config.connect_s:g} s"}
-        _tell({"ready": opened})
+        _send({"ready": opened})
         command = await commands.readline()
         if not command or "start_ns" not in (start := orjson.loads(command)):
             return {"failed": "called off before the start"}
@@ -142,7 +142,7 @@ async def _carry_out(order: ShardOrder, commands: asyncio.StreamReader) -> dict[
         gc.freeze()
         gc.disable()
         try:
-            tally = await rush.run(start["start_ns"], lambda figures: _tell({"progress": figures}))
+            tally = await rush.run(start["start_ns"], lambda figures: _send({"progress": figures}))
         finally:
             listener.cancel()
         return {"tally": tally.to_document()}
@@ -153,7 +153,7 @@ async def _listen(rush: Rush, commands: asyncio.StreamReader) -> None:
     rush.stop("interrupted")
 
 
-def _tell(message: dict[str, Any]) -> None:
+def _send(message: dict[str, Any]) -> None:
     rest = orjson.dumps(message) + b"\n"
     try:
         while rest:
@@ -171,7 +171,7 @@ async def _main() -> int:
         report = await _carry_out(order, commands)
     except Exception as error:  # noqa: BLE001  the parent is the one who shows it
         report = {"failed": f"{type(error).__name__}: {error}"}
-    _tell(report)
+    _send(report)
     return 0 if "tally" in report else 1
 
 

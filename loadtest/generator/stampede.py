@@ -84,7 +84,7 @@ async def stampede(config: StampedeConfig, on_progress: OnProgress | None = None
             await shard.ready()
         start_ns = _start_ns(config, scene)
         for shard in shards:
-            shard.tell({"start_ns": start_ns})
+            shard.send({"start_ns": start_ns})
         tally = await _gather_tallies(shards, on_progress)
     finally:
         for shard in shards:
@@ -150,7 +150,7 @@ async def _gather_tallies(shards: list[ShardProcess], on_progress: OnProgress | 
         tallies = await asyncio.shield(gathering)
     except asyncio.CancelledError:
         for shard in shards:
-            shard.tell({"stop": True})
+            shard.send({"stop": True})
         tallies = await gathering
     total = Tally()
     for tally in tallies:

@@ -1,4 +1,4 @@
-"""How are granted claims written down so that PostgreSQL copies them in?
+"""Granted claims as rows in PostgreSQL's binary COPY format.
 
 In the binary format of COPY, which both sides handle faster than anything else: what is the same for all claims of an entry is
 written down once, and a claim costs half a microsecond. The columns stand in that order.

@@ -1,4 +1,4 @@
-"""Up to where is the log in Postgres?"""
+"""The cursor: the last entry of the log that is in Postgres."""
 
 from dataclasses import dataclass
 

@@ -1,8 +1,8 @@
-"""How does the log become rows, each entry exactly once?
+"""The drain writes the log into Postgres, each entry exactly once.
 
 The cursor in Postgres moves in the transaction that writes the rows, by compare-and-set: of two ledgers, or of one that slept
 through its replacement, only one commits. An entry that is missing, repeated, foreign, unreadable or impossible stops the drain
-where it is; nothing is ever skipped. Postgres or Redis being away is no such fault: it is waited out.
+where it is; nothing is ever skipped. An outage of Postgres or Redis is no such fault: the drain waits.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from reconcile.drain.appliers.statement import WrongEntryError
 from reconcile.drain.cursor import Cursor, CursorMovedError, read_cursor
 from reconcile.drain.pages import DrainFaultError, Page, Pages
 from reconcile.drain.rows import Rows
-from reconcile.redis_link import Wire, WireBrokenError
+from reconcile.redis_link import LinkBrokenError, RedisLink
 
 BLOCK_S: Final = 0.5
 RETRY_FIRST_S: Final = 0.05
@@ -39,7 +39,7 @@ IMPOSSIBLE: Final = ("22", "23")
 
 log = structlog.get_logger()
 
-OpenWire = Callable[[], Awaitable[Wire]]
+OpenLink = Callable[[], Awaitable[RedisLink]]
 Pause = Callable[[str], Awaitable[None]]
 
 
@@ -50,7 +50,7 @@ class Drain:
         self,
         engine: AsyncEngine,
         cell_name: str,
-        open_wire: OpenWire,
+        open_link: OpenLink,
         counters: Counters,
         *,
         pause: Pause,
@@ -62,15 +62,15 @@ class Drain:
         self._engine = engine
         self._cell_name = cell_name
         self._keys = CellKeys.of(cell_name)
-        self._open_wire = open_wire
+        self._open_link = open_link
         self._counters = counters
         self._pause = pause
         self._pages = Pages(self._keys, entries_max, rows_max)
-        self._ahead: tuple[Wire, Page] | None = None
+        self._ahead: tuple[RedisLink, Page] | None = None
         self._rows = Rows()
         self._one_by_one = 0
         self._trouble: str | None = None
-        self._said: dict[str, Any] | None = None
+        self._alarmed: dict[str, Any] | None = None
         self._alarms_known_clear = False
         self._moved = asyncio.Condition()
         self._nudged = asyncio.Event()
@@ -81,25 +81,25 @@ class Drain:
         while True:
             began = self.cursor
             try:
-                wire = await self._open_wire()
+                link = await self._open_link()
                 try:
-                    await self._run_on(wire)
+                    await self._run_on(link)
                 finally:
-                    await wire.close()
-            except WireBrokenError as error:
-                self._say_trouble("redis", error)
+                    await link.close()
+            except LinkBrokenError as error:
+                self._log_waiting("redis", error)
             except DrainFaultError as fault:
                 await self._stop_at(fault)
             except (SQLAlchemyError, OSError, TimeoutError) as error:
-                self._say_trouble("postgres", error)
+                self._log_waiting("postgres", error)
             # Whoever got further has reason to try again soon.
             retry_s = RETRY_FIRST_S if self.cursor != began else min(2 * retry_s, RETRY_MAX_S)
             await self._rest(retry_s)
 
-    async def _run_on(self, wire: Wire) -> None:
+    async def _run_on(self, link: RedisLink) -> None:
         while True:
             suspects = self._one_by_one
-            drained = await self.step(wire)
+            drained = await self.step(link)
             if self._one_by_one > suspects:
                 continue
             await self._all_is_well()
@@ -108,16 +108,16 @@ class Drain:
             elif not drained:
                 # Returns as soon as there is something to read.
                 block_ms = int(BLOCK_S * 1000)
-                await wire.call("XREAD", "COUNT", 1, "BLOCK", block_ms, "STREAMS", self._keys.log, self.cursor.last_id)
+                await link.call("XREAD", "COUNT", 1, "BLOCK", block_ms, "STREAMS", self._keys.log, self.cursor.last_id)
             elif self._ahead is None and not self._one_by_one:
                 await self._rest(GATHER_S)
 
-    async def step(self, wire: Wire) -> int:
+    async def step(self, link: RedisLink) -> int:
         """Drain one batch; the number of entries looked at, 0 if there are none or somebody else was faster.
 
         Raises:
             DrainFaultError: the next entry cannot be drained; those before it are.
-            WireBrokenError: Redis did not answer.
+            LinkBrokenError: Redis did not answer.
             SQLAlchemyError, OSError, TimeoutError: Postgres did not, or refused for reasons of its own.
         """
         if self.cursor is None:
@@ -125,17 +125,17 @@ class Drain:
         cursor = self.cursor
         if cursor is None:
             return 0
-        page = self._take_ahead(wire, cursor) or await self._pages.read(wire, cursor, single=self._one_by_one > 0)
+        page = self._take_ahead(link, cursor) or await self._pages.read(link, cursor, single=self._one_by_one > 0)
         self._counters.lag_seq = max(0, page.cell_seq - cursor.last_seq)
         if page.events:
-            # Also told while Postgres is away, when nothing is drained and only this grows.
+            # Also counted while Postgres is away: then nothing is drained, and the lag grows.
             self._counters.lag_ms = _waited_ms(page.events[0])
             try:
-                await self._commit_and_read_ahead(wire, page)
+                await self._commit_and_read_ahead(link, page)
             except CursorMovedError:
                 self._counters.conflicts += 1
                 log.info("drain_overtaken", epoch=cursor.epoch, last_seq=cursor.last_seq)
-                # Whoever waits for a seq has perhaps got it by the other's work, and nothing else may come for long.
+                # The other ledger may have reached the seq that a caller of `reach` waits for.
                 await self._moved_to(await read_cursor(self._engine, self._cell_name))
                 return 0
         if page.fault is not None and not await self._was_overtaken(cursor):
@@ -143,8 +143,8 @@ class Drain:
         return len(page.events)
 
     async def _was_overtaken(self, cursor: Cursor) -> bool:
-        """Whether what looks like a fault is one of this ledger's knowledge: an epoch has begun, or somebody else drains."""
-        # Compared with the cursor that was judged by: the guard may have read a newer one since.
+        """Whether the fault only means that our cursor is stale: a new epoch began, or another ledger drained."""
+        # Compared with the cursor of the page: the guard may have read a newer one since.
         await self._moved_to(await read_cursor(self._engine, self._cell_name))
         return self.cursor != cursor
 
@@ -167,21 +167,21 @@ class Drain:
     def _is_at(self, seq: int) -> bool:
         return self.cursor is not None and self.cursor.last_seq >= seq
 
-    def _take_ahead(self, wire: Wire, cursor: Cursor) -> Page | None:
+    def _take_ahead(self, link: RedisLink, cursor: Cursor) -> Page | None:
         """The page that was read ahead, if it is what comes next, and from the life of Redis that is spoken to now."""
         ahead, self._ahead = self._ahead, None
-        return ahead[1] if ahead is not None and ahead[0] is wire and ahead[1].after == cursor else None
+        return ahead[1] if ahead is not None and ahead[0] is link and ahead[1].after == cursor else None
 
-    async def _commit_and_read_ahead(self, wire: Wire, page: Page) -> None:
+    async def _commit_and_read_ahead(self, link: RedisLink, page: Page) -> None:
         """While Postgres is busy with a page, read the next one."""
         if not page.has_next or self._one_by_one:
             await self._commit(page.after, page.until, page.events)
             return
-        reading = asyncio.create_task(self._pages.read(wire, page.until))
+        reading = asyncio.create_task(self._pages.read(link, page.until))
         try:
             await self._commit(page.after, page.until, page.events)
         finally:
-            # The wire takes one call at a time.
+            # The link takes one call at a time.
             try:
                 await asyncio.wait([reading])
             except asyncio.CancelledError:
@@ -190,7 +190,7 @@ class Drain:
             # What went wrong, or looks like a fault, shows again when the page is read in its turn.
             if not reading.cancelled() and reading.exception() is None:
                 ahead = reading.result()
-                self._ahead = (wire, ahead) if ahead.events and ahead.fault is None else None
+                self._ahead = (link, ahead) if ahead.events and ahead.fault is None else None
 
     async def _commit(self, cursor: Cursor, moved: Cursor, events: list[Event]) -> None:
         last = events[-1]
@@ -238,7 +238,7 @@ class Drain:
         self._alarms_known_clear = False
         async with self._moved:
             self._moved.notify_all()
-        if self._said == fault.detail:
+        if self._alarmed == fault.detail:
             return
         self._counters.alarms += 1
         try:
@@ -249,7 +249,7 @@ class Drain:
             # The next try says it again.
             log.warning("drain_alarm_not_complete", kind=fault.kind.value, why=str(error)[:300])
         else:
-            self._said = fault.detail
+            self._alarmed = fault.detail
 
     async def _all_is_well(self) -> None:
         if self._trouble is not None:
@@ -257,9 +257,9 @@ class Drain:
             self._trouble = None
         if not self._alarms_known_clear or self.fault is not None:
             await clear_alarms(self._engine, LOG_KINDS)
-            self.fault, self._said, self._alarms_known_clear = None, None, True
+            self.fault, self._alarmed, self._alarms_known_clear = None, None, True
 
-    def _say_trouble(self, who: str, error: Exception) -> None:
+    def _log_waiting(self, who: str, error: Exception) -> None:
         if self._trouble != who:
             log.warning("drain_waits", waits_for=who, why=str(error)[:300])
             self._trouble = who

@@ -1,4 +1,4 @@
-"""What does the log say after a cursor, and is it sound?
+"""Pages of the log after a cursor, checked for soundness.
 
 An entry that is missing, repeated, foreign or unreadable ends a page, and is said; so is a log that is not the one that was
 drained so far. Whether an entry is possible, Postgres says when its rows are written.
@@ -11,7 +11,7 @@ from grab_service.vocabulary.events import BadEntryError, EpochBegan, Event, dec
 from grab_service.vocabulary.keys import CellKeys
 from reconcile.alarms import AlarmKind
 from reconcile.drain.cursor import Cursor
-from reconcile.redis_link import Wire
+from reconcile.redis_link import RedisLink
 
 
 class DrainFaultError(Exception):
@@ -65,14 +65,14 @@ class Pages:
         self._rows_max = rows_max
         self._entries = entries_max
 
-    async def read(self, wire: Wire, after: Cursor, *, single: bool = False) -> Page:
+    async def read(self, link: RedisLink, after: Cursor, *, single: bool = False) -> Page:
         """What comes next; one entry at most if `single`.
 
         Raises:
-            WireBrokenError: Redis did not answer.
+            LinkBrokenError: Redis did not answer.
         """
         count = 1 if single else self._entries
-        entries, cell_seq = await wire.calls(
+        entries, cell_seq = await link.calls(
             [
                 ["XRANGE", self._keys.log, after.last_id, "+", "COUNT", count + 1],
                 ["HGET", self._keys.cell, "seq"],

@@ -1,4 +1,4 @@
-"""How do entries of the log become rows?
+"""The rows of the log's entries.
 
 In the order of the log, within the transaction that moves the cursor. No `ON CONFLICT` anywhere: a row that is there already
 means that the log or the ledger is wrong, and that must be seen.

@@ -1,4 +1,4 @@
-"""Is the cell sound while it is closed? The same judgement as of the open cell, read directly on the guard's connection."""
+"""The audit of a closed cell: the invariants of the open cell, read directly on the guard's connection."""
 
 from typing import Any, Final
 
@@ -7,22 +7,22 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from grab_service.audit import AuditReport, CampaignCut, CellCut, audit_books
 from grab_service.audit.cut import COUNTERS, SIZES
 from grab_service.vocabulary.keys import CellKeys
-from reconcile.redis_link import Command, Wire
+from reconcile.redis_link import Command, RedisLink
 
 FACTS: Final = ("state", "releases", *COUNTERS)
 
 
-async def audit_closed(wire: Wire, engine: AsyncEngine, cell_name: str) -> AuditReport:
+async def audit_closed(link: RedisLink, engine: AsyncEngine, cell_name: str) -> AuditReport:
     """Compare the counters of the closed cell with Postgres; what the cell has logged must be drained.
 
     Raises:
-        WireBrokenError, SQLAlchemyError, OSError: one of the two did not answer.
+        LinkBrokenError, SQLAlchemyError, OSError: one of the two did not answer.
     """
-    return await audit_books(await _read_cut(wire, CellKeys.of(cell_name)), engine, cell_name)
+    return await audit_books(await _read_cut(link, CellKeys.of(cell_name)), engine, cell_name)
 
 
-async def _read_cut(wire: Wire, keys: CellKeys) -> CellCut:
-    campaign_ids = sorted(name.decode() for name in await wire.call("SMEMBERS", keys.campaigns))
+async def _read_cut(link: RedisLink, keys: CellKeys) -> CellCut:
+    campaign_ids = sorted(name.decode() for name in await link.call("SMEMBERS", keys.campaigns))
     commands: list[Command] = [["TIME"], ["HMGET", keys.cell, "epoch", "seq", "members_version"]]
     for campaign_id in campaign_ids:
         campaign = keys.of_campaign(campaign_id)
@@ -33,7 +33,7 @@ async def _read_cut(wire: Wire, keys: CellKeys) -> CellCut:
             ["HLEN", campaign.returns],
             ["LLEN", campaign.codes],
         ]
-    answers: list[Any] = await wire.transaction(commands)
+    answers: list[Any] = await link.transaction(commands)
     time, cell = answers[:2]
     cuts = {}
     for at, campaign_id in enumerate(campaign_ids):

@@ -1,9 +1,9 @@
-"""When may the cell grant? Only in a life of Redis that was audited against Postgres.
+"""The guard arms the cell only in a life of Redis that was audited against Postgres.
 
 Redis forgets its scripts when it restarts and when another replica takes over. The guard looks for them on one connection that
-never reconnects by itself; if they are not there, or the cell lies behind what is in Postgres, it audits, and only then loads
-them, on the same connection: scripts cannot land in a life that was not audited. Before it changes anything it takes hold of
-the cell, so that a guard that slept through its replacement changes nothing any more.
+never reconnects by itself; if they are not there, or the cell lies behind the records in Postgres, it audits, and only then
+loads them, on the same connection: scripts cannot land in a life that was not audited. Before it changes anything it takes the
+fence of the cell, so that a guard that slept through its replacement changes nothing any more.
 """
 
 import asyncio
@@ -22,15 +22,15 @@ from grab_service.vocabulary.keys import CellKeys
 from reconcile.alarms import AlarmKind, clear_alarms, raise_alarm
 from reconcile.counters import Counters
 from reconcile.drain.cursor import Cursor, CursorMovedError, read_cursor
-from reconcile.drain.drain import Drain, OpenWire
+from reconcile.drain.drain import Drain, OpenLink
 from reconcile.epochs import FIRST_REASON, begin_first, begin_next, opening_commands
-from reconcile.fence import FencedOffError, Hold
+from reconcile.fence import Fence, FencedOffError
 from reconcile.guard.redis_settings import UnfitServerError, check_server_settings, was_replica
 from reconcile.guard.rights import check_rights
 from reconcile.leader import Leader, NotLeadingError
 from reconcile.life import REBUILD, Life, LifeCheck, judge
 from reconcile.rebuild.recover import close_cell
-from reconcile.redis_link import Command, Wire, WireBrokenError
+from reconcile.redis_link import Command, LinkBrokenError, RedisLink
 
 STUCK_S: Final = 30.0
 """A drain that has not moved for so long does not catch up."""
@@ -45,15 +45,15 @@ NO_POSTGRES: Final = "Postgres cannot be asked, so nothing can be audited"
 
 log = structlog.get_logger()
 
-ClosedAudit = Callable[[Wire], Awaitable[AuditReport]]
+ClosedAudit = Callable[[RedisLink], Awaitable[AuditReport]]
 """Compares the closed cell with Postgres."""
 
-Recover = Callable[[Hold, str], Awaitable[Cursor]]
+Recover = Callable[[Fence, str], Awaitable[Cursor]]
 """Rebuilds the cell from Postgres, for a reason; the cursor from which it goes on."""
 
 
 class DoubtError(Exception):
-    """The cell is closed, and stays so until somebody has looked."""
+    """The cell is closed, and stays so until an operator has looked."""
 
     def __init__(self, kind: AlarmKind, why: str, detail: Mapping[str, Any] | None = None) -> None:
         super().__init__(why)
@@ -70,7 +70,7 @@ class Guard:
         engine: AsyncEngine,
         cell_name: str,
         sources: ScriptSources,
-        open_wire: OpenWire,
+        open_link: OpenLink,
         drain: Drain,
         leader: Leader,
         counters: Counters,
@@ -85,7 +85,7 @@ class Guard:
         self._cell_name = cell_name
         self._keys = CellKeys.of(cell_name)
         self._sources = sources
-        self._open_wire = open_wire
+        self._open_link = open_link
         self._drain = drain
         self._leader = leader
         self._counters = counters
@@ -93,7 +93,7 @@ class Guard:
         self._recover = recover
         self._audit_soon = audit_soon
         self._interval_s = interval_s
-        self._hold: Hold | None = None
+        self._fence: Fence | None = None
         self._rebuilt_in_vain: int | None = None
         self._alarmed: tuple[str, dict[str, Any]] | None = None
         self._alarms_may_be_open = True
@@ -106,15 +106,15 @@ class Guard:
         while True:
             await self._until_leading()
             try:
-                wire = await self._open_wire()
+                link = await self._open_link()
                 try:
                     while self._leader.leads:
-                        await self.look(wire)
+                        await self.look(link)
                         retry_s = RETRY_FIRST_S
                         await asyncio.sleep(self._interval_s)
                 finally:
-                    await wire.close()
-            except WireBrokenError as error:
+                    await link.close()
+            except LinkBrokenError as error:
                 self._close("Redis cannot be reached", {"why": str(error)})
                 # Nothing can be armed while it is away; to be there soon after it costs little.
                 retry_s = RETRY_FIRST_S
@@ -132,53 +132,53 @@ class Guard:
             retry_s = min(2 * retry_s, RETRY_MAX_S)
 
     async def _until_leading(self) -> None:
-        """Wait until this ledger leads; if it waits for Postgres, and Redis has restarted meanwhile, say what follows."""
+        """Wait until this ledger leads; note if it waits for Postgres while a restarted Redis needs an audit."""
         while not self._leader.leads:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(STAND_BY_LOOK_S):
                     await self._leader.wait()
             if self._leader.lacks_postgres and self.closed_because != NO_POSTGRES:
-                with contextlib.suppress(WireBrokenError, ResponseError):
-                    wire = await self._open_wire()
+                with contextlib.suppress(LinkBrokenError, ResponseError):
+                    link = await self._open_link()
                     try:
-                        life = await Life.read(wire, self._keys)
-                        if not await self._knows(wire, life, self._fields_of_this_release()):
+                        life = await Life.read(link, self._keys)
+                        if not await self._knows(link, life, self._fields_of_this_release()):
                             self._close(NO_POSTGRES)
                     finally:
-                        await wire.close()
+                        await link.close()
 
-    async def look(self, wire: Wire) -> None:
+    async def look(self, link: RedisLink) -> None:
         """See whether this life of Redis is armed and where it should be; make it so if that is sound.
 
         Raises:
             DoubtError, UnfitServerError: it is closed and must stay so.
             FencedOffError, NotLeadingError, CursorMovedError: another ledger is at it.
-            WireBrokenError, ResponseError, SQLAlchemyError, OSError, TimeoutError: it cannot be told, or was not finished.
+            LinkBrokenError, ResponseError, SQLAlchemyError, OSError, TimeoutError: it cannot be told, or was not finished.
         """
-        if await self._is_well(wire, await self._drained()):
-            # Whoever led before and slept since changes nothing from now on. Without room for the mark there is none for grabs.
+        if await self._is_well(link, await self._drained()):
+            # Fences off a former leader. If Redis has no memory for the token, it has none for grabs either.
             with contextlib.suppress(ResponseError):
-                await self._take(wire)
+                await self._take(link)
             await self._opened()
             return
-        hold = self._hold = await Hold.take(wire, self._keys, self._leader.confirm)
+        fence = self._fence = await Fence.take(link, self._keys, self._leader.confirm)
         # What was seen until now may have been another ledger's work half done, or what this one's drain believed.
         drained = await read_cursor(self._engine, self._cell_name)
-        life = await Life.read(wire, self._keys)
-        if await self._is_well(wire, drained):
+        life = await Life.read(link, self._keys)
+        if await self._is_well(link, drained):
             await self._drain.reload()
             await self._opened()
-        elif not _is_behind(life, drained) and await self._other_release_lives(wire, life):
-            await self._load_beside(hold, life)
+        elif not _is_behind(life, drained) and await self._other_release_lives(link, life):
+            await self._load_beside(fence, life)
         else:
             if life.nonce is not None and _is_behind(life, drained):
                 log.error("cell_is_another_life", cell=self._cell_name, epoch=life.epoch, seq=life.seq)
-                await close_cell(hold)
-            await self._make_sound(wire)
-            await self.arm(wire)
+                await close_cell(fence)
+            await self._make_sound(link)
+            await self.arm(link)
 
     async def _drained(self) -> Cursor | None:
-        """What is on record: as the drain knows it, and every while as Postgres says, which may have been restored."""
+        """The cursor on record, as the drain knows it; read from Postgres now and then, which may have been restored."""
         now_s = asyncio.get_running_loop().time()
         known = self._drain.cursor
         if known is not None and now_s < self._ask_postgres_at_s:
@@ -200,101 +200,101 @@ class Guard:
             await self._drain.reload()
         return on_record
 
-    async def _is_well(self, wire: Wire, drained: Cursor | None) -> bool:
-        life = await Life.read(wire, self._keys)
-        return not _is_behind(life, drained) and await self._knows(wire, life, self._fields_of_this_release())
+    async def _is_well(self, link: RedisLink, drained: Cursor | None) -> bool:
+        life = await Life.read(link, self._keys)
+        return not _is_behind(life, drained) and await self._knows(link, life, self._fields_of_this_release())
 
-    async def _take(self, wire: Wire) -> Hold:
-        """Take hold of the cell, if that was not done on this connection."""
-        if self._hold is None or self._hold.wire is not wire:
-            self._hold = await Hold.take(wire, self._keys, self._leader.confirm)
-        return self._hold
+    async def _take(self, link: RedisLink) -> Fence:
+        """The fence of the cell on this connection, taken if it was not."""
+        if self._fence is None or self._fence.link is not link:
+            self._fence = await Fence.take(link, self._keys, self._leader.confirm)
+        return self._fence
 
     def _fields_of_this_release(self) -> list[bytes]:
         return [self._sources.table_field(name).encode() for name in self._sources.by_name]
 
-    async def _knows(self, wire: Wire, life: Life, fields: list[bytes]) -> bool:
+    async def _knows(self, link: RedisLink, life: Life, fields: list[bytes]) -> bool:
         """Whether this life of Redis knows the scripts that the cell's table has in these fields."""
         shas = [life.table[field] for field in fields if field in life.table]
         if life.nonce is None or not fields or len(shas) != len(fields):
             return False
-        return all(await wire.call("SCRIPT", "EXISTS", *shas))
+        return all(await link.call("SCRIPT", "EXISTS", *shas))
 
-    async def _other_release_lives(self, wire: Wire, life: Life) -> bool:
+    async def _other_release_lives(self, link: RedisLink, life: Life) -> bool:
         """Whether the cell is armed, only not for this release. The table holds nothing but scripts of the nonce in force."""
         own = self._sources.table_field("").encode()
         others = [field for field in life.table if b":" in field and not field.startswith(own)]
-        return any(field.endswith(b":" + GRAB.encode()) for field in others) and await self._knows(wire, life, others)
+        return any(field.endswith(b":" + GRAB.encode()) for field in others) and await self._knows(link, life, others)
 
-    async def _load_beside(self, hold: Hold, life: Life) -> None:
+    async def _load_beside(self, fence: Fence, life: Life) -> None:
         """Add the scripts of this release to an armed life; on the connection on which it was seen to be armed."""
         assert life.nonce is not None, "an armed cell has a nonce"
-        await check_rights(hold.wire, self._cell_name, self._sources)
+        await check_rights(fence.link, self._cell_name, self._sources)
         scripts = self._sources.bake(life.nonce)
-        await hold.write([*_loading(scripts), ["HSET", self._keys.scripts, *self._table_of(scripts)]])
+        await fence.write([*_loading(scripts), ["HSET", self._keys.scripts, *self._table_of(scripts)]])
         log.info("release_loaded_beside", cell=self._cell_name, release=self._sources.digest)
 
-    async def _make_sound(self, wire: Wire) -> None:
+    async def _make_sound(self, link: RedisLink) -> None:
         """Return when the closed cell is what Postgres says it is; begin it, or rebuild it, where that is the way.
 
         Raises:
             DoubtError, UnfitServerError: somebody has to look.
         """
-        await check_rights(wire, self._cell_name, self._sources)
-        warning = await check_server_settings(wire)
+        await check_rights(link, self._cell_name, self._sources)
+        warning = await check_server_settings(link)
         if warning not in {None, self._warned}:
             log.warning("redis_may_lose_acknowledged_grabs", cell=self._cell_name, why=warning)
         self._warned = warning
         cursor = await read_cursor(self._engine, self._cell_name)
-        life = await Life.read(wire, self._keys)
+        life = await Life.read(link, self._keys)
         check = judge(life, cursor)
         log.info("cell_judged", cell=self._cell_name, verdict=check.value, epoch=life.epoch, seq=life.seq)
         self._counters.armed = 0
         if check is LifeCheck.FIRST_START:
-            await self._begin(wire, life)
+            await self._begin(link, life)
         elif check is LifeCheck.GOES_ON:
             await self._catch_up(life.seq)
-            report = await self._audit(wire)
+            report = await self._audit(link)
             if not report.holds:
                 doubt = DoubtError(AlarmKind.AUDIT_RED, "the audit found faults", {"faults": report.faults})
                 if life.epoch == self._rebuilt_in_vain:
                     raise doubt
                 await self._alarm(doubt)
-                await self.recover(wire, "audit_red")
-            elif warning is not None or await was_replica(wire):
-                await self._begin_anew(wire)
+                await self.recover(link, "audit_red")
+            elif warning is not None or await was_replica(link):
+                await self._begin_anew(link)
         else:
             doubt = DoubtError(AlarmKind.CELL_CLOSED, check.value, {"epoch": life.epoch, "seq": life.seq})
             if check not in REBUILD:
                 raise doubt
             await self._alarm(doubt)
-            await self.recover(wire, check.value)
+            await self.recover(link, check.value)
 
-    async def recover(self, wire: Wire, reason: str) -> None:
+    async def recover(self, link: RedisLink, reason: str) -> None:
         """Rebuild the cell from Postgres and audit it; afterwards it is closed and sound.
 
         Raises:
             DoubtError: it is not sound, although it was just rebuilt.
             UnfitServerError: Redis would refuse something on the way; nothing was touched.
         """
-        await check_rights(wire, self._cell_name, self._sources)
-        begun = await self._recover(await self._take(wire), reason)
+        await check_rights(link, self._cell_name, self._sources)
+        begun = await self._recover(await self._take(link), reason)
         self._counters.recoveries += 1
         await self._catch_up(begun.last_seq + 1)
-        report = await self._audit(wire)
+        report = await self._audit(link)
         if not report.holds:
             # What is wrong is in Postgres; to rebuild from it again would change nothing.
             self._rebuilt_in_vain = begun.epoch
             raise DoubtError(AlarmKind.AUDIT_RED, "the audit of the rebuilt cell found faults", {"faults": report.faults})
 
-    async def _begin(self, wire: Wire, life: Life) -> None:
+    async def _begin(self, link: RedisLink, life: Life) -> None:
         """The first start of all."""
         cursor = await begin_first(self._engine, self._cell_name)
-        await (await self._take(wire)).write(opening_commands(self._keys, cursor, 0, FIRST_REASON, life.now_ms, 0))
+        await (await self._take(link)).write(opening_commands(self._keys, cursor, 0, FIRST_REASON, life.now_ms, 0))
         await self._drain.reload()
         log.info("cell_began", cell=self._cell_name)
 
-    async def _begin_anew(self, wire: Wire) -> None:
+    async def _begin_anew(self, link: RedisLink) -> None:
         """Begin an epoch in a cell that is sound as far as Postgres knows, but may have lost what nobody drained.
 
         Workers may have seen such a loss. They would wait for ever for a cell of this epoch that is as far as they saw it, and
@@ -302,11 +302,11 @@ class Guard:
         """
         cursor = await read_cursor(self._engine, self._cell_name)
         assert cursor is not None, "an audited cell has a cursor"
-        life = await Life.read(wire, self._keys)
-        version = int(await wire.call("HGET", self._keys.cell, "members_version") or 0)
-        hold = await self._take(wire)
+        life = await Life.read(link, self._keys)
+        version = int(await link.call("HGET", self._keys.cell, "members_version") or 0)
+        fence = await self._take(link)
         begun = await begin_next(self._leader, self._cell_name, cursor, MAY_HAVE_LOST)
-        await hold.write(opening_commands(self._keys, begun, cursor.epoch, MAY_HAVE_LOST, life.now_ms, version))
+        await fence.write(opening_commands(self._keys, begun, cursor.epoch, MAY_HAVE_LOST, life.now_ms, version))
         log.warning("cell_began_anew", cell=self._cell_name, epoch=begun.epoch, from_seq=begun.last_seq)
         await self._catch_up(begun.last_seq + 1)
 
@@ -326,17 +326,17 @@ class Guard:
             elif now_s - moved_s >= STUCK_S:
                 raise DoubtError(AlarmKind.CELL_CLOSED, "the log is not drained in time")
 
-    async def arm(self, wire: Wire) -> None:
+    async def arm(self, link: RedisLink) -> None:
         """Bake a new nonce into the scripts and load them, the grab last, on the connection of the audit.
 
         Raises:
             FencedOffError, NotLeadingError: another ledger has taken over.
         """
-        hold = await self._take(wire)
+        fence = await self._take(link)
         nonce = new_nonce()
         scripts = self._sources.bake(nonce)
-        epoch = (await Life.read(wire, self._keys)).epoch
-        await hold.write(
+        epoch = (await Life.read(link, self._keys)).epoch
+        await fence.write(
             [
                 ["HSET", self._keys.cell, "nonce", nonce],
                 ["DEL", self._keys.scripts],

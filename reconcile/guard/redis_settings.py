@@ -1,4 +1,4 @@
-"""Is this Redis set up so that nothing it has acknowledged is lost?"""
+"""The check that Redis' settings lose nothing that was acknowledged."""
 
 import re
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Final, Self
 
 from redis.exceptions import ResponseError
 
-from reconcile.redis_link import Wire
+from reconcile.redis_link import RedisLink
 
 NAMES: Final = ("maxmemory-policy", "appendonly", "appendfsync", "no-appendfsync-on-rewrite")
 WHOLE_CLUSTER: Final = "cluster-require-full-coverage"
@@ -33,19 +33,19 @@ class ServerSettings:
     """It is a node of a cluster that closes all cells when the node of one is gone."""
 
     @classmethod
-    async def read(cls, wire: Wire) -> Self:
+    async def read(cls, link: RedisLink) -> Self:
         """Ask for them. Where Redis refuses to tell, `untold` says so and the rest is empty.
 
         Raises:
-            WireBrokenError: Redis did not answer.
+            LinkBrokenError: Redis did not answer.
         """
-        replicas = await _replicas(wire)
+        replicas = await _replicas(link)
         try:
-            found = await wire.calls([["CONFIG", "GET", name] for name in (*NAMES, WHOLE_CLUSTER)])
+            found = await link.calls([["CONFIG", "GET", name] for name in (*NAMES, WHOLE_CLUSTER)])
         except ResponseError as error:
             return cls("", "", "", "", untold=str(error), replicas=replicas)
         policy, appendonly, appendfsync, on_rewrite, whole = (pair[1].decode() if pair else "" for pair in found)
-        closes_others = whole == "yes" and await _is_a_node(wire)
+        closes_others = whole == "yes" and await _is_a_node(link)
         return cls(policy, appendonly, appendfsync, on_rewrite, replicas=replicas, closes_others=closes_others)
 
     @property
@@ -72,45 +72,45 @@ class ServerSettings:
         return None
 
 
-async def _replicas(wire: Wire) -> int | None:
+async def _replicas(link: RedisLink) -> int | None:
     try:
-        told = (await wire.call("INFO", "replication")).decode(errors="replace")
+        told = (await link.call("INFO", "replication")).decode(errors="replace")
     except ResponseError:
         return None
     found = re.search(r"^connected_slaves:(\d+)", told, re.MULTILINE)
     return int(found.group(1)) if found else None
 
 
-async def _is_a_node(wire: Wire) -> bool:
+async def _is_a_node(link: RedisLink) -> bool:
     try:
-        told = (await wire.call("INFO", "cluster")).decode(errors="replace")
+        told = (await link.call("INFO", "cluster")).decode(errors="replace")
     except ResponseError:
         return False
     return "cluster_enabled:1" in told
 
 
-async def check_server_settings(wire: Wire) -> str | None:
+async def check_server_settings(link: RedisLink) -> str | None:
     """Refuse a Redis that may evict keys; what else to warn of, with its mend, or None.
 
     Raises:
         UnfitServerError: it evicts.
-        WireBrokenError: Redis did not answer.
+        LinkBrokenError: Redis did not answer.
     """
-    settings = await ServerSettings.read(wire)
+    settings = await ServerSettings.read(link)
     if settings.may_evict:
         policy = settings.maxmemory_policy
         raise UnfitServerError(f"maxmemory-policy is {policy}: set it to noeviction, or Redis may throw claims away")
     return settings.warning
 
 
-async def was_replica(wire: Wire) -> bool:
+async def was_replica(link: RedisLink) -> bool:
     """Whether this Redis followed another one before it was promoted: it may lack what the other one had acknowledged.
 
     Raises:
-        WireBrokenError: Redis did not answer.
+        LinkBrokenError: Redis did not answer.
     """
     try:
-        told = (await wire.call("INFO", "replication")).decode(errors="replace")
+        told = (await link.call("INFO", "replication")).decode(errors="replace")
     except ResponseError:
         return True
     # The history that it took over when it was promoted; all zeros if there was none.

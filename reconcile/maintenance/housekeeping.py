@@ -1,4 +1,4 @@
-"""What is not needed any more, and who looks at the running cell when nobody asks?"""
+"""Housekeeping: deletion of old records, and regular audits of the running cell."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ from reconcile.alarms import AlarmKind, clear_alarms, raise_alarm
 from reconcile.counters import Counters
 from reconcile.drain.cursor import read_cursor
 from reconcile.leader import Leader
-from reconcile.rebuild.losses import tell_losses
+from reconcile.rebuild.losses import report_losses
 
 TRIM_PAGE: Final = 1000
 TRIM_PAGES_MAX: Final = 100
@@ -64,7 +64,7 @@ class Housekeeping:
         return {
             "trim": self._every(TRIM_INTERVAL_S, self.trim),
             "forget_expired": self._every(TRIM_INTERVAL_S, self.forget_expired),
-            "losses": self._every(LOSSES_INTERVAL_S, self.tell_losses),
+            "losses": self._every(LOSSES_INTERVAL_S, self.report_losses),
             "audit": self._every(self.audit_interval_s, self.audit, self.audit_soon),
         }
 
@@ -120,9 +120,9 @@ class Housekeeping:
                 forgotten += (await connection.execute(forget, bounds)).rowcount
         return forgotten
 
-    async def tell_losses(self) -> int:
+    async def report_losses(self) -> int:
         """Tell of what was lost with a life of the cell; workers may say it a while after the recovery."""
-        told = await tell_losses(self.engine)
+        told = await report_losses(self.engine)
         self.counters.alarms += told
         return told
 

@@ -1,4 +1,4 @@
-"""Are Redis' settings still what they were when the cell was armed? What is found is noted for the workers.
+"""The regular check that Redis' settings are still fit, with the result noted for the workers.
 
 Workers may not ask Redis for its settings (`CONFIG` tells passwords, too), so what they show on `/readyz` is what stands in the
 note. It lies in the cell, whose rebuild takes it away: a few seconds later it is there again.
@@ -15,23 +15,23 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from grab_service.vocabulary.keys import CellKeys
 from reconcile.alarms import AlarmKind, clear_alarms, raise_alarm
 from reconcile.counters import Counters
-from reconcile.drain.drain import OpenWire
+from reconcile.drain.drain import OpenLink
 from reconcile.guard.redis_settings import WHOLE_CLUSTER, ServerSettings
 from reconcile.leader import Leader
-from reconcile.redis_link import Wire, WireBrokenError
+from reconcile.redis_link import LinkBrokenError, RedisLink
 
 INTERVAL_S: Final = 5.0
 
 log = structlog.get_logger()
 
 
-async def write_note(wire: Wire, keys: CellKeys, settings: ServerSettings) -> None:
+async def write_note(link: RedisLink, keys: CellKeys, settings: ServerSettings) -> None:
     """Leave in the cell what Redis said of its settings, and when.
 
     Raises:
-        WireBrokenError, ResponseError: it is not written.
+        LinkBrokenError, ResponseError: it is not written.
     """
-    seconds, _ = await wire.call("TIME")
+    seconds, _ = await link.call("TIME")
     note: dict[str, str | int] = {
         "looked_at_ms": int(seconds) * 1000,
         "maxmemory_policy": settings.maxmemory_policy,
@@ -41,7 +41,7 @@ async def write_note(wire: Wire, keys: CellKeys, settings: ServerSettings) -> No
         "untold": settings.untold,
         "replicas": "" if settings.replicas is None else settings.replicas,
     }
-    await wire.call("HSET", keys.server, *(part for pair in note.items() for part in pair))
+    await link.call("HSET", keys.server, *(part for pair in note.items() for part in pair))
 
 
 class ServerWatch:
@@ -51,7 +51,7 @@ class ServerWatch:
         self,
         engine: AsyncEngine,
         cell_name: str,
-        open_wire: OpenWire,
+        open_link: OpenLink,
         leader: Leader,
         counters: Counters,
         replicas_min: int = 0,
@@ -59,7 +59,7 @@ class ServerWatch:
         self._engine = engine
         self._replicas_min = replicas_min
         self._keys = CellKeys.of(cell_name)
-        self._open_wire = open_wire
+        self._open_link = open_link
         self._leader = leader
         self._counters = counters
         self._alarmed: str | None = ""
@@ -70,23 +70,23 @@ class ServerWatch:
         while True:
             await self._leader.wait()
             try:
-                wire = await self._open_wire()
+                link = await self._open_link()
                 try:
-                    await self.look(wire)
+                    await self.look(link)
                 finally:
-                    await wire.close()
-            except (WireBrokenError, ResponseError, SQLAlchemyError, OSError, TimeoutError) as error:
+                    await link.close()
+            except (LinkBrokenError, ResponseError, SQLAlchemyError, OSError, TimeoutError) as error:
                 log.debug("server_watch_waits", why=str(error)[:300])
             await asyncio.sleep(INTERVAL_S)
 
-    async def look(self, wire: Wire) -> ServerSettings:
+    async def look(self, link: RedisLink) -> ServerSettings:
         """Look once, and say what was found.
 
         Raises:
-            WireBrokenError, ResponseError, SQLAlchemyError, OSError, TimeoutError: the note or the alarm could not be written.
+            LinkBrokenError, ResponseError, SQLAlchemyError, OSError, TimeoutError: the note or the alarm could not be written.
         """
-        settings = await ServerSettings.read(wire)
-        await write_note(wire, self._keys, settings)
+        settings = await ServerSettings.read(link)
+        await write_note(link, self._keys, settings)
         wrong = [] if settings.untold else [settings.warning]
         if settings.may_evict:
             wrong = ["maxmemory-policy is not noeviction: claims may be thrown away"]
@@ -94,10 +94,10 @@ class ServerWatch:
             wrong.append(f"{settings.replicas} replicas follow, and {self._replicas_min} must (GRAB_REPLICAS_MIN)")
         if settings.closes_others:
             wrong.append(f"{WHOLE_CLUSTER} is yes: where one cell's node is gone, all cells are closed; set it to no")
-        await self._say("; ".join(filter(None, wrong)) or None)
+        await self._set_alarm("; ".join(filter(None, wrong)) or None)
         return settings
 
-    async def _say(self, wrong: str | None) -> None:
+    async def _set_alarm(self, wrong: str | None) -> None:
         """Open, renew or close the alarm, if it changed."""
         if wrong == self._alarmed:
             return

@@ -1,7 +1,7 @@
-"""What was begun and is not finished yet? It is sent to the cell again, until the log says that it was done.
+"""The sweep sends unfinished work to the cell again, until the log shows that it is done.
 
-Units that Postgres has decided to be free; campaigns, codes and members that were written down and did not get into the cell
-before somebody died. Every one of these calls may be repeated.
+The work is units that Postgres has freed, and campaigns, codes and members that were written to Postgres and not published
+before their process died. Every one of these calls may be repeated.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ BACKOFF_FIRST_S: Final = 0.5
 BACKOFF_MAX_S: Final = 30.0
 CAMPAIGNS_MAX: Final = 1000
 GRACE_S: Final = 2.0
-"""For so long whoever wrote something down is left to bring it into the cell himself."""
+"""Grace period before the sweep finishes somebody else's publication."""
 
 _WAITING: Final = (
     select(campaigns.c.campaign_id)
@@ -53,7 +53,7 @@ _POOLS: Final = (
 _REFUSALS: Final = frozenset({ReturnOutcome.UNKNOWN_CLAIM, ReturnOutcome.CAMPAIGN_NOT_FOUND})
 """Answers that a return should never get."""
 
-# A unit may have come back before its command was written: then no entry of the log will ever tell.
+# A unit may have come back before its command was written: then no entry of the log will ever show it.
 _MEND_DONE: Final = text(
     "UPDATE commands SET done_seq = claims.returned_seq FROM claims "
     "WHERE claims.seq = commands.claim_seq AND commands.done_seq IS NULL AND claims.returned_seq IS NOT NULL"
@@ -132,14 +132,14 @@ class Sweep:
                 log.info("campaign_published", campaign_id=campaign_id, outcome=published.outcome)
                 if published.outcome not in {"published", "already", "not_scheduled"}:
                     refused[campaign_id] = published.outcome
-        await self._say(AlarmKind.PUBLISH_REFUSED, refused)
+        await self._set_alarm(AlarmKind.PUBLISH_REFUSED, refused)
         for campaign_id in codes_loaded:
             if f"codes {campaign_id}" in stale:
                 codes_done = await publish_codes(self.engine, self.cell, campaign_id)
                 log.info("codes_published", campaign_id=campaign_id, codes_loaded=codes_done.codes_loaded)
 
     def _unchanged_for_a_while(self, lacks: dict[str, int]) -> set[str]:
-        """Those of the lacks that nobody has mended or worked on for `grace_s`: whoever wrote it down is at it, or dead."""
+        """The lacks without any progress for `grace_s`: their writer is dead."""
         now_s = asyncio.get_running_loop().time()
         before, self._seen = self._seen, {}
         for name, progress in lacks.items():
@@ -179,7 +179,7 @@ class Sweep:
                     refused[str(command.claim_seq)] = outcome
         finally:
             await self._write_outcomes(outcomes)
-        await self._say(AlarmKind.RETURN_REFUSED, refused)
+        await self._set_alarm(AlarmKind.RETURN_REFUSED, refused)
 
     async def _write_outcomes(self, outcomes: dict[int, str]) -> None:
         if not outcomes:
@@ -190,7 +190,7 @@ class Sweep:
                     update(commands).where(commands.c.command_id == command_id).values(last_outcome=outcome)
                 )
 
-    async def _say(self, kind: AlarmKind, refused: dict[str, object]) -> None:
+    async def _set_alarm(self, kind: AlarmKind, refused: dict[str, object]) -> None:
         """Open, renew or close an alarm, if it changed."""
         if refused == self._refused.get(kind):
             return

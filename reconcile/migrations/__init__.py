@@ -1,1 +1,1 @@
-"""Which steps lead from an empty database to the tables of this release? Alembic's; `reconcile.migrate` takes them."""
+"""Alembic's steps from an empty database to the tables of this release; `reconcile.migrate` runs them."""

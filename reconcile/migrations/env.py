@@ -1,4 +1,4 @@
-"""How does Alembic run a step? On the connection and in the transaction that `reconcile.migrate` hands over."""
+"""Alembic's environment: steps run on the connection and in the transaction of `reconcile.migrate`."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""What does Postgres say of a cell, in the words in which the cell holds it?
+"""SQL that selects a cell from Postgres in the format of the cell's keys.
 
 Postgres itself writes the records down: for a million claims that is several times faster than to fetch rows and to write them
 down here, and members are waiting. What is said here is what `vocabulary.claims` and `vocabulary.members` say, to the byte;

@@ -1,4 +1,4 @@
-"""Was something lost that members may have been told of, and how much?
+"""The claims that members may have seen and that were lost.
 
 Workers that outlive a life of the cell write down how far they saw it, and a recovery writes down how far its log went. What
 lies above the record when the next life begins is lost, and an alarm says so until somebody of ops has taken note.
@@ -36,7 +36,7 @@ async def note_lost_life(engine: AsyncEngine, life: Life) -> None:
         await note_life(engine, life.epoch, life.seq)
 
 
-async def tell_losses(engine: AsyncEngine) -> int:
+async def report_losses(engine: AsyncEngine) -> int:
     """Raise the alarm for each life of which something is lost, or bring its figures up to date; how many that were.
 
     Raises:

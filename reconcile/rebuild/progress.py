@@ -1,4 +1,4 @@
-"""How far has a rebuild come?"""
+"""The progress of a rebuild."""
 
 import time
 from collections.abc import Callable
@@ -20,17 +20,17 @@ class Progress:
     of: int
 
 
-Hear = Callable[[Progress], None]
+OnProgress = Callable[[Progress], None]
 
 
 @dataclass(slots=True)
 class ProgressLog:
-    """Says it in the log, at most once a second."""
+    """Logs the progress, at most once a second."""
 
     _said_s: float = field(default_factory=time.monotonic)
 
     def __call__(self, progress: Progress) -> None:
-        """Hear of progress."""
+        """OnProgress of progress."""
         now_s = time.monotonic()
         if now_s - self._said_s >= SAY_EVERY_S:
             self._said_s = now_s

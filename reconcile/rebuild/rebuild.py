@@ -1,4 +1,4 @@
-"""How is a cell made again from Postgres alone?
+"""The rebuild of a cell from Postgres alone.
 
 Everything that the rules read is written down here: members, campaigns, claims, bindings, what came back, codes. The cell's own
 hash comes last, so that a rebuild that was interrupted looks like an emptied cell, and is begun again.
@@ -20,9 +20,9 @@ from grab_service.publishing.publish import published_fields
 from grab_service.sql.tables import campaigns
 from grab_service.vocabulary.campaigns import BenefitKind, CampaignState
 from grab_service.vocabulary.keys import CampaignKeys, CellKeys
-from reconcile.fence import Hold
+from reconcile.fence import Fence
 from reconcile.rebuild import cell_from_sql
-from reconcile.rebuild.progress import Hear, Progress
+from reconcile.rebuild.progress import OnProgress, Progress
 from reconcile.redis_link import Command
 
 PAIRS_PER_COMMAND: Final = 500
@@ -43,9 +43,9 @@ class Bulk:
     What is gathered when the block ends is sent; leaving it by an error leaves it unsent.
     """
 
-    def __init__(self, hold: Hold, hear: Hear, records_all: int) -> None:
-        self._hold = hold
-        self._hear = hear
+    def __init__(self, fence: Fence, on_progress: OnProgress, records_all: int) -> None:
+        self._fence = fence
+        self._on_progress = on_progress
         self._all = records_all
         self._done = 0
         self._commands: list[Command] = []
@@ -70,13 +70,13 @@ class Bulk:
             if len(self._commands) >= COMMANDS_AT_ONCE:
                 await self._send()
         self._done += records_done
-        self._hear(Progress(self._done, self._all))
+        self._on_progress(Progress(self._done, self._all))
 
     async def _send(self) -> None:
         await self._arrived()
         commands, self._commands = self._commands, []
         if commands:
-            self._on_its_way = asyncio.create_task(self._hold.write(commands, ANSWER_TIMEOUT_S))
+            self._on_its_way = asyncio.create_task(self._fence.write(commands, ANSWER_TIMEOUT_S))
 
     async def _arrived(self) -> None:
         on_its_way, self._on_its_way = self._on_its_way, None
@@ -84,28 +84,28 @@ class Bulk:
             await on_its_way
 
 
-async def empty_cell(hold: Hold) -> None:
-    """Delete every key of the cell but the hold on it; its hash first, so that it is closed, and seen to be empty, at once."""
-    keys = hold.keys
-    await hold.write([["DEL", keys.cell, keys.scripts]])
+async def empty_cell(fence: Fence) -> None:
+    """Delete every key of the cell but its fence; the hash first, so that the cell is closed and seen to be empty at once."""
+    keys = fence.keys
+    await fence.write([["DEL", keys.cell, keys.scripts]])
     cursor = b"0"
     while True:
-        cursor, found = await hold.wire.call("SCAN", cursor, "MATCH", keys.prefix + "*", "COUNT", KEYS_PER_SCAN)
+        cursor, found = await fence.link.call("SCAN", cursor, "MATCH", keys.prefix + "*", "COUNT", KEYS_PER_SCAN)
         doomed = [key for key in found if key != keys.hold.encode()]
         if doomed:
-            await hold.write([["UNLINK", *doomed]])
+            await fence.write([["UNLINK", *doomed]])
         if cursor == b"0":
             return
 
 
-async def fill_cell(hold: Hold, engine: AsyncEngine, hear: Hear) -> int:
+async def fill_cell(fence: Fence, engine: AsyncEngine, on_progress: OnProgress) -> int:
     """Write all but the cell's hash and the log, as of one snapshot of Postgres; the version of members it holds then.
 
     Raises:
         FencedOffError: another ledger has taken over.
-        WireBrokenError, SQLAlchemyError, OSError: begin again.
+        LinkBrokenError, SQLAlchemyError, OSError: begin again.
     """
-    keys = hold.keys
+    keys = fence.keys
     async with engine.connect() as connection:
         await connection.execution_options(isolation_level="REPEATABLE READ")
         await connection.execute(cell_from_sql.ROOM_TO_SORT)
@@ -117,7 +117,7 @@ async def fill_cell(hold: Hold, engine: AsyncEngine, hear: Hear) -> int:
             for row in (await connection.execute(published)).mappings()
         ]
         claims = sum(counts["active"] + counts["bound"] + counts["returned"] for counts in counted.values())
-        async with Bulk(hold, hear, members.members + claims) as bulk:
+        async with Bulk(fence, on_progress, members.members + claims) as bulk:
             async for page in _pages(connection, cell_from_sql.MEMBERS):
                 await bulk.add("HSET", keys.members, _flat(page), 2, len(page))
             await _fill_claims(connection, bulk, {lot.campaign_id: lot for lot in lots})

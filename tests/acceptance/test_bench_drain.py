@@ -45,9 +45,9 @@ async def test_the_drain_is_timed_and_a_count_that_is_not_exact_is_refused(tmp_p
 
 
 async def test_the_indexes_of_claims_are_timed_in_turn_in_an_empty_table_and_in_a_full_one() -> None:
-    laps: list[str] = []
-    figures = {figure.name: figure for figure in await claims_indexes.measure(2, 9_000, 1_000, laps.append)}
-    said = [lap.removeprefix("claims_indexes ").partition(":")[0] for lap in laps]
+    runs: list[str] = []
+    figures = {figure.name: figure for figure in await claims_indexes.measure(2, 9_000, 1_000, runs.append)}
+    said = [run.removeprefix("claims_indexes ").partition(":")[0] for run in runs]
     assert said == [
         f"{number}/2, {size}, {kind}"
         for size in ("empty", "full")

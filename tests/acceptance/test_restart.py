@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from tests.harness.district import HEAD, District, Districts
-from tests.harness.keepers import Keeper, Notes, keeping_on
+from tests.harness.keep_alive_clients import KeepAliveClient, Notes, keeping_on
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
 
@@ -88,9 +88,9 @@ async def test_a_service_told_to_end_answers_what_is_under_way(districts: Distri
     async with district.ops() as ops:
         campaign_id = await district.open_campaign(100)
         notes = Notes()
-        keepers = [Keeper(district.settings.port, notes, keeps_bodies=True) for _ in range(40)]
+        clients = [KeepAliveClient(district.settings.port, notes, keeps_bodies=True) for _ in range(40)]
         warm = b"GET /v1/time HTTP/1.1\r\nHost: grab\r\n\r\n"
-        await asyncio.gather(*(keeper.ask(warm) for keeper in keepers))
+        await asyncio.gather(*(client.ask(warm) for client in clients))
         token = ops.headers["Authorization"].encode()
         new = HEAD.encode() + b"".join(b"n-%d,org-1,,x,,5,2020-01-31,active\n" % number for number in range(50))
         os.kill(district.valkey.pid, signal.SIGSTOP)
@@ -102,8 +102,8 @@ async def test_a_service_told_to_end_answers_what_is_under_way(districts: Distri
                 b"Content-Type: text/csv\r\nContent-Length: %d\r\n\r\n%b" % (token, len(new), new[:half])
             )
             waiting = [
-                asyncio.create_task(keeper.ask(grab))
-                for keeper, grab in zip(keepers, district.grabs(campaign_id, range(1, 41)), strict=True)
+                asyncio.create_task(client.ask(grab))
+                for client, grab in zip(clients, district.grabs(campaign_id, range(1, 41)), strict=True)
             ]
             await asyncio.sleep(0.3)
             os.kill(district.api.pid, signal.SIGTERM)

@@ -22,7 +22,7 @@ from grab_service.sql.grants import role_of
 from grab_service.vocabulary.keys import CellKeys
 from tests.acceptance.test_restart import all_workers_are_new, my_claims
 from tests.harness.district import District, Districts
-from tests.harness.keepers import Keeper, Notes, keeping_on
+from tests.harness.keep_alive_clients import KeepAliveClient, Notes, keeping_on
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
 
@@ -140,9 +140,9 @@ async def test_in_the_place_of_a_dead_worker_a_new_one_waits_while_another_serve
         assert "Redis refuses the password" in line["why"], line
         notes, crowd = Notes(), iter(district.grabs(campaign_id, range(1, 41)))
         for grab in crowd:  # each on a connection of its own: whoever listens may take it
-            keeper = Keeper(district.settings.port, notes)
-            await keeper.ask(grab)
-            await keeper.hang_up()
+            client = KeepAliveClient(district.settings.port, notes)
+            await client.ask(grab)
+            await client.hang_up()
         assert notes.statuses == {201: 40}, (notes.statuses, notes.errors)
     os.kill(other, signal.SIGKILL)  # the one that waited opens, now that it can, and it alone is there
     await all_workers_are_new(district, {first, other})
@@ -156,12 +156,12 @@ async def test_the_only_worker_is_replaced_while_redis_is_away_and_says_that_it_
     (pid,) = district.worker_pids()
     await district.valkey.kill()
     os.kill(pid, signal.SIGKILL)
-    keeper = Keeper(district.settings.port, notes := Notes(), keeps_bodies=True)
+    client = KeepAliveClient(district.settings.port, notes := Notes(), keeps_bodies=True)
     grab, *_ = district.grabs(campaign_id, range(1, 2))
-    assert await keeper.ask(grab) == 503, notes
+    assert await client.ask(grab) == 503, notes
     assert notes.broken == []
     await district.valkey.start()
     async with asyncio.timeout(30):
-        while await keeper.ask(grab) != 201:
+        while await client.ask(grab) != 201:
             await asyncio.sleep(0.1)
-    await keeper.hang_up()
+    await client.hang_up()

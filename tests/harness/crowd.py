@@ -56,7 +56,7 @@ class Crowd:
         self.campaign_id = campaign_id
         self._port = url_port
         target = Target("127.0.0.1", url_port, f"/v1/campaigns/{campaign_id}/claims")
-        self._queue = self._line_up(members, target)
+        self._queue = self._requests_of(members, target)
         self._book = ReceiptBook(book)
         self._book.append([header_line({"run": book.stem, "campaign": campaign_id}), clock_line(_SAME_MACHINE)])
         self._clients = clients
@@ -67,7 +67,7 @@ class Crowd:
         self._heard = asyncio.Event()
 
     @staticmethod
-    def _line_up(members: Sequence[Member], target: Target) -> Iterator[tuple[bytes, bytes]]:
+    def _requests_of(members: Sequence[Member], target: Target) -> Iterator[tuple[bytes, bytes]]:
         return iter(list(zip((member.member_id for member in members), build_requests(members, target), strict=True)))
 
     def start(self) -> None:

@@ -1,4 +1,4 @@
-"""`python -m tests.harness.hostile_clients PORT KIND CLIENTS SECONDS FILE`: who does a service harm without being a member?
+"""`python -m tests.harness.hostile_clients PORT KIND CLIENTS SECONDS FILE`: hostile clients of a service.
 
 A process of its own, so that it takes its processor time from the service and not from the crowd that measures. It says at the
 end what it was told, as one line of JSON: `answers` by status and code, `late` ones, `unhinted` ones, `slowest_s`.
@@ -22,7 +22,7 @@ from loadtest.contract import read_problem
 from loadtest.generator.http_parse import Answer, HttpParseError, header, take_answer
 
 LATE_S: Final = 4.0
-"""Deadline and as much again: the machine is busy with the rabble itself."""
+"""Deadline and as much again: the machine is busy with the hostile clients themselves."""
 
 GIVE_UP_S: Final = 10.0
 IMPATIENCE_S: Final = 0.2
@@ -33,7 +33,7 @@ CHUNK_BYTES: Final = 64 * 1024
 
 
 class Kind(StrEnum):
-    """What the rabble does."""
+    """The behaviour of the hostile clients."""
 
     ASKERS = "askers"  # ask again and again, each request of the file in turn
     CONNECTORS = "connectors"  # connect, ask once, stay a moment, go, and come again
@@ -43,8 +43,8 @@ class Kind(StrEnum):
 
 
 @dataclass(slots=True)
-class Rabble:
-    """Those who disturb, and what they heard."""
+class HostileClients:
+    """The hostile clients, and the answers that they got."""
 
     port: int
     requests: Iterator[bytes]
@@ -137,24 +137,24 @@ class Rabble:
 _COUNT = itertools.count()
 
 
-async def disturb(kind: Kind, rabble: Rabble, clients: int) -> None:
+async def disturb(kind: Kind, hostile: HostileClients, clients: int) -> None:
     """So many of a kind, until the time is over."""
     acts: dict[Kind, Callable[[], Awaitable[None]]] = {
-        Kind.ASKERS: rabble.ask_again_and_again,
-        Kind.CONNECTORS: rabble.come_and_go,
-        Kind.SLOW_SENDERS: rabble.send_slowly,
-        Kind.DEAF: rabble.be_deaf,
-        Kind.SILENT: rabble.be_silent,
+        Kind.ASKERS: hostile.ask_again_and_again,
+        Kind.CONNECTORS: hostile.come_and_go,
+        Kind.SLOW_SENDERS: hostile.send_slowly,
+        Kind.DEAF: hostile.be_deaf,
+        Kind.SILENT: hostile.be_silent,
     }
 
     async def one() -> None:
-        while rabble.goes_on():
+        while hostile.goes_on():
             with contextlib.suppress(OSError, TimeoutError):
                 await acts[kind]()
             await asyncio.sleep(0.05)
 
     await asyncio.gather(*(one() for _ in range(clients)))
-    for writer in rabble.open_files:
+    for writer in hostile.open_files:
         writer.transport.abort()
 
 
@@ -177,10 +177,12 @@ def main() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     said = Path(requests).read_bytes().split(b"\0")
-    rabble = Rabble(int(port), itertools.cycle(said), time.monotonic() + float(lasts_s))
-    asyncio.run(disturb(Kind(kind), rabble, int(clients)))
+    hostile = HostileClients(int(port), itertools.cycle(said), time.monotonic() + float(lasts_s))
+    asyncio.run(disturb(Kind(kind), hostile, int(clients)))
     print(  # noqa: T201
-        json.dumps({"answers": rabble.answers, "late": rabble.late, "unhinted": rabble.unhinted, "slowest_s": rabble.slowest_s})
+        json.dumps(
+            {"answers": hostile.answers, "late": hostile.late, "unhinted": hostile.unhinted, "slowest_s": hostile.slowest_s}
+        )
     )
 
 

@@ -27,7 +27,7 @@ from grab_service.vocabulary.passes import Role, mint, mint_ops
 from reconcile.drain.drain import Drain
 from reconcile.guard.redis_settings import ServerSettings
 from reconcile.maintenance.redis_watch import write_note
-from reconcile.redis_link import Wire
+from reconcile.redis_link import RedisLink
 from tests.harness.town import town
 from tests.harness.worker import forget_metrics
 
@@ -151,9 +151,9 @@ async def running_service(redis_url: str, database_url: str, cell_name: str, **s
                 **settings,
             },
         )
-        wire = await Wire.open(redis_url, 5)
-        await write_note(wire, built.keys, await ServerSettings.read(wire))
-        await wire.close()
+        link = await RedisLink.open(redis_url, 5)
+        await write_note(link, built.keys, await ServerSettings.read(link))
+        await link.close()
         drain = DrainTask(built.new_drain())
         drain.start()
         stack.push_async_callback(drain.stop)

@@ -31,9 +31,9 @@ from reconcile.counters import Counters
 from reconcile.drain.cursor import read_cursor
 from reconcile.drain.drain import Drain
 from reconcile.epochs import begin_first, opening_commands
-from reconcile.fence import Hold
+from reconcile.fence import Fence
 from reconcile.process import Ledger, build, end, run
-from reconcile.redis_link import Wire
+from reconcile.redis_link import RedisLink
 from tests.harness.logins import as_role, redis_logins
 
 PATIENCE_S: Final = 15.0
@@ -118,22 +118,22 @@ class Town:
             finally:
                 await end([task])
 
-    async def hold(self, wire: Wire, ledger: Ledger) -> Hold:
+    async def fence(self, link: RedisLink, ledger: Ledger) -> Fence:
         """The cell in the hands of this ledger."""
-        return await Hold.take(wire, self.keys, ledger.leader.confirm)
+        return await Fence.take(link, self.keys, ledger.leader.confirm)
 
     @asynccontextmanager
-    async def wire(self) -> AsyncIterator[Wire]:
-        """A wire of the guard's."""
-        wire = await Wire.open(self.settings.redis_url_of_guard, self.settings.redis_timeout_s)
+    async def link(self) -> AsyncIterator[RedisLink]:
+        """A link of the guard's."""
+        link = await RedisLink.open(self.settings.redis_url_of_guard, self.settings.redis_timeout_s)
         try:
-            yield wire
+            yield link
         finally:
-            await wire.close()
+            await link.close()
 
-    async def open_wire(self) -> Wire:
-        """A wire of the drain's."""
-        return await Wire.open(self.settings.redis_url, self.settings.redis_timeout_s)
+    async def open_link(self) -> RedisLink:
+        """A link of the drain's."""
+        return await RedisLink.open(self.settings.redis_url, self.settings.redis_timeout_s)
 
     def new_drain(self, *, entries_max: int = 100, rows_max: int = 1000) -> Drain:
         async def pause(campaign_id: str) -> None:
@@ -142,7 +142,7 @@ class Town:
         return Drain(
             self.ledger_engine,
             self.settings.cell,
-            self.open_wire,
+            self.open_link,
             self.counters,
             pause=pause,
             entries_max=entries_max,
@@ -152,8 +152,8 @@ class Town:
     async def begin(self) -> None:
         """Begin the cell without arming it: enough for a drain, to which a test writes the log by hand."""
         cursor = await begin_first(self.engine, self.settings.cell)
-        async with self.wire() as wire:
-            await wire.transaction(opening_commands(self.keys, cursor, 0, "first_start", now_ms(), 0))
+        async with self.link() as link:
+            await link.transaction(opening_commands(self.keys, cursor, 0, "first_start", now_ms(), 0))
 
     async def arm(self) -> None:
         """Load the rules as the guard does, without its audit; the cell has begun."""

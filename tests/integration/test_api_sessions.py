@@ -300,7 +300,7 @@ async def test_refused_sign_ins_are_counted_and_logged_as_one_line_a_reason(serv
             await service.http.get("/v1/me/claims", headers={"Authorization": "Basic x"})
             await service.http.get("/v1/ops/campaigns", headers={"Authorization": "Bearer nonsense"})
             await service.http.get("/v1/ops/campaigns")
-        service.worker.refused.tell()
+        service.worker.refused.log_counts()
     counted: Counter[str] = Counter()
     for line in logs:
         if line["event"] == "sign_ins_refused":

@@ -226,8 +226,8 @@ async def test_what_the_log_changes_after_the_cut_is_no_fault_and_hides_none(tow
         await town.cell.set_stock("many", 20, 22)
         await town.cell.set_state("pool", "pause")
         await town.cell.set_state("pool", "resume")
-        async with town.wire() as wire:
-            assert await town.new_drain().step(wire) == 5, "all of it in one transaction"
+        async with town.link() as link:
+            assert await town.new_drain().step(link) == 5, "all of it in one transaction"
         return await audit
 
     report = await audit_while_things_change()
@@ -235,8 +235,8 @@ async def test_what_the_log_changes_after_the_cut_is_no_fault_and_hides_none(tow
 
     await town.cell.set_state("one", "resume")
     await town.cell.set_stock("many", 22, 20)
-    async with town.wire() as wire:
-        assert await town.new_drain().step(wire) == 2
+    async with town.link() as link:
+        assert await town.new_drain().step(link) == 2
     await town.sql("UPDATE campaigns SET total = total + 1 WHERE campaign_id = 'one'")
     report = await audit_while_things_change()
     assert red(report) == {Invariant.CONSERVED}

@@ -300,17 +300,17 @@ COUNTED: dict[Corrupt, set[Invariant]] = {
 @pytest.mark.parametrize("corrupt", COUNTED, ids=lambda value: getattr(value, "__name__", ""))
 async def test_the_closed_cell_is_audited_by_the_same_counters(day: Day, corrupt: Corrupt) -> None:
     town = day.town
-    async with town.wire() as wire:
-        assert (await audit_closed(wire, town.engine, town.settings.cell)).holds
+    async with town.link() as link:
+        assert (await audit_closed(link, town.engine, town.settings.cell)).holds
         await corrupt(day)
-        assert red(await audit_closed(wire, town.engine, town.settings.cell)) == COUNTED[corrupt]
+        assert red(await audit_closed(link, town.engine, town.settings.cell)) == COUNTED[corrupt]
 
 
 async def test_the_closed_and_the_open_cell_are_read_alike(day: Day) -> None:
     town = day.town
     opened = await audit_cell(town.cell, town.engine, None)
-    async with town.wire() as wire:
-        closed = await audit_closed(wire, town.engine, town.settings.cell)
+    async with town.link() as link:
+        closed = await audit_closed(link, town.engine, town.settings.cell)
     assert closed.campaigns == opened.campaigns
     assert closed.invariants == opened.invariants
 

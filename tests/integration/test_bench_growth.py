@@ -41,7 +41,7 @@ async def testbed(tmp_path: Path) -> AsyncIterator[Bed]:
 
 async def test_every_experiment_ends_exact_with_its_figures_and_curves(testbed: Bed, tmp_path: Path) -> None:
     for name, measure in EXPERIMENTS.items():
-        results = await measure(testbed, quick=True, say=quiet)
+        results = await measure(testbed, quick=True, log=quiet)
         assert results.experiment == name
         assert all(figure.reached for figure in results.figures if figure.name == "connections_forgotten")
         assert Results.read(results.write(tmp_path)) == results

@@ -12,7 +12,7 @@ import pytest
 from grab_service.audit import audit_cell
 from grab_service.cell.nodes import Nodes
 from grab_service.vocabulary.keys import CellKeys
-from reconcile.redis_link import Wire, WireBrokenError
+from reconcile.redis_link import LinkBrokenError, RedisLink
 from tests.harness.databases import NewDatabase
 from tests.harness.town import Town, town
 from tests.harness.worker import LaneClients, grab_worker
@@ -153,28 +153,28 @@ async def test_it_does_not_matter_if_the_node_of_the_address_is_gone_once_the_ot
                 await asyncio.sleep(0.1)
 
 
-async def test_a_wire_that_hears_that_the_cell_is_elsewhere_is_broken_and_the_next_one_leads_there(cluster: Cluster) -> None:
+async def test_a_link_that_hears_that_the_cell_is_elsewhere_is_broken_and_the_next_one_leads_there(cluster: Cluster) -> None:
     key = CellKeys.of("c0").cell
     home = cluster.nodes[cluster.owner("c0")]
     other = cluster.nodes[(cluster.owner("c0") + 1) % 3]
-    blind = await Wire.open(other.url, 2)
-    with pytest.raises(WireBrokenError, match="Moved"):
+    blind = await RedisLink.open(other.url, 2)
+    with pytest.raises(LinkBrokenError, match="Moved"):
         await blind.call("HGET", key, "epoch")
-    with pytest.raises(WireBrokenError, match="before"):
+    with pytest.raises(LinkBrokenError, match="before"):
         await blind.call("PING")
     nodes = Nodes("c0")
-    wire = await Wire.open(other.url, 2, nodes)
-    await wire.call("HSET", key, "epoch", 7)
+    link = await RedisLink.open(other.url, 2, nodes)
+    await link.call("HSET", key, "epoch", 7)
     assert nodes.at == ("127.0.0.1", home.port)
     assert await home.ask("HGET", key, "epoch") == b"7"
-    await wire.close()
+    await link.close()
 
 
 async def test_a_single_server_is_asked_once_whether_it_is_one_of_several(valkey_url: str, cell_name: str) -> None:
     nodes = Nodes(cell_name)
     for _ in range(2):
-        wire = await Wire.open(valkey_url, 2, nodes)
+        link = await RedisLink.open(valkey_url, 2, nodes)
         assert nodes.is_alone
-        await wire.close()
+        await link.close()
     assert nodes.at is None
     assert nodes.moves == 0

@@ -29,8 +29,8 @@ def grant(first: int, *units: int) -> dict[str, str]:
 
 
 async def drain_all(town: Town, drain: Drain) -> None:
-    async with town.wire() as wire:
-        while await drain.step(wire):
+    async with town.link() as link:
+        while await drain.step(link):
             pass
 
 
@@ -159,8 +159,8 @@ async def test_rows_are_written_in_the_order_of_the_log(town: Town) -> None:
     await town.log(9, "returned", {"campaign_id": "c", "member_id": "m2", "claim_seq": 5, "unit_no": 2, "reason": "returned"})
     await town.log(10, "granted", {"campaign_id": "c", "claims": '[["m9",2,1,"AGAIN",""]]'})
     drain = town.new_drain()
-    async with town.wire() as wire:
-        assert await drain.step(wire) == 10 - 1  # all at once: the batch of two is one entry
+    async with town.link() as link:
+        assert await drain.step(link) == 10 - 1  # all at once: the batch of two is one entry
     counters = town.counters
     assert (counters.batches, counters.entries, counters.claims, counters.returns) == (1, 9, 4, 2)
     assert [(row.seq, row.unit_no, row.returned_seq) for row in await town.claims()] == [
@@ -216,8 +216,8 @@ async def test_batches_are_bounded_by_entries_and_by_rows(town: Town) -> None:
         seq += 10
     drain = town.new_drain(entries_max=4, rows_max=20)
     seen = []
-    async with town.wire() as wire:
-        while await drain.step(wire):
+    async with town.link() as link:
+        while await drain.step(link):
             assert drain.cursor is not None
             seen.append(drain.cursor.last_seq)
     assert seen == [22, 42, 62]  # rows first: two entries of ten, begun with two short ones
@@ -233,15 +233,15 @@ async def test_the_next_page_is_read_while_postgres_takes_the_last(town: Town, m
         await town.log(seq, "granted", grant(seq, seq))
     drain = town.new_drain(entries_max=2)
     read_at: list[int | None] = []
-    async with town.wire() as wire:
-        calls = wire.calls
+    async with town.link() as link:
+        calls = link.calls
 
         async def heard(*given: Any) -> list[Any]:
             read_at.append(drain.cursor.last_seq if drain.cursor else None)
             return await calls(*given)
 
-        monkeypatch.setattr(wire, "calls", heard)
-        while await drain.step(wire):
+        monkeypatch.setattr(link, "calls", heard)
+        while await drain.step(link):
             pass
     # Read at 0 and, while these are written, what follows them; so on to the last page, and once more to see that it was.
     assert read_at == [0, 0, 2, 4, 6, 10]
@@ -255,12 +255,12 @@ async def test_what_was_read_ahead_is_forgotten_when_somebody_else_was_faster(to
     for seq in range(3, 13):
         await town.log(seq, "granted", grant(seq, seq))
     overtaken, other = town.new_drain(entries_max=3), town.new_drain(entries_max=5)
-    async with town.wire() as wire, town.wire() as another:
-        assert await overtaken.step(wire) == 3
+    async with town.link() as link, town.link() as another:
+        assert await overtaken.step(link) == 3
         assert await other.step(another) == 5
-        assert await overtaken.step(wire) == 0, "it holds a page that begins where the cursor is no more"
+        assert await overtaken.step(link) == 0, "it holds a page that begins where the cursor is no more"
         assert town.counters.conflicts == 1
-        assert await overtaken.step(wire) == 3
+        assert await overtaken.step(link) == 3
         assert overtaken.cursor is not None
         assert overtaken.cursor.last_seq == 5 + 3 + 3
     assert [row.seq for row in await town.claims()] == list(range(3, 12))
@@ -274,9 +274,9 @@ async def test_rows_and_cursor_are_written_together_or_not_at_all(town: Town) ->
     await town.sql("CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'disk full'; END $$")
     await town.sql("CREATE TRIGGER fail BEFORE INSERT ON claims EXECUTE FUNCTION fail()")
     drain = town.new_drain()
-    async with town.wire() as wire:
+    async with town.link() as link:
         with pytest.raises(Exception, match="disk full"):
-            await drain.step(wire)
+            await drain.step(link)
     assert (await town.cursor()).last_seq == 0
     assert (await town.campaign()).published_seq is None
     await town.sql("DROP TRIGGER fail ON claims")
@@ -294,9 +294,9 @@ async def test_two_ledgers_on_one_log_write_every_claim_once(town: Town) -> None
     drains = [town.new_drain(entries_max=5) for _ in range(3)]
 
     async def run(drain: Drain) -> None:
-        async with town.wire() as wire:
+        async with town.link() as link:
             while (await town.cursor()).last_seq < 402:
-                await drain.step(wire)
+                await drain.step(link)
 
     await asyncio.gather(*(run(drain) for drain in drains))
     assert [row.unit_no for row in await town.claims()] == list(range(1, 401))
@@ -312,11 +312,11 @@ async def test_a_ledger_that_slept_through_its_replacement_writes_nothing(town: 
     zombie.cursor = await read_cursor(town.engine, town.settings.cell)
     await drain_all(town, successor)
     await town.log(3, "granted", grant(3, 1))
-    async with town.wire() as wire:
-        assert await zombie.step(wire) == 0
+    async with town.link() as link:
+        assert await zombie.step(link) == 0
         assert town.counters.conflicts == 1
         # It has looked at the cursor again, and may go on from there.
-        assert await zombie.step(wire) == 1
+        assert await zombie.step(link) == 1
     assert [row.seq for row in await town.claims()] == [3]
 
 
@@ -329,8 +329,8 @@ async def test_whoever_waits_for_a_seq_hears_that_another_ledger_drained_it(town
     await drain_all(town, other)
     waiting = asyncio.create_task(overtaken.reach(2, timeout_s=10))
     await asyncio.sleep(0.05)
-    async with town.wire() as wire:
-        assert await overtaken.step(wire) == 0
+    async with town.link() as link:
+        assert await overtaken.step(link) == 0
     async with asyncio.timeout(1):
         assert await waiting
 
@@ -349,8 +349,8 @@ async def test_nothing_of_a_life_that_is_over_can_be_drained_any_more(town: Town
     async with town.leading() as ledger:
         await begin_next(ledger.leader, town.settings.cell, cursor, "test")
     await town.log(3, "granted", grant(3, 1))
-    async with town.wire() as wire:
-        assert await zombie.step(wire) == 0
+    async with town.link() as link:
+        assert await zombie.step(link) == 0
     assert await town.claims() == []
 
 
@@ -361,9 +361,9 @@ async def test_a_ledger_that_stands_still_in_the_midst_of_a_batch_keeps_nobody_f
     await town.begin()
     async with town.parts() as suspended, suspended.drain._engine.connect() as in_the_midst:
         await in_the_midst.execute(text("UPDATE log_cursor SET last_seq = last_seq + 10"))
-        async with town.wire() as wire:
+        async with town.link() as link:
             async with asyncio.timeout(10):
-                while await town.new_drain().step(wire) == 0:
+                while await town.new_drain().step(link) == 0:
                     pass
         with pytest.raises(DBAPIError):
             await in_the_midst.commit()

@@ -22,8 +22,8 @@ def grant(*claims: str) -> dict[str, str]:
     return {"campaign_id": "c", "claims": "[" + ",".join(claims) + "]"}
 
 
-def unit(number: int, member: str | None = None, code: str | None = None, slot: int = 1) -> str:
-    return f'["{member or f"m{number}"}",{number},{slot},"{code or f"CODE-{number}"}",""]'
+def unit(number: int, member: str | None = None, code: str | None = None, ordinal: int = 1) -> str:
+    return f'["{member or f"m{number}"}",{number},{ordinal},"{code or f"CODE-{number}"}",""]'
 
 
 @asynccontextmanager
@@ -93,7 +93,7 @@ async def a_second_claim_of_one_member(town: Town) -> str:
 
 
 async def a_slot_above_the_limit(town: Town) -> str:
-    return await town.log(5, "granted", grant(unit(3, slot=2)))
+    return await town.log(5, "granted", grant(unit(3, ordinal=2)))
 
 
 async def a_number_too_large_for_its_column(town: Town) -> str:
@@ -324,11 +324,11 @@ async def test_redis_away_is_waited_out_and_is_no_alarm(tmp_path: Path, database
 async def test_the_lag_is_known(town: Town) -> None:
     await four_sound_entries(town)
     drain = town.new_drain(entries_max=2)
-    async with town.wire() as wire:
-        await drain.step(wire)
+    async with town.link() as link:
+        await drain.step(link)
     assert town.counters.lag_seq == 2
     assert 0 <= town.counters.lag_ms <= now_ms()
-    async with town.wire() as wire:
-        while await drain.step(wire):
+    async with town.link() as link:
+        while await drain.step(link):
             pass
     assert town.counters.lag_seq == 0

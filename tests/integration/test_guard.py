@@ -24,7 +24,7 @@ from reconcile.guard.redis_settings import UnfitServerError
 from reconcile.leader import NotLeadingError
 from reconcile.life import Life
 from reconcile.rebuild.recover import close_cell
-from reconcile.redis_link import Wire, WireBrokenError
+from reconcile.redis_link import LinkBrokenError, RedisLink
 from tests.harness.pace import slowness
 from tests.harness.town import Town, now_ms, until
 
@@ -68,9 +68,9 @@ async def test_a_ledger_that_is_restarted_leaves_an_armed_cell_alone(town: Town)
         before = await armings(town)
     async with town.parts() as parts:
         task = asyncio.create_task(parts.leader.run())
-        async with town.wire() as wire:
+        async with town.link() as link:
             await parts.leader.wait()
-            await parts.guard.look(wire)
+            await parts.guard.look(link)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         assert parts.counters.armings == 0
@@ -412,9 +412,9 @@ async def test_another_release_of_the_rules_is_loaded_beside_the_one_in_force(to
         guard._sources = other
         leader = asyncio.create_task(parts.leader.run())
         await parts.leader.wait()
-        async with town.wire() as wire:
-            await guard.look(wire)
-            await guard.look(wire)
+        async with town.link() as link:
+            await guard.look(link)
+            await guard.look(link)
         leader.cancel()
         await asyncio.gather(leader, return_exceptions=True)
         assert parts.counters.armings == 0
@@ -428,14 +428,14 @@ async def test_the_own_release_or_a_part_of_it_is_not_taken_for_another_one(town
     """Only scripts of another release show that a cell is armed, to which those of this one may be added without an audit."""
     async with town.ledger():
         await town.open_for_business()
-    async with town.parts() as parts, town.wire() as wire:
+    async with town.parts() as parts, town.link() as link:
         guard, own = parts.guard, parts.guard._fields_of_this_release()
-        assert not await guard._other_release_lives(wire, await Life.read(wire, town.keys))
+        assert not await guard._other_release_lives(link, await Life.read(link, town.keys))
         await town.redis.hdel(town.keys.scripts, next(field for field in own if not field.endswith(b":grab")))
-        assert not await guard._other_release_lives(wire, await Life.read(wire, town.keys))
+        assert not await guard._other_release_lives(link, await Life.read(link, town.keys))
         sha = await town.redis.hget(town.keys.scripts, next(field for field in own if field.endswith(b":grab")))
         await town.redis.hset(town.keys.scripts, "another:grab", sha)
-        assert await guard._other_release_lives(wire, await Life.read(wire, town.keys))
+        assert await guard._other_release_lives(link, await Life.read(link, town.keys))
 
 
 async def test_scripts_cannot_land_in_a_life_that_was_not_audited(mortal: Town, valkey: ValkeyServer) -> None:
@@ -444,14 +444,14 @@ async def test_scripts_cannot_land_in_a_life_that_was_not_audited(mortal: Town, 
         leader = asyncio.create_task(parts.leader.run())
         drain = asyncio.create_task(parts.drain.run())
         await parts.leader.wait()
-        async with mortal.wire() as wire:
-            await parts.guard._make_sound(wire)
+        async with mortal.link() as link:
+            await parts.guard._make_sound(link)
             await valkey.kill()
             await valkey.start()
-            with pytest.raises(WireBrokenError):
-                await parts.guard.arm(wire)
-            with pytest.raises(WireBrokenError):
-                await parts.guard.arm(wire)
+            with pytest.raises(LinkBrokenError):
+                await parts.guard.arm(link)
+            with pytest.raises(LinkBrokenError):
+                await parts.guard.arm(link)
         for task in (leader, drain):
             task.cancel()
         await asyncio.gather(leader, drain, return_exceptions=True)
@@ -459,7 +459,7 @@ async def test_scripts_cannot_land_in_a_life_that_was_not_audited(mortal: Town, 
         await mortal.cell.reload()
 
 
-class MortalWire(Wire):
+class MortalWire(RedisLink):
     """Breaks after so many calls."""
 
     calls_left = 1000
@@ -483,8 +483,8 @@ async def test_an_arming_that_is_cut_short_grants_nothing(town: Town) -> None:
         await parts.leader.wait()
         cut_short = 0
         while True:
-            async with town.wire() as wire:
-                await close_cell(await town.hold(wire, parts))
+            async with town.link() as link:
+                await close_cell(await town.fence(link, parts))
             mortal = await MortalWire.open(town.settings.redis_url_of_guard, 2)
             mortal.calls_left = cut_short
             try:
@@ -525,7 +525,7 @@ async def test_a_redis_with_a_weaker_log_begins_an_epoch_when_it_comes_back(mort
 
 async def test_a_leader_whose_session_has_died_arms_nothing(town: Town) -> None:
     """It believes to lead until it asks; so it asks."""
-    async with town.parts() as parts, town.wire() as wire:
+    async with town.parts() as parts, town.link() as link:
         await town.begin()
         task = asyncio.create_task(parts.leader.run())
         await parts.leader.wait()
@@ -536,41 +536,41 @@ async def test_a_leader_whose_session_has_died_arms_nothing(town: Town) -> None:
         )
         assert not await parts.leader.confirm()
         with pytest.raises(NotLeadingError):
-            await parts.guard.arm(wire)
+            await parts.guard.arm(link)
         assert await armings(town) is None
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_whoever_does_not_lead_arms_nothing(town: Town) -> None:
-    async with town.parts() as parts, town.wire() as wire:
+    async with town.parts() as parts, town.link() as link:
         await town.begin()
         with pytest.raises(NotLeadingError):
-            await parts.guard.arm(wire)
+            await parts.guard.arm(link)
         assert await armings(town) is None
-        async with town.wire() as other:
+        async with town.link() as other:
             with pytest.raises(NotLeadingError, match="another ledger leads"):
                 await parts.guard.recover(other, "test")
 
 
-async def test_a_wire_that_broke_stays_broken(mortal: Town, valkey: ValkeyServer) -> None:
-    wire = await mortal.open_wire()
-    await wire.call("PING")
+async def test_a_link_that_broke_stays_broken(mortal: Town, valkey: ValkeyServer) -> None:
+    link = await mortal.open_link()
+    await link.call("PING")
     await valkey.kill()
     await valkey.start()
     for _ in range(3):
-        with pytest.raises(WireBrokenError):
-            await wire.call("PING")
-    await wire.close()
+        with pytest.raises(LinkBrokenError):
+            await link.call("PING")
+    await link.close()
 
 
-async def test_a_wire_whose_answer_did_not_come_in_time_is_of_no_more_use(town: Town) -> None:
+async def test_a_link_whose_answer_did_not_come_in_time_is_of_no_more_use(town: Town) -> None:
     """The answer would be read by the next caller."""
-    wire = await Wire.open(town.settings.redis_url, 0.1)
-    with pytest.raises(WireBrokenError):
-        await wire.call("XREAD", "BLOCK", 1000, "STREAMS", town.keys.log, "$")
-    with pytest.raises(WireBrokenError):
-        await wire.call("PING")
+    link = await RedisLink.open(town.settings.redis_url, 0.1)
+    with pytest.raises(LinkBrokenError):
+        await link.call("XREAD", "BLOCK", 1000, "STREAMS", town.keys.log, "$")
+    with pytest.raises(LinkBrokenError):
+        await link.call("PING")
 
 
 @asynccontextmanager
@@ -584,22 +584,22 @@ async def config(town: Town, name: str, value: str) -> AsyncIterator[None]:
 async def test_settings_of_redis_are_judged(mortal: Town) -> None:
     from reconcile.guard.redis_settings import check_server_settings
 
-    async with mortal.wire() as wire:
-        assert await check_server_settings(wire) is None
+    async with mortal.link() as link:
+        assert await check_server_settings(link) is None
         async with config(mortal, "appendfsync", "everysec"):
-            assert "appendfsync always" in str(await check_server_settings(wire)), "said loudly, not refused"
+            assert "appendfsync always" in str(await check_server_settings(link)), "said loudly, not refused"
         async with config(mortal, "no-appendfsync-on-rewrite", "yes"):
-            assert "no-appendfsync-on-rewrite is yes" in str(await check_server_settings(wire))
+            assert "no-appendfsync-on-rewrite is yes" in str(await check_server_settings(link))
         async with config(mortal, "maxmemory-policy", "volatile-lru"):
             with pytest.raises(UnfitServerError):
-                await check_server_settings(wire)
+                await check_server_settings(link)
 
 
 async def test_a_life_is_read_as_it_is(town: Town) -> None:
-    async with town.wire() as wire:
-        life = await Life.read(wire, town.keys)
+    async with town.link() as link:
+        life = await Life.read(link, town.keys)
         assert (life.is_empty, life.epoch, life.seq, life.nonce) == (True, 0, 0, None)
         assert abs(life.now_ms - now_ms()) < 60_000
         await town.begin()
-        life = await Life.read(wire, town.keys)
+        life = await Life.read(link, town.keys)
         assert (life.is_empty, life.epoch, life.seq) == (False, 1, 1)

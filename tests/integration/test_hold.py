@@ -10,11 +10,11 @@ import pytest
 from grab_service.audit import audit_cell
 from grab_service.cell.scripts import sha_of
 from reconcile.drain.cursor import CursorMovedError
-from reconcile.fence import FencedOffError, Hold
+from reconcile.fence import Fence, FencedOffError
 from reconcile.guard.guard import DoubtError
 from reconcile.leader import NotLeadingError
 from reconcile.process import Ledger, end
-from reconcile.redis_link import Wire, WireBrokenError
+from reconcile.redis_link import LinkBrokenError, RedisLink
 from tests.harness.town import Town
 from tests.integration.test_recover import comparable
 
@@ -25,7 +25,7 @@ END_LEADERS: Final = (
 )
 NOTHING: Final = "changed nothing"
 NEVER: Final = "never slept"
-STANDS_BACK: Final = (FencedOffError, NotLeadingError, CursorMovedError, WireBrokenError, DoubtError)
+STANDS_BACK: Final = (FencedOffError, NotLeadingError, CursorMovedError, LinkBrokenError, DoubtError)
 
 
 @pytest.fixture(autouse=True)
@@ -33,11 +33,11 @@ def leaders_in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("reconcile.leader.TRY_INTERVAL_S", 0.02)
 
 
-Work = Callable[[Ledger, Wire], Awaitable[None]]
+Work = Callable[[Ledger, RedisLink], Awaitable[None]]
 
 
-class Sleeper(Wire):
-    """A wire on which the ledger falls asleep right before one of its calls, until it is woken."""
+class Sleeper(RedisLink):
+    """A link on which the ledger falls asleep right before one of its calls, until it is woken."""
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
@@ -53,13 +53,13 @@ class Sleeper(Wire):
         return await super().calls(commands, timeout_s)
 
 
-async def recover_and_arm(ledger: Ledger, wire: Wire) -> None:
-    await ledger.guard.recover(wire, "by_hand")
-    await ledger.guard.arm(wire)
+async def recover_and_arm(ledger: Ledger, link: RedisLink) -> None:
+    await ledger.guard.recover(link, "by_hand")
+    await ledger.guard.arm(link)
 
 
-async def look(ledger: Ledger, wire: Wire) -> None:
-    await ledger.guard.look(wire)
+async def look(ledger: Ledger, link: RedisLink) -> None:
+    await ledger.guard.look(link)
 
 
 @asynccontextmanager
@@ -81,16 +81,16 @@ async def sleep_through_a_succession(town: Town, names: list[str], before_call: 
         leads = asyncio.create_task(zombie.leader.run())
         drains = asyncio.create_task(zombie.drain.run())
         await zombie.leader.wait()
-        wire = await Sleeper.open(town.settings.redis_url_of_guard, 30)
-        wire.sleeps_before = before_call
+        link = await Sleeper.open(town.settings.redis_url_of_guard, 30)
+        link.sleeps_before = before_call
         if damage == "flushed":
             await town.redis.delete(*[key async for key in town.redis.scan_iter(match=town.keys.prefix + "*")])
         elif damage == "scripts lost":
             await town.redis.delete(town.keys.scripts)
-        works = asyncio.create_task(_work(work, zombie, wire))
-        falls_asleep = asyncio.create_task(wire.asleep.wait())
+        works = asyncio.create_task(_work(work, zombie, link))
+        falls_asleep = asyncio.create_task(link.asleep.wait())
         await asyncio.wait([works, falls_asleep], return_when=asyncio.FIRST_COMPLETED)
-        slept = wire.asleep.is_set()
+        slept = link.asleep.is_set()
         # Who sleeps notices nothing: it goes on to believe that it leads, and its session in Postgres has ended.
         zombie.leader._resign = lambda: None  # type: ignore[method-assign]
         leads.cancel()
@@ -100,11 +100,11 @@ async def sleep_through_a_succession(town: Town, names: list[str], before_call: 
             await _succeed(town)
             await town.win("c", [names[20 + before_call]], key="b")  # and nobody has drained it when the other wakes up
             before = await town.everything_in_redis()
-            wire.woken.set()
+            link.woken.set()
         drains = asyncio.create_task(zombie.drain.run())
         await works
         await end([drains])
-        await wire.close()
+        await link.close()
         if slept:
             after = await town.everything_in_redis()
             changed = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
@@ -116,15 +116,15 @@ async def sleep_through_a_succession(town: Town, names: list[str], before_call: 
 
 async def _succeed(town: Town) -> None:
     """Another ledger leads, looks after the cell, and drains what there is."""
-    async with town.working() as successor, town.wire() as wire:
-        await successor.guard.look(wire)
+    async with town.working() as successor, town.link() as link:
+        await successor.guard.look(link)
         await town.open_for_business()
         await town.drained()
 
 
-async def _work(work: Work, ledger: Ledger, wire: Wire) -> None:
+async def _work(work: Work, ledger: Ledger, link: RedisLink) -> None:
     try:
-        await work(ledger, wire)
+        await work(ledger, link)
     except STANDS_BACK:
         return
 
@@ -152,8 +152,8 @@ async def test_a_ledger_that_wakes_up_behind_its_successor_changes_nothing(town:
             assert len(await town.claims()) == won, f"asleep before call {before_call}: a claim was lost"
         assert before_call > 8, "there were calls to sleep before"
         # The same cell as is made from Postgres by somebody wide awake.
-        async with town.working() as parts, town.wire() as wire:
-            await recover_and_arm(parts, wire)
+        async with town.working() as parts, town.link() as link:
+            await recover_and_arm(parts, link)
         await town.drained()
         assert comparable(await town.everything_in_redis()) == cell
         await town.open_for_business()
@@ -165,20 +165,20 @@ async def test_a_ledger_that_wakes_up_behind_its_successor_changes_nothing(town:
 async def test_without_the_hold_it_would(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is tested above can go wrong: without the condition, somebody's claim is lost, or the cell is closed again."""
 
-    async def write(self: Hold, commands: Any, timeout_s: float | None = None) -> list[Any]:
-        return (await self.wire.calls([["MULTI"], *commands, ["EXEC"]], timeout_s))[-1]  # type: ignore[no-any-return]
+    async def write(self: Fence, commands: Any, timeout_s: float | None = None) -> list[Any]:
+        return (await self.link.calls([["MULTI"], *commands, ["EXEC"]], timeout_s))[-1]  # type: ignore[no-any-return]
 
-    monkeypatch.setattr(Hold, "write", write)
+    monkeypatch.setattr(Fence, "write", write)
     async with begun(town) as names:
         came = {await sleep_through_a_succession(town, names, at, "flushed", look) for at in range(4, 14, 3)}
     assert came - {NOTHING, NEVER}
 
 
 async def test_whoever_takes_hold_ends_the_hold_of_whoever_had_it(town: Town) -> None:
-    async with town.leading() as ledger, town.wire() as one, town.wire() as other:
-        first = await town.hold(one, ledger)
+    async with town.leading() as ledger, town.link() as one, town.link() as other:
+        first = await town.fence(one, ledger)
         await first.write([["HSET", town.keys.cell, "epoch", 1]])
-        second = await town.hold(other, ledger)
+        second = await town.fence(other, ledger)
         with pytest.raises(FencedOffError, match="another ledger"):
             await first.write([["HSET", town.keys.cell, "epoch", 2]])
         await second.write([["HSET", town.keys.cell, "epoch", 3]])
@@ -189,31 +189,31 @@ async def test_whoever_takes_hold_ends_the_hold_of_whoever_had_it(town: Town) ->
 
 
 async def test_a_hold_that_is_lost_between_the_look_and_the_write_writes_nothing(town: Town) -> None:
-    class Slow(Wire):
-        taken: Hold | None = None
+    class Slow(RedisLink):
+        taken: Fence | None = None
 
         async def calls(self, commands: Any, timeout_s: float | None = None) -> list[Any]:
             answers = await super().calls(commands, timeout_s)
             if commands[-1][0] == "HGET":
-                async with town.wire() as wire:
-                    await town.hold(wire, ledger)
+                async with town.link() as link:
+                    await town.fence(link, ledger)
             return answers
 
     async with town.leading() as ledger:
-        wire = await Slow.open(town.settings.redis_url_of_guard, 2)
+        link = await Slow.open(town.settings.redis_url_of_guard, 2)
         try:
-            hold = await town.hold(wire, ledger)
+            fence = await town.fence(link, ledger)
             with pytest.raises(FencedOffError, match="this moment"):
-                await hold.write([["HSET", town.keys.cell, "epoch", 1], ["SCRIPT", "LOAD", "return 'late'"]])
+                await fence.write([["HSET", town.keys.cell, "epoch", 1], ["SCRIPT", "LOAD", "return 'late'"]])
         finally:
-            await wire.close()
+            await link.close()
     assert await town.redis.exists(town.keys.cell) == 0
     assert await town.redis.script_exists(sha_of("return 'late'")) == [False]
 
 
 async def test_whoever_does_not_lead_takes_no_hold(town: Town) -> None:
-    async with town.leading() as ledger, town.wire() as wire:
+    async with town.leading() as ledger, town.link() as link:
         await town.sql(END_LEADERS)
         with pytest.raises(NotLeadingError):
-            await town.hold(wire, ledger)
+            await town.fence(link, ledger)
     assert await town.redis.exists(town.keys.hold) == 0

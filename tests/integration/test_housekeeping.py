@@ -51,8 +51,8 @@ async def test_the_log_is_trimmed_below_what_is_drained_and_keeps_the_last_one(t
     assert await log_of(town) == [f"{seq}-0" for seq in range(15, 21)]
     # And the drain finds where it was.
     drain = town.new_drain()
-    async with town.wire() as wire:
-        assert await drain.step(wire) == 5
+    async with town.link() as link:
+        assert await drain.step(link) == 5
 
 
 async def test_a_long_log_is_trimmed_in_steps(town: Town) -> None:

@@ -12,7 +12,7 @@ from grab_service.vocabulary.passes import OpsIdentity, Role
 from reconcile.alarms import AlarmKind, clear_alarms
 from reconcile.by_hand import recover_once
 from reconcile.epochs import COUNTED_SINCE_S
-from reconcile.rebuild.losses import tell_losses
+from reconcile.rebuild.losses import report_losses
 from tests.harness.service import Service
 from tests.harness.town import Town, until
 
@@ -33,10 +33,10 @@ async def test_what_a_thrown_away_log_held_above_the_record_is_told_with_its_fig
     told = [claim.seq for claim in await town.win("c", names[4:9])]
     await town.redis.delete(town.keys.log)  # nobody can drain it any more
     await recover_once(town.settings)
-    assert await tell_losses(town.engine) == 1
+    assert await report_losses(town.engine) == 1
     found = await lost(town)
     assert found == {"epoch": 1, "told_up_to_seq": max(told), "on_record_up_to_seq": on_record}
-    assert await tell_losses(town.engine) == 0, "once is enough"
+    assert await report_losses(town.engine) == 0, "once is enough"
 
 
 async def test_a_worker_that_outlived_a_life_tells_how_far_it_saw_it(service: Service) -> None:
@@ -67,7 +67,7 @@ async def test_figures_grow_and_the_alarm_stays_until_it_is_acknowledged(town: T
     async with town.ledger():
         await town.open_for_business()
         await note_life(town.engine, 1, on_record)
-        assert await tell_losses(town.engine) == 0, "a worker that saw no more than the record has lost nothing"
+        assert await report_losses(town.engine) == 0, "a worker that saw no more than the record has lost nothing"
         await note_life(town.engine, 1, on_record + 3)
         await until(lambda: lost(town))
         await note_life(town.engine, 1, on_record + 2)

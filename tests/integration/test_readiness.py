@@ -35,7 +35,7 @@ from reconcile.alarms import AlarmKind
 from reconcile.counters import Counters
 from reconcile.leader import Leader
 from reconcile.maintenance.redis_watch import ServerWatch
-from reconcile.redis_link import Wire
+from reconcile.redis_link import RedisLink
 from tests.harness.service import Service, running_service
 from tests.harness.town import Town
 
@@ -77,7 +77,7 @@ def watch_of(service: Service, counters: Counters) -> ServerWatch:
     return ServerWatch(
         service.ledger_engine,
         settings.cell,
-        lambda: Wire.open(settings.redis_url_of_guard, 5),
+        lambda: RedisLink.open(settings.redis_url_of_guard, 5),
         Leader(settings.database_url, counters),
         counters,
     )
@@ -85,9 +85,9 @@ def watch_of(service: Service, counters: Counters) -> ServerWatch:
 
 async def look(service: Service, watch: ServerWatch | None = None) -> None:
     """What the ledger does every few seconds."""
-    wire = await Wire.open(service.worker.settings.redis_url_of_guard, 5)
-    await (watch or watch_of(service, Counters())).look(wire)
-    await wire.close()
+    link = await RedisLink.open(service.worker.settings.redis_url_of_guard, 5)
+    await (watch or watch_of(service, Counters())).look(link)
+    await link.close()
 
 
 async def open_alarms(service: Service) -> list[str]:

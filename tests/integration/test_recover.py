@@ -11,12 +11,12 @@ from grab_service.publishing.publish import publish_codes, record_of
 from grab_service.sql.tables import members
 from grab_service.vocabulary.claims import ClaimRecord, ClaimState
 from grab_service.vocabulary.keys import CellKeys
-from reconcile.fence import Hold
+from reconcile.fence import Fence
 from reconcile.process import Ledger
 from reconcile.rebuild.progress import ProgressLog
 from reconcile.rebuild.rebuild import empty_cell
 from reconcile.rebuild.recover import NothingToRecoverError, recover
-from reconcile.redis_link import Wire, WireBrokenError
+from reconcile.redis_link import LinkBrokenError, RedisLink
 from tests.harness.long_sale import Sale, write_long_sale
 from tests.harness.town import Town, until
 
@@ -74,9 +74,9 @@ def comparable(everything: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-async def _recover(parts: Ledger, wire: Wire) -> None:
-    hold = await Hold.take(wire, CellKeys.of(parts.settings.cell), parts.leader.confirm)
-    await recover(hold, parts.engine, parts.leader, parts.settings.cell, "by_hand", parts.new_drain, ProgressLog())
+async def _recover(parts: Ledger, link: RedisLink) -> None:
+    fence = await Fence.take(link, CellKeys.of(parts.settings.cell), parts.leader.confirm)
+    await recover(fence, parts.engine, parts.leader, parts.settings.cell, "by_hand", parts.new_drain, ProgressLog())
 
 
 async def test_the_rebuilt_cell_is_the_cell_that_was(town: Town) -> None:
@@ -85,10 +85,10 @@ async def test_the_rebuilt_cell_is_the_cell_that_was(town: Town) -> None:
         await a_busy_day(town)
         await town.drained()
         before = await town.everything_in_redis()
-    async with town.leading() as parts, town.wire() as wire:
-        await _recover(parts, wire)
+    async with town.leading() as parts, town.link() as link:
+        await _recover(parts, link)
         once = await town.everything_in_redis()
-        await _recover(parts, wire)
+        await _recover(parts, link)
         twice = await town.everything_in_redis()
     assert comparable(before).keys() >= {
         "members",
@@ -122,8 +122,8 @@ async def test_units_that_were_cut_off_the_stock_are_not_offered_by_the_rebuilt_
         await town.cell.set_stock("c", 8, 4)
         await town.drained()
         before = await town.everything_in_redis()
-    async with town.leading() as parts, town.wire() as wire:
-        await _recover(parts, wire)
+    async with town.leading() as parts, town.link() as link:
+        await _recover(parts, link)
         assert comparable(await town.everything_in_redis()) == comparable(before)
 
 
@@ -132,8 +132,8 @@ async def test_the_sale_goes_on_in_the_rebuilt_cell_as_if_nothing_had_been(town:
         await town.open_for_business()
         await a_busy_day(town)
         await town.drained()
-    async with town.leading() as parts, town.wire() as wire:
-        await _recover(parts, wire)
+    async with town.leading() as parts, town.link() as link:
+        await _recover(parts, link)
     async with town.ledger():
         await town.open_for_business()
         names = [f"m{at:05d}" for at in range(1, 40)]
@@ -154,8 +154,8 @@ async def test_what_the_lost_life_still_had_is_drained_first(town: Town) -> None
         await town.schedule()
         await town.drained()
     won = await town.win("c", names)  # nobody drains
-    async with town.leading() as parts, town.wire() as wire:
-        await _recover(parts, wire)
+    async with town.leading() as parts, town.link() as link:
+        await _recover(parts, link)
     assert [row.seq for row in await town.claims()] == [claim.seq for claim in won]
     assert await town.redis.hlen(town.keys.of_campaign("c").claims) == 5
 
@@ -168,15 +168,15 @@ async def test_what_cannot_be_drained_is_left_behind_and_said(town: Town, capsys
         await town.win("c", names[:1])
         seq = await town.drained()
     await town.log(seq + 2, "members_published", {"members_version": 0, "changed": 0})
-    async with town.leading() as parts, town.wire() as wire:
-        await _recover(parts, wire)
+    async with town.leading() as parts, town.link() as link:
+        await _recover(parts, link)
     assert "log_gap" in capsys.readouterr().out
     assert (await town.cursor()).last_seq == seq
     assert await town.redis.hget(town.keys.cell, "seq") == b"%d" % (seq + 1)
 
 
-class Mortal(Wire):
-    """A wire that breaks after so many calls."""
+class Mortal(RedisLink):
+    """A link that breaks after so many calls."""
 
     calls_left = 1_000_000
 
@@ -184,7 +184,7 @@ class Mortal(Wire):
         self.calls_left -= 1
         if self.calls_left < 0:
             await self.close()
-            raise WireBrokenError("cut short")
+            raise LinkBrokenError("cut short")
         return await super().calls(commands, timeout_s)
 
 
@@ -199,16 +199,16 @@ async def test_a_recovery_cut_short_anywhere_is_finished_by_the_guard(town: Town
         cut, done, closed = 0, False, 0
         while not done:
             nonce, epoch = await town.redis.hget(town.keys.cell, "nonce"), (await town.cursor()).epoch
-            wire = await Mortal.open(town.settings.redis_url_of_guard, 2)
-            wire.calls_left = cut
+            link = await Mortal.open(town.settings.redis_url_of_guard, 2)
+            link.calls_left = cut
             try:
-                await parts.guard.recover(wire, "by_hand")
-                await parts.guard.arm(wire)
+                await parts.guard.recover(link, "by_hand")
+                await parts.guard.arm(link)
                 done = True
-            except WireBrokenError:
+            except LinkBrokenError:
                 cut += 1
             finally:
-                await wire.close()
+                await link.close()
             now = await town.redis.hget(town.keys.cell, "nonce")
             if now is None:
                 closed += 1
@@ -219,7 +219,7 @@ async def test_a_recovery_cut_short_anywhere_is_finished_by_the_guard(town: Town
                 assert now is None, "it is closed before its epoch ends: what it would grant could not be drained"
             if begun > epoch and await town.redis.hget(town.keys.cell, "epoch") == b"%d" % begun:
                 assert comparable(await town.everything_in_redis()) == comparable(before), "what says that it is whole, is"
-            async with town.wire() as whole:
+            async with town.link() as whole:
                 await parts.guard.look(whole)
             await town.open_for_business()
             assert comparable(await town.everything_in_redis()) == comparable(before), f"cut after {cut} calls"
@@ -228,9 +228,9 @@ async def test_a_recovery_cut_short_anywhere_is_finished_by_the_guard(town: Town
 
 
 async def test_there_is_nothing_to_recover_where_no_cell_ever_was(town: Town) -> None:
-    async with town.leading() as parts, town.wire() as wire:
+    async with town.leading() as parts, town.link() as link:
         with pytest.raises(NothingToRecoverError):
-            await _recover(parts, wire)
+            await _recover(parts, link)
 
 
 async def test_only_the_keys_of_the_cell_are_deleted(town: Town, cell_name: str) -> None:
@@ -238,8 +238,8 @@ async def test_only_the_keys_of_the_cell_are_deleted(town: Town, cell_name: str)
     neighbours = [f"grab:{{{cell_name}x}}:cell", f"x-grab:{{{cell_name}}}:cell", f"grab:{cell_name}:cell"]
     for key in (*neighbours, town.keys.cell, town.keys.prefix + "anything"):
         await town.redis.set(key, "1")
-    async with town.leading() as parts, town.wire() as wire:
-        await empty_cell(await town.hold(wire, parts))
+    async with town.leading() as parts, town.link() as link:
+        await empty_cell(await town.fence(link, parts))
     assert await town.redis.exists(*neighbours) == 3
     assert await town.redis.exists(town.keys.cell, town.keys.prefix + "anything") == 0
     await town.redis.delete(*neighbours)
@@ -250,10 +250,10 @@ async def test_neither_a_rebuild_nor_an_audit_reads_all_claims_for_each_campaign
     sales = [Sale(f"sale-{number:02d}", 210, 210, left=number) for number in range(12)]
     sales += [Sale("pool-1", 30, 30, kind="code_pool"), Sale("pool-2", 30, 15, kind="code_pool")]
     seq = await write_long_sale(town.admin_url, town.settings.cell, 300, sales)
-    async with town.leading() as parts, town.wire() as wire:
+    async with town.leading() as parts, town.link() as link:
         asked: list[str] = []
         event.listen(parts.engine.sync_engine, "before_cursor_execute", lambda *about: asked.append(about[2]))
-        await _recover(parts, wire)
+        await _recover(parts, link)
         cell = await town.everything_in_redis()
         rebuilt = len(asked)
         assert await check_pools(town.redis, parts.engine, town.settings.cell, [sale.campaign_id for sale in sales]) == []

@@ -192,7 +192,7 @@ class Sent:
         self.by_user: dict[str, set[str]] = defaultdict(set)
 
     def record(self, user: str | None, packed: Any) -> None:
-        """What goes over the wire in RESP: arrays of strings, one a command."""
+        """What goes over the link in RESP: arrays of strings, one a command."""
         data = packed if isinstance(packed, bytes) else b"".join(packed)
         at = 0
         while at < len(data):
@@ -306,13 +306,13 @@ async def test_the_guard_opens_nothing_while_a_user_of_the_cell_lacks_a_right(
 async def test_a_guard_that_knows_of_no_such_users_looks_at_itself_alone(town: Town, cell_name: str) -> None:
     for login in (Login.API, Login.LEDGER):
         await town.redis.execute_command("ACL", "DELUSER", user_of(cell_name, login))  # type: ignore[no-untyped-call]
-    async with town.wire() as wire:
-        await check_rights(wire, cell_name, SOURCES)
+    async with town.link() as link:
+        await check_rights(link, cell_name, SOURCES)
         await town.redis.execute_command("ACL", "SETUSER", user_of(cell_name, Login.GUARD), "-unlink")  # type: ignore[no-untyped-call]
         with pytest.raises(UnfitServerError, match="guard lacks UNLINK"):
-            await check_rights(wire, cell_name, SOURCES)
+            await check_rights(link, cell_name, SOURCES)
         await town.redis.execute_command("ACL", "SETUSER", user_of(cell_name, Login.GUARD), "-acl|dryrun")  # type: ignore[no-untyped-call]
-        await check_rights(wire, cell_name, SOURCES)
+        await check_rights(link, cell_name, SOURCES)
 
 
 async def test_the_users_of_a_cell_outlive_restarts_and_no_password_is_written_in_the_acl_file(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ async def session(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 @asynccontextmanager
 async def holding(session: asyncpg.Connection, statement: str, *values: object) -> AsyncIterator[Holder]:
-    """Hold what the statement locks; on the way out, everything is committed."""
+    """Fence what the statement locks; on the way out, everything is committed."""
     async with session.transaction():
         await session.execute(statement, *values)
         yield Holder(session)

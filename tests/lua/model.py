@@ -148,13 +148,13 @@ class Model:
 
     def _grant(self, campaign: Campaign, member_id: str, key: str, candidate: str, seq: int) -> Grant:
         assert campaign.published is not None
-        slots = {grant.record.ordinal for grant in campaign.held if grant.member_id == member_id}
+        ordinals = {grant.record.ordinal for grant in campaign.held if grant.member_id == member_id}
         unit_no = campaign.next_unit()
         code = candidate if campaign.published.benefit_kind is BenefitKind.GENERATED_CODE else ""
         if campaign.pooled and campaign.free_codes:
             code = campaign.free_codes.pop(0)
-        slot = next(slot for slot in range(1, 101) if slot not in slots)
-        grant = Grant(member_id, ClaimRecord(seq, EPOCH, unit_no, slot, self.now_ms, code, key))
+        ordinal = next(ordinal for ordinal in range(1, 101) if ordinal not in ordinals)
+        grant = Grant(member_id, ClaimRecord(seq, EPOCH, unit_no, ordinal, self.now_ms, code, key))
         campaign.grants.append(grant)
         campaign.units_used.add(unit_no)
         return grant

@@ -240,8 +240,8 @@ async def test_the_log_says_what_the_answers_said(cell: Cell, raw: Redis) -> Non
     assert (entry.seq, entry.last_seq, entry.epoch, entry.at_ms) == (reply.seq - 2, reply.seq, 1, reply.now_ms)
     told = [won(reply.answers[at]) for at in (0, 2, 3)]
     assert [
-        ClaimRecord(entry.seq + i, entry.epoch, unit_no, slot, entry.at_ms, code, key)
-        for i, (_, unit_no, slot, code, key) in enumerate(entry.claims)
+        ClaimRecord(entry.seq + i, entry.epoch, unit_no, ordinal, entry.at_ms, code, key)
+        for i, (_, unit_no, ordinal, code, key) in enumerate(entry.claims)
     ] == told
     assert [member_id for member_id, *_ in entry.claims] == ["m1", "m2", "m1"]
 

@@ -40,7 +40,7 @@ async def service(valkey_url: str, database_url: str, cell_name: str) -> AsyncIt
 def written_by_hand(keys: PassKeys, created_at_s: int, expires_at_s: int) -> bytes:
     """A token that `mint_ops` would not make, with a good signature."""
     payload = f"o2.o1.{created_at_s}.{expires_at_s}.admin.0123456789abcdef.alice".encode()
-    return payload + b"." + keys.ops_seals[b"o1"].mac(payload)
+    return payload + b"." + keys.ops_hmacs[b"o1"].mac(payload)
 
 
 def test_no_token_of_ops_is_made_for_more_than_a_day(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from grab_service.cell.store import Cell
 from tests.harness.district import Site, running_district
 from tests.harness.hostile_clients import Kind, unleash
-from tests.harness.keepers import keeping_on
+from tests.harness.keep_alive_clients import keeping_on
 from tests.harness.service import Service, running_service
 
 CONNECTIONS = 2_000
@@ -87,7 +87,7 @@ async def test_no_open_call_on_two_thousand_connections_reaches_redis_or_costs_a
         before = await calls_of_scripts(redis)
         await asyncio.sleep(COUNTED_S)
         alone = (await calls_of_scripts(redis) - before) / COUNTED_S
-        rabble = asyncio.create_task(unleash(district.settings.port, Kind.ASKERS, CONNECTIONS, requests, tmp_path, LASTS_S))
+        hostile = asyncio.create_task(unleash(district.settings.port, Kind.ASKERS, CONNECTIONS, requests, tmp_path, LASTS_S))
         await asyncio.sleep(1.5)
         before = await calls_of_scripts(redis)
         async with (
@@ -96,13 +96,13 @@ async def test_no_open_call_on_two_thousand_connections_reaches_redis_or_costs_a
         ):
             await asyncio.sleep(COUNTED_S)
         calls = (await calls_of_scripts(redis) - before) / COUNTED_S
-        told = await rabble
+        told = await hostile
         print(told, of_grabs.statuses, of_pages.statuses, alone, calls)  # noqa: T201
         assert of_grabs.errors == []
         assert set(of_grabs.statuses) == {201}, of_grabs.statuses
         assert of_pages.errors == []
         assert set(of_pages.statuses) == {200}, of_pages.statuses
-        # A call for each honest grab and page, and the polls of the view, which come no more often than without the rabble.
+        # A call for each honest grab and page, and the polls of the view, which come no more often than without the hostile.
         honest_calls = (of_grabs.statuses.total() + of_pages.statuses.total()) / COUNTED_S
-        assert calls <= 1.2 * alone + honest_calls + 10, "the rabble reaches Redis"
+        assert calls <= 1.2 * alone + honest_calls + 10, "the hostile clients reach Redis"
         assert sum(told["answers"].values()) > CONNECTIONS, told

@@ -40,7 +40,7 @@ def test_a_pass_is_believed_if_it_was_certainly_made_after_the_worker_began_to_r
 def test_a_pass_that_names_no_union_says_nothing(known: Affiliations) -> None:
     assert known.org_of(token(org_id="")) is None
     payload = b"1.k1.%d.m-1" % LATER_S
-    assert known.org_of(payload + b"." + KEYS.pass_seals[b"k1"].mac(payload)) is None
+    assert known.org_of(payload + b"." + KEYS.pass_hmacs[b"k1"].mac(payload)) is None
 
 
 def test_a_pass_that_may_be_older_than_a_change_is_not_believed_and_a_newer_one_is(known: Affiliations) -> None:

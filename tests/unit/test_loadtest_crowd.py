@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.generator.requests import Target, build_requests, line_up
+from loadtest.generator.requests import Target, build_requests, in_order_of_taps
 from loadtest.passes import PassesError, read_passes
 
 
@@ -39,10 +39,10 @@ def test_a_missing_file_is_an_error_of_the_passes(tmp_path: Path) -> None:
 
 def test_everyone_taps_as_often_as_asked_and_the_seed_decides_the_order(tmp_path: Path) -> None:
     members = read_passes(write(tmp_path, b"".join(b"m%d\tp\n" % n for n in range(50))))
-    queue = line_up(members, 3, seed=7)
+    queue = in_order_of_taps(members, 3, seed=7)
     assert sorted(m.member_id for m in queue) == sorted(m.member_id for m in members * 3)
-    assert queue == line_up(members, 3, seed=7)
-    assert queue != line_up(members, 3, seed=8)
+    assert queue == in_order_of_taps(members, 3, seed=7)
+    assert queue != in_order_of_taps(members, 3, seed=8)
 
 
 def test_a_request_is_the_grab_of_the_contract(tmp_path: Path) -> None:

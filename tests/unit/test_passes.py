@@ -41,7 +41,7 @@ Verify = Callable[[PassKeys, bytes, float], str | OpsToken | PassRefusal]
 
 def signed(keys: PassKeys, payload: bytes) -> bytes:
     """What whoever has the key would write."""
-    return payload + b"." + next(iter(keys.pass_seals.values())).mac(payload)
+    return payload + b"." + next(iter(keys.pass_hmacs.values())).mac(payload)
 
 
 def of_version_1(member_id: str, expires_at_s: int) -> bytes:

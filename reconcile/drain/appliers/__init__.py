@@ -1,4 +1,4 @@
-"""How does each event of the log change Postgres? One file an event; a new event needs a line here, too.
+"""The appliers: the change of each event of the log in Postgres. One file an event; a new event needs a line here, too.
 
 An applier runs in the transaction that moves the cursor, in the order of the log. None: the event changes no row. Grants are
 None as well, because `reconcile/drain/rows.py` writes those of many entries in one COPY.

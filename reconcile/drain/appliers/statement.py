@@ -1,4 +1,4 @@
-"""How does an applier change exactly one row, or none at all?"""
+"""The statement of an applier, which changes exactly one row or fails."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

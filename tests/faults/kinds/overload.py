@@ -19,13 +19,13 @@ from tests.harness.district import District
 from tests.harness.hostile_clients import Kind, unleash
 
 WINDOW_S: Final = 1.5
-"""Grants are counted for so long before, and for so long while the rabble is there."""
+"""Grants are counted for so long before, and for so long while the hostile clients are there."""
 
 GATHERS_S: Final = 1.5
-"""From its start until all of the rabble are at it; a Python starts in that time, too."""
+"""From its start until all hostile clients are at it; a Python starts in that time, too."""
 
 FRACTION: Final = 0.15
-"""Of the undisturbed rate. Service, servers, crowd and rabble share one machine here: fairness alone costs more than half."""
+"""Of the undisturbed rate. Service, servers and all clients share one machine here: fairness alone costs more than half."""
 
 ATTEMPTS: Final = 3
 """Other work of the machine spoils one window; a service that starves its grants spoils all of them."""
@@ -35,7 +35,7 @@ PAGE: Final = b"GET /v1/campaigns HTTP/1.1\r\nHost: grab\r\n\r\n"
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the rabble heard."""
+    """The answers that the hostile clients got."""
 
     answers: dict[str, int]
     late: int
@@ -47,9 +47,9 @@ class Told:
 
 
 async def _disturbed(district: District, kind: Kind, clients: int, requests: list[bytes], decided: str = "") -> Told:
-    """Let a rabble in while the crowd goes on, and hold what both are told against the promise.
+    """Start hostile clients while the crowd goes on, and hold what both are told against the promise.
 
-    `decided`: the answer to the rabble that takes as much of Lua as a grant does, and counts as one.
+    `decided`: the answer to hostile clients that takes as much of Lua as a grant does, and counts as one.
     """
     for attempts_left in reversed(range(ATTEMPTS)):
         told, before, meanwhile = await _measured(district, kind, clients, requests, decided)
@@ -58,23 +58,23 @@ async def _disturbed(district: District, kind: Kind, clients: int, requests: lis
         goes_on = district.crowd is None or district.crowd.sold_out or meanwhile >= FRACTION * before
         if goes_on:
             break
-        assert attempts_left, f"{meanwhile} grants beside the rabble, {before} without: {told}"
+        assert attempts_left, f"{meanwhile} grants beside the hostile clients, {before} without: {told}"
     return told
 
 
 async def _measured(district: District, kind: Kind, clients: int, requests: list[bytes], decided: str) -> tuple[Told, int, int]:
-    """(what the rabble was told, grants in a window before it, grants in a window beside it)."""
+    """(the answers to the hostile clients, grants in a window before it, grants in a window beside it)."""
     before = await _grants_in_window(district)
     lasts_s = GATHERS_S + WINDOW_S + 0.5
-    rabble = asyncio.create_task(unleash(district.settings.port, kind, clients, requests, district.home, lasts_s))
+    hostile = asyncio.create_task(unleash(district.settings.port, kind, clients, requests, district.home, lasts_s))
     await asyncio.sleep(GATHERS_S)
     meanwhile = await _grants_in_window(district)
-    told = Told(**await rabble)
+    told = Told(**await hostile)
     district.add(f"grants in {WINDOW_S} s undisturbed", before)
     meanwhile += round(told.count(decided) * WINDOW_S / lasts_s)
     district.add(f"grants in {WINDOW_S} s meanwhile", meanwhile)
     for name, count in told.answers.items():
-        district.add(f"x {name} to the rabble", count)
+        district.add(f"x {name} to the hostile clients", count)
     return told, before, meanwhile
 
 

@@ -31,8 +31,8 @@ MUTANTS: Final = (
         "the signature of a pass is compared",
         "any signature will do",
         _PASSES,
-        "    seal = keys.pass_seals.get(fields[1])\n    if seal is None or not compare_digest(seal.mac(payload), mac):",
-        "    seal = keys.pass_seals.get(fields[1])\n    if seal is None:",
+        "    state = keys.pass_hmacs.get(fields[1])\n    if state is None or not compare_digest(state.mac(payload), mac):",
+        "    state = keys.pass_hmacs.get(fields[1])\n    if state is None:",
         (
             f"{_OF_PASSES}every_change_of_one_byte_is_refused",
             f"{_OF_PASSES}a_pass_of_another_cell_is_invalid_under_the_same_secret",
@@ -44,8 +44,8 @@ MUTANTS: Final = (
         "the signature of an ops token is compared",
         "any signature will do",
         _PASSES,
-        "    seal = keys.ops_seals.get(fields[1])\n    if seal is None or not compare_digest(seal.mac(payload), mac):",
-        "    seal = keys.ops_seals.get(fields[1])\n    if seal is None:",
+        "    state = keys.ops_hmacs.get(fields[1])\n    if state is None or not compare_digest(state.mac(payload), mac):",
+        "    state = keys.ops_hmacs.get(fields[1])\n    if state is None:",
         (f"{_OF_PASSES}every_change_of_one_byte_is_refused",),
     ),
     Mutant(
@@ -99,8 +99,8 @@ MUTANTS: Final = (
         "a pass is signed in another domain than an ops token",
         "one signature is good for both",
         _PASSES,
-        '_seals("ops", cell, ops_keys)',
-        '_seals("pass", cell, ops_keys)',
+        '_hmac_states("ops", cell, ops_keys)',
+        '_hmac_states("pass", cell, ops_keys)',
         (
             f"{_OF_PASSES}swapping_the_version_does_not_turn_one_kind_into_the_other",
             f"{_OF_PASSES}the_signature_is_hmac_sha256_over_domain_cell_and_everything_said",

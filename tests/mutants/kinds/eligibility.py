@@ -34,9 +34,10 @@ MUTANTS: Final = (
         "eligibility_takes_any_place",
         "a member who asks whether they may take part has the places of one caller",
         "one member keeps the worker and Redis busy without a bound",
-        "grab_service/grabpath/admission.py",
-        'path.endswith(("/claims", "/state"))',
-        'path.endswith(("/claims", "/state", "/eligibility"))',
+        "grab_service/server/call_kinds.py",
+        '    "/v1/campaigns/{campaign_id}/state": CallKind.POLLED,\n',
+        '    "/v1/campaigns/{campaign_id}/state": CallKind.POLLED,\n'
+        '    "/v1/campaigns/{campaign_id}/eligibility": CallKind.POLLED,\n',
         ("tests/security/test_wire.py::test_neither_one_member_nor_all_strangers_can_take_every_place",),
     ),
     Mutant(

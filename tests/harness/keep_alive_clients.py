@@ -1,4 +1,4 @@
-"""Who notices that workers are replaced? Clients that keep their connection, ask on it again and again, and never try twice."""
+"""Clients that keep their connection, send many requests on it, and never repeat one: they notice when workers are replaced."""
 
 import asyncio
 import contextlib
@@ -41,7 +41,7 @@ class Notes:
         return [*self.broken, *(f"{count} x {refusal}" for refusal, count in self.refusals.items())]
 
 
-class Keeper:
+class KeepAliveClient:
     """One client. It opens a connection when it has none, and closes it only when it was told `Connection: close`."""
 
     def __init__(self, port: int, notes: Notes, *, keeps_bodies: bool = False) -> None:
@@ -98,13 +98,13 @@ async def keeping_on(port: int, requests: list[Iterator[bytes]], think_s: float)
     over = asyncio.Event()
 
     async def one(mine: Iterator[bytes]) -> None:
-        keeper = Keeper(port, notes, keeps_bodies=True)
+        client = KeepAliveClient(port, notes, keeps_bodies=True)
         for request in mine:
-            await keeper.ask(request)
+            await client.ask(request)
             if over.is_set():
                 break
             await asyncio.sleep(think_s)
-        await keeper.hang_up()
+        await client.hang_up()
 
     tasks = [asyncio.create_task(one(mine)) for mine in requests]
     try:
