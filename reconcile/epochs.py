@@ -7,6 +7,7 @@ from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from grab_service.sql.tables import epochs, log_cursor
+from grab_service.vocabulary.claims import RECORDS
 from grab_service.vocabulary.keys import CellKeys
 from reconcile.drain.cursor import Cursor, CursorMovedError
 from reconcile.redis_link import Command
@@ -72,7 +73,7 @@ def opening_commands(keys: CellKeys, cursor: Cursor, predecessor: int, reason: s
     entry: list[str | int] = ["type", "epoch_began", "epoch", cursor.epoch, "seq", seq, "last_seq", seq, "at_ms", at_ms]
     return [
         ["XADD", keys.log, f"{seq}-0", *entry, "predecessor", predecessor, "reason", reason],
-        ["HSET", keys.cell, "epoch", cursor.epoch, "seq", seq, "members_version", version],
+        ["HSET", keys.cell, "epoch", cursor.epoch, "seq", seq, "members_version", version, "records", RECORDS],
     ]
 
 

@@ -38,6 +38,8 @@ class Life:
     table: dict[bytes, bytes]
     is_empty: bool
     now_ms: int
+    records: str | None
+    """The version of the records that it holds; None: written before they had one."""
 
     @classmethod
     async def read(cls, link: RedisLink, keys: CellKeys) -> Self:
@@ -45,7 +47,7 @@ class Life:
         time, cell, table, known = await link.transaction(
             [
                 ["TIME"],
-                ["HMGET", keys.cell, "epoch", "seq", "nonce"],
+                ["HMGET", keys.cell, "epoch", "seq", "nonce", "records"],
                 ["HGETALL", keys.scripts],
                 ["EXISTS", keys.cell, keys.log, keys.members, keys.campaigns],
             ]
@@ -57,6 +59,7 @@ class Life:
             table=dict(zip(table[::2], table[1::2], strict=True)),
             is_empty=known == 0,
             now_ms=int(time[0]) * 1000 + int(time[1]) // 1000,
+            records=None if cell[3] is None else cell[3].decode(),
         )
 
 

@@ -61,6 +61,10 @@ class ClaimRef:
         return ref if str(ref) == claim_id and ref.epoch <= EPOCH_MAX else None
 
 
+RECORDS: Final = "1"
+"""The version of records: that with which each begins, and which the cell's hash has as `records`."""
+
+
 class UnknownRecordError(ValueError):
     """A claim record is of a version that this release does not know, or is damaged; it is never guessed at."""
 
@@ -106,13 +110,14 @@ class ClaimRecord:
     def encode(self) -> str:
         """The record as Lua writes it."""
         return (
-            f"1\tseq={self.seq}\tepoch={self.epoch}\tat_ms={self.granted_at_ms}\tstate={self.state}\tunit_no={self.unit_no}"
+            f"{RECORDS}\tseq={self.seq}\tepoch={self.epoch}\tat_ms={self.granted_at_ms}\tstate={self.state}\tunit_no={self.unit_no}"
             f"\tordinal={self.ordinal}\tcode={self.code}\tkey={self.idempotency_key}{self.parts}"
         )
 
 
 _RECORD: Final = re.compile(
-    rb"1\tseq=(\d+)\tepoch=(\d+)\tat_ms=(\d+)\tstate=([a-z_]+)\tunit_no=(\d+)\tordinal=(\d+)\tcode=([^\t]*)\tkey=([^\t]*)"
+    RECORDS.encode()
+    + rb"\tseq=(\d+)\tepoch=(\d+)\tat_ms=(\d+)\tstate=([a-z_]+)\tunit_no=(\d+)\tordinal=(\d+)\tcode=([^\t]*)\tkey=([^\t]*)"
     rb"((?:\t[a-z_]+\.[a-z_]+=[^\t]*)*)"
 )
 

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from grab_service.audit import AuditReport
 from grab_service.cell.scripts import GRAB, ScriptSources, new_nonce, sha_of
+from grab_service.vocabulary.claims import RECORDS
 from grab_service.vocabulary.keys import CellKeys
 from reconcile.alarms import AlarmKind, clear_alarms, raise_alarm
 from reconcile.counters import Counters
@@ -41,6 +42,9 @@ RETRY_MAX_S: Final = 1.0
 ASK_POSTGRES_S: Final = 2.0
 """How often Postgres is asked what is on record: a restored database is noticed without a grab."""
 MAY_HAVE_LOST: Final = "may_have_lost"
+OTHER_RECORDS: Final = "other_records"
+"""Reasons for which an epoch begins."""
+
 NO_POSTGRES: Final = "Postgres cannot be asked, so nothing can be audited"
 
 log = structlog.get_logger()
@@ -168,10 +172,10 @@ class Guard:
         if await self._is_well(link, drained):
             await self._drain.reload()
             await self._opened()
-        elif not _is_behind(life, drained) and await self._other_release_lives(link, life):
+        elif not _is_behind(life, drained) and life.records == RECORDS and await self._other_release_lives(link, life):
             await self._load_beside(fence, life)
         else:
-            if life.nonce is not None and _is_behind(life, drained):
+            if life.nonce is not None and drained is not None and (_is_behind(life, drained) or life.records != RECORDS):
                 log.error("cell_is_another_life", cell=self._cell_name, epoch=life.epoch, seq=life.seq)
                 await close_cell(fence)
             await self._make_sound(link)
@@ -254,6 +258,10 @@ class Guard:
             await self._begin(link, life)
         elif check is LifeCheck.GOES_ON:
             await self._catch_up(life.seq)
+            if life.records != RECORDS:
+                await self._alarm(DoubtError(AlarmKind.CELL_CLOSED, "its records are of another release; it is rebuilt"))
+                await self.recover(link, OTHER_RECORDS)
+                return
             report = await self._audit(link)
             if not report.holds:
                 doubt = DoubtError(AlarmKind.AUDIT_RED, "the audit found faults", {"faults": report.faults})

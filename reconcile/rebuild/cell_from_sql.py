@@ -12,8 +12,10 @@ from typing import Final
 
 from sqlalchemy import text
 
+from grab_service.vocabulary.claims import RECORDS
+
 _CLAIM: Final = (
-    "concat(E'1\\tseq=', seq, E'\\tepoch=', epoch, E'\\tat_ms=', granted_at_ms,"
+    f"concat(E'{RECORDS}\\tseq=', seq, E'\\tepoch=', epoch, E'\\tat_ms=', granted_at_ms,"
     " E'\\tstate=', CASE WHEN returned_seq IS NULL AND state = 'returned' THEN 'fulfilled' ELSE state END,"
     " E'\\tunit_no=', unit_no, E'\\tordinal=', slot, E'\\tcode=', code, E'\\tkey=', idempotency_key)"
 )

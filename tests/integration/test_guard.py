@@ -399,6 +399,69 @@ async def test_a_redis_that_may_evict_is_refused(mortal: Town) -> None:
         await until(lambda: _all_clear(mortal))
 
 
+async def _as_an_older_release_left_it(town: Town, names: list[str]) -> None:
+    """Armed, with records that have no version, and rules that write such records."""
+    await town.redis.hdel(town.keys.cell, "records")
+    claims = town.keys.of_campaign("c").claims
+    for number, name in enumerate(names):
+        await town.redis.hset(claims, name, f"{number}\t1\t{number}\t1\t1795763780003\tCODE\t")
+    table: Any = await town.redis.hgetall(town.keys.scripts)
+    older: dict[Any, Any] = {name.replace(b":", b"0:") if b":" in name else name: value for name, value in table.items()}
+    await town.redis.delete(town.keys.scripts)
+    await town.redis.hset(town.keys.scripts, mapping=older)
+
+
+async def test_a_cell_whose_records_are_of_another_release_is_rebuilt_and_not_shared_with_it(town: Town) -> None:
+    async with town.ledger():
+        await town.open_for_business()
+        names = await town.enrol(3)
+        await town.schedule()
+        await town.win("c", names)
+        await town.drained()
+        before = await town.redis.hgetall(town.keys.of_campaign("c").claims)
+    await _as_an_older_release_left_it(town, names)
+    nonce = await armings(town)
+    async with town.ledger():
+        await until(lambda: _is_armed_anew(town, nonce))
+        assert await town.redis.hgetall(town.keys.of_campaign("c").claims) == before
+        assert {word for answer in await town.grab("c", names) if (word := answer.split(b"\t")[0])} == {b"held"}
+        await town.drained()
+        await until(lambda: _all_clear(town))
+    assert [row.reason for row in await town.sql("SELECT reason FROM epochs ORDER BY first_seq")] == [
+        "first_start",
+        "other_records",
+    ]
+
+
+async def test_what_another_release_has_not_drained_keeps_the_cell_closed_and_is_not_thrown_away(town: Town) -> None:
+    async with town.ledger():
+        await town.open_for_business()
+        names = await town.enrol(2)
+        await town.schedule()
+        await town.win("c", names[:1])
+        seq = await town.drained()
+    await _as_an_older_release_left_it(town, names[:1])
+    claims = f'[["{names[1]}",2,1,"CODE",""]]'
+    old: dict[Any, Any] = {"type": "granted", "epoch": 1, "seq": seq + 1, "last_seq": seq + 1, "at_ms": now_ms()}
+    await town.redis.xadd(town.keys.log, old | {"campaign_id": "c", "claims": claims}, id=f"{seq + 1}-0")
+    await town.redis.hset(town.keys.cell, "seq", seq + 1)
+    async with town.ledger():
+        alarms = await until(lambda: _alarms_with(town, AlarmKind.CELL_CLOSED))
+        assert alarms[AlarmKind.CELL_CLOSED.value]["why"] == "the log cannot be drained"
+        assert "claims of a version that this release does not know" in alarms[AlarmKind.LOG_BAD_ENTRY.value]["why"]
+        assert await armings(town) is None
+        assert await town.redis.xrange(town.keys.log, f"{seq + 1}-0")
+
+
+async def _is_armed_anew(town: Town, nonce: bytes | None) -> bool:
+    return await armings(town) not in {None, nonce}
+
+
+async def _alarms_with(town: Town, kind: AlarmKind) -> dict[str, dict[str, Any]]:
+    alarms = await town.open_alarms()
+    return alarms if kind.value in alarms else {}
+
+
 async def test_another_release_of_the_rules_is_loaded_beside_the_one_in_force(town: Town) -> None:
     async with town.ledger():
         await town.open_for_business()
