@@ -18,7 +18,7 @@ from grab_service.cell.rights import Login
 from grab_service.cell.store import CellError
 from grab_service.embedded.errors import ServerError
 from grab_service.embedded.external import check_postgres, refuse_unfit_postgres
-from grab_service.embedded.remembered import SERVERS, join_run
+from grab_service.embedded.saved_run import SERVERS, join_run
 from grab_service.logs import configure_logs
 from grab_service.output import replace_what_cannot_be_shown
 from grab_service.settings import Settings, settings_errors, unknown_variables

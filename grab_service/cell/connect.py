@@ -65,7 +65,7 @@ def pool_of(kind: type[Pool], redis_url: str | RedisAddress, nodes: Nodes | None
 async def fill_pool(client: Redis, connections: int) -> None:
     """Open so many connections of the client's pool before they are needed, and leave them there.
 
-    Whoever has its connections goes on while passwords are changed, and a rush does not begin with logging in.
+    A user of its connections goes on while passwords are changed, and a rush does not begin with logging in.
 
     Raises:
         redis.exceptions.RedisError, OSError: not all of them could be had.

@@ -1,7 +1,7 @@
 """The node of a cluster that has the cell, and how connections find it.
 
 All keys of a cell carry one hash tag, so the whole cell lives on one node, and a client needs connections to that node alone.
-A node says by `MOVED` who has the cell instead. Nothing is sent a second time by this module: whoever hears MOVED was refused,
+A node says by `MOVED` who has the cell instead. This module sends nothing a second time: a call answered by MOVED was refused,
 and the next connection that is taken from the pool leads to the node that was named.
 """
 
@@ -54,7 +54,7 @@ class Nodes:
             self.moves += 1
 
     def lost(self, first: Address, address: Address) -> None:
-        """Nobody answers there, or whoever does knows no more than that: another node may know who has the cell now."""
+        """No answer from there, or none that names a node: another node may know which one has the cell now."""
         candidates = list(dict.fromkeys((first, *self._others, *self._named)))
         at = candidates.index(address) if address in candidates else -1
         other = candidates[(at + 1) % len(candidates)]
@@ -108,7 +108,7 @@ class _Following(Connection):
                 if self.is_where_the_cell_is:
                     nodes.lost(self._first, (self.host, self.port))
                 await self.disconnect(nowait=True)
-                # What was refused at once costs no time: another node may know better. Whoever waits has waited enough.
+                # An immediate refusal costs no time: another node may know better. A time-out has cost enough.
                 if not isinstance(error, NoConnectionError) or self.is_where_the_cell_is:
                     raise
                 refused = error
@@ -132,7 +132,7 @@ class _Following(Connection):
         try:
             return await super().read_response(*args, **settings)
         except MovedError as error:
-            # Told by a node that another one has the cell: an empty host means that of whoever tells.
+            # In MOVED, an empty host means the host of the node that answered.
             if self.is_where_the_cell_is:
                 self._nodes.moved((error.host or self.host, error.port))
             raise
@@ -194,6 +194,6 @@ def follow(pool: ConnectionPool, nodes: Nodes, named: tuple[Address, ...]) -> No
 
 
 def addresses(slots: Sequence[Any], host: str) -> list[Address]:
-    """All nodes, primaries and replicas, that CLUSTER SLOTS tells of; `host`, of whoever was asked, is left out there."""
+    """All nodes, primaries and replicas, in the answer of CLUSTER SLOTS, which may leave out `host`, that of the node asked."""
     found = ((node[0] or b"", int(node[1])) for part in slots for node in part[2:])
     return list(dict.fromkeys(((name.decode() if isinstance(name, bytes) else name) or host, port) for name, port in found))

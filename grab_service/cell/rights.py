@@ -1,8 +1,8 @@
 """The rights of each user of Redis: what its work needs, and nothing more.
 
 Three users share a cell: the API, the ledger, and the ledger's guard. What the scripts call inside is read from the scripts
-themselves, because Redis holds it against the rights of whoever calls them. EVALSHA cannot be limited to some scripts, so
-whoever may call one may do what all of them do: a right that is missing in the middle of a script leaves half of its work.
+themselves, because Redis checks it against the rights of their caller. EVALSHA cannot be limited to some scripts, so a
+user who may call one needs the rights of all: a right that is missing in the middle of a script leaves half of its work.
 """
 
 import re

@@ -406,7 +406,7 @@ class Cell:
 
 
 def _words(error: Exception) -> str:
-    """What is the matter, for whoever runs the service; other errors of Redis say it themselves."""
+    """The cause, for the operators of the service; other errors of Redis name it themselves."""
     return f"Redis refuses the password: {error}" if isinstance(error, AuthenticationError) else str(error)
 
 

@@ -72,7 +72,7 @@ def serve(
     """
     from grab_service.cell.rights import Login
     from grab_service.embedded.external import refuse_unfit_postgres
-    from grab_service.embedded.remembered import SERVERS
+    from grab_service.embedded.saved_run import SERVERS
 
     for name, value in (("GRAB_WORKERS", workers), ("GRAB_HOST", host), ("GRAB_PORT", port)):
         if value is not None:  # every worker process reads its settings from the environment
@@ -96,7 +96,7 @@ def reconcile() -> None:
     others stand by.
     """
     from grab_service.cell.rights import Login
-    from grab_service.embedded.remembered import SERVERS
+    from grab_service.embedded.saved_run import SERVERS
     from reconcile.__main__ import run as run_ledger
 
     settings_in_force("redis_url", "database_url", who=Login.LEDGER, names=SERVERS)
@@ -172,7 +172,7 @@ def _see_that_assertions_can_be_checked(settings: "Settings") -> None:
 
 def _see_that_no_run_is_here(settings: "Settings") -> None:
     """Unless both servers are named, two runs would want the same data."""
-    from grab_service.embedded.remembered import run_here
+    from grab_service.embedded.saved_run import run_here
 
     run = run_here(settings.var_dir)
     if run is not None and not (settings.redis_url and settings.database_url):
@@ -186,7 +186,7 @@ def _see_that_the_port_is_free(settings: "Settings") -> None:
     """Before anything is started: workers that cannot listen would die one by one."""
     from grab_service.embedded.errors import PortTakenError
     from grab_service.embedded.ports import refusal_to_listen
-    from grab_service.embedded.remembered import run_here
+    from grab_service.embedded.saved_run import run_here
 
     until_s = time.monotonic() + PORT_WAIT_S
     while (refusal := refusal_to_listen("The service", settings.host, settings.port)) is not None:

@@ -60,7 +60,7 @@ def _read() -> "Settings":
 
 def join(settings: "Settings", **joining: Any) -> bool:
     """Take what these settings leave open from the run in this directory, as `join_run` does, with a note."""
-    from grab_service.embedded.remembered import join_run
+    from grab_service.embedded.saved_run import join_run
 
     run = join_run(settings, **joining)
     if run is not None:

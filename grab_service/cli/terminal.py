@@ -91,7 +91,7 @@ def progress() -> "Progress":
 
 
 def confirm(what_will_happen: str, *, yes: bool) -> None:
-    """Go on only if whoever types it says so, having read what will happen.
+    """Go on only if the user agrees, having read what will happen.
 
     Raises:
         typer.Exit: they said no, or there is nobody to ask.

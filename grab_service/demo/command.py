@@ -17,7 +17,7 @@ from grab_service.demo.keeping import Kept, kept
 from grab_service.demo.rush import Rush, RushPlan
 from grab_service.demo.stopping import Stopping
 from grab_service.embedded.programs import Programs, environments_of, remembered_secret
-from grab_service.embedded.remembered import remembering
+from grab_service.embedded.saved_run import remembering
 from grab_service.embedded.stack import Stack
 from grab_service.embedded.steps import Steps
 from grab_service.settings import Settings

@@ -151,7 +151,7 @@ def clean() -> None:
 
 
 def say(text: str) -> None:
-    """Tell whoever waits what is going on."""
+    """Print the progress for the user who waits."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 

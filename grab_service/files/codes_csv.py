@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from grab_service.files.csv_rows import Rejection, Row, read_rows, shown
 from grab_service.files.damage import all_rounded, damage_of
 from grab_service.problems import Text
-from grab_service.vocabulary.unseen import unseen_in, words_for
+from grab_service.vocabulary.invisible import unseen_in, words_for
 
 COLUMNS = ("code",)
 CODE_MAX = 64

@@ -16,9 +16,9 @@ from grab_service.files.csv_rows import Rejection, read_rows, shown
 from grab_service.files.damage import damage_of, damage_of_day
 from grab_service.problems import Text
 from grab_service.vocabulary.identifiers import is_member_id, is_org_id
+from grab_service.vocabulary.invisible import words_for
 from grab_service.vocabulary.members import Member, MemberStatus
 from grab_service.vocabulary.names import PERSON_NAME_MAX, NameRefusedError, tidy_name, tidy_tags
-from grab_service.vocabulary.unseen import words_for
 
 COLUMNS = ("member_id", "org_id", "person_id", "name", "tags", "birthday_month", "joined_on", "status")
 

@@ -9,9 +9,9 @@ from grab_service.files.csv_rows import Rejection, read_rows, shown
 from grab_service.files.damage import damage_of
 from grab_service.problems import Text
 from grab_service.vocabulary.identifiers import is_org_id
+from grab_service.vocabulary.invisible import words_for
 from grab_service.vocabulary.members import Org
 from grab_service.vocabulary.names import ORG_NAME_MAX, NameRefusedError, tidy_name
-from grab_service.vocabulary.unseen import words_for
 
 COLUMNS = ("org_id", "name")
 

@@ -51,5 +51,5 @@ class Affiliations:
         if said is None:
             return None
         unchanged_since_ms = self._changed_at_ms.get(said.member_id, self._known_since_ms)
-        # The clock of whoever made the pass may be ahead of Redis' clock.
+        # The clock of the process that made the pass may be ahead of Redis' clock.
         return said.org_id if (said.made_at_s - CLOCKS_APART_S) * 1000 > unchanged_since_ms else None

@@ -14,7 +14,7 @@ class CheckState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReadinessCheck:
-    """Whether one thing is as it should be, in words for whoever is on call. `ok` None: it is not known."""
+    """Whether one thing is as it should be, in words for the operator on call. `ok` None: it is not known."""
 
     ok: bool | None
     detail: str

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from grab_service.problems import Language, Text
-from grab_service.vocabulary.unseen import words_for
+from grab_service.vocabulary.invisible import words_for
 
 ERRORS_MAX: Final = 50
 """More than these are not listed; whoever mends so many asks again anyway."""

@@ -10,9 +10,9 @@ from pydantic_core import PydanticCustomError
 
 from grab_service.vocabulary.days import parse_day
 from grab_service.vocabulary.identifiers import is_actor, is_member_id, is_org_id, is_tag
+from grab_service.vocabulary.invisible import unseen_in
 from grab_service.vocabulary.names import ORG_NAME_MAX, PERSON_NAME_MAX, NameRefusedError, tidy_name, tidy_tags
 from grab_service.vocabulary.times import parse_rfc3339, rfc3339
-from grab_service.vocabulary.unseen import unseen_in
 
 REASON_MAX: Final = 500
 MOMENT_BOUND_MS: Final = parse_rfc3339("2200-01-01T00:00:00Z")

@@ -23,7 +23,7 @@ SAID_MAX: Final = 2000
 log = structlog.get_logger()
 
 
-class Edge:
+class OutermostMiddleware:
     """ASGI, around the whole application."""
 
     def __init__(self, app: ASGIApp, *, now_ms: Callable[[], int]) -> None:

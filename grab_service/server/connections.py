@@ -1,7 +1,7 @@
 """The open connections of a worker, and the end of those that keep it waiting for too long.
 
-A worker that is to end drains: it takes no new connections, each answer from then on is the last of its connection, and who is
-idle may ask once more within the drain time. To close an idle connection at once would be a reset to whoever asks that moment.
+A worker that is to end drains: it takes no new connections, each answer from then on is the last of its connection, and an idle
+connection may send one more request within the drain time. Closing it at once would reset a request that is on its way.
 """
 
 import asyncio

@@ -1,10 +1,10 @@
 """The supervisor keeps the workers running, and replaces them one by one so that no client notices.
 
-One process binds the listening socket and keeps it; its workers share it. So whoever connects while a worker is replaced waits
-in the one queue of that socket, and whichever worker accepts next answers. That holds for a single worker, too.
+One process binds the listening socket and keeps it; its workers share it. So a client that connects while a worker is
+replaced waits in the one queue of that socket, and the next worker that accepts answers. That holds for a single worker, too.
 
 SIGTERM and SIGINT end the service: no new connections, every request under way is answered. SIGHUP replaces the workers, one
-after another: the new one accepts before the old one is told to end, and it accepts only when it can do what the old one does
+after another: the new one accepts before the old one is asked to end, and it accepts only when it can do what the old one does
 (see `opening`). They are fresh processes, so a new release on the disk is what they run. A new worker that does not come up, or
 cannot do its work, leaves the old ones as they are.
 """
@@ -49,7 +49,7 @@ class Supervisor:
         self._listeners = listeners
         self._leave_s = leave_s
         self._signals: deque[int] = deque()
-        # Under `nohup` the end of the terminal is not ours: whoever sends SIGHUP there asks for new workers.
+        # Under `nohup` the end of the terminal sends no SIGHUP: one that comes is a request for new workers.
         self._had_terminal = _has_terminal() and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
         self._serving: list[WorkerProcess] = []
         self._to_replace: deque[int] = deque()

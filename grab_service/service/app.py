@@ -21,7 +21,7 @@ from grab_service.claims import voucher_routes as vouchers
 from grab_service.http import docs_page, problem_pages
 from grab_service.http.answers import put_failures_into_words
 from grab_service.http.contract import describe
-from grab_service.http.outermost import Edge
+from grab_service.http.outermost import OutermostMiddleware
 from grab_service.identity.assertions import AssertionKeys
 from grab_service.members import dev_routes as dev
 from grab_service.members import ops_routes as ops_people
@@ -30,7 +30,7 @@ from grab_service.server.probes import Probes
 from grab_service.server.worker import Worker
 from grab_service.service import home
 from grab_service.service import machine_routes as machines
-from grab_service.service.polling import Glance
+from grab_service.service.polling import PollingMiddleware
 
 DESCRIPTION: Final = """\
 A flash-sale engine for the coupons and benefits of a union's members: never one unit too many, never one too few, never a
@@ -98,10 +98,10 @@ def build_app(worker: Worker) -> FastAPI:
     app.state.assertion_keys = AssertionKeys.read(worker.settings)
     app.state.probes = Probes(worker)
     describe(app, DESCRIPTION)
-    app.add_middleware(Glance, view=worker.view, probes=app.state.probes, describe=app.openapi)
+    app.add_middleware(PollingMiddleware, view=worker.view, probes=app.state.probes, describe=app.openapi)
     # Added last, so it is around all.
     app.add_middleware(
-        Edge,
+        OutermostMiddleware,
         now_ms=worker.view.now_ms,
     )
     put_failures_into_words(app)

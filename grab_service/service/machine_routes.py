@@ -20,7 +20,7 @@ Excluded = Annotated[
 
 @router.get("/livez", summary="Is the process alive?", response_model=Alive, responses=answers())
 async def alive() -> Response:
-    """Depends on nothing else; whoever gets no answer may restart the process."""
+    """Depends on nothing else; without an answer the process may be restarted."""
     return _response((200, JSON, ALIVE))
 
 

@@ -22,7 +22,7 @@ BEFORE: Final = "/v1/campaigns/"
 AFTER: Final = "/state"
 
 
-class Glance:
+class PollingMiddleware:
     """ASGI, in front of the routes."""
 
     def __init__(self, app: ASGIApp, *, view: View, probes: Probes, describe: Callable[[], Any]) -> None:

@@ -8,7 +8,7 @@ import os
 import re
 import unicodedata
 
-from grab_service.vocabulary.unseen import unseen_in
+from grab_service.vocabulary.invisible import unseen_in
 
 CELL_NAME_MAX = 32
 MEMBER_ID_MAX = 64

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from grab_service.vocabulary.identifiers import is_tag
-from grab_service.vocabulary.unseen import unseen_in
+from grab_service.vocabulary.invisible import unseen_in
 
 PERSON_NAME_MAX: Final = 64
 ORG_NAME_MAX: Final = 100

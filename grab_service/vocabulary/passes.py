@@ -35,7 +35,7 @@ SECRET_MAX_BYTES = 1024
 # 7 dots, version 1, kid 16, two times of 11, member 64, union 32, person 24, mac 24: nothing longer is ever minted.
 TOKEN_MAX_BYTES = 190
 OPS_TOKEN_MAX_BYTES = 448
-"""The name of whoever holds it may be 64 Chinese characters."""
+"""The holder's name may have 64 Chinese characters."""
 EXPIRES_AT_MAX_S = 99_999_999_999
 OPS_TTL_MAX_S = 24 * 3600
 CLOCKS_APART_S = 60

@@ -62,7 +62,7 @@ class Scene:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class TapReply:
     """The answer to one tap.
 
     Attributes:
@@ -158,7 +158,7 @@ class Caller(FastHttpUser):
         """The Idempotency-Key to send: where the limit is above one the contract asks for it."""
         return f"k-{self.member_id}" if self.limit_per_member > 1 else None
 
-    def tap(self, *, name: str = "grab", key: str | None = None) -> Heard:
+    def tap(self, *, name: str = "grab", key: str | None = None) -> TapReply:
         """Ask for a unit with the own pass, once, and write down what was asked and heard."""
         scene = self.scene
         self._attempt += 1
@@ -170,11 +170,11 @@ class Caller(FastHttpUser):
             if status == 0:
                 scene.recorder.loses(receipt_no)
                 response.failure(f"no answer: {response.error}")
-                return Heard(Reading(Meaning.AGAIN, "connection-lost"), LOSS_PAUSE_S)
+                return TapReply(Reading(Meaning.AGAIN, "connection-lost"), LOSS_PAUSE_S)
             reading = read_answer(status, body)
             scene.recorder.hears(receipt_no, status, reading.code, body)
             wait_s = pause_s(response.headers.get("retry-after"), reading.opens_in_ms)
-            heard = Heard(reading, wait_s, None if reading.code else _claim(body))
+            heard = TapReply(reading, wait_s, None if reading.code else _claim(body))
             scene.outcomes.answers[heard.name] += 1
             response.request_meta["name"] = f"{name}: {heard.name}"
             if heard.meaning is Meaning.BROKEN or (status >= 500 and status != 503):

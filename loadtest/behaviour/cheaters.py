@@ -14,7 +14,7 @@ from urllib.parse import quote
 import gevent  # type: ignore[import-untyped]
 from locust.exception import StopUser
 
-from loadtest.behaviour.callers import Caller, Heard
+from loadtest.behaviour.callers import Caller, TapReply
 from loadtest.behaviour.forged import forgeries
 from loadtest.contract import Meaning, read_problem
 
@@ -52,7 +52,7 @@ class Cheater(Caller):
         """Count what must not be."""
         self.scene.outcomes.gains[what] += 1
 
-    def weigh(self, heard: Heard, claims: set[str]) -> None:
+    def weigh(self, heard: TapReply, claims: set[str]) -> None:
         """Look whether an answer gives more than one member may have.
 
         Args:

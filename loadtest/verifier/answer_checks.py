@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from loadtest.contract import SOLD_OUT, Meaning, meaning_of
 from loadtest.receipts import Attempt
-from loadtest.verifier.evidence import Evidence, RunFinding, Told, describe, surely_before
+from loadtest.verifier.evidence import ClaimSeen, Evidence, RunFinding, describe, surely_before
 
 
 def no_lost_ack(evidence: Evidence) -> RunFinding:
@@ -38,9 +38,9 @@ def one_answer(evidence: Evidence) -> RunFinding:
     the campaign meanwhile; being told sold-out instead is a matter of I10.
     """
     finding = RunFinding(checked=len(evidence.told))
-    by_claim: defaultdict[str, list[Told]] = defaultdict(list)
-    by_caller: defaultdict[tuple[str, str | None], list[Told]] = defaultdict(list)
-    by_key: defaultdict[tuple[str, str], list[Told]] = defaultdict(list)
+    by_claim: defaultdict[str, list[ClaimSeen]] = defaultdict(list)
+    by_caller: defaultdict[tuple[str, str | None], list[ClaimSeen]] = defaultdict(list)
+    by_key: defaultdict[tuple[str, str], list[ClaimSeen]] = defaultdict(list)
     for told in evidence.told:
         by_claim[told.claim_id].append(told)
         by_caller[evidence.caller(told.attempt)].append(told)
@@ -85,8 +85,8 @@ def no_stranger(evidence: Evidence) -> RunFinding:
 
 
 def refused_holders(
-    evidence: Evidence, told_by_caller: dict[tuple[str, str | None], list[Told]]
-) -> Iterable[tuple[Told, Attempt]]:
+    evidence: Evidence, told_by_caller: dict[tuple[str, str | None], list[ClaimSeen]]
+) -> Iterable[tuple[ClaimSeen, Attempt]]:
     """Find business refusals of callers who had been told before they asked that they hold a claim, and still do.
 
     Yields:
@@ -102,15 +102,15 @@ def refused_holders(
                 break
 
 
-def told_by_caller(evidence: Evidence) -> dict[tuple[str, str | None], list[Told]]:
+def told_by_caller(evidence: Evidence) -> dict[tuple[str, str | None], list[ClaimSeen]]:
     """Group what was told by who is owed one and the same answer."""
-    grouped: defaultdict[tuple[str, str | None], list[Told]] = defaultdict(list)
+    grouped: defaultdict[tuple[str, str | None], list[ClaimSeen]] = defaultdict(list)
     for told in evidence.told:
         grouped[evidence.caller(told.attempt)].append(told)
     return grouped
 
 
-def _check_same(finding: RunFinding, claim_id: str, answers: list[Told]) -> None:
+def _check_same(finding: RunFinding, claim_id: str, answers: list[ClaimSeen]) -> None:
     first = answers[0]
     codes = {told.code for told in answers if told.code is not None}
     if len(codes) > 1:

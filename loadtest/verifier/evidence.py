@@ -17,7 +17,7 @@ COUNTEREXAMPLES_MAX = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ClaimSeen:
     """A claim as a client was told of it.
 
     Attributes:
@@ -89,7 +89,7 @@ class Evidence:
     clock_slack_us: int = 5_000
 
     @cached_property
-    def told(self) -> tuple[Told, ...]:
+    def told(self) -> tuple[ClaimSeen, ...]:
         """All claims that clients were told of and that can be read."""
         return tuple(told for attempt in self._claim_answers if (told := read_told(attempt)) is not None)
 
@@ -146,13 +146,13 @@ def gather(places: Iterable[Path], truth: Iterable[TruthClaim], facts: CampaignF
     return Evidence(facts, tuple(truth), tuple(attempts), clock_slack_us)
 
 
-def read_told(attempt: Attempt) -> Told | None:
+def read_told(attempt: Attempt) -> ClaimSeen | None:
     """Read the claim in an answer; None if there is none."""
     try:
         claim = orjson.loads(attempt.body)
         voucher = claim["voucher"]
         code = None if voucher is None else voucher["code"]
-        told = Told(
+        told = ClaimSeen(
             attempt=attempt,
             claim_id=claim["claim_id"],
             campaign_id=claim["campaign_id"],

@@ -22,15 +22,15 @@ VIEW_AGE_MAX_US = 50_000
 """How old the truth of a "sold out" may be when the request comes: it may count as asked so much earlier."""
 
 
-class Asks(StrEnum):
-    """What somebody wants."""
+class RequestKind(StrEnum):
+    """The request of an operation."""
 
     GRAB = "grab"
     RETURN = "return"
 
 
-class Heard(StrEnum):
-    """What they heard; `MAYBE`: no answer, or one that does not say whether it was done."""
+class AnswerKind(StrEnum):
+    """The answer to an operation; `MAYBE`: no answer, or one that does not say whether it was done."""
 
     WON = "won"
     HELD = "held"
@@ -54,17 +54,17 @@ class Operation:
     """
 
     caller: Caller
-    asks: Asks
+    asks: RequestKind
     sent_us: int
     answered_us: int
-    heard: Heard
+    heard: AnswerKind
     claim_id: str = ""
     unit_no: int = 0
 
     @property
     def true_from_us(self) -> int:
         """Since when the answer may have been true."""
-        return self.sent_us - VIEW_AGE_MAX_US if self.heard is Heard.SOLD_OUT else self.sent_us
+        return self.sent_us - VIEW_AGE_MAX_US if self.heard is AnswerKind.SOLD_OUT else self.sent_us
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,21 +148,21 @@ def operations_of(evidence: Evidence, attempts: Iterable[Attempt], *, by_server:
         if by_server:
             sent_us = attempt.source.server_us(sent_us)[0]
             answered_us = attempt.source.server_us(answered_us)[1]
-        yield Operation(evidence.caller(attempt), Asks.GRAB, sent_us, answered_us, heard, claim_id, unit_no)
+        yield Operation(evidence.caller(attempt), RequestKind.GRAB, sent_us, answered_us, heard, claim_id, unit_no)
 
 
-def _heard(attempt: Attempt) -> tuple[Heard | None, str, int]:
+def _heard(attempt: Attempt) -> tuple[AnswerKind | None, str, int]:
     """(what it says, claim, unit); None for what certainly had no effect."""
     if not attempt.status:
-        return Heard.MAYBE, "", 0
+        return AnswerKind.MAYBE, "", 0
     meaning = meaning_of(attempt.status, attempt.code)
     if meaning in {Meaning.WON, Meaning.HELD}:
         told = read_told(attempt)
         if told is None:
-            return Heard.MAYBE, "", 0
-        return (Heard.WON if meaning is Meaning.WON else Heard.HELD), told.claim_id, told.unit_no
+            return AnswerKind.MAYBE, "", 0
+        return (AnswerKind.WON if meaning is Meaning.WON else AnswerKind.HELD), told.claim_id, told.unit_no
     if attempt.code == SOLD_OUT:
-        return Heard.SOLD_OUT, "", 0
+        return AnswerKind.SOLD_OUT, "", 0
     if meaning is Meaning.REFUSED or attempt.code in NOTHING_DECIDED:
         return None, "", 0
-    return Heard.MAYBE, "", 0
+    return AnswerKind.MAYBE, "", 0

@@ -6,10 +6,10 @@ from itertools import chain
 from typing import Any
 
 from loadtest.contract import SOLD_OUT
-from loadtest.verifier.evidence import Evidence, RunFinding, Told
+from loadtest.verifier.evidence import ClaimSeen, Evidence, RunFinding
 from loadtest.verifier.truth import TruthClaim
 
-Granted = TruthClaim | Told
+Granted = TruthClaim | ClaimSeen
 
 
 def no_oversell(evidence: Evidence) -> RunFinding:

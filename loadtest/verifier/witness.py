@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from loadtest.verifier.evidence import Evidence, RunFinding
-from loadtest.verifier.history import Asks, Caller, Decision, Heard, History, Operation, history_of, operations_of
+from loadtest.verifier.history import AnswerKind, Caller, Decision, History, Operation, RequestKind, history_of, operations_of
 
 BEFORE_ALL = -1
 
@@ -120,19 +120,19 @@ class _Places:
         claim = self.claims.get(operation.claim_id)
         if claim is None or claim.grant.caller != operation.caller:
             return None
-        return claim if operation.asks is Asks.RETURN or claim.grant.unit_no == operation.unit_no else None
+        return claim if operation.asks is RequestKind.RETURN or claim.grant.unit_no == operation.unit_no else None
 
     def earliest(self, operation: Operation, low: int) -> int | None:
         """The earliest place after `low` at which the answer is true; None if there is none."""
         gap = low + low % 2
-        if operation.heard is Heard.SOLD_OUT:
+        if operation.heard is AnswerKind.SOLD_OUT:
             return self._sold_out_from(operation.caller, max(gap, 0))
         claim = self.claim_of(operation)
         if claim is None:
             return None
-        if operation.heard is Heard.WON:
+        if operation.heard is AnswerKind.WON:
             return claim.granted_at if low < claim.granted_at else None
-        if operation.heard is Heard.RETURNED:
+        if operation.heard is AnswerKind.RETURNED:
             if claim.freed_at is None:
                 return None
             return claim.freed_at if low < claim.freed_at else gap
@@ -164,7 +164,7 @@ def _check_seqs(history: History, ordered: Sequence[Decision], finding: RunFindi
 def _follow(operations: Sequence[Operation], places: _Places, finding: RunFinding) -> Mapping[int, int]:
     """Give every answer its place, in the order of time; by operation, the last place answered before it was asked."""
     moments = [(operation.true_from_us, 0, number) for number, operation in enumerate(operations)]
-    moments += [(one.answered_us, 1, number) for number, one in enumerate(operations) if one.heard is not Heard.MAYBE]
+    moments += [(one.answered_us, 1, number) for number, one in enumerate(operations) if one.heard is not AnswerKind.MAYBE]
     highest, lows = BEFORE_ALL, {}
     for _, is_answer, number in sorted(moments):
         if not is_answer:
@@ -183,7 +183,7 @@ def _follow(operations: Sequence[Operation], places: _Places, finding: RunFindin
 
 
 def _what_is_wrong(operation: Operation, places: _Places, low: int) -> str:
-    if operation.heard is Heard.SOLD_OUT:
+    if operation.heard is AnswerKind.SOLD_OUT:
         holds = any(not one.grant.lapsed and one.freed_at is None for one in places.of_caller.get(operation.caller, ()))
         return "sold out was said to a holder" if holds else "sold out was said, and units were left"
     claim = places.claims.get(operation.claim_id)
@@ -191,7 +191,7 @@ def _what_is_wrong(operation: Operation, places: _Places, low: int) -> str:
         return "told of a claim that the log does not have"
     if places.claim_of(operation) is None:
         return "told of another claim than the log has"
-    if operation.heard is Heard.WON:
+    if operation.heard is AnswerKind.WON:
         return "decided before a claim that was answered before it was asked for" if low > claim.granted_at else "won twice"
     return "told of a claim at a time when the log does not have it so"
 
@@ -202,11 +202,11 @@ def _check_askers(operations: Sequence[Operation], places: _Places, lows: Mappin
     maybes: defaultdict[Caller, list[int]] = defaultdict(list)
     returns: defaultdict[tuple[Caller, str], list[int]] = defaultdict(list)
     for number, operation in enumerate(operations):
-        if operation.asks is Asks.RETURN:
+        if operation.asks is RequestKind.RETURN:
             returns[operation.caller, operation.claim_id].append(lows[number])
-        elif operation.heard is Heard.MAYBE:
+        elif operation.heard is AnswerKind.MAYBE:
             maybes[operation.caller].append(lows[number])
-        elif operation.heard is Heard.WON:
+        elif operation.heard is AnswerKind.WON:
             if operation.claim_id in winners:
                 finding.breach("one claim won more than once", **_describe(operation))
             winners[operation.claim_id] = number

@@ -92,7 +92,7 @@ class Drain:
                 await self._stop_at(fault)
             except (SQLAlchemyError, OSError, TimeoutError) as error:
                 self._log_waiting("postgres", error)
-            # Whoever got further has reason to try again soon.
+            # A drain that got further has reason to try again soon.
             retry_s = RETRY_FIRST_S if self.cursor != began else min(2 * retry_s, RETRY_MAX_S)
             await self._rest(retry_s)
 

@@ -7,7 +7,7 @@ from typing import Any, Self
 from loadtest.receipts import Attempt
 from loadtest.service import CampaignFacts
 from loadtest.verifier.checks import verify
-from loadtest.verifier.evidence import Evidence, Told, gather
+from loadtest.verifier.evidence import ClaimSeen, Evidence, gather
 from loadtest.verifier.truth import TruthClaim
 
 _OVERSELL = ("I1 NoOversell", "I5 UniqueUnit")
@@ -78,7 +78,7 @@ def judge(receipts: Path, facts: CampaignFacts, truth: list[TruthClaim], audit: 
     return verdict
 
 
-def _kept(told: Told, truth: dict[str, TruthClaim]) -> bool:
+def _kept(told: ClaimSeen, truth: dict[str, TruthClaim]) -> bool:
     claim = truth.get(told.claim_id)
     return claim is not None and (claim.member_id, claim.unit_no, claim.seq, claim.granted_at_ms, claim.code) == (
         told.member_id,

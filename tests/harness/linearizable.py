@@ -7,7 +7,7 @@ claims are held in the end, and so it checks the checker that knows the log. Exp
 
 from dataclasses import dataclass
 
-from loadtest.verifier.history import Asks, Caller, Heard, History, Operation
+from loadtest.verifier.history import AnswerKind, Caller, History, Operation, RequestKind
 
 OPERATIONS_MAX = 24
 
@@ -54,7 +54,7 @@ def is_linearizable(history: History) -> bool:
     freed = {decision.claim_id for decision in history.decisions if decision.frees}
     granted = [(one.caller, one.claim_id, one.unit_no) for one in history.decisions if not one.frees]
     ledger = frozenset(holding for holding in granted if holding[1] not in freed)
-    to_answer = frozenset(number for number, one in enumerate(operations) if one.heard is not Heard.MAYBE)
+    to_answer = frozenset(number for number, one in enumerate(operations) if one.heard is not AnswerKind.MAYBE)
     tried: set[tuple[frozenset[int], State]] = set()
     stack = [(frozenset[int](), State())]
     while stack:
@@ -79,15 +79,15 @@ def _after(operation: Operation, state: State, stock: int, granted: list[Holding
     """
     caller = operation.caller
     match operation.asks, operation.heard:
-        case Asks.GRAB, Heard.WON:
+        case RequestKind.GRAB, AnswerKind.WON:
             after = [state.grab(caller, operation.claim_id, operation.unit_no, stock)]
-        case Asks.GRAB, Heard.HELD:
+        case RequestKind.GRAB, AnswerKind.HELD:
             after = [state] if (caller, operation.claim_id, operation.unit_no) in state.held else []
-        case Asks.GRAB, Heard.SOLD_OUT:
+        case RequestKind.GRAB, AnswerKind.SOLD_OUT:
             after = [state] if len(state.held) >= stock and not state.holds(caller) else []
-        case Asks.GRAB, Heard.MAYBE:
+        case RequestKind.GRAB, AnswerKind.MAYBE:
             after = [state.grab(caller, claim_id, unit_no, stock) for holder, claim_id, unit_no in granted if holder == caller]
-        case Asks.RETURN, _:
+        case RequestKind.RETURN, _:
             after = [state.give_back(caller, operation.claim_id)]
         case _:
             raise ValueError(operation)

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from grab_service.cell.rights import Login, user_of
 from grab_service.embedded.ports import free_port
 from grab_service.embedded.programs import environments_of
-from grab_service.embedded.remembered import remembering
+from grab_service.embedded.saved_run import remembering
 from grab_service.embedded.stack import Stack
 from grab_service.settings import Settings
 from tests.harness.command_line import RECONCILE, SECRET, CommandLine, Said, command_line_as, run_command

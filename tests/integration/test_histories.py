@@ -22,7 +22,7 @@ from grab_service.cell.store import Cell, CellError
 from grab_service.embedded.valkey import ValkeyServer
 from grab_service.vocabulary.claims import ClaimRef
 from grab_service.vocabulary.events import Granted, Returned
-from loadtest.verifier.history import NOTHING_DECIDED, Asks, Caller, Decision, Heard, History, Operation
+from loadtest.verifier.history import NOTHING_DECIDED, AnswerKind, Caller, Decision, History, Operation, RequestKind
 from loadtest.verifier.witness import check
 from tests.harness.cells import Published, arm, enrol, log_of, publish
 from tests.harness.linearizable import is_linearizable
@@ -124,28 +124,28 @@ class Round:
         answered_us, body = now_us(), answer.json()
         caller: Caller = (name, None)
         if answer.status_code in {200, 201}:
-            heard = Heard.WON if answer.status_code == 201 else Heard.HELD
+            heard = AnswerKind.WON if answer.status_code == 201 else AnswerKind.HELD
             claim_id = str(body["claim_id"])
-            self.operations.append(Operation(caller, Asks.GRAB, sent_us, answered_us, heard, claim_id, body["unit_no"]))
+            self.operations.append(Operation(caller, RequestKind.GRAB, sent_us, answered_us, heard, claim_id, body["unit_no"]))
             return claim_id
         if body["code"] == "sold-out":
-            self.operations.append(Operation(caller, Asks.GRAB, sent_us, answered_us, Heard.SOLD_OUT))
+            self.operations.append(Operation(caller, RequestKind.GRAB, sent_us, answered_us, AnswerKind.SOLD_OUT))
         elif body["code"] not in NOTHING_DECIDED:
             assert body["code"] == "outcome-unknown", body
-            self.operations.append(Operation(caller, Asks.GRAB, sent_us, 0, Heard.MAYBE))
+            self.operations.append(Operation(caller, RequestKind.GRAB, sent_us, 0, AnswerKind.MAYBE))
         return ""
 
     async def _give_back(self, name: str, claim_id: str) -> None:
         ref = ClaimRef.parse(claim_id)
         assert ref is not None
         sent_us = now_us()
-        heard = Heard.RETURNED
+        heard = AnswerKind.RETURNED
         try:
             outcome, _ = await self._cell.return_unit(self.campaign_id, name, ref.seq, "returned")
             assert outcome in {"returned", "already"}, outcome
         except CellError:
-            heard = Heard.MAYBE
-        self.operations.append(Operation((name, None), Asks.RETURN, sent_us, now_us(), heard, claim_id))
+            heard = AnswerKind.MAYBE
+        self.operations.append(Operation((name, None), RequestKind.RETURN, sent_us, now_us(), heard, claim_id))
 
     async def _decided(self, redis: Redis) -> tuple[tuple[Decision, ...], int, frozenset[int]]:
         """(decisions, stock, seqs of everything else), as the log has them."""
@@ -167,14 +167,14 @@ class Round:
 
 async def test_what_members_hear_is_linearizable_by_both_checkers(ways: list[Way], cell: Cell, redis_client: Redis) -> None:
     dice = random.Random(20200920)
-    heard: Counter[Heard] = Counter()
+    heard: Counter[AnswerKind] = Counter()
     in_secret = 0
     for number in range(ROUNDS):
         history = await Round(number, ways, cell, dice).run(redis_client)
         assert check(history).counterexamples == [], history
         assert is_linearizable(history), history
         heard.update(operation.heard for operation in history.operations)
-        told = {operation.claim_id for operation in history.operations if operation.heard is Heard.WON}
+        told = {operation.claim_id for operation in history.operations if operation.heard is AnswerKind.WON}
         in_secret += len({decision.claim_id for decision in history.decisions} - told)
-    assert min(heard[one] for one in Heard) >= 3, f"too quiet to show anything: {heard}"
+    assert min(heard[one] for one in AnswerKind) >= 3, f"too quiet to show anything: {heard}"
     assert in_secret, "nobody won without hearing of it, so nothing was shown of timeouts"

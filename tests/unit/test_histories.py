@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadtest.verifier.history import VIEW_AGE_MAX_US, Asks, Caller, Decision, Heard, History, Operation
+from loadtest.verifier.history import VIEW_AGE_MAX_US, AnswerKind, Caller, Decision, History, Operation, RequestKind
 from loadtest.verifier.witness import check
 from tests.harness.linearizable import OPERATIONS_MAX, State, is_linearizable
 
@@ -16,21 +16,21 @@ S = 1_000_000
 A, B, C, D = ((name, None) for name in "abcd")
 
 
-def grab(who: Caller, sent_s: float, answered_s: float, heard: Heard, claim: str = "", unit: int = 0) -> Operation:
-    return Operation(who, Asks.GRAB, int(sent_s * S), int(answered_s * S), heard, claim, unit)
+def grab(who: Caller, sent_s: float, answered_s: float, heard: AnswerKind, claim: str = "", unit: int = 0) -> Operation:
+    return Operation(who, RequestKind.GRAB, int(sent_s * S), int(answered_s * S), heard, claim, unit)
 
 
 SALE = History(
     operations=(
-        grab(A, 0, 10, Heard.WON, "c1", 1),
-        grab(B, 20, 30, Heard.WON, "c2", 2),
-        grab(D, 40, 0, Heard.MAYBE),
-        grab(C, 200, 210, Heard.SOLD_OUT),
-        grab(A, 220, 230, Heard.HELD, "c1", 1),
-        Operation(A, Asks.RETURN, 240 * S, 250 * S, Heard.RETURNED, "c1"),
-        grab(C, 400, 410, Heard.WON, "c4", 1),
-        grab(A, 500, 510, Heard.SOLD_OUT),
-        grab(D, 520, 530, Heard.HELD, "c3", 3),
+        grab(A, 0, 10, AnswerKind.WON, "c1", 1),
+        grab(B, 20, 30, AnswerKind.WON, "c2", 2),
+        grab(D, 40, 0, AnswerKind.MAYBE),
+        grab(C, 200, 210, AnswerKind.SOLD_OUT),
+        grab(A, 220, 230, AnswerKind.HELD, "c1", 1),
+        Operation(A, RequestKind.RETURN, 240 * S, 250 * S, AnswerKind.RETURNED, "c1"),
+        grab(C, 400, 410, AnswerKind.WON, "c4", 1),
+        grab(A, 500, 510, AnswerKind.SOLD_OUT),
+        grab(D, 520, 530, AnswerKind.HELD, "c3", 3),
     ),
     decisions=(
         Decision(1, A, "c1", 1),
@@ -95,11 +95,11 @@ def sold_out_too_early() -> History:
 
 
 def sold_out_while_a_unit_was_back() -> History:
-    return replace(SALE, operations=(*SALE.operations, grab(("e", None), 300, 310, Heard.SOLD_OUT)))
+    return replace(SALE, operations=(*SALE.operations, grab(("e", None), 300, 310, AnswerKind.SOLD_OUT)))
 
 
 def sold_out_to_a_holder() -> History:
-    return operation(SALE, 4, heard=Heard.SOLD_OUT, claim_id="", unit_no=0)
+    return operation(SALE, 4, heard=AnswerKind.SOLD_OUT, claim_id="", unit_no=0)
 
 
 def a_timeout_with_half_an_effect() -> History:
@@ -125,7 +125,7 @@ def a_lost_return() -> History:
 
 
 def won_twice() -> History:
-    return operation(SALE, 4, heard=Heard.WON)
+    return operation(SALE, 4, heard=AnswerKind.WON)
 
 
 def undone_by_a_guess() -> History:
@@ -133,7 +133,7 @@ def undone_by_a_guess() -> History:
 
 
 def given_back_at_the_request_of_somebody_else() -> History:
-    return operation(SALE, 5, caller=B, heard=Heard.MAYBE)
+    return operation(SALE, 5, caller=B, heard=AnswerKind.MAYBE)
 
 
 def held_after_it_was_given_back() -> History:
@@ -199,7 +199,7 @@ def test_a_sold_out_may_be_as_old_as_a_view() -> None:
     """The unit came back, and a moment later somebody is told by a view of before."""
     asked_us = 250 * S + VIEW_AGE_MAX_US
     for late_us, is_true in ((0, True), (1, False)):
-        said = Operation(("e", None), Asks.GRAB, asked_us + late_us, asked_us + S, Heard.SOLD_OUT)
+        said = Operation(("e", None), RequestKind.GRAB, asked_us + late_us, asked_us + S, AnswerKind.SOLD_OUT)
         sale = replace(SALE, operations=(*SALE.operations, said))
         assert check(sale).holds is is_true
         assert is_linearizable(sale) is is_true
@@ -241,14 +241,14 @@ class Made:
                 unit_no = next(unit for _, held, unit in self.state.held if held == claim_id)
                 self.decide(owner, claim_id, unit_no, frees=True)
             self.state = after
-            self.say(owner, Asks.RETURN, at_us, Heard.RETURNED, claim_id)
+            self.say(owner, RequestKind.RETURN, at_us, AnswerKind.RETURNED, claim_id)
             return
         mine = [(claim_id, unit_no) for holder, claim_id, unit_no in self.state.held if holder == who]
         free = sorted(set(range(1, self.stock + 1)) - {unit for _, _, unit in self.state.held})
         if self.dice.random() < 0.1:
-            self.operations.append(Operation(who, Asks.GRAB, at_us, 0, Heard.MAYBE))  # had no effect
+            self.operations.append(Operation(who, RequestKind.GRAB, at_us, 0, AnswerKind.MAYBE))  # had no effect
         elif mine:
-            self.say(who, Asks.GRAB, at_us, Heard.HELD, *mine[0])
+            self.say(who, RequestKind.GRAB, at_us, AnswerKind.HELD, *mine[0])
         elif free:
             claim_id, unit_no = f"c{len(self.decisions)}", self.dice.choice(free)
             after = self.state.grab(who, claim_id, unit_no, self.stock)
@@ -256,21 +256,21 @@ class Made:
             self.state = after
             self.decide(who, claim_id, unit_no)
             self.claims.append((who, claim_id))
-            self.say(who, Asks.GRAB, at_us, Heard.WON, claim_id, unit_no)
+            self.say(who, RequestKind.GRAB, at_us, AnswerKind.WON, claim_id, unit_no)
         else:
             # Perhaps by a view that is as old as it may be.
-            self.say(who, Asks.GRAB, at_us + self.dice.choice((0, VIEW_AGE_MAX_US)), Heard.SOLD_OUT)
+            self.say(who, RequestKind.GRAB, at_us + self.dice.choice((0, VIEW_AGE_MAX_US)), AnswerKind.SOLD_OUT)
 
     def decide(self, who: Caller, claim_id: str, unit_no: int, *, frees: bool = False) -> None:
         self.decisions.append(Decision(len(self.decisions) + 1, who, claim_id, unit_no, frees=frees))
 
-    def say(self, who: Caller, asks: Asks, at_us: int, heard: Heard, claim_id: str = "", unit_no: int = 0) -> None:
+    def say(self, who: Caller, asks: RequestKind, at_us: int, heard: AnswerKind, claim_id: str = "", unit_no: int = 0) -> None:
         sent_us, answered_us = at_us - self.dice.randint(0, 100_000), at_us + self.dice.randint(0, 100_000)
-        if heard is Heard.SOLD_OUT:
+        if heard is AnswerKind.SOLD_OUT:
             sent_us = at_us
         if self.dice.random() < 0.15:  # the answer is lost
-            kept = claim_id if asks is Asks.RETURN else ""
-            self.operations.append(Operation(who, asks, sent_us, 0, Heard.MAYBE, kept))
+            kept = claim_id if asks is RequestKind.RETURN else ""
+            self.operations.append(Operation(who, asks, sent_us, 0, AnswerKind.MAYBE, kept))
         else:
             self.operations.append(Operation(who, asks, sent_us, answered_us, heard, claim_id, unit_no))
 
@@ -296,7 +296,7 @@ def corrupted(history: History, dice: random.Random) -> History:
     elif kind == 4:
         operations[at] = replace(one, caller=other.caller)
     elif kind == 5:
-        operations[at] = replace(one, heard=Heard.SOLD_OUT, asks=Asks.GRAB, claim_id="", unit_no=0)
+        operations[at] = replace(one, heard=AnswerKind.SOLD_OUT, asks=RequestKind.GRAB, claim_id="", unit_no=0)
     elif decisions:
         place = dice.randrange(len(decisions))
         if kind == 6:

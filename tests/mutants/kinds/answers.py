@@ -8,7 +8,7 @@ _HEADERS: Final = "grab_service/server/standing_headers.py"
 _SERVE: Final = "grab_service/service/serve.py"
 _CSV: Final = "grab_service/http/safe_csv.py"
 _OF_HEADERS: Final = "tests/integration/test_headers.py::test_"
-_UNSEEN: Final = "tests/unit/test_unseen.py::test_"
+_UNSEEN: Final = "tests/unit/test_invisible.py::test_"
 _PARTS: Final = "tests/unit/test_api_parts.py::test_"
 
 MUTANTS: Final = (
@@ -142,7 +142,7 @@ MUTANTS: Final = (
         "form_of_nothing",
         "what chooses a form, or joins, stands where there is something to choose or to join",
         "it may stand anywhere",
-        "grab_service/vocabulary/unseen.py",
+        "grab_service/vocabulary/invisible.py",
         "(?<=[{_EMOJI}\\ufe0f])\\u200d(?=[{_EMOJI}])",
         "[\\u200d\\ufe0f]",
         (f"{_UNSEEN}what_joins_and_chooses_is_seen_only_where_there_is_something_to_join_or_choose",),

@@ -8,8 +8,8 @@ _BOOTSTRAP: Final = "grab_service/embedded/bootstrap.py"
 _OF_BOOTSTRAP: Final = "tests/unit/test_bootstrap.py::test_"
 _KEEPING: Final = "grab_service/demo/keeping.py"
 _OF_KEEPING: Final = "tests/integration/test_keeping.py::test_"
-_REMEMBERED: Final = "grab_service/embedded/remembered.py"
-_OF_REMEMBERED: Final = "tests/unit/test_remembered.py::test_"
+_REMEMBERED: Final = "grab_service/embedded/saved_run.py"
+_OF_REMEMBERED: Final = "tests/unit/test_saved_run.py::test_"
 
 MUTANTS: Final = (
     Mutant(

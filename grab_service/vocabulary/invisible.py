@@ -1,4 +1,4 @@
-"""Which characters of a text can nobody see, or which make others stand where they were not written?
+"""Characters of a text that are invisible, or that change the place of others.
 
 Somebody reads titles, reasons and names, and decides by what they see: two that look alike must be alike. Rare Chinese
 characters stay, also those of the private use area that a font of the union's has, and those that are newer than this Python.

@@ -14,7 +14,7 @@ from grab_service.files.orgs_csv import parse_orgs
 from grab_service.http.field_errors import field_errors
 from grab_service.members.ops_routes import WrittenBlock, WrittenOrg
 from grab_service.members.session_routes import _Said
-from grab_service.vocabulary.unseen import unseen_in
+from grab_service.vocabulary.invisible import unseen_in
 
 UNSEEN = {
     "\x07": "U+0007",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from grab_service.embedded.remembered import SERVERS, join_run, remembering, run_here
+from grab_service.embedded.saved_run import SERVERS, join_run, remembering, run_here
 from grab_service.settings import Settings
 
 URL = "http://127.0.0.1:8123"
