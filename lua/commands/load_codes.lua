@@ -25,6 +25,9 @@ local loaded = tonumber(redis.call('HGET', KEYS[2], 'codes_loaded') or 0)
 local first_position = tonumber(ARGV[3])
 local count = #ARGV - 3
 assert(first_position >= 1 and count <= 1000, 'positions from 1, and at most 1000 codes a call')
+for at = 4, #ARGV do
+  assert(not string.find(ARGV[at], '[\t\n]'), 'a code without TAB and line end: it stands in claim records')
+end
 if first_position > loaded + 1 then
   return {'gap', cell[2], loaded}
 elseif first_position + count - 1 <= loaded then

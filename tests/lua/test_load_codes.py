@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from grab_service.cell.store import Cell
+from grab_service.cell.store import Cell, CellClosedError
 from grab_service.vocabulary import events
 from tests.harness.cells import Published as Campaign
 from tests.harness.cells import everything, log_of, publish
@@ -71,3 +71,11 @@ async def test_a_thousand_codes_go_in_one_call(armed_cell: Cell, raw: Redis) -> 
     codes = [f"{number:032}" for number in range(1000)]
     assert await armed_cell.load_codes("c", 1, codes) == ("codes_loaded", 1, 1000)
     assert await pool(raw, armed_cell) == codes
+
+
+@pytest.mark.parametrize("code", ["a\tb", "a\nb", "\t", "x\tstate=returned"])
+async def test_a_code_that_would_break_a_claim_record_is_refused_whole(code: str, armed_cell: Cell, raw: Redis) -> None:
+    before = await everything(raw, armed_cell)
+    with pytest.raises(CellClosedError):
+        await armed_cell.load_codes("c", 1, ["fine", code])
+    assert await everything(raw, armed_cell) == before
