@@ -40,8 +40,8 @@ async def direct_calls(testbed: Testbed, campaign_id: str, folder: Path, calls: 
     keys, campaign = CellKeys.of(testbed.settings.cell), CellKeys.of(testbed.settings.cell).of_campaign(campaign_id)
     table = {bytes(name): bytes(value) for name, value in (await testbed.redis.hgetall(keys.scripts)).items()}  # type: ignore[arg-type]
     sha = next(value for name, value in table.items() if name.endswith(b":grab")).decode()
-    names = (keys.cell, campaign.campaign, campaign.claims, campaign.bindings, campaign.free, campaign.returns, campaign.codes)
-    call = ("EVALSHA", sha, "9", *names, keys.members, keys.log, table[b"epoch"].decode(), "0", "b", campaign_id)
+    names = (keys.cell, campaign.campaign, campaign.claims, campaign.bindings, campaign.free, campaign.codes)
+    call = ("EVALSHA", sha, "8", *names, keys.members, keys.log, table[b"epoch"].decode(), "0", "b", campaign_id)
     address = urlsplit(testbed.stack.redis_url)
     options = ("-p", str(address.port), "-a", address.password or "", "-c", str(CONNECTIONS), "-n", str(calls), "--csv")
     before_s = cpu_s([testbed.redis_pid()])

@@ -91,7 +91,7 @@ async def grab(
     """Decide one grab in one call."""
     campaign = f"{PREFIX}campaign:{campaign_id}"
     keys = [PREFIX + "cell", campaign]
-    keys += [f"{campaign}:{part}" for part in ("claims", "bindings", "free", "returns", "codes")]
+    keys += [f"{campaign}:{part}" for part in ("claims", "bindings", "free", "codes")]
     keys += [PREFIX + "members", PREFIX + "log"]
     code = "".join(secrets.choice(ALPHABET) for _ in range(12))
     reply = await redis.evalsha(SHA, len(keys), *keys, EPOCH, 0, "b", campaign_id, member_id, idempotency_key, code)
@@ -101,7 +101,8 @@ async def grab(
         return JSONResponse(problem, 409, media_type="application/problem+json")
     if outcome == "held":
         response.status_code = 200
-    seq, epoch, unit_no, _, granted_at_ms, code, _ = fields[-7:]
+    record = dict(field.split("=", 1) for field in fields[1:])
+    seq, epoch, unit_no, granted_at_ms, code = (record[name] for name in ("seq", "epoch", "unit_no", "at_ms", "code"))
     claim_id = f"{campaign_id}.{epoch}.{seq}"
     granted_at = datetime.fromtimestamp(int(granted_at_ms) / 1000, UTC)
     response.headers["location"] = f"/v1/claims/{claim_id}"

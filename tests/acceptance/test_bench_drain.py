@@ -28,7 +28,8 @@ async def test_the_drain_is_timed_and_a_count_that_is_not_exact_is_refused(tmp_p
         assert set(figures) == {
             *("drain_one_core", "drain_two_cores", "drain_ledger_cpu", "drain_postgres_cpu", "drain_visible", "drain_memory"),
         }
-        assert all(figure.median > 0 for name, figure in figures.items() if not name.endswith("_cpu"))
+        # Processor time ticks 100 times a second, and memory is sampled: a short drain may show none of either.
+        assert all(figure.median > 0 for name, figure in figures.items() if not name.endswith(("_cpu", "_memory")))
 
         campaign_id = await testbed.campaign(100)
         await backlog.grow(testbed, campaign_id, members[:100])

@@ -93,8 +93,8 @@ return function()
     server:auth(env.REDIS_PASSWORD)
   end
   local reply
-  reply, why = server:evalsha(env.SHA, 9, prefix .. "cell", campaign, campaign .. ":claims", campaign .. ":bindings", campaign .. ":free",
-    campaign .. ":returns", campaign .. ":codes", prefix .. "members", prefix .. "log",
+  reply, why = server:evalsha(env.SHA, 8, prefix .. "cell", campaign, campaign .. ":claims", campaign .. ":bindings", campaign .. ":free",
+    campaign .. ":codes", prefix .. "members", prefix .. "log",
     env.EPOCH, 0, "b", id, member, ngx.var.http_idempotency_key or "", new_code())
   if not reply then
     ngx.log(ngx.ERR, why)
@@ -108,7 +108,8 @@ return function()
     end
     return problem(409, outcome)
   end
-  local seq, epoch, unit, granted_at, code = string.match(rest, "(%d+)\t(%d+)\t(%d+)\t%d+\t(%d+)\t([^\t]*)\t[^\t]*$")
+  local seq, epoch, granted_at, unit, code =
+    string.match(rest, "^1\tseq=(%d+)\tepoch=(%d+)\tat_ms=(%d+)\tstate=%l+\tunit_no=(%d+)\tordinal=%d+\tcode=([^\t]*)\tkey=[^\t]*$")
   local claim = id .. "." .. epoch .. "." .. seq
   granted_at = tonumber(granted_at)
   ngx.status = outcome == "won" and 201 or 200

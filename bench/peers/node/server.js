@@ -41,7 +41,7 @@ app.post("/v1/campaigns/:id/claims", async (request, reply) => {
   const id = request.params.id;
   const campaign = `${prefix}campaign:${id}`;
   const keys = [`${prefix}cell`, campaign];
-  for (const part of ["claims", "bindings", "free", "returns", "codes"]) keys.push(`${campaign}:${part}`);
+  for (const part of ["claims", "bindings", "free", "codes"]) keys.push(`${campaign}:${part}`);
   keys.push(`${prefix}members`, `${prefix}log`);
   const key = request.headers["idempotency-key"] ?? "";
   const answer = await redis.evalsha(
@@ -51,7 +51,8 @@ app.post("/v1/campaigns/:id/claims", async (request, reply) => {
     return reply.code(409).type("application/problem+json")
       .send({ type: `/problems/${outcome}`, title: outcome, status: 409, code: outcome.replaceAll("_", "-") });
   }
-  const [seq, epoch, unit, , grantedAt, code] = fields.slice(-7);
+  const record = Object.fromEntries(fields.slice(1).map((field) => field.split(/=(.*)/s).slice(0, 2)));
+  const { seq, epoch, unit_no: unit, at_ms: grantedAt, code } = record;
   const claim = `${id}.${epoch}.${seq}`;
   const granted = new Date(Number(grantedAt));
   return reply.code(outcome === "won" ? 201 : 200).header("location", `/v1/claims/${claim}`).send({
