@@ -57,7 +57,11 @@ class Responder:
             word, _, rest = answer.partition(b"\t")
             if word == _WON:
                 won += 1
-                seq, epoch, granted_at_ms, _, unit_no, _, code, _, _ = fields_of_record(rest)
+                try:
+                    seq, epoch, granted_at_ms, _, unit_no, _, code, _, _ = fields_of_record(rest)
+                except UnknownRecordError:
+                    self._respond_with_claim(201, campaign, campaign_id, grab, rest)
+                    continue
                 if campaign is not None and (any_code_fits or is_written_as_it_is(code)):
                     if template is None:  # they share epoch and moment
                         template = WinTemplate(campaign, int(epoch), int(granted_at_ms))
@@ -82,7 +86,8 @@ class Responder:
         except UnknownRecordError as error:
             # Nobody else in the batch may suffer for it; the audit raises an alarm.
             log.warning("claim_unreadable", campaign_id=campaign_id, member_id=grab.member_id, why=str(error))
-            grab.respond(self.problem("paused-for-recovery", grab.language))
+            # A new claim is decided; a held one is shown once the cell is rebuilt.
+            grab.respond(self.problem("outcome-unknown" if status == 201 else "paused-for-recovery", grab.language))
             return
         if campaign is not None:
             grab.respond(of_claim(status, campaign, grab.member_id, claim))

@@ -16,10 +16,10 @@ from grab_service.vocabulary.claims import RECORDS
 
 _CLAIM: Final = (
     f"concat(E'{RECORDS}\\tseq=', seq, E'\\tepoch=', epoch, E'\\tat_ms=', granted_at_ms,"
-    " E'\\tstate=', CASE WHEN returned_seq IS NULL AND state = 'returned' THEN 'fulfilled' ELSE state END,"
+    " E'\\tstate=', CASE WHEN returned_seq IS NULL AND state IN ('returned', 'lapsed') THEN 'fulfilled' ELSE state END,"
     " E'\\tunit_no=', unit_no, E'\\tordinal=', slot, E'\\tcode=', code, E'\\tkey=', idempotency_key)"
 )
-"""A claim that its member has given back is held in the cell until the cell has been told, which the entry `returned` shows."""
+"""A claim that was given back or has lapsed is held in the cell until the cell is told, which the entry `returned` shows."""
 
 ROOM_TO_SORT: Final = text("SET LOCAL work_mem = '64MB'")
 

@@ -360,6 +360,18 @@ async def test_a_record_that_cannot_be_read_keeps_its_member_waiting_and_nobody_
     assert "CODE" not in answers[3].text
 
 
+async def test_a_win_whose_record_cannot_be_read_leaves_no_other_grab_without_an_answer(
+    crowd: LaneClients, cell: Cell, redis_client: Redis
+) -> None:
+    pool = replace(RUSH, stock=8, benefit_kind=BenefitKind.CODE_POOL)
+    await cell.load_codes(pool.campaign_id, 1, [f"code-{number}" for number in range(8)])
+    await publish(cell, pool)
+    await redis_client.lset(cell.keys.of_campaign("c").codes, 3, "A\tB")
+    answers = await asyncio.gather(*(crowd.grab(name) for name in MEMBERS[:8]))
+    assert sorted(answer.status_code for answer in answers) == [201] * 7 + [503]
+    assert [answer.json()["code"] for answer in answers if answer.status_code == 503] == ["outcome-unknown"]
+
+
 async def test_a_member_who_hammers_is_slowed_down_and_nobody_else(crowd: LaneClients, cell: Cell) -> None:
     await publish(cell, replace(RUSH, stock=10))
     answers = await crowd.all_grab(["m-1"] * 101)

@@ -127,6 +127,21 @@ async def test_units_that_were_cut_off_the_stock_are_not_offered_by_the_rebuilt_
         assert comparable(await town.everything_in_redis()) == comparable(before)
 
 
+@pytest.mark.parametrize("reason", ["returned", "lapsed"])
+async def test_a_return_that_the_cell_was_not_told_of_is_held_in_the_rebuilt_cell_as_before(reason: str, town: Town) -> None:
+    async with town.ledger():
+        await town.open_for_business()
+        names = await town.enrol(3)
+        await town.schedule(stock=5)
+        claims = await town.win("c", names, key="k")
+        await town.drained()
+        before = await town.everything_in_redis()
+    await town.decide_return(claims[1], "c", names[1], reason)
+    async with town.leading() as parts, town.link() as link:
+        await _recover(parts, link)
+        assert comparable(await town.everything_in_redis()) == comparable(before)
+
+
 async def test_the_sale_goes_on_in_the_rebuilt_cell_as_if_nothing_had_been(town: Town) -> None:
     async with town.ledger():
         await town.open_for_business()

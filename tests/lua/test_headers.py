@@ -124,9 +124,14 @@ def test_every_rule_is_listed_and_answers_with_the_words_of_its_header(sources: 
         assert tuple(words) == rule.outcomes, rule.name
 
 
-def test_every_counter_of_a_rule_is_compared_by_the_audit(sources: ScriptSources) -> None:
+def test_every_counter_of_a_rule_is_read_and_compared_by_the_audit_and_written_by_the_rebuild(sources: ScriptSources) -> None:
     counters = [counter for rule in sources.rules for counter in rule.counters]
     assert [*counters, "codes_loaded"] == list(COUNTERS)
+    compares = (LUA.parent / "grab_service/audit/invariants.py").read_text(encoding="utf-8")
+    rebuilds = (LUA.parent / "reconcile/rebuild/rebuild.py").read_text(encoding="utf-8").partition("def _fill_campaigns")[2]
+    for counter in counters:
+        assert re.search(rf"\bcut\.{counter}\b|\bcell\.{counter}\b", compares), f"{counter} is compared with nothing"
+        assert f'"{counter}": ' in rebuilds, f"a rebuilt cell lacks {counter}"
 
 
 @pytest.mark.parametrize("path", PURE, ids=lambda path: path.stem)
