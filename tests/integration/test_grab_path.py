@@ -777,11 +777,14 @@ async def test_a_refusal_ends_at_the_last_moment_at_which_it_is_certain(edge: st
     now_s = time.monotonic()
     bounds = view.now_bounds_ms(now_s)
     assert bounds is not None
-    low_ms, high_ms = bounds
+    high_ms = bounds[1]
 
-    def at(time_ms: int, *, by: int = high_ms) -> Outcome | None:
-        """What is refused, judged anew, when this bound of the clock shows that time."""
-        moment_s = now_s + (time_ms - by) / 1000 + 0.0001
+    def at(time_ms: int, *, bound: int = 1) -> Outcome | None:
+        """The refusal, judged anew, at a moment at which the lower (0) or the upper (1) bound of the clock shows that time."""
+        middle_s = now_s + (time_ms - bounds[bound]) / 1000
+        # A bound is a whole number of milliseconds, so that its step lies somewhere within the millisecond around the middle.
+        near_s = (middle_s + tenth / 10_000 for tenth in range(-9, 10))
+        moment_s = next(near for near in near_s if (view.now_bounds_ms(near) or bounds)[bound] == time_ms)
         refused = Gate(view, age_max_s=1e9).refuse(campaign, "m-9", moment_s)
         return None if refused is None else refused.outcome
 
@@ -789,8 +792,8 @@ async def test_a_refusal_ends_at_the_last_moment_at_which_it_is_certain(edge: st
     assert at(edge_ms - CLOCK_STEP_MS - 1) is before
     assert at(edge_ms) is None
     if after is not None:
-        assert at(edge_ms - 1, by=low_ms) is None
-        assert at(edge_ms, by=low_ms) is after
+        assert at(edge_ms - 1, bound=0) is None
+        assert at(edge_ms, bound=0) is after
     # Judged once: it holds until then, and no longer.
     gate = Gate(view, age_max_s=1e9)
     refused = gate.refuse(campaign, "m-9", now_s)
