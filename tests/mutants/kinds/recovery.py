@@ -91,8 +91,8 @@ MUTANTS: Final = (
         "units that were cut off the stock are not issued again",
         "the rebuilt cell takes them for issued, and offers them as free",
         _REBUILD,
-        '        return min(self.counted["unit_max"], int(self.row["total"]))\n',
-        '        return int(self.counted["unit_max"])\n',
+        '        return min(self.counted["issued"], int(self.row["total"]))\n',
+        '        return int(self.counted["issued"])\n',
         (f"{_TESTS}units_that_were_cut_off_the_stock_are_not_offered_by_the_rebuilt_cell",),
     ),
     Mutant(
