@@ -112,6 +112,14 @@ async def two_claims_hold_one_unit_in_postgres(day: Day) -> None:
     )
 
 
+async def three_claims_hold_one_unit_in_postgres(day: Day) -> None:
+    """And the sums agree."""
+    first, middle, last = (record.unit_no for record in day.one[:3])
+    assert first + last == 2 * middle
+    for seq in (day.one[0].seq, day.one[2].seq):
+        await day.town.sql("UPDATE claims SET state = 'returned', unit_no = :unit_no WHERE seq = :seq", unit_no=middle, seq=seq)
+
+
 async def a_code_changes_in_the_cell(day: Day) -> None:
     record = day.one[0]
     other = ClaimRecord(record.seq, 1, record.unit_no, 1, record.granted_at_ms, "ANOTHER CODE", "")
@@ -240,6 +248,7 @@ CORRUPTIONS: list[tuple[Corrupt, set[Invariant]]] = [
     (two_claims_swap_their_units_in_postgres, {I3, I4}),
     (two_members_hold_one_unit_in_the_cell, {I3, I4, I5}),
     (two_claims_hold_one_unit_in_postgres, {I3, I4, I5}),
+    (three_claims_hold_one_unit_in_postgres, {I3, I4, I5}),
     (a_code_changes_in_the_cell, {I3, I4}),
     (a_code_changes_in_postgres, {I3, I4}),
     (a_claim_goes_to_another_member_in_the_cell, {I3, I4}),

@@ -34,7 +34,7 @@ MUTANTS: Final = (
     _leaves_out("I1 NoOversell", "_no_oversell", "more_is_granted_than_released"),
     _leaves_out("I3 NoLostAck", "_no_lost_ack", "a_return_is_forgotten"),
     _leaves_out("I4 OneAnswer", "_one_answer", "a_claim_is_dropped_from_the_cell"),
-    _leaves_out("I5 UniqueUnit", "_unique_unit", "two_claims_hold_one_unit_in_postgres"),
+    _leaves_out("I5 UniqueUnit", "_unique_unit", "three_claims_hold_one_unit_in_postgres"),
     _leaves_out("I6 Conserved", "_conserved", "units_are_issued_that_nobody_has"),
     Mutant(
         "audit_no_undersell",
