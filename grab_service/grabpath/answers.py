@@ -93,7 +93,7 @@ def of_phase(outcome: Outcome, opens_at_ms: int, next_release_at_ms: int | None,
 
 
 def of_refusal(outcome: Outcome, rest: bytes, reply: GrabReply, language: str) -> Answer:
-    """A refusal of Lua; `rest` is what follows the outcome's word, as the header of `lua/commands/grab.lua` says."""
+    """A refusal of Lua; `rest` is what follows the outcome's word, as the header of its rule says."""
     fields = fields_of_refusal(outcome, rest, reply.opens_at_ms, reply.next_release_at_ms, reply.now_ms)
     return of_problem(slug(outcome), language, **fields)
 

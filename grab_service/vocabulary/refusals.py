@@ -16,7 +16,7 @@ def fields_of_refusal(
 
     Args:
         outcome: the refusal.
-        rest: what follows the outcome's word, as the header of `lua/commands/grab.lua` says.
+        rest: what follows the outcome's word, as the header of its rule says.
         opens_at_ms: when the campaign opens.
         next_release_at_ms: when its next units come; None: never.
         now_ms: the cell's clock at the refusal.

@@ -22,15 +22,7 @@
     idempotency_key_missing    the limit is above one, so a repeat could not be told from a new wish
     held TAB record            the claim held already, or the one this idempotency_key was bound to; its state is in the record.
                                Where the limit is above one: the member's records, if one of them is of an unknown version
-    cancelled
-    ended
-    not_open_yet
-    paused
-    member_unknown
-    member_blocked TAB until_ms (or empty: no end is set)
-    not_eligible TAB names of the failed rules, by comma
-    per_member_limit TAB limit TAB used
-    sold_out
+    the refusals of the rules, in the order of lua/plan.lua; the header of each rule names its words and what follows them
     won TAB record
 
   Records are those of lua/records/. The entry `granted` has version, campaign_id, state, fields (names, by comma) and claims

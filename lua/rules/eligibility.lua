@@ -4,7 +4,8 @@
   outcomes: not_eligible
   fields: orgs, tags_any, birthday_months, joined_before
 
-  orgs, tags_any and birthday_months are ,a,b, and joined_before is YYYY-MM-DD. The answer names every condition that failed.
+  orgs, tags_any and birthday_months are ,a,b, and joined_before is YYYY-MM-DD. After not_eligible stand the names of the conditions
+  that failed, by comma.
 ]]
 local eligibility = {}
 

@@ -4,6 +4,7 @@
   outcomes: per_member_limit
   fields: limit_per_member
 
+  After per_member_limit stand the limit and how many the member holds.
   Gives `wish.ordinal`, the lowest of 1..limit_per_member that none of the member's claims has.
 ]]
 local limit = {}

@@ -3,6 +3,7 @@
 
   outcomes: member_unknown, member_blocked
 
+  After member_blocked stands until_ms, '' if no end is set.
   Gives the rules after it `wish.org_id`, `wish.birthday_month`, `wish.joined_on` and `wish.tags`.
 ]]
 local member = {}

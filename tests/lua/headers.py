@@ -4,11 +4,13 @@ It reads text, not Lua: it knows the few ways in which these files are written, 
 What the commands do when they run is for the other tests.
 """
 
+import functools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from grab_service.cell.scripts import ScriptSources
 from grab_service.vocabulary.outcomes import Outcome
 
 # By the type of key they are for; TIME has none. A test compares them with what the server says of its commands.
@@ -34,6 +36,7 @@ SECTIONS: Final = ("KEYS[1]", "ARGV[1]", "Returns", "Clock:", "Cost:", "Writes:"
 _SHEBANG = re.compile(r"#!lua(?: flags=([a-z,-]+))?\n--\[\[\n(.*?)\n\]\]\n(.*)", re.DOTALL)
 _HEADER_KEY = re.compile(r"^  KEYS\[(\d+)(\.\.)?\] *(.*)$", re.MULTILINE)
 _HEADER_ARGUMENT = re.compile(r"\bARGV\[(\d+)(\.\.)?\]")
+_OF_THE_RULES = re.compile(r"^    the refusals of the rules, in the order of lua/plan\.lua;.*$", re.MULTILINE)
 _HEADER_OUTCOME = re.compile(r"^    ([a-z][a-z_]*)(?= TAB |  |$)", re.MULTILINE)
 _COMMENT = re.compile(r"--[^\n]*")
 _CALL = re.compile(r"redis\.p?call\('([A-Z]+)'(?:, KEYS\[([^\]]+)\])?")
@@ -55,6 +58,12 @@ _PLACES = (
     re.compile(rf"\banswers\[[^\]]+\] = {_WORD}"),
     re.compile(rf"\banswers = \{{{_WORD}"),
 )
+
+
+@functools.cache
+def _refusals() -> str:
+    """The words of the rules as a header lists outcomes."""
+    return "\n".join(f"    {word}" for rule in ScriptSources.read().rules for word in rule.outcomes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +90,7 @@ class Command:
     def outcomes(self) -> list[str]:
         """As the header lists them, in order."""
         _, _, returns = self.header.partition("the first that applies:\n")
-        listed = _HEADER_OUTCOME.findall(returns.partition("\n\n")[0])
+        listed = _HEADER_OUTCOME.findall(_OF_THE_RULES.sub(_refusals(), returns.partition("\n\n")[0]))
         of_grab = [outcome.value for outcome in Outcome] if "every answer of `grab`" in returns else []
         return [*dict.fromkeys(listed[:1] + of_grab + listed[1:])]
 

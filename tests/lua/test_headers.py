@@ -37,7 +37,7 @@ DRIFT = [
     ("arguments", "read_claims", "     ARGV[2] member_id", ""),
     ("outcomes", "set_state", "    wrong_state  ", "    bad_state  "),
     ("outcomes", "set_state", "{'already', cell[2], state}", "{'same', cell[2], state}"),
-    ("outcomes", "grab", "    paused\n", ""),
+    ("outcomes", "grab", "    the refusals of the rules, in the order of", "    what the rules say, in the order of"),
     ("outcomes", "grab", "return 'sold_out'", "return 'gone'"),
     ("outcomes", "grab", "window_phase = 'ended'", "window_phase = 'over'"),
     ("outcomes", "explain", "    eligible  ", "    may_win  "),
