@@ -16,7 +16,7 @@ _ORDINARY: Final = """
     accounts action address again alarm alive alone ambiguous and another answer app append arrivals as asker assertion
     attempt audit backlog bad because began behaviour bench benefit binaries binary block bodies body book bootstrap bounds
     broken bulk by call caller cannot change check child circumstances cli clock closed code command compared comparison
-    config configuration connect connection context contract copy cors costs counters course crowd csv curve cycle damage
+    config configuration connect connection context contract copy cors costs counter course crowd csv curve cycle damage
     data database days decision definition demo demonstration dependencies dev did dir direct disk docs drafts drained
     durability dying eligibility eligible embedded engine entry env error etags event examples excerpt expected explain
     explained explanation export external facts failure fast fastapi fault fenced field figure file filter finding flames
