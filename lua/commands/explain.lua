@@ -35,7 +35,7 @@ end
 --@use records/*
 --@use rules/*
 --@use plan
-plan.asks_member_only = ARGV[3] == 'member'
+asks_member_only = ARGV[3] == 'member'
 --@use cell/campaign
 --@use cell/batch
 
@@ -49,7 +49,7 @@ if campaign then
 end
 for i = 1, batch do
   local at = 2 + 3 * i
-  answers[HEADER + i] = campaign and plan.answer(campaign, cell[2] + 1 + plan.wins, cell[1], now_text, ARGV[at], ARGV[at + 1],
+  answers[HEADER + i] = campaign and plan_answer(campaign, cell[2] + 1 + wins, cell[1], now_text, ARGV[at], ARGV[at + 1],
     ARGV[at + 2], holding_of[i], bound_to[i], record_of[i]) or 'campaign_not_found'
 end
 return answers

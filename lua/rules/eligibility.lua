@@ -7,13 +7,11 @@
   orgs, tags_any and birthday_months are ,a,b, and joined_before is YYYY-MM-DD. After not_eligible stand the names of the conditions
   that failed, by comma.
 ]]
-local eligibility = {}
-
-function eligibility.applies(campaign)
+local function eligibility_applies(campaign)
   return campaign.orgs ~= '' or campaign.tags_any ~= '' or campaign.birthday_months ~= '' or campaign.joined_before ~= ''
 end
 
-function eligibility.refuse(campaign, wish)
+local function eligibility_refuse(campaign, wish)
   local orgs, tags_any, birthday_months = campaign.orgs, campaign.tags_any, campaign.birthday_months
   local joined_before, joined_on = campaign.joined_before, wish.joined_on
   local failed = {}

@@ -6,13 +6,11 @@
   After member_blocked stands until_ms, '' if no end is set.
   Gives the rules after it `wish.org_id`, `wish.birthday_month`, `wish.joined_on` and `wish.tags`.
 ]]
-local member = {}
-
-function member.refuse(campaign, wish)
+local function member_refuse(campaign, wish)
   if not wish.record then
     return 'member_unknown'
   end
-  local status, org_id, blocked_until_ms, birthday_month, joined_on, tags = person.decode(wish.record)
+  local status, org_id, blocked_until_ms, birthday_month, joined_on, tags = member_fields(wish.record)
   if status == 'left' then
     return 'member_unknown'
   elseif status ~= 'active' then

@@ -41,13 +41,13 @@ _HEADER_OUTCOME = re.compile(r"^    ([a-z][a-z_]*)(?= TAB |  |$)", re.MULTILINE)
 _COMMENT = re.compile(r"--[^\n]*")
 _CALL = re.compile(r"redis\.p?call\('([A-Z]+)'(?:, KEYS\[([^\]]+)\])?")
 # The one function that writes for others: it appends to the key that it is given, and then moves the cell on.
-_LOG_DEFINED = re.compile(r"^function log\.append\(.*?^end\n", re.DOTALL | re.MULTILINE)
+_LOG_DEFINED = re.compile(r"^local function log_append\(.*?^end\n", re.DOTALL | re.MULTILINE)
 # What the rules and the plan answer, a command answers that asks them.
-_FUNCTION = re.compile(r"^function [\w.]+\(.*?^end$", re.DOTALL | re.MULTILINE)
-_ANSWERS = re.compile(r"function (?:plan\.answer|\w+\.(?:prepare|refuse))\(")
-_PLAN_CALLED = re.compile(r"(?<!function )\bplan\.answer\(")
-_MEMBER_ONLY = re.compile(r"^plan\.asks_member_only = ", re.MULTILINE)
-_LOG_CALLED = re.compile(r"\blog\.append\(KEYS\[(\d+)\]")
+_FUNCTION = re.compile(r"^local function \w+\(.*?^end$", re.DOTALL | re.MULTILINE)
+_ANSWERS = re.compile(r"local function (?:plan_answer|\w+_(?:prepare|refuse))\(")
+_PLAN_CALLED = re.compile(r"(?<!function )\bplan_answer\(")
+_MEMBER_ONLY = re.compile(r"^asks_member_only = ", re.MULTILINE)
+_LOG_CALLED = re.compile(r"\blog_append\(KEYS\[(\d+)\]")
 _WORD = r"'([a-z][a-z_]*)(?:\\t[^']*)?'"
 # Where an outcome stands in the code: what is returned first, and what the plan of a grab puts down as an answer.
 _PLACES = (
@@ -210,7 +210,7 @@ def writes(command: Command) -> Iterator[str]:
         if called not in READS | WRITES | {"TIME"}:
             yield f"nobody has said yet whether {called} writes"
     if len(command.calls) != len(re.findall(r"\bredis\b", command.code)) + 2 * len(
-        re.findall(r"\blog\.append\b", command.code)
+        re.findall(r"\blog_append\b", command.code)
     ):
         yield "Redis is called in a way this check does not see"
     promised = "Writes: none." not in command.header

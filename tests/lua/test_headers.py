@@ -26,7 +26,7 @@ DRIFT = [
     ("sections", "load_codes", "\n  Returns {", "\n  Answers {"),
     ("sections", "return_unit", "the first that applies:", "one of:"),
     ("keys", "set_state", "  KEYS[3] log       stream  one {type=state_set} per change\n", ""),
-    ("keys", "set_state", "log.append(KEYS[3]", "log.append(KEYS[4]"),
+    ("keys", "set_state", "log_append(KEYS[3]", "log_append(KEYS[4]"),
     ("keys", "return_unit", "KEYS[5] returns   hash", "KEYS[5] returns   zset"),
     ("keys", "return_unit", "KEYS[6] codes     list ", "KEYS[6] codes          "),
     ("keys", "snapshot", "KEYS[2..]  ", "KEYS[2]  "),
