@@ -209,9 +209,7 @@ def writes(command: Command) -> Iterator[str]:
     for _, called, _ in command.calls:
         if called not in READS | WRITES | {"TIME"}:
             yield f"nobody has said yet whether {called} writes"
-    if len(command.calls) != len(re.findall(r"\bredis\b", command.code)) + 2 * len(
-        re.findall(r"\blog_append\b", command.code)
-    ):
+    if len(command.calls) != len(re.findall(r"\bredis\b", command.code)) + 2 * len(re.findall(r"\blog_append\b", command.code)):
         yield "Redis is called in a way this check does not see"
     promised = "Writes: none." not in command.header
     if promised and not re.search(r"Writes: all after the last refusal[;,] the log first", command.header):
