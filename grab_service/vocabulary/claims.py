@@ -118,7 +118,8 @@ class ClaimRecord:
 _RECORD: Final = re.compile(
     RECORDS.encode()
     + rb"\tseq=(\d+)\tepoch=(\d+)\tat_ms=(\d+)\tstate=([a-z_]+)\tunit_no=(\d+)\tordinal=(\d+)\tcode=([^\t]*)\tkey=([^\t]*)"
-    rb"((?:\t[a-z_]+\.[a-z_]+=[^\t]*)*)"
+    rb"((?:\t.*)?)",
+    re.DOTALL,
 )
 
 
