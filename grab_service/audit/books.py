@@ -27,7 +27,7 @@ _SUMS: Final = (
     " coalesce(sum(unit_no) FILTER (WHERE active), 0) AS unit_sum,"
     " coalesce(sum(seq) FILTER (WHERE active), 0) AS seq_sum,"
     " coalesce(max(unit_no) FILTER (WHERE active), 0) AS unit_max,"
-    " coalesce(max(slot), 0) AS slot_max,"
+    " coalesce(max(ordinal), 0) AS ordinal_max,"
     " count(code) AS codes,"
     " count(*) FILTER (WHERE code IS NOT NULL OR (returned_seq > :seq AND voucher_state IS NOT NULL)) AS codes_out,"
     " count(*) FILTER (WHERE held) AS held"
@@ -35,7 +35,7 @@ _SUMS: Final = (
 _DISTINCT: Final = (
     ", count(DISTINCT member_id) FILTER (WHERE active) AS holders,"
     " count(DISTINCT unit_no) FILTER (WHERE active) AS units,"
-    " count(DISTINCT member_id || '/' || slot) FILTER (WHERE active) AS slots,"
+    " count(DISTINCT member_id || '/' || ordinal) FILTER (WHERE active) AS ordinals,"
     " count(DISTINCT code) AS codes_distinct"
 )
 _AS_OF: Final = (
@@ -52,7 +52,7 @@ class CampaignBooks:
 
     `over_at_ms`: when it closes, or was closed.
     `codes` counts those that claims have now, `codes_out` those that they had then: what came back since has given its code up.
-    `holders`, `units`, `slots` and `codes_distinct` count what is distinct; None if that was not counted.
+    `holders`, `units`, `ordinals` and `codes_distinct` count what is distinct; None if that was not counted.
     """
 
     campaign_id: str
@@ -69,13 +69,13 @@ class CampaignBooks:
     unit_sum: int = 0
     seq_sum: int = 0
     unit_max: int = 0
-    slot_max: int = 0
+    ordinal_max: int = 0
     codes: int = 0
     codes_out: int = 0
     held: int = 0
     holders: int | None = 0
     units: int | None = 0
-    slots: int | None = 0
+    ordinals: int | None = 0
     codes_distinct: int | None = 0
 
 
@@ -115,7 +115,7 @@ async def read_books(engine: AsyncEngine, cell_name: str, seq: int, *, distinct:
         counted: Mapping[Any, Any] = claims.pop(row["campaign_id"], {})
         figures |= {name: int(value) for name, value in counted.items() if name != "campaign_id"}
         if counted and not distinct:
-            figures |= {"units": None, "slots": None, "codes_distinct": None}
+            figures |= {"units": None, "ordinals": None, "codes_distinct": None}
             figures["holders"] = figures["active"] if row["limit_per_member"] == 1 else None
         books[row["campaign_id"]] = CampaignBooks(**figures)
     return Books(epoch, cursor_seq, books, tuple(sorted(claims)))

@@ -38,7 +38,7 @@ class StoredClaim:
         """From a row of the table."""
         state = ClaimState(row.state)
         record = ClaimRecord(
-            row.seq, row.epoch, row.unit_no, row.slot, row.granted_at_ms, row.code or "", row.idempotency_key or "", state
+            row.seq, row.epoch, row.unit_no, row.ordinal, row.granted_at_ms, row.code or "", row.idempotency_key or "", state
         )
         voucher_state = VoucherState(row.voucher_state) if row.voucher_state is not None else None
         on_request = row.reveal == Reveal.ON_REQUEST

@@ -74,7 +74,7 @@ async def a_claim_is_dropped_from_the_cell(day: Day) -> None:
 
 async def a_claim_is_added_to_postgres(day: Day) -> None:
     await day.town.sql(
-        "INSERT INTO claims (seq, epoch, campaign_id, member_id, unit_no, slot, state, granted_at_ms) "
+        "INSERT INTO claims (seq, epoch, campaign_id, member_id, unit_no, ordinal, state, granted_at_ms) "
         "VALUES (1, 1, 'one', 'ghost', 20, 1, 'fulfilled', 0)"
     )
 
@@ -227,7 +227,7 @@ async def the_pool_is_empty_and_units_are_left(day: Day) -> None:
 
 async def a_member_holds_more_than_the_limit(day: Day) -> None:
     await day.town.sql("UPDATE campaigns SET limit_per_member = 5 WHERE campaign_id = 'many'")
-    await day.town.sql("UPDATE claims SET slot = 4 WHERE seq = :seq", seq=day.many[0].seq)
+    await day.town.sql("UPDATE claims SET ordinal = 4 WHERE seq = :seq", seq=day.many[0].seq)
     await day.town.sql("ALTER TABLE campaigns DISABLE TRIGGER USER")
     await day.town.sql("UPDATE campaigns SET limit_per_member = 3 WHERE campaign_id = 'many'")
 

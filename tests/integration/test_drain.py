@@ -42,7 +42,7 @@ async def test_a_won_claim_is_on_record_with_everything_that_was_said_of_it(town
         won = await town.win("c", names, key="k")
         await town.drained()
         rows = await town.claims()
-    assert [(row.seq, row.unit_no, row.slot, row.code, row.idempotency_key) for row in rows] == [
+    assert [(row.seq, row.unit_no, row.ordinal, row.code, row.idempotency_key) for row in rows] == [
         (claim.seq, claim.unit_no, claim.ordinal, claim.code, "k") for claim in won
     ]
     assert [row.member_id for row in rows] == names
@@ -80,7 +80,7 @@ async def test_a_claim_is_on_record_to_the_letter(town: Town) -> None:
     await town.log(4 + len(claims), "granted", {"campaign_id": "free", "claims": '[["m",7,1,"",""]]'})
     await drain_all(town, town.new_drain())
     *rows, free = await town.claims()
-    assert [[row.member_id, row.unit_no, row.slot, row.code, row.idempotency_key] for row in rows] == claims
+    assert [[row.member_id, row.unit_no, row.ordinal, row.code, row.idempotency_key] for row in rows] == claims
     assert {(row.voucher_state, row.valid_until_ms - row.valid_from_ms) for row in rows} == {("active", 30 * DAY_MS)}
     assert (free.campaign_id, free.unit_no, free.code, free.idempotency_key) == ("free", 7, None, None)
     assert (free.voucher_state, free.valid_from_ms, free.valid_until_ms) == (None, None, None)

@@ -92,7 +92,7 @@ async def a_second_claim_of_one_member(town: Town) -> str:
     return await town.log(5, "granted", grant(unit(3, member="m2")))
 
 
-async def a_slot_above_the_limit(town: Town) -> str:
+async def an_ordinal_above_the_limit(town: Town) -> str:
     return await town.log(5, "granted", grant(unit(3, ordinal=2)))
 
 
@@ -141,8 +141,8 @@ FAULTS = [
     Fault(AlarmKind.LOG_VIOLATION, a_unit_twice, "claims_unit_uq", pauses=True),
     Fault(AlarmKind.LOG_VIOLATION, a_unit_above_the_total, "lies outside campaign", pauses=True),
     Fault(AlarmKind.LOG_VIOLATION, a_code_twice, "claims_code_uq", pauses=True),
-    Fault(AlarmKind.LOG_VIOLATION, a_second_claim_of_one_member, "claims_slot_uq", pauses=True),
-    Fault(AlarmKind.LOG_VIOLATION, a_slot_above_the_limit, "lies outside campaign", pauses=True),
+    Fault(AlarmKind.LOG_VIOLATION, a_second_claim_of_one_member, "claims_ordinal_uq", pauses=True),
+    Fault(AlarmKind.LOG_VIOLATION, an_ordinal_above_the_limit, "lies outside campaign", pauses=True),
     Fault(AlarmKind.LOG_VIOLATION, a_number_too_large_for_its_column, "out of", pauses=True),
     Fault(AlarmKind.LOG_VIOLATION, a_member_that_is_a_number, "str", pauses=True),
     Fault(AlarmKind.LOG_VIOLATION, a_letter_that_postgres_cannot_hold, "0x00", pauses=True),
@@ -261,7 +261,7 @@ async def test_a_violation_pauses_the_campaign_in_the_cell(town: Town) -> None:
         seq = await town.drained()
         # A row that nobody granted stands where the next claim belongs.
         await town.sql(
-            "INSERT INTO claims (seq, epoch, campaign_id, member_id, unit_no, slot, state, granted_at_ms) "
+            "INSERT INTO claims (seq, epoch, campaign_id, member_id, unit_no, ordinal, state, granted_at_ms) "
             "VALUES (:seq, 1, 'c', 'nobody', 2, 1, 'fulfilled', 0)",
             seq=seq + 100,
         )

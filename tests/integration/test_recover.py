@@ -317,7 +317,7 @@ async def _as_the_encoders_say(town: Town, campaign_id: str, until_seq: int) -> 
             continue
         state = ClaimState.FULFILLED if row.returned_seq is None else ClaimState(row.state)
         record = ClaimRecord(
-            row.seq, row.epoch, row.unit_no, row.slot, row.granted_at_ms, row.code or "", row.idempotency_key or "", state
+            row.seq, row.epoch, row.unit_no, row.ordinal, row.granted_at_ms, row.code or "", row.idempotency_key or "", state
         ).encode()
         member_id = row.member_id.encode()
         if row.idempotency_key:
