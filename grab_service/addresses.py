@@ -1,4 +1,4 @@
-"""Which addresses of Redis and PostgreSQL are understood, and what do they say?
+"""Addresses of Redis and PostgreSQL: parsing, and the forms that are accepted.
 
 The one place for all programs: an address means the same to each of them, or none of them takes it. Known parameters are handed
 on; one that is not known, or that would replace what the programs rely on, is refused when the settings are read.

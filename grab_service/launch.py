@@ -1,4 +1,4 @@
-"""How does a child begin its life: as whom, and bound to whose?
+"""The start of a child process: its user, and the parent with which it ends.
 
 This file is run by its path as a program of its own, between the parent's fork and the server's exec, and needs nothing but
 the standard library. A program in between, and not a function run after fork, because code between fork and exec of a threaded

@@ -1,4 +1,4 @@
-"""Is a text fit to be a secret? What comes out of examples and templates, and what is quickly guessed, is not."""
+"""Judgement of secrets: texts of examples and templates, and texts quickly guessed, are refused."""
 
 import re
 from typing import Final

@@ -1,4 +1,4 @@
-"""What can be set from outside, and within which bounds does everything run?
+"""All settings, with the bounds of every loop, pool, queue, body and wait.
 
 Read once, where a process is built; nothing below that place looks at the environment.
 """

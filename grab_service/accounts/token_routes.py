@@ -1,4 +1,4 @@
-"""Which calls tell admins who holds a token of ops, and end one before its time?"""
+"""Calls for admins: list the holders of ops tokens, and revoke a token early."""
 
 from typing import Any
 

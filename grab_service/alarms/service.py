@@ -1,4 +1,4 @@
-"""What has the ledger found wrong, and who of ops has taken note?"""
+"""Alarms of the ledger: reading them, and recording their acknowledgement by ops."""
 
 import time
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""How is a campaign shown to members? From the worker's view of the log, without asking anybody."""
+"""A campaign as members see it, made from the worker's view of the log without a call to Redis or SQL."""
 
 from random import random
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""How do the codes of a third party come into a campaign's pool?
+"""Import of third-party codes into a campaign's pool.
 
 Into Postgres first, numbered in the order of the file; a published campaign's cell gets them at once. Rows that cannot be taken
 are named, the others are taken.

@@ -1,4 +1,4 @@
-"""What may ops write into a campaign, and what does this release make of it?
+"""The definition of a campaign as ops write it, and its translation into the rules of this release.
 
 Checked here is the shape: fields, bounds, order, and what is not supported, which is said and never passed over in silence.
 Whether it is wise, against the clock, the codes and the members, is said by `preflight`.

@@ -1,4 +1,4 @@
-"""Which members do the rules of a campaign let in, as Postgres can say it?
+"""SQL conditions that select the members whom a campaign's rules admit.
 
 The rules themselves are in `lua/rules/`; this looks ahead, for advice and for trials.
 """

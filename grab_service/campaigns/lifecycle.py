@@ -1,4 +1,4 @@
-"""How do ops arm a campaign, pause, resume, close and cancel it, and change its stock?
+"""Lifecycle of a campaign: arm, pause, resume, close, cancel, and change of stock.
 
 Postgres decides about drafts, Lua about what is published. A change that Lua made is answered for only when the ledger has it
 too, so that no later loss of Redis can undo what ops were told.

@@ -1,4 +1,4 @@
-"""Which calls do ops have to look ahead, and to arm, pause, resume, close and cancel a campaign, and change its stock?"""
+"""Lifecycle calls for ops: preflight, arm, pause, resume, close, cancel, and change of stock."""
 
 from typing import Annotated, Any, Final
 

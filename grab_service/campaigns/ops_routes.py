@@ -1,4 +1,4 @@
-"""Which calls do ops have to write campaigns, read them, and change their drafts?"""
+"""Calls for ops: create and read campaigns, and change drafts."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

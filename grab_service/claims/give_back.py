@@ -1,4 +1,4 @@
-"""How does a member give a unit back?
+"""Return of a unit by its holder.
 
 Postgres decides, by a compare-and-set on the one row: until then it is held, from then on it is returned. The same statement
 counts what the member gave back before, under a lock of the member's own, so that no number of calls at once gets past a bound.

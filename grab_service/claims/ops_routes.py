@@ -1,4 +1,4 @@
-"""Which calls show ops what happened, and why? Claims as a file, one member's grab explained, the audit, and who did what."""
+"""Calls for ops about claims: export, explanation of one member's grab, audit, and the ops log."""
 
 from typing import Annotated, Any, Final
 

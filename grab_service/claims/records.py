@@ -1,4 +1,4 @@
-"""What has a member won? Postgres knows what became of it, the cell what was won a moment ago and is not on record yet."""
+"""A member's claims: settled states from PostgreSQL, and recent wins from the cell until they are drained."""
 
 from dataclasses import dataclass
 from typing import Any, Final

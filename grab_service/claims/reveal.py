@@ -1,4 +1,4 @@
-"""How does a member see a code that is shown on request?
+"""Reveal of a code that is shown on request.
 
 Postgres decides, by a compare-and-set on the one row, against the return of the same claim:
 whichever comes first ends the other.

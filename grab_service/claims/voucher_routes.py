@@ -1,4 +1,4 @@
-"""Which calls show a member what they take to the counter?"""
+"""Calls for members: the voucher that is presented at the counter."""
 
 from fastapi import APIRouter, Response
 

@@ -1,4 +1,4 @@
-"""What do campaigns look like on a terminal?"""
+"""Campaigns as terminal tables."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

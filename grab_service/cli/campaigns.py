@@ -1,4 +1,4 @@
-"""Which commands write campaigns, show them, and bring their codes in and their claims out?"""
+"""Commands that write and show campaigns, import their codes and export their claims."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

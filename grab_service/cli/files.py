@@ -1,4 +1,4 @@
-"""How does a command read the file it was given, and write the one it was asked for?"""
+"""Input and output files of commands."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Which commands arm a campaign, pause, resume, close and cancel it, and change its stock?
+"""Commands that arm a campaign, pause, resume, close and cancel it, and change its stock.
 
 What cannot be undone is said before it is done, and done only when whoever types it agrees.
 """

@@ -1,4 +1,4 @@
-"""Which commands look after what runs? doctor, audit, provision, migrate, recover."""
+"""Maintenance commands: doctor, audit, provision, migrate, recover."""
 
 import asyncio
 import logging

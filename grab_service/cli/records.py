@@ -1,4 +1,4 @@
-"""Which commands show what was done, and keep a member from grabbing for a time?"""
+"""Commands that show the ops log, and block a member for a time."""
 
 import time
 from typing import TYPE_CHECKING, Annotated, Any, Final

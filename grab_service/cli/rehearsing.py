@@ -1,4 +1,4 @@
-"""Which command tries a campaign out before it opens? rehearse."""
+"""The command `rehearse`, which tries a campaign out before it opens."""
 
 import asyncio
 import logging

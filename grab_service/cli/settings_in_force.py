@@ -1,4 +1,4 @@
-"""With which settings does a command work, and against which servers?
+"""The settings and servers of a command.
 
 Those of the environment. Where it names no servers, those of the run that goes on in this directory (`grab run`, `grab demo`)
 are used, and that is said.

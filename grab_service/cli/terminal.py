@@ -1,4 +1,4 @@
-"""How does a command talk: what is asked for on standard output, everything else on standard error?"""
+"""Terminal output of a command: results on standard output, everything else on standard error."""
 
 import json
 import sys

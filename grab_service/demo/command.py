@@ -1,4 +1,4 @@
-"""What do `grab demo` and `grab run` do? Servers, service, ledger, a crowd or none, and a clean end."""
+"""`grab demo` and `grab run`: servers, service, ledger, a crowd or none, and a clean end."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator

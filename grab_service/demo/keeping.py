@@ -1,4 +1,4 @@
-"""Who looks after what a run has started? A child that dies is named with its log and started again; not for ever."""
+"""Supervision of child processes: a child that dies is reported with its log and restarted, a limited number of times."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""The main job, from an empty machine to a proof: what does the demo do, step by step?
+"""The demo step by step: from an empty machine through the sale to its proof.
 
 Everything goes through the doors a real district would use: members and the campaign over HTTP as ops, the crowd over HTTP as
 members with a pass each.

@@ -1,4 +1,4 @@
-"""How does a long run end when it is asked to, with everything that it started ended first?"""
+"""Shutdown of a long run on request, after all of its children."""
 
 import asyncio
 import signal

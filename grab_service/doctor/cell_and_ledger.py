@@ -1,4 +1,4 @@
-"""Is the cell open, and does the ledger keep up with it?"""
+"""Checks that the cell is open and that the ledger keeps up with it."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Are the settings complete, and safe?"""
+"""Checks that the settings are complete and safe."""
 
 import os
 from collections.abc import Iterator, Mapping

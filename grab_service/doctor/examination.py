@@ -1,4 +1,4 @@
-"""In which order is everything looked at, and what is left out because something before it failed?"""
+"""The order of all checks, and the checks that are skipped after an earlier failure."""
 
 import traceback
 from collections.abc import AsyncIterator, Iterable

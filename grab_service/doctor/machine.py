@@ -1,4 +1,4 @@
-"""Is this machine fit: Python, open files, waiting connections, disk?"""
+"""Checks of the machine: Python, open files, waiting connections, disk."""
 
 import platform
 import resource

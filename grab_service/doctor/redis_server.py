@@ -1,4 +1,4 @@
-"""Is Redis there, new enough, and set up so that it loses nothing?"""
+"""Checks that Redis is reachable, new enough, and configured to lose nothing."""
 
 import time
 from collections.abc import AsyncIterator

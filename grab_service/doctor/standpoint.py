@@ -1,4 +1,4 @@
-"""As whom does the doctor look, and what can be seen from there?
+"""The user that the doctor runs as, and the checks that this user can make.
 
 Each program has an environment of its own, with users that may do its work and nothing else. What they may not see is no fault:
 it is said, and looked at from where it can be seen. Told by the names in the addresses, which `grab provision` gives; where one

@@ -1,4 +1,4 @@
-"""Where are the server programs, and are they new enough?
+"""The search for server programs, and their minimum versions.
 
 In this order: what the project's own wheels bring, then what the system has installed. Whoever has neither is told the
 three ways out.

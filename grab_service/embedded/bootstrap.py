@@ -1,4 +1,4 @@
-"""How does a fresh checkout become something that runs?
+"""Set-up of a fresh checkout, until it runs.
 
 Run by its path with any Python >= 3.11, before anything is installed: `python bootstrap.py run` or `dev` makes `.venv` from the
 hashed lock of that name, `clean` takes away what this and the runs have made. The standard library is all it may use.

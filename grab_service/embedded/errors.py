@@ -1,4 +1,4 @@
-"""What can keep a server from running, and how is it mended?
+"""Errors that keep a server from running, each with its remedy.
 
 Every error here carries two sentences: what was found, and what to do about it. The command line prints both and no traceback.
 """

@@ -1,4 +1,4 @@
-"""Can a server that was given by its address be used: is it there, new enough, and ours?"""
+"""Checks of a server given by its address: it is reachable, new enough, and for our use."""
 
 from contextlib import suppress
 from typing import Any, Final

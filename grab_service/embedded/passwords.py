@@ -1,4 +1,4 @@
-"""With which passwords do the programs log in to servers of our own, and how do addresses carry them?"""
+"""Passwords of the programs on embedded servers, and their place in addresses."""
 
 import hashlib
 import hmac

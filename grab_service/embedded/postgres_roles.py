@@ -1,4 +1,4 @@
-"""How do the roles of a cell come into a PostgreSQL?
+"""Creation of a cell's roles in PostgreSQL.
 
 As statements that may be repeated, for a superuser or for whoever may create roles and owns the database. A password is never
 part of them, only what PostgreSQL keeps of it (SCRAM): statements end in logs.

@@ -1,4 +1,4 @@
-"""How do the service and the ledger run as children of one command, as they would run on a machine of their own?"""
+"""Service and ledger as children of one command, configured as on a machine of their own."""
 
 import asyncio
 import contextlib

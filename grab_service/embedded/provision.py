@@ -1,4 +1,4 @@
-"""How does somebody else's Redis and PostgreSQL come to the users and roles of a cell?
+"""Creation of a cell's users and roles in Redis and PostgreSQL servers that others run.
 
 By whoever may make them there, once, and again after an upgrade and to change passwords; or by hand, from what `…_lines` write.
 """

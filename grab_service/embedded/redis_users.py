@@ -1,4 +1,4 @@
-"""How do the users of a cell come into a Redis: into its ACL file, or into one that runs?
+"""Creation of a cell's users in Redis: in its ACL file, or in a running server.
 
 Only hashes of passwords are written down or sent.
 """

@@ -1,4 +1,4 @@
-"""How do the commands in a directory find the servers of the run that goes on there, and how does a run tell them?
+"""The file by which commands in a directory find the servers of the run in progress there.
 
 It writes down, readable for its owner alone, what its own children get as their environment, and takes that away when it ends.
 What a run has left that was killed counts as nothing. Nothing is started, locked or asked.

@@ -1,4 +1,4 @@
-"""What do our own servers have in common: a home, a port, and a life that ends and begins again?"""
+"""The common part of embedded servers: home, port, start, stop and restart."""
 
 import asyncio
 import shutil

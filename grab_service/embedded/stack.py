@@ -1,4 +1,4 @@
-"""Which Redis and which PostgreSQL does this run use?
+"""The Redis and the PostgreSQL of a run: embedded, or given by their addresses.
 
 Those it is given by their addresses; for the others it starts its own, with their data under one directory that one run at a
 time may use, and ends them when it ends.

@@ -1,4 +1,4 @@
-"""How does a command say what it is doing, step by step, and how does it ask the service for something?"""
+"""Progress of a command, step by step, and its requests to the service."""
 
 import time
 from collections.abc import AsyncIterator, Callable, Mapping

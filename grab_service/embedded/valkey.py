@@ -1,4 +1,4 @@
-"""How does an embedded Valkey (or Redis) run so that no acknowledged grab is lost?
+"""An embedded Valkey (or Redis), configured so that no acknowledged grab is lost.
 
 Every write is on disk before its answer (`appendfsync always`), nothing is ever evicted, and there are no snapshots beside
 the log. Its users stand in an ACL file, which is written anew at every start: those of a cell, and the admin.

@@ -1,4 +1,4 @@
-"""Which voucher codes of a third party does a CSV file hold, and which of its rows hold none?
+"""CSV files of third-party voucher codes: the codes, and the rows that hold none.
 
 One column, `code`. Codes are kept as they are written: case and punctuation are the third party's business.
 """

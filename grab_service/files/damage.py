@@ -1,4 +1,4 @@
-"""What has a spreadsheet made of a code, an id or a day, so that it is not any more what somebody wrote?
+"""Damage that a spreadsheet does to a code, an id or a day.
 
 The one place that knows the marks. A damaged cell is refused with what happened and what to do: most of what was there is lost,
 and a voucher code that was rounded must never reach a member.

@@ -1,4 +1,4 @@
-"""Can a worker do its work now, and if not, what is missing?"""
+"""Readiness of a worker, and the list of failed checks."""
 
 import asyncio
 from collections.abc import Awaitable

@@ -1,4 +1,4 @@
-"""Is Redis, as a worker sees it, set up so that nothing is lost, and do the clocks agree?
+"""Redis as a worker sees it: settings that protect against loss, and the difference of the clocks.
 
 A worker may not ask Redis for its settings (`CONFIG` tells passwords, too): the ledger does, and leaves a note in the cell.
 """

@@ -1,4 +1,4 @@
-"""How does an answer leave? JSON as bytes, problems after RFC 9457, every failure put into words in one place."""
+"""Responses: JSON as bytes, problems after RFC 9457, and one place that words every failure."""
 
 from typing import Any, Final, Protocol, runtime_checkable
 

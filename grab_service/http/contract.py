@@ -1,4 +1,4 @@
-"""How does OpenAPI learn what each call answers? Problems by their names, with what they look like."""
+"""The problems of each call in OpenAPI: by name, with an example."""
 
 from collections.abc import Mapping
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""What may a route ask for? The parts of the worker, the language, and who is calling; each by a named type.
+"""The dependencies of routes: parts of the worker, language, caller; each a named type.
 
 All are coroutines: FastAPI would send a plain function to another thread, which costs more than it does.
 """

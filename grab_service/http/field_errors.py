@@ -1,4 +1,4 @@
-"""What is wrong with which field of what was sent, in words for people?"""
+"""Validation errors by field, in words for people."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""How is one field checked when it comes in from outside?
+"""Validation of single fields from outside.
 
 Types for pydantic models; the kinds of errors that they raise have their words in `api.field_errors`.
 """

@@ -1,4 +1,4 @@
-"""What holds for every request before and after FastAPI sees it? The server's time, and no answer missing.
+"""The outermost middleware: the server's time on every response, and a response to every request.
 
 Plain ASGI: what stands here runs for each request, and a class of middleware with its own tasks would cost more than the rest.
 """

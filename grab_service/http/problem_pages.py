@@ -1,4 +1,4 @@
-"""What does somebody read who follows the `type` of a problem?"""
+"""The page behind the `type` of a problem."""
 
 from html import escape
 from typing import Final

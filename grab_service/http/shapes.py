@@ -1,4 +1,4 @@
-"""What do answers to members and machines look like? For OpenAPI only: answers are built as plain data and written by orjson.
+"""Response shapes for members and machines, for OpenAPI only: responses are plain data, written by orjson.
 
 Tests hold what the server sends against these; those of ops stand in `ops_shapes`.
 """

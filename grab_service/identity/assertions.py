@@ -1,4 +1,4 @@
-"""Whom does the host app say is calling?
+"""Assertions of the host app about the identity of a caller.
 
 It signs a short-lived assertion (JWT): by a shared secret (HS256), or by a key whose public half stands in a JWKS file (EdDSA,
 ES256). Which algorithms are taken follows from what was configured, never from what the assertion says of itself.

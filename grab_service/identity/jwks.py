@@ -1,4 +1,4 @@
-"""Which public keys of a JWKS file check assertions? As in RFC 7517: others are passed over by name, ambiguous ones refused."""
+"""Public keys of a JWKS file (RFC 7517) for assertions: other keys are skipped by name, ambiguous ones refused."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What does development mode add? Passes and ops tokens for the asking; there only if it was switched on."""
+"""Calls of development mode, present only if it is on: passes and ops tokens on request."""
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field

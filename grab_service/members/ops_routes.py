@@ -1,4 +1,4 @@
-"""Which calls do ops have about members, their unions, and those who may not grab for a time?"""
+"""Calls for ops about members, unions and blocks."""
 
 from typing import Annotated, Any
 

@@ -1,4 +1,4 @@
-"""How do unions come in from a file?"""
+"""Import of unions from a file."""
 
 import asyncio
 from collections.abc import Sequence

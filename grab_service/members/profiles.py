@@ -1,4 +1,4 @@
-"""How does what the host app says of a member get on record, each assertion once?
+"""Member profiles from the host app: recorded from each assertion once.
 
 Who bound their account a minute ago is registered by the assertion itself, at once.
 """

@@ -1,4 +1,4 @@
-"""How do members come in from a file, and how is one of them blocked for a time?
+"""Import of members from a file, and blocks of a member for a time.
 
 Postgres first, each change with a rising version; then the cell is told. What ops were answered, the next grab obeys.
 """

@@ -1,4 +1,4 @@
-"""Which call gives a member a pass? The one that takes an assertion of the host app, well before the rush."""
+"""The call that exchanges an assertion of the host app for a pass, well before the rush."""
 
 from datetime import date
 from typing import Any

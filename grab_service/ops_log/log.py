@@ -1,4 +1,4 @@
-"""Who did what, when and why? Every change that ops ask for is written down before it is tried, and again with its outcome."""
+"""The log of ops: every change that they request is recorded before it is tried, and again with its outcome."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""What is a problem, before it has happened to anybody?"""
+"""The definition of a problem, independent of a request."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

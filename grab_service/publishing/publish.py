@@ -1,4 +1,4 @@
-"""How does what Postgres holds come into the cell: campaigns, codes, members?
+"""Publication from PostgreSQL into the cell: campaigns, codes, members.
 
 Postgres first, then the cell: whoever calls these has committed. Each may be repeated, by anybody, at any time and side by
 side; what is there already stays as it is. What was not finished, the ledger's sweep finishes.

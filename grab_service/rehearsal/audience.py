@@ -1,4 +1,4 @@
-"""Who may come to a campaign, what must each of them hear, and what of them is copied?
+"""The members of a campaign in a rehearsal: the answer that each must get, and the fields that are copied.
 
 What the rules read is copied, and nothing else: no names, no persons, no ids. A member becomes a number.
 """

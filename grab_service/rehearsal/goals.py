@@ -1,4 +1,4 @@
-"""What must a rehearsal reach, and did it?"""
+"""The goals of a rehearsal, and their verdict."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How large is the load of a rehearsal? As large as the audience, unless somebody says otherwise, and within bounds."""
+"""The load of a rehearsal: as large as the audience unless given otherwise, and within bounds."""
 
 import math
 import random

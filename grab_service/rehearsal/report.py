@@ -1,4 +1,4 @@
-"""How are ops told what will happen, and whether it passed?"""
+"""The report of a rehearsal for ops: forecast and verdict."""
 
 import os
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""How is a rehearsal run, from servers of its own to figures, with nothing left behind?
+"""A rehearsal from the start of its own servers to its figures, with nothing left behind.
 
 Everything lives in one temporary directory. The service and its ledger are told the addresses of these servers and no others.
 """

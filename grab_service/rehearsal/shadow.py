@@ -1,4 +1,4 @@
-"""What does the shadow of a campaign look like: the same rules, moved in time, with made-up codes?"""
+"""The shadow of a campaign: the same rules, moved in time, with made-up codes."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""How are those answered who keep looking? Time, pulse of a campaign, probes, description: without FastAPI in between.
+"""Calls that are polled: time, pulse of a campaign, probes, description. They are answered without FastAPI.
 
 A crowd that waits for an opening asks for little else, so these cost a tenth of what a route costs. What is not answered
 here, the routes of the same address answer, and say the same.

@@ -1,4 +1,4 @@
-"""How is the service served? uvicorn, one or several worker processes, the grab lane in front of FastAPI."""
+"""Serving: uvicorn, one or several worker processes, the grab lane in front of FastAPI."""
 
 import resource
 import sys

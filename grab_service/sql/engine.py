@@ -1,4 +1,4 @@
-"""How is Postgres reached, and within which bounds?"""
+"""Connections to PostgreSQL, and their bounds."""
 
 import asyncio
 import time

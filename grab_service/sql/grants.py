@@ -1,4 +1,4 @@
-"""What may each role of PostgreSQL do with each table?
+"""Rights of each PostgreSQL role on each table.
 
 The API writes what people and ops decide, the ledger what the log says. Both look at most things; nobody but the owner may
 change what a table is. A test holds the list to the tables there are, and another runs everything as these roles.

@@ -1,4 +1,4 @@
-"""What does Postgres hold, and what does it make impossible?
+"""The tables of PostgreSQL, with their constraints.
 
 Migrations (`reconcile/migrations`) build exactly this; a test compares them. One database serves one cell.
 """

@@ -1,4 +1,4 @@
-"""What is a campaign, and how is it written down in the cell?
+"""Campaigns, and their records in the cell.
 
 Shapes only: whether somebody wins is decided in Lua. The published form is what `lua/publish_campaign.lua` takes and
 `lua/read_campaigns.lua` gives back.

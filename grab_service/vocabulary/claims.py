@@ -1,4 +1,4 @@
-"""What is a claim, how is it written down in the cell, and what is its id?"""
+"""Claims, their records in the cell, and their ids."""
 
 import re
 from collections.abc import Mapping

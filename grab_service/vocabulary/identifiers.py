@@ -1,4 +1,4 @@
-"""Which strings are names: of cells, members, unions, tags, campaigns, actors and repeated calls?
+"""Alphabets and lengths of names: of cells, members, unions, tags, campaigns, actors and repeated calls.
 
 Every name is checked once, where it comes in; behind that door it is trusted. All patterns are bounded and match the
 whole string (never `$`, which would let a trailing newline through).

@@ -1,4 +1,4 @@
-"""How is JSON of others read? By one strict parser, and no deeper than anything of ours is nested.
+"""JSON of others, read by one strict parser, no deeper than anything of ours is nested.
 
 The parser itself goes down a thousand levels. What looks at its result afterwards (patches, checks, words about what was wrong)
 goes down by calls of Python, which has room for fewer of them, and the less the deeper it stands already.

@@ -1,4 +1,4 @@
-"""Who is calling? Mints and verifies the member's pass and the ops token.
+"""Member passes and ops tokens: minting and verification.
 
 A pass is `2.<kid>.<exp>.<member>.<org>.<person>.<made>.<mac>`, an ops token
 `o2.<kid>.<created>.<exp>.<role>.<token_id>.<actor>.<mac>`: ASCII, with times in Unix seconds. The mac is HMAC-SHA256 over a

@@ -1,4 +1,4 @@
-"""How is a moment written for people, and read from what they wrote?
+"""Moments in text: writing and parsing.
 
 Inside, a moment is Unix milliseconds; outside it is RFC 3339 in UTC with milliseconds, `2026-09-20T04:00:00.000Z`.
 """

@@ -1,4 +1,4 @@
-"""What does a generated voucher code look like, and was this one read correctly?
+"""Generated voucher codes: format and check character.
 
 `XXXX-XXXX-XXXX-XXXX-XXXX-XXXX`: 4 characters of time, 18 of chance (90 bits from the operating system) and 2 of check,
 in Crockford's base 32, which has no I, L, O or U, so that a code can be read aloud over a counter.

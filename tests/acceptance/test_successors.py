@@ -1,4 +1,4 @@
-"""Which new workers are let in? Only those that can do what the old ones do, where there are old ones.
+"""New workers are admitted only if they can do the work of the old ones, where there are old ones.
 
 What turns them away is done to real servers: a password that was changed, a cell that is closed, a right that is gone.
 """

@@ -1,4 +1,4 @@
-"""Where do the figures of the fault suite stay, and what do they say?"""
+"""The stored figures of the fault suite."""
 
 import statistics
 import time

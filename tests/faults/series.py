@@ -1,4 +1,4 @@
-"""How does a series of rounds run? Fault under load, lifted, the sale resumes; and after a block of rounds, the truth.
+"""A series of rounds: a fault under load, lifted, the sale resumes; after each block of rounds, the verdict.
 
 One district serves a whole series. A block of rounds has a campaign of its own, which is sold out to the last unit at the
 end of the block, so that both too many and too few show.

@@ -1,4 +1,4 @@
-"""After the faults: what was acknowledged, and is all of it there, once, and not one unit too many or too few?"""
+"""The verdict after the faults: every acknowledged claim is on record once, and the stock is exact."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How does a test get a cell of its own, and look at all of it?
+"""A cell of a test's own, and its whole content.
 
 The rules are those of the checkout, or a copy with something changed in it. Nothing here replaces a part of the real thing:
 the scripts run in a real Valkey and are called through the service's own `Cell`.

@@ -1,4 +1,4 @@
-"""Who keeps asking while everything breaks? Members on a few connections, each with a receipt for all they were told.
+"""Members who keep asking while faults strike: a few connections, and a receipt for every answer.
 
 A member asks until the answer is final: won, or sold out. 503, 429, silence and broken connections are repeated. Every receipt
 is written before its request is sent. Now and then somebody who has won asks once more: they must hear the same again.

@@ -1,4 +1,4 @@
-"""How does a test get a database with all tables in it, and give it back?"""
+"""Databases for tests, with all tables in them."""
 
 from collections.abc import Awaitable, Callable
 

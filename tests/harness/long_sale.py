@@ -1,4 +1,4 @@
-"""How does Postgres look after a sale of a million claims? Written at once, as the ledger would have left it.
+"""PostgreSQL after a sale of a million claims, written at once in the form that the ledger leaves.
 
 Every constraint and trigger looks at every row. Redis is left alone: to the guard it looks like one that was emptied.
 """

@@ -1,4 +1,4 @@
-"""In which order do several workers take the tests, so that none is left with a long one while the others have nothing to do?
+"""The order of tests among several workers: the longest first, so that no worker is left with one at the end.
 
 The longest come first, then the other slow ones, each for whichever worker is free; then the quick ones, a module at a time,
 which keeps what a module sets up with one worker; and last those that run alone. A module whose slow tests share what it sets

@@ -1,4 +1,4 @@
-"""What would be left of Valkey's log if the power failed now?
+"""The part of Valkey's log that a power cut would leave now.
 
 A killed process leaves what it wrote in the page cache, so kill -9 says nothing about durability. Here a small library is
 loaded into Valkey that notes how much of each file was synced; after the kill, the rest is cut off.

@@ -1,4 +1,4 @@
-"""What can a network do to those who trust it? A TCP proxy that delays, cuts, swallows, and leaves connections half open."""
+"""A TCP proxy that delays, cuts, swallows, and leaves connections half open."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""How do all workers of a run share one PostgreSQL?
+"""One PostgreSQL for all workers of a run.
 
 To make one and to bring its template to the newest tables takes as long as dozens of tests. The process that all workers
 belong to starts it when the first of them asks, and ends it with the run; however that process ends, the server dies with it.

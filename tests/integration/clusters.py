@@ -1,4 +1,4 @@
-"""How does a test get a cluster: a few nodes that share the slots out, a slot that moves, a replica that takes over?"""
+"""Clusters for tests: a few nodes that share the slots, slots that move, replicas that take over."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence

@@ -1,4 +1,4 @@
-"""Does a worker know the union of a member by the pass exactly while the cell holds the same one?"""
+"""A worker takes the union of a member from the pass exactly while the cell holds the same one."""
 
 import asyncio
 import time

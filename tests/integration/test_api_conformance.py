@@ -1,4 +1,4 @@
-"""Does what the server sends agree with what its OpenAPI says, whatever is asked?"""
+"""Responses agree with OpenAPI, for every request that is generated."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""Do members see what is there, what they won, and nothing of anybody else?"""
+"""Members see the campaigns and their own claims, and nothing of anybody else."""
 
 import asyncio
 from typing import Any

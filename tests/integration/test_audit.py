@@ -1,4 +1,4 @@
-"""Is the audit green when all is well, at every moment, and does it say what it does not know?"""
+"""The audit is green while all is well, at every moment, and names the limits of its knowledge."""
 
 import asyncio
 from collections.abc import AsyncIterator

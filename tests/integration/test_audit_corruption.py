@@ -1,4 +1,4 @@
-"""Does the invariant that was broken turn red?
+"""A corruption turns the invariant that it breaks red.
 
 Every test corrupts the same day in its own way; what it did is undone after it.
 """

@@ -1,4 +1,4 @@
-"""Can a campaign be written, armed, steered and read from the command line, and is every mistake told in words?"""
+"""The command line writes, arms, steers and reads campaigns, and explains every mistake in words."""
 
 import asyncio
 import csv

@@ -1,4 +1,4 @@
-"""Does the command line say how things stand, and what keeps them from standing well?"""
+"""The command line reports the state of the service, and the causes of a bad one."""
 
 import asyncio
 import re

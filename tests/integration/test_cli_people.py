@@ -1,4 +1,4 @@
-"""Can members and unions be brought in from the command line, and is every broken row named?"""
+"""The command line imports members and unions, and names every broken row."""
 
 import asyncio
 import csv

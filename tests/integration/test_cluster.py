@@ -1,4 +1,4 @@
-"""Does the engine run on a cluster as it does on a single server: several cells, each whole on one node, wherever that is?"""
+"""The engine runs on a cluster as on a single server: several cells, each whole on one node."""
 
 import asyncio
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Do the programs of the compose file get along with what it gives them?
+"""The programs of the compose file work with the settings it gives them.
 
 Its commands, environments, secrets and health checks are run without containers; only addresses, ports and folders are others'.
 What a container forbids is in tests/unit/test_deployment.py.

@@ -1,4 +1,4 @@
-"""Is the doctor content in each environment that the documentation names, as users that may do their work and nothing else?"""
+"""The doctor passes every environment of the documentation, as users that may do their work and nothing else."""
 
 import asyncio
 from collections.abc import Mapping

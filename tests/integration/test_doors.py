@@ -1,4 +1,4 @@
-"""Does the service start by every door that users have? The script of a checkout, the script of an installed wheel, the module.
+"""The service starts in every way that users have: script of a checkout, script of an installed wheel, module.
 
 Each is a small environment of its own that sees the packages of ours, so that nothing but the door differs.
 """

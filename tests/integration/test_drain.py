@@ -1,4 +1,4 @@
-"""Does every grant become a row, once, at once, in the order of the log?"""
+"""Every grant becomes a row, once, at once, in the order of the log."""
 
 import asyncio
 import statistics

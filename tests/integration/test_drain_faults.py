@@ -1,4 +1,4 @@
-"""Does the drain stop at what cannot be, say so, skip nothing, and go on when it is mended?"""
+"""The drain stops at an impossible entry, reports it, skips nothing, and goes on when it is mended."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

@@ -1,4 +1,4 @@
-"""Is a member told truly whether they may take part, and ops why a grab would be refused?"""
+"""Members learn truly whether they may take part, and ops why a grab would be refused."""
 
 from typing import Any, Final
 

@@ -1,4 +1,4 @@
-"""Does nobody win anything in a life of Redis that was not audited, and does the sale resume by itself when it was?"""
+"""Nobody wins in a life of Redis that was not audited; after an audit the sale resumes by itself."""
 
 import asyncio
 import shutil

@@ -1,4 +1,4 @@
-"""Whatever dies in the middle of a rush: is every claim that somebody was told of on record, and not one unit too many?"""
+"""Every acknowledged claim is on record, and not one unit too many, whichever process dies in a rush."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""What do browsers hear of every answer, whoever gives it?"""
+"""Security headers stand on every answer, from every part of the service."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Can a ledger that slept through its replacement still change the cell? Put to sleep before every single call, it cannot."""
+"""A ledger that slept through its replacement changes nothing in the cell, put to sleep before every single call."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

@@ -1,4 +1,4 @@
-"""Is only that thrown away which nobody can need any more?"""
+"""Housekeeping deletes only data that nobody can need any more."""
 
 import asyncio
 from collections.abc import AsyncIterator

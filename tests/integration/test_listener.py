@@ -1,4 +1,4 @@
-"""Is whoever knocks let in soon, also while the loop has much else to do?"""
+"""New connections are accepted soon, also while the loop is busy."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Do the locust members behave, and does a run of theirs count refusals as outcomes and faults as failures?
+"""Locust members behave as members do; their runs count refusals as outcomes and faults as failures.
 
 Importing locust patches sockets, so it is only ever run as a process of its own.
 """

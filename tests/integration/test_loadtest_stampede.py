@@ -1,4 +1,4 @@
-"""Does the stampede live through what an honest service may do, and does the verifier catch what none may do?
+"""The stampede survives everything that an honest service may do; the verifier catches what none may do.
 
 The other side is the fake service, in a process of its own, as the tools' own processes are.
 """

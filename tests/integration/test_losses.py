@@ -1,4 +1,4 @@
-"""Is a loss told as what it is, with figures, until somebody of ops has taken note?"""
+"""A loss is reported as a loss, with figures, until somebody of ops acknowledges it."""
 
 import asyncio
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Do the migrations build what the models say, and does the database refuse what cannot be?"""
+"""Migrations build the tables of the models, and the database refuses impossible rows."""
 
 import asyncio
 import json

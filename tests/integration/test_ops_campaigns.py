@@ -1,4 +1,4 @@
-"""Can ops write a campaign, arm it, steer it, and never by halves?"""
+"""Ops write, arm and steer campaigns, and no change is done by halves."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""Does a running ledger notice a Postgres that was restored, or that takes no writes, without anybody grabbing?"""
+"""A running ledger notices a PostgreSQL that was restored, or that refuses writes, without a grab."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Does the probe say which check fails, and does it count what it is told to count?"""
+"""The readiness probe names the failed check, and its counters count."""
 
 import asyncio
 import time

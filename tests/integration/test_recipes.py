@@ -1,4 +1,4 @@
-"""Do the recipes of docs/OPERATIONS.md work to the letter? On Debian's servers, with `grab` from the installed wheel.
+"""The recipes of docs/OPERATIONS.md work to the letter, on Debian's servers, with `grab` from the installed wheel.
 
 Each recipe provisions, migrates, starts ledger and service, lets the doctor look in the three environments, sells, and audits.
 Run with GRAB_RECIPES=1, for they take minutes, and where Debian's packages are: redis-server, postgresql, and for two of them

@@ -1,4 +1,4 @@
-"""Is a cell that was rebuilt from Postgres the cell that was lost?"""
+"""A cell rebuilt from PostgreSQL is the cell that was lost."""
 
 from typing import Any
 

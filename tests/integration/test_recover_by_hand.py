@@ -1,4 +1,4 @@
-"""Do the ledger's commands do what they say, and say what is wrong?"""
+"""The ledger's commands do their work, and name their failures."""
 
 import asyncio
 import signal

@@ -1,4 +1,4 @@
-"""May each user of Redis do what it has to, and nothing else?"""
+"""Each Redis user may do its work, and nothing else."""
 
 from collections import defaultdict
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""May each role of PostgreSQL do what it has to, and nothing else?"""
+"""Each PostgreSQL role may do its work, and nothing else."""
 
 import base64
 import re

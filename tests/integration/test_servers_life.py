@@ -1,4 +1,4 @@
-"""Do the embedded servers live as long as their parent, and not a moment longer?"""
+"""Embedded servers live as long as their parent, and not a moment longer."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Is what was begun finished, whoever died in between, and done once however often it is sent?"""
+"""Work that was begun is finished, whichever process died in between, and done once however often it is sent."""
 
 import asyncio
 from collections.abc import AsyncIterator

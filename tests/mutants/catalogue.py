@@ -1,4 +1,4 @@
-"""Which guards are taken away, one at a time? Those outside the Lua; those of the Lua are in tests/rules.
+"""The guards that are taken away, one at a time: those outside the Lua; those of the Lua are in tests/rules.
 
 Whoever adds a guard adds, to the file of its family in `kinds`, the mutant that leaves it out, and names the tests that must
 notice.

@@ -1,4 +1,4 @@
-"""Which one-line changes can be made to a module, each of which some test should notice?
+"""One-line changes of a module, each of which some test should notice.
 
 Changes are made to what runs: not to docstrings, annotations, texts for people, or what is written to the log of a program. The
 figures that a module names at its top (`RETRY_S: Final = 1.0`) are choices, not decisions, and stay as well.

@@ -1,4 +1,4 @@
-"""Where does it stay which test found which mutant?"""
+"""The record of which test found which mutant."""
 
 import time
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""`python -m tests.mutants.sample`: of some changes drawn by chance, how many does a test notice?
+"""`python -m tests.mutants.sample`: the share of randomly drawn changes that a test notices.
 
 1. Once, and again with `--record`: the tests run under coverage, which notes which test runs which line.
 2. Changes are drawn from the modules that decide, by a seed.

@@ -1,4 +1,4 @@
-"""Does any body that is taken keep the loop of a worker from turning? Of every type, as large and as odd as it may be."""
+"""No body, of any type, size or shape, keeps the loop of a worker from turning."""
 
 import asyncio
 import gc

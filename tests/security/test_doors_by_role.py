@@ -1,4 +1,4 @@
-"""Whom does each call let in? Every route that is described, tried by everybody who might come, against one table."""
+"""The callers that each call admits: every described route, tried by every kind of caller, against one table."""
 
 import re
 import time

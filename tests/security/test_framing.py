@@ -1,4 +1,4 @@
-"""Does the service split a stream of bytes into requests as a strict parser does, however the bytes are cut into pieces?
+"""The service splits a stream of bytes into requests as a strict parser does, however the bytes are cut.
 
 The reference is h11. Wherever it refuses, the service refuses; the service may be stricter. Each request that is carried out
 is the one that h11 reads: method, target, headers and body. The lane and the ordinary way are held to the same.

@@ -1,4 +1,4 @@
-"""Whose token of ops is good, for how long, and who can end it before?"""
+"""Ops tokens: their validity, their duration, and their revocation."""
 
 import time
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""What can a caller do to a worker, and to other callers, by the way in which bytes are sent or left out? Over real sockets."""
+"""Attacks on a worker and on other callers by the way in which bytes are sent or left out, over real sockets."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Is a pass believed about the union exactly while nothing can have changed since it was made?"""
+"""A pass is believed about the union exactly while nothing can have changed since it was made."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Does a flame graph say in numbers what it shows?"""
+"""A flame graph carries its figures as numbers, too."""
 
 from pathlib import Path
 

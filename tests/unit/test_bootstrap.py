@@ -1,4 +1,4 @@
-"""Does a fresh checkout set itself up, and say what it lacks where it cannot?"""
+"""A fresh checkout sets itself up, or names what it lacks."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""Are the files that spreadsheets write read row by row, and is what is broken named by its row?"""
+"""Files of spreadsheets are read row by row, and every broken row is named."""
 
 import csv
 import io

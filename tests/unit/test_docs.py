@@ -1,4 +1,4 @@
-"""Is what the documents say so? Links, names and tables are held against the code that they speak of."""
+"""Links, names and tables of the documents agree with the code."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""Up to which millisecond does a worker refuse by itself, and what does a change of the campaign make of it?"""
+"""A worker refuses by itself up to the right millisecond, and a change of the campaign moves it."""
 
 from dataclasses import dataclass
 from typing import Any, cast

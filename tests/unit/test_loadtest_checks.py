@@ -1,4 +1,4 @@
-"""Is every lie caught by the check that is there for it, and is an honest sale let pass?"""
+"""Every lie is caught by the check made for it, and an honest sale passes."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Does a pass admit exactly the member it was made for, in its cell, until it expires?"""
+"""A pass admits exactly the member it was made for, in its cell, until it expires."""
 
 import hmac
 import string

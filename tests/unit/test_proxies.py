@@ -1,4 +1,4 @@
-"""Is what is on this machine asked directly, whatever the environment says of proxies?"""
+"""Servers on this machine are asked directly, whatever the environment says of proxies."""
 
 import ast
 import asyncio

@@ -1,4 +1,4 @@
-"""Is a member slowed down from the very grab, and until the very moment, that the limit names?"""
+"""A member is slowed down from the very grab, and until the very moment, that the limit names."""
 
 from grab_service.grabpath.rates import RateLimit
 
