@@ -99,7 +99,7 @@ class Flames:
         return found
 
     def modules(self) -> Counter[str]:
-        """Samples by module of ours or package of others; the standard library's count for whoever called it."""
+        """Samples by module of ours or package of others; the standard library's count for its caller."""
         found: Counter[str] = Counter()
         for stack, samples in self.stacks:
             found[next((owner for frame in reversed(stack) if (owner := _owner(frame.file))), LOOP)] += samples

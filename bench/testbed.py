@@ -39,7 +39,7 @@ from loadtest.passes import Member
 from reconcile.migrate import upgrade
 
 KID: Final = "bench"
-SECRET: Final = "whoever-measures-keeps-no-secrets"  # noqa: S105 -- as it says
+SECRET: Final = "a-measurement-keeps-no-secrets"  # noqa: S105 -- as it says
 VALID_DAYS: Final = 30
 PASSES_LAST_S: Final = 6 * 3600
 WINDOW_MS: Final = 24 * 3600 * 1000

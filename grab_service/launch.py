@@ -4,8 +4,8 @@ This file is run by its path as a program of its own, between the parent's fork 
 the standard library. A program in between, and not a function run after fork, because code between fork and exec of a threaded
 parent may deadlock. It keeps its process id through exec, so the pid file it writes is the server's.
 
-The order matters: whoever changes its identity loses the wish to die with its parent (the kernel clears it), so that wish comes
-last, followed by a look whether the parent is still there.
+The order matters: a process that changes its identity loses its parent-death signal (the kernel clears it), so that is set
+last, and then the parent is looked for once more.
 """
 
 import ctypes
@@ -146,7 +146,7 @@ def _call(function: str, *arguments: object) -> None:
 
 
 def main() -> int:
-    """Run the order in the only argument, or a command to end with whoever called; return only if that failed."""
+    """Run the order in the only argument, or a command that ends with its caller; return only if that failed."""
     try:
         if sys.argv[1] == "with-parent":
             die_with(os.getppid(), signal.SIGTERM)

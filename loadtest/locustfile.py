@@ -68,7 +68,7 @@ def add_options(parser: LocustArgumentParser) -> None:
 
 
 def _stay_on_this_machine(parser: LocustArgumentParser) -> None:
-    """Let the web page listen on loopback unless something else is asked for: whoever reaches it can start a rush."""
+    """Let the web page listen on loopback unless something else is asked for: everybody who reaches it can start a rush."""
     parser.set_defaults(web_host=WEB_HOST)
     for action in parser._actions:  # noqa: SLF001  # argparse has no other way to an option's help
         if action.dest == "web_host":

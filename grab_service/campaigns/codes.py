@@ -1,6 +1,6 @@
 """Import of third-party codes into a campaign's pool.
 
-Into Postgres first, numbered in the order of the file; a published campaign's cell gets them at once. Rows that cannot be taken
+Codes go into Postgres first, numbered in the order of the file; a published campaign's cell gets them at once. Unusable rows
 are named, the others are taken.
 """
 

@@ -1,7 +1,7 @@
 """The definition of a campaign as ops write it, and its translation into the rules of this release.
 
-Checked here is the shape: fields, bounds, order, and what is not supported, which is said and never passed over in silence.
-Whether it is wise, against the clock, the codes and the members, is said by `preflight`.
+The shape is checked here: fields, bounds, order. An unsupported part is refused by name, never ignored. `preflight` judges the
+definition against the clock, the codes and the members.
 """
 
 from itertools import pairwise

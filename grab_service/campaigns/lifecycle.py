@@ -1,7 +1,7 @@
 """Lifecycle of a campaign: arm, pause, resume, close, cancel, and change of stock.
 
-Postgres decides about drafts, Lua about what is published. A change that Lua made is answered for only when the ledger has it
-too, so that no later loss of Redis can undo what ops were told.
+Postgres decides about drafts, Lua about published campaigns. A change by Lua is answered only when the ledger has it too, so
+that no later loss of Redis can undo a change that ops were told of.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Return of a unit by its holder.
 
 Postgres decides, by a compare-and-set on the one row: until then it is held, from then on it is returned. The same statement
-counts what the member gave back before, under a lock of the member's own, so that no number of calls at once gets past a bound.
+counts the member's earlier returns, under a lock of the member's own, so that parallel calls cannot get past a bound.
 The same transaction queues the command that tells the cell; it is sent at once, and if that fails, again and again by the
 ledger's sweep.
 """

@@ -56,7 +56,7 @@ def written(path: Path, *, private: bool = False) -> Iterator[TextIO]:
 
     Args:
         path: where; - is standard output.
-        private: for its owner's eyes only, for it holds what can be used by whoever reads it.
+        private: readable for its owner only, because every reader could use its content.
     """
     if path == STANDARD and not sys.stdout.isatty():
         sys.stdout.flush()

@@ -1,6 +1,6 @@
 """Commands that arm a campaign, pause, resume, close and cancel it, and change its stock.
 
-What cannot be undone is said before it is done, and done only when whoever types it agrees.
+An irreversible change is announced first, and done only when the user agrees.
 """
 
 from typing import TYPE_CHECKING, Annotated

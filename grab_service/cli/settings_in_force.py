@@ -1,7 +1,7 @@
 """The settings and servers of a command.
 
-Those of the environment. Where it names no servers, those of the run that goes on in this directory (`grab run`, `grab demo`)
-are used, and that is said.
+Settings come from the environment. If it names no servers, those of the run in progress in this directory (`grab run`,
+`grab demo`) are used, and the command says so.
 """
 
 import os

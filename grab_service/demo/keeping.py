@@ -42,7 +42,7 @@ async def kept(children: Sequence[Kept], stopping: Stopping, log: Callable[[str]
     """While this lasts, children that die are started again.
 
     Raises:
-        ServerError: one of them cannot be, or dies again and again; whoever waits for `stopping` has been woken up.
+        ServerError: one of them cannot be, or dies again and again; waiters for `stopping` have been woken up.
     """
     keeping = asyncio.create_task(_keep_all(children, log))
     keeping.add_done_callback(lambda _: stopping.stop())

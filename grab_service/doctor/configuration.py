@@ -100,7 +100,7 @@ def _assertions(settings: Settings) -> Iterator[DoctorFinding]:
         yield fail("sign-in", f"assertions of the host app cannot be checked: {error}", hint)
         return
     if settings.dev:
-        hint = "Never in production: anybody is whoever they say. Unset GRAB_DEV there."
+        hint = "Never in production: every caller may act as any member. Unset GRAB_DEV there."
         yield warn("sign-in", "development mode: sessions without an assertion", hint)
     elif not keys.secret and not keys.public.by_name:
         hint = "Set GRAB_ASSERTION_SECRET, or GRAB_ASSERTION_JWKS_FILE with the host app's public keys."

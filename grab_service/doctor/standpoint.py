@@ -1,8 +1,8 @@
 """The user that the doctor runs as, and the checks that this user can make.
 
-Each program has an environment of its own, with users that may do its work and nothing else. What they may not see is no fault:
-it is said, and looked at from where it can be seen. Told by the names in the addresses, which `grab provision` gives; where one
-login does everything, Redis is asked whether it knows the cell's users beside it.
+Each program has an environment of its own, with users that may do its work and nothing else. A part that they may not see is no
+fault: it is named, and checked from where it can be seen. The names in the addresses, which `grab provision` gives, tell the
+program; where one login does everything, Redis is asked whether it knows the cell's users beside it.
 """
 
 from enum import StrEnum
@@ -25,7 +25,7 @@ class Standpoint(StrEnum):
     SERVICE = "the service"
     LEDGER = "the ledger"
     ADMIN = "an admin"
-    ALL_IN_ONE = "whoever does everything"
+    ALL_IN_ONE = "an all-in-one program"
     """One login for all programs: nothing is hidden from it, and it must have all that they need."""
 
     @property
@@ -47,7 +47,7 @@ def user_in(url: str) -> str:
 
 
 def asks_scripts_only(settings: Settings) -> bool:
-    """Whether the guard's commands are refused to whoever looks: the service's user and the ledger's own."""
+    """Whether the guard's commands are refused to the doctor's user: that of the service, or the ledger's own."""
     callers = {user_of(settings.cell, login) for login in (Login.API, Login.LEDGER)}
     return user_in(settings.redis_url_of_guard) in callers
 

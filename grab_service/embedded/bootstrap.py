@@ -31,7 +31,7 @@ OF_THIS_MACHINE = "127.0.0.1,localhost,::1"
 """An index here is asked directly, whatever the environment says of proxies."""
 
 COVERED_BY = {"run": ("run", "dev"), "dev": ("dev",)}
-"""Which locks hold all that a lock holds: whoever can test can also run."""
+"""For each lock, the locks that contain it: an environment that can test can also run."""
 
 CACHES = (".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis", ".import_linter_cache")
 MADE = (*CACHES, "dist", ".venv.old", ".venv", "var")  # the last holds the locks

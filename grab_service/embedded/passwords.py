@@ -7,7 +7,7 @@ from urllib.parse import quote, urlsplit
 
 
 def derived_password(secret: str, cell: str, who: str) -> str:
-    """A password made from one secret that stays with whoever starts the server; none leads back to it or to another."""
+    """A password derived from the secret of the process that starts the server; none leads back to it or to another."""
     return hmac.new(secret.encode(), f"{cell}:{who}".encode(), hashlib.sha256).hexdigest()
 
 

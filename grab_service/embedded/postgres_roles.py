@@ -1,7 +1,7 @@
 """Creation of a cell's roles in PostgreSQL.
 
-As statements that may be repeated, for a superuser or for whoever may create roles and owns the database. A password is never
-part of them, only what PostgreSQL keeps of it (SCRAM): statements end in logs.
+The statements may be repeated; they need a superuser, or the database's owner with the right to create roles. They hold no
+passwords, only the verifiers that PostgreSQL keeps (SCRAM), because statements end in logs.
 """
 
 import base64

@@ -53,7 +53,7 @@ def users_of(cell: str, passwords: Mapping[Login, str]) -> list[RedisUser]:
 
 
 def admin(password: str) -> RedisUser:
-    """Whoever looks after the server; none of the programs runs as this one."""
+    """The user of the server's administrator; none of the programs runs as this one."""
     return RedisUser(ADMIN, _hash(password), _ADMIN_RULES)
 
 

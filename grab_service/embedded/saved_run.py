@@ -1,7 +1,7 @@
 """The file by which commands in a directory find the servers of the run in progress there.
 
-It writes down, readable for its owner alone, what its own children get as their environment, and takes that away when it ends.
-What a run has left that was killed counts as nothing. Nothing is started, locked or asked.
+The run writes the environment of its own children into the file, readable for its owner alone, and deletes it at its end. The
+file of a run that was killed is ignored. Reading it starts, locks and asks nothing.
 """
 
 import json

@@ -1,7 +1,6 @@
 """The Redis and the PostgreSQL of a run: embedded, or given by their addresses.
 
-Those it is given by their addresses; for the others it starts its own, with their data under one directory that one run at a
-time may use, and ends them when it ends.
+An embedded server keeps its data under one directory, which one run at a time may use, and ends with the run.
 """
 
 import fcntl

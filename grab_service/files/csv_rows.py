@@ -1,6 +1,6 @@
 """Rows of CSV files that people make, and reports about unreadable ones.
 
-Made for what spreadsheets write: with or without a byte order mark, CRLF or LF, quoted cells, empty rows at the end,
+Made for the files of spreadsheets: with or without a byte order mark, CRLF or LF, quoted cells, empty rows at the end,
 columns in any order. Row numbers are those that a spreadsheet shows, the header being row 1. Nothing in a file raises;
 the sizes are bounded.
 """

@@ -1,6 +1,6 @@
 """Damage that a spreadsheet does to a code, an id or a day.
 
-The one place that knows the marks. A damaged cell is refused with what happened and what to do: most of what was there is lost,
+The one place that knows the marks. A damaged cell is refused with its cause and remedy: most of its text is lost,
 and a voucher code that was rounded must never reach a member.
 """
 

@@ -8,7 +8,7 @@ from grab_service.problems import Language, Text
 from grab_service.vocabulary.invisible import words_for
 
 ERRORS_MAX: Final = 50
-"""More than these are not listed; whoever mends so many asks again anyway."""
+"""Further errors are not listed: a caller with so many to mend asks again anyway."""
 
 _PLACES: Final = frozenset({"body", "query", "path", "header"})
 

@@ -1,6 +1,6 @@
 """Validation of single fields from outside.
 
-Types for pydantic models; the kinds of errors that they raise have their words in `api.field_errors`.
+Types for pydantic models; `http.field_errors` has the words for the kinds of errors that they raise.
 """
 
 from typing import Annotated, Final, TypeVar

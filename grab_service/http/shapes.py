@@ -1,6 +1,6 @@
 """Response shapes for members and machines, for OpenAPI only: responses are plain data, written by orjson.
 
-Tests hold what the server sends against these; those of ops stand in `ops_shapes`.
+Tests compare the server's responses with these; those of ops stand with their features (`campaigns.shapes`, ...).
 """
 
 from typing import Annotated

@@ -1,6 +1,6 @@
 """Member profiles from the host app: recorded from each assertion once.
 
-Who bound their account a minute ago is registered by the assertion itself, at once.
+A member who bound their account a minute ago is registered by the assertion itself, at once.
 """
 
 from dataclasses import dataclass

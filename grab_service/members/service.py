@@ -1,6 +1,7 @@
 """Import of members from a file, and blocks of a member for a time.
 
-Postgres first, each change with a rising version; then the cell is told. What ops were answered, the next grab obeys.
+Postgres comes first, each change with a rising version; then the cell is told. The next grab obeys the change that ops were
+answered.
 """
 
 import asyncio

@@ -75,8 +75,8 @@ class _Said(BaseModel):
 async def exchange(wanted: Assertion, worker: TheWorker, keys: TheAssertionKeys, language: TheLanguage) -> Response:
     """Well before the rush. Each assertion (`jti`) is good for one pass.
 
-    It may carry the member's profile: `org_id`, `person_id`, `name`, `tags`, `birthday_month`, `joined_on`; whoever is not
-    registered yet is registered by it, at once, if it names their union.
+    It may carry the member's profile: `org_id`, `person_id`, `name`, `tags`, `birthday_month`, `joined_on`; a member who
+    is not registered yet is registered by it, at once, if it names their union.
     """
     now_ms, version_in_cell = now_ms_of(worker), worker.view.members_version
     try:

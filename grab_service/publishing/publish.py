@@ -1,7 +1,7 @@
 """Publication from PostgreSQL into the cell: campaigns, codes, members.
 
-Postgres first, then the cell: whoever calls these has committed. Each may be repeated, by anybody, at any time and side by
-side; what is there already stays as it is. What was not finished, the ledger's sweep finishes.
+Postgres comes first, then the cell: callers have committed. Each function may be repeated, by anybody, at any time and in
+parallel; parts that are there already stay as they are. The ledger's sweep finishes an interrupted publication.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,6 +1,6 @@
 """The members of a campaign in a rehearsal: the answer that each must get, and the fields that are copied.
 
-What the rules read is copied, and nothing else: no names, no persons, no ids. A member becomes a number.
+Only the fields that the rules read are copied: no names, no persons, no ids. A member becomes a number.
 """
 
 import csv

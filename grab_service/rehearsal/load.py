@@ -30,7 +30,7 @@ SEED: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What whoever types the command wants otherwise; None: by the audience."""
+    """Sizes that the command line sets; None: by the audience."""
 
     eligible: int | None = None
     others: int | None = None

@@ -1,7 +1,7 @@
 """Rights of each PostgreSQL role on each table.
 
-The API writes what people and ops decide, the ledger what the log says. Both look at most things; nobody but the owner may
-change what a table is. A test holds the list to the tables there are, and another runs everything as these roles.
+The API writes the decisions of members and ops, the ledger the entries of the log. Both may read most tables; only the owner
+may change a table's definition. One test compares the list with the tables, another runs everything as these roles.
 """
 
 from collections.abc import Iterator, Mapping

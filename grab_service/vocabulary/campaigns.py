@@ -1,7 +1,7 @@
 """Campaigns, and their records in the cell.
 
-Shapes only: whether somebody wins is decided in Lua. The published form is what `lua/publish_campaign.lua` takes and
-`lua/read_campaigns.lua` gives back.
+Shapes only: Lua decides who wins. `lua/commands/publish_campaign.lua` takes the published form, and
+`lua/commands/read_campaigns.lua` gives it back.
 """
 
 from collections.abc import Iterable, Mapping

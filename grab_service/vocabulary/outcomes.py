@@ -1,7 +1,7 @@
 """The outcomes of every command of the cell.
 
 The words are those of the headers under `lua/commands/`, those of a grab in its order of precedence; a test compares them. The
-HTTP status of a refusal stands with its problem. What the service itself adds, because nothing was decided, stands apart.
+HTTP status of a refusal stands with its problem. Outcomes of the service itself, where nothing was decided, stand apart.
 """
 
 from enum import StrEnum

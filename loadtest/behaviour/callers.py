@@ -35,8 +35,8 @@ class Scene:
         members: who comes next: member id, and pass if there is one already.
         reaction_s: how long a member may take to tap once it is open.
         think_s: how long a member looks at what came, on average, before the next thing.
-        refresh_s: how often somebody reloads who does nothing else, on average.
-        linger_s: how long whoever reloads, or cheats, goes on after the opening, or after their answer.
+        refresh_s: time between two reloads of a caller who does nothing else, on average.
+        linger_s: how long reloaders and cheaters go on after the opening, or after their answer.
         outcomes: where what they hear is counted.
         recorder: where it is written down.
         old_passes: passes that are good no more, or elsewhere.

@@ -106,7 +106,7 @@ class Sharer(Cheater):
             try:
                 self.arrive()
             finally:
-                # Also if there is no pass left: whoever waits for it must not wait for ever.
+                # Also if there is no pass left: the others of the group must not wait for it for ever.
                 scene.shared[group] = (self.member_id, self.bearer, self._claims)
             return
         while group not in scene.shared:

@@ -46,7 +46,7 @@ class RushPlan:
         connections: how many to hold open.
         anchor_ns: wall clock minus monotonic clock.
         answer_timeout_s: an answer later than this is given up, and its connection.
-        deadline_s: after the start, whoever has no final answer is an error.
+        deadline_s: members without a final answer so long after the start are errors.
     """
 
     crowd: Sequence[Member]
@@ -124,7 +124,7 @@ class Rush:
         return tally
 
     def stop(self, reason: str) -> None:
-        """End the rush; whoever has no final answer becomes an error of that reason."""
+        """End the rush; members without a final answer become errors of that reason."""
         if not self._over.is_set():
             self._stop_reason = reason
             self._over.set()

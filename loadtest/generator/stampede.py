@@ -60,7 +60,7 @@ def run(config: StampedeConfig, on_progress: OnProgress | None = None) -> Stampe
 async def stampede(config: StampedeConfig, on_progress: OnProgress | None = None) -> StampedeResult:
     """Make the rush, in processes of its own, and wait for its end.
 
-    Being cancelled after the start ends the rush early: the result then counts whoever is left as an error.
+    Being cancelled after the start ends the rush early: the result then counts all that are left as errors.
 
     Args:
         config: what to do.

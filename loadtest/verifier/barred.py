@@ -36,7 +36,7 @@ def read_barred(path: Path) -> dict[str, str]:
 
 
 def turned_away(evidence: Evidence, barred: Mapping[str, str]) -> RunFinding:
-    """I7: whoever may not win has not, and whoever was refused for who they are was refused rightly.
+    """I7: members who may not win have not, and every refusal for ineligibility was right.
 
     "Sold out" and the like may come before a member's own refusal, so those who must not win may hear them instead.
     """

@@ -197,7 +197,7 @@ def _what_is_wrong(operation: Operation, places: _Places, low: int) -> str:
 
 
 def _check_askers(operations: Sequence[Operation], places: _Places, lows: Mapping[int, int], finding: RunFinding) -> None:
-    """Every decision was asked for: by whoever was told of it, or by a request that nobody knows the end of."""
+    """Every decision was asked for: by the member who was told of it, or by a request whose end is unknown."""
     winners: dict[str, int] = {}
     maybes: defaultdict[Caller, list[int]] = defaultdict(list)
     returns: defaultdict[tuple[Caller, str], list[int]] = defaultdict(list)

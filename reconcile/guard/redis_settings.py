@@ -57,8 +57,8 @@ class ServerSettings:
     def warning(self) -> str | None:
         """What to warn of, with its mend, or None.
 
-        Weak durability is not refused: a trial on a laptop may have it, and only whoever runs the service knows what stands
-        behind the disk. Where Redis does not tell its settings, that is said and nothing is refused.
+        Weak durability is not refused: a trial on a laptop may have it, and only the operators know what stands behind the
+        disk. Where Redis does not tell its settings, that is said and nothing is refused.
         """
         if self.untold:
             what = f"see that it has maxmemory-policy noeviction, {WANTED}"

@@ -1,4 +1,4 @@
-"""The main job on the running processes: exact, whatever the workers, the connections, and whoever is killed meanwhile."""
+"""The main job on the running processes: exact for any number of workers and connections, and any process killed meanwhile."""
 
 import asyncio
 import os

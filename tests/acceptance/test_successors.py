@@ -1,6 +1,6 @@
 """New workers are admitted only if they can do the work of the old ones, where there are old ones.
 
-What turns them away is done to real servers: a password that was changed, a cell that is closed, a right that is gone.
+The causes of refusal are made on real servers: a password that was changed, a cell that is closed, a right that is gone.
 """
 
 import asyncio
@@ -139,7 +139,7 @@ async def test_in_the_place_of_a_dead_worker_a_new_one_waits_while_another_serve
         line = await log.until_said("worker_waits", 1)
         assert "Redis refuses the password" in line["why"], line
         notes, crowd = Notes(), iter(district.grabs(campaign_id, range(1, 41)))
-        for grab in crowd:  # each on a connection of its own: whoever listens may take it
+        for grab in crowd:  # each on a connection of its own: every listening worker may take it
             client = KeepAliveClient(district.settings.port, notes)
             await client.ask(grab)
             await client.hang_up()

@@ -55,7 +55,7 @@ def judge(receipts: Path, facts: CampaignFacts, truth: list[TruthClaim], audit: 
     sound = Evidence(facts, tuple(truth), tuple(_but(evidence.attempts, forgotten)), evidence.clock_slack_us)
     findings = verify(sound)
     held = sum(claim.held for claim in truth)
-    # Whoever was told of a claim that is lost did not ask again, so nobody can have it.
+    # Members who were told of a claim that is lost did not ask again, so nobody can have its unit.
     contented = {told.member_id for told in lost.values()} - {claim.member_id for claim in truth}
     verdict = SeriesVerdict(
         acknowledged=len({told.claim_id for told in evidence.told} | lost.keys()),

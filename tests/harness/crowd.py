@@ -37,7 +37,7 @@ class Crowd:
     Attributes:
         wins: 201 answers so far.
         sold_out: whether anybody has heard so.
-        wins_log: of each 201, (answered, granted), Unix microseconds and milliseconds; cleared by whoever reads it.
+        wins_log: of each 201, (answered, granted), Unix microseconds and milliseconds; cleared by its reader.
         oddities: answers that are none of the contract's.
         unanswered: requests that met with silence or a broken connection.
         again: answers that say to come again, 503 and 429.

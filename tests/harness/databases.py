@@ -36,5 +36,5 @@ async def make_database(server: PostgresServer, name: str) -> str:
 
 
 async def drop_database(server: PostgresServer, name: str) -> None:
-    """Whoever is still connected is cut off."""
+    """Drop it; connections that are still open are cut off."""
     await in_postgres(server.url_of("postgres"), f"DROP DATABASE {name} WITH (FORCE)")

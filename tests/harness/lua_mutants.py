@@ -1,6 +1,6 @@
 """Faults of one line each that the walks and the state machine must find in the commands; those of rules are in `tests/rules/`.
 
-A check that cannot fail proves nothing. Whoever adds a rule adds the mutant that leaves it out.
+A check that cannot fail proves nothing. A new rule comes with the mutant that leaves it out.
 """
 
 from dataclasses import dataclass

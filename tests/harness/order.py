@@ -1,6 +1,6 @@
 """The order of tests among several workers: the longest first, so that no worker is left with one at the end.
 
-The longest come first, then the other slow ones, each for whichever worker is free; then the quick ones, a module at a time,
+The longest come first, then the other slow ones, each for the next free worker; then the quick ones, a module at a time,
 which keeps what a module sets up with one worker; and last those that run alone. A module whose slow tests share what it sets
 up says so itself: `xdist_group`.
 """

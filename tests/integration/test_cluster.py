@@ -145,7 +145,7 @@ async def test_it_does_not_matter_if_the_node_of_the_address_is_gone_once_the_ot
 ) -> None:
     async with place(cluster, new_database, 0) as one:
         await cluster.nodes[1].kill()
-        # Whoever has a connection keeps it; whoever makes a new one finds the way without the address.
+        # Open connections stay; a new one finds the way without the address.
         await one.backend.service.connection_pool.disconnect()
         assert await one.rush(one.names[:10]) == {"won": 10}
         async with asyncio.timeout(15):

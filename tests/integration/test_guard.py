@@ -539,7 +539,7 @@ class MortalWire(RedisLink):
 
 
 async def test_an_arming_that_is_cut_short_grants_nothing(backend: Backend) -> None:
-    """Nonce, table and scripts come at one moment; until then whoever calls what is loaded must not win."""
+    """Nonce, table and scripts come at one moment; until then a call of a loaded script must not win."""
     async with backend.ledger():
         await backend.open_for_business()
         (name,) = await backend.enrol(1)

@@ -88,7 +88,7 @@ async def _everything_adds_up(backend: Backend, crowd: BatchClients, names: list
     told = {name: ClaimRecord.parse(record) for name, record in crowd.told.items() if b"\t" in record}
     assert len(rows) == STOCK, "exactly the stock, not one more and not one less"
     assert {row.unit_no for row in rows.values()} == set(range(1, STOCK + 1))
-    assert told.keys() == rows.keys(), "whoever is on record was told, and the other way round"
+    assert told.keys() == rows.keys(), "every winner on record was told, and the other way round"
     for name, claim in told.items():
         row = rows[name]
         assert (row.seq, row.unit_no, row.code, row.granted_at_ms) == (

@@ -1,4 +1,4 @@
-"""Security headers stand on every answer, from every part of the service."""
+"""Every answer, from every part of the service, carries the headers that browsers heed."""
 
 import asyncio
 from collections.abc import AsyncIterator

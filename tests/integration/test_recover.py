@@ -46,7 +46,7 @@ async def a_busy_day(backend: Backend) -> None:
     await backend.decide_return(pool[1], "pool", names[1])
     await until(lambda: _all_done(backend))
     await backend.win("one", [names[20]])  # takes a unit that came back
-    await backend.win("one", [names[2]])  # whoever gave back may win again
+    await backend.win("one", [names[2]])  # a member who gave back may win again
     await backend.cell.set_stock("one", 20, 25)
     await backend.cell.set_state("quiet", "pause")
     await backend.cell.set_state("over", "close")

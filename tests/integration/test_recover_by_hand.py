@@ -170,7 +170,7 @@ async def test_the_process_runs_until_it_is_told_to_end(backend: Backend, sign: 
 
 
 async def test_a_part_that_crashes_ends_the_process_with_an_error(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A ledger that goes on without its guard would be worse than none: whoever watches starts it again."""
+    """A ledger that goes on without its guard would be worse than none: its supervisor starts it again."""
     from reconcile.guard.guard import Guard
 
     async def bug(*_: object) -> None:

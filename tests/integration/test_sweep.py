@@ -64,7 +64,7 @@ async def test_a_unit_decided_to_be_free_comes_back_once(backend: Backend) -> No
 
 
 async def test_a_command_is_repeated_until_its_entry_is_drained(backend: Backend) -> None:
-    """Lua has done it, and whoever asked died before it heard the answer."""
+    """Lua has done it, and the caller died before it heard the answer."""
     async with without_sweep(backend) as sweep:
         (name,) = await backend.enrol(1)
         await backend.schedule()

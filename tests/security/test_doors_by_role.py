@@ -32,7 +32,7 @@ MAY: Final = {
     Door.ADMINS: {Role.ADMIN},
 }
 
-# What is asked for does not exist, and nothing is sent: whoever is let in hears the last column.
+# The objects asked for do not exist, and no body is sent: a caller who is admitted gets the status in the last column.
 TABLE: Final[dict[str, tuple[Door, int]]] = {
     "GET /": (Door.OPEN, 200),
     "GET /livez": (Door.OPEN, 200),

@@ -140,7 +140,7 @@ class Stand:
         await self._settled(protocol)
         last = transport.written.rpartition(b"HTTP/1.1 ")[2]
         heard.refused = last[:3] in {b"400", b"405", b"413", b"431"} and b"connection: close" in last
-        assert transport.closing or not heard.refused, "whoever cannot be understood is not listened to any more"
+        assert transport.closing or not heard.refused, "a refused connection is read no further"
         protocol.connection_lost(None)
         return heard
 
