@@ -1,7 +1,7 @@
 """Sessions in PostgreSQL, for all programs, and the sessions that are refused.
 
-All programs read addresses alike and have the same limits. These are set after connecting and not as startup parameters, which a
-pooler in between refuses or forgets.
+All programs read addresses alike and have the same limits. These are set after connecting and not as startup parameters, which
+a pooler in between refuses or forgets.
 """
 
 from collections.abc import Mapping

@@ -324,7 +324,7 @@ async def test_a_ledger_that_slept_through_its_replacement_writes_nothing(backen
     assert [row.seq for row in await backend.claims()] == [3]
 
 
-async def test_whoever_waits_for_a_seq_hears_that_another_ledger_drained_it(backend: Backend) -> None:
+async def test_a_waiter_for_a_seq_hears_that_another_ledger_drained_it(backend: Backend) -> None:
     await backend.begin()
     await backend.schedule(stock=10, publish=False)
     await backend.log(2, "published", {"campaign_id": "c", "version": 1, "releases": "1:10"})

@@ -609,7 +609,7 @@ async def test_a_leader_whose_session_has_died_arms_nothing(backend: Backend) ->
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_whoever_does_not_lead_arms_nothing(backend: Backend) -> None:
+async def test_a_ledger_that_does_not_lead_arms_nothing(backend: Backend) -> None:
     async with backend.parts() as parts, backend.link() as link:
         await backend.begin()
         with pytest.raises(NotLeadingError):

@@ -174,7 +174,7 @@ async def test_without_the_hold_it_would(backend: Backend, monkeypatch: pytest.M
     assert came - {NOTHING, NEVER}
 
 
-async def test_whoever_takes_hold_ends_the_hold_of_whoever_had_it(backend: Backend) -> None:
+async def test_a_new_hold_ends_the_one_before(backend: Backend) -> None:
     async with backend.leading() as ledger, backend.link() as one, backend.link() as other:
         first = await backend.fence(one, ledger)
         await first.write([["HSET", backend.keys.cell, "epoch", 1]])
@@ -211,7 +211,7 @@ async def test_a_hold_that_is_lost_between_the_look_and_the_write_writes_nothing
     assert await backend.redis.script_exists(sha_of("return 'late'")) == [False]
 
 
-async def test_whoever_does_not_lead_takes_no_hold(backend: Backend) -> None:
+async def test_a_ledger_that_does_not_lead_takes_no_hold(backend: Backend) -> None:
     async with backend.leading() as ledger, backend.link() as link:
         await backend.sql(END_LEADERS)
         with pytest.raises(NotLeadingError):

@@ -123,7 +123,7 @@ async def test_a_redis_that_does_not_let_itself_be_asked_is_used_all_the_same(
             assert (await Cell(client, cell_name, SOURCES).tail(0, 1)).entries == []
 
 
-async def test_whoever_may_do_everything_passes(valkey_url: str, cell_name: str) -> None:
+async def test_a_user_who_may_do_everything_passes(valkey_url: str, cell_name: str) -> None:
     async with Redis.from_url(valkey_url) as client:
         rights = await own_rights(client, CellKeys.of(cell_name), SOURCES)
     assert (rights.user, rights.lacks, rights.known) == ("default", (), True)

@@ -233,7 +233,7 @@ async def test_ctrl_c_in_the_terminal_reaches_the_parent_and_not_its_servers(val
 
 
 @pytest.mark.parametrize("who", [RunAs.SELF] if os.geteuid() else [RunAs.USER_NAMESPACE, RunAs.NOBODY])
-async def test_postgres_runs_behind_closed_doors_whoever_we_are(
+async def test_postgres_runs_behind_closed_doors_as_any_user(
     tmp_path: Path, who: RunAs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("grab_service.embedded.postgres.who_may_run_postgres", lambda: who)

@@ -269,7 +269,7 @@ def test_a_pass_is_made_before_it_expires(made_at_s: int) -> None:
 
 
 @pytest.mark.parametrize("actor", ["王小明", "工会:李四@区总", "Жанна", "a.b.c", "王" * 64, "\U00020000" * 64])
-def test_whoever_is_of_ops_keeps_the_name_they_have(actor: str) -> None:
+def test_an_ops_user_keeps_the_name_they_have(actor: str) -> None:
     token = mint_ops(KEYS, actor, Role.ADMIN, MADE_S, LATER_S)
     assert token.isascii()
     assert len(token) <= OPS_TOKEN_MAX_BYTES

@@ -69,7 +69,7 @@ MUTANTS: Final = (
     Mutant(
         "weakened_version",
         "a version that a proxy has made a weak tag of still names the same draft",
-        "whoever sends it hears that somebody else changed it",
+        "the sender hears that somebody else changed it",
         "grab_service/http/etags.py",
         "    return matches_weakly(if_match, etag)\n",
         '    return if_match.strip() == "*" or etag in _listed(if_match)\n',

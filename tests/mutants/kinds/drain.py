@@ -174,7 +174,7 @@ MUTANTS: Final = (
     Mutant(
         "returned_code_kept",
         "a code that went back to its pool is no longer that of the claim",
-        "the claim keeps it, and whoever is granted it next is one too many",
+        "the claim keeps it, and its next holder is one too many",
         "reconcile/drain/appliers/returned.py",
         '    " decided_at_ms = coalesce(decided_at_ms, :at_ms),"\n    " code = CASE WHEN :code = \'\' THEN code END "\n',
         '    " decided_at_ms = coalesce(decided_at_ms, :at_ms) "\n',

@@ -57,7 +57,7 @@ MUTANTS: Final = (
     Mutant(
         "secret_of_an_example",
         "a secret that stands in examples is refused",
-        "whoever reads the documentation mints passes",
+        "every reader of the documentation mints passes",
         "grab_service/settings.py",
         "            if why := weakness(secret):\n",
         "            if why := None:\n",

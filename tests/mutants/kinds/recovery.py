@@ -123,7 +123,7 @@ MUTANTS: Final = (
         "reconcile/fence.py",
         "        if token != self._token:",
         "        if False:",
-        (f"{_HOLD}whoever_takes_hold_ends_the_hold_of_whoever_had_it",),
+        (f"{_HOLD}a_new_hold_ends_the_one_before",),
         short=True,
     ),
     Mutant(
@@ -137,11 +137,11 @@ MUTANTS: Final = (
     ),
     Mutant(
         "hold_without_the_lead",
-        "the hold is taken only by whoever Postgres says leads, asked after the mark is watched",
+        "the hold is taken only by the ledger that leads according to Postgres, asked after the mark is watched",
         "anybody takes it",
         "reconcile/fence.py",
         "            if not await confirm():",
         "            if False:",
-        (f"{_HOLD}whoever_does_not_lead_takes_no_hold", f"{_GUARD_TESTS}whoever_does_not_lead_arms_nothing"),
+        (f"{_HOLD}a_ledger_that_does_not_lead_takes_no_hold", f"{_GUARD_TESTS}a_ledger_that_does_not_lead_arms_nothing"),
     ),
 )

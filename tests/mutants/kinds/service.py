@@ -143,7 +143,7 @@ MUTANTS: Final = (
     Mutant(
         "each_who_waits_polls",
         "all who wait for a fresh view share the next poll",
-        "whoever waits hears nothing of it",
+        "waiters hear nothing of it",
         _VIEW,
         "        self._completed.set()\n",
         "",

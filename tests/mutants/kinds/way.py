@@ -44,7 +44,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "nobody_hears_that_a_child_is_lost",
-        "whoever waits for the end of a run is woken up when a child cannot be kept",
+        "the waiter for the end of a run is woken up when a child cannot be kept",
         "nobody is",
         _KEEPING,
         "    keeping.add_done_callback(lambda _: stopping.stop())\n",
