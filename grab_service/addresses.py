@@ -114,7 +114,7 @@ class RedisAddress:
         return replace(self, nodes=((host, port),))
 
     def settings(self, connect_timeout_s: float) -> dict[str, Any]:
-        """What a connection of redis-py is made with; `connect_timeout_s` is used unless the address names another."""
+        """Arguments for a connection of redis-py; `connect_timeout_s` is used unless the address names another."""
         common: dict[str, Any] = {
             "db": self.database,
             "username": self.user or None,

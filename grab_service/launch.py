@@ -41,7 +41,7 @@ class RunAs(StrEnum):
 
 
 class Order(TypedDict):
-    """What the parent asks of this program, as JSON in its only argument."""
+    """The parent's order to this program, as JSON in its only argument."""
 
     argv: list[str]
     parent_pid: int

@@ -42,7 +42,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class CodesImport:
-    """What became of a file: `rows` = codes taken + `rejected_rows`; and how many codes the campaign has now."""
+    """Result of an import: `rows` = codes taken + `rejected_rows`; and how many codes the campaign has now."""
 
     imported: int
     rejected: Sequence[Rejection]

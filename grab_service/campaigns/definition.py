@@ -27,7 +27,7 @@ READ_ONLY: Final = frozenset(
     {"campaign_id", "state", "phase", "version", "published", "opens_at", "opens_at_ms", "closed_at", "closed_at_ms", "stock"}
     | {"created_at", "created_at_ms"}
 )
-"""What a campaign says of itself beside its definition."""
+"""Fields of a campaign's answer that are not part of its definition."""
 
 
 T = TypeVar("T")
@@ -71,7 +71,7 @@ class ReleasePart(_Part):
 
 
 class PricePart(_Part):
-    """What a claim costs; this release only gives away."""
+    """Price of a claim; this release only gives away."""
 
     points: Whole = Field(default=0, ge=0, le=0)
     cash_fen: Whole = Field(default=0, ge=0, le=0)
@@ -85,7 +85,7 @@ class PricePart(_Part):
 
 
 class EligibilityPart(_Part):
-    """Who may ask; a rule left out is met by everybody. `joined_before`: joined the union before that day."""
+    """Conditions on a member; a rule left out is met by everybody. `joined_before`: joined the union before that day."""
 
     orgs: list[OrgId] | None = Field(default=None, min_length=1, max_length=ORGS_MAX)
     tags_any: list[Tag] = Field(default=[], max_length=TAGS_MAX)
@@ -99,7 +99,7 @@ class EligibilityPart(_Part):
 
 
 class BenefitPart(_Part):
-    """What is won, and when its voucher is valid: between fixed times, or for some days from the grant, or without a bound."""
+    """The benefit, and the validity of its voucher: between fixed times, for some days from the grant, or without a bound."""
 
     kind: Literal["generated_code", "code_pool", "none"]
     name: Line = Field(min_length=1, max_length=TITLE_MAX)
@@ -154,7 +154,7 @@ class Definition(_Part):
     @model_validator(mode="before")
     @classmethod
     def _without_what_is_read_only(cls, given: Any) -> Any:
-        """What a campaign says of itself may be sent back with it, and is not carried over."""
+        """The read-only fields of a campaign's answer may be sent back with it, and are not carried over."""
         return {name: value for name, value in given.items() if name not in READ_ONLY} if isinstance(given, dict) else given
 
     @field_validator("closes_at_ms")
@@ -220,6 +220,6 @@ class Definition(_Part):
         return BenefitKind(self.benefit.kind)
 
     def rules_of_eligibility(self) -> Eligibility:
-        """Who may ask, as the rules read it."""
+        """Conditions on a member, as the rules read them."""
         part = self.eligibility
         return Eligibility(tuple(part.orgs or ()), tuple(part.tags_any), tuple(part.birthday_months), part.joined_before)

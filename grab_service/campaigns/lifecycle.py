@@ -34,7 +34,7 @@ log = structlog.get_logger()
 
 
 class Action(StrEnum):
-    """What can be done to a published campaign; the words of `lua/set_state.lua`."""
+    """Changes of a published campaign's state, in the words of `lua/commands/set_state.lua`."""
 
     PAUSE = "pause"
     RESUME = "resume"

@@ -81,7 +81,7 @@ async def look_ahead_of(
     cell: TheCell,
     language: TheLanguage,
 ) -> Response:
-    """Nothing is stored. What is missing or cannot be is a finding of its own; the rest is looked at when all is there."""
+    """Nothing is stored. Each missing or impossible field is a finding of its own; the rest is checked once all are there."""
     try:
         whole = Definition.model_validate(definition)
     except ValidationError as error:
@@ -200,7 +200,7 @@ async def cancel(campaign_id: str, identity: Writer, worker: TheWorker, because:
     ),
 )
 async def change_stock(campaign_id: str, change: StockChange, identity: Writer, worker: TheWorker) -> Response:
-    """`expected_total` must be the total in force. What is added is there at once; what is taken comes off the last release."""
+    """`expected_total` must be the total in force. Added units are there at once; removed ones come off the last release."""
     campaign = await set_stock(
         worker.engine,
         worker.cell,

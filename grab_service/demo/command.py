@@ -44,7 +44,7 @@ async def server_versions(settings: Settings) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What runs, and where its logs are."""
+    """The programs that run, and the place of their logs."""
 
     settings: Settings
     programs: Programs

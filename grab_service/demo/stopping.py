@@ -33,7 +33,7 @@ class Stopping:
         await self._stop.wait()
 
     async def unless_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
-        """What the work gives, or None if we were asked to stop before; the work is called off then."""
+        """The result of the work, or None if we were asked to stop before; the work is called off then."""
         task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(self._stop.wait())
         try:
             await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)

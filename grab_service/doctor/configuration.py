@@ -40,7 +40,7 @@ def _field_of(location: tuple[int | str, ...]) -> str:
 def look_at_settings(
     settings: Settings, unusable: frozenset[str] = frozenset(), standpoint: Standpoint = Standpoint.ALL_IN_ONE
 ) -> Iterator[DoctorFinding]:
-    """What can be told of the settings but those that are unusable; what only the service needs is demanded only there."""
+    """Findings about the usable settings; those that only the service needs are demanded only there."""
     missing = [
         variable
         for variable in ("REDIS_URL", "DATABASE_URL")

@@ -58,7 +58,7 @@ async def _each(findings: Iterable[DoctorFinding]) -> AsyncIterator[DoctorFindin
 
 
 async def _to_its_end(name: str, look: AsyncIterator[DoctorFinding]) -> AsyncIterator[DoctorFinding]:
-    """What a look finds; a failure that it does not expect is a finding, too, and ends it alone."""
+    """The findings of one check; a failure that it does not expect is a finding, too, and ends it alone."""
     try:
         async for finding in look:
             yield finding

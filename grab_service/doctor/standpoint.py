@@ -20,7 +20,7 @@ from grab_service.sql.grants import role_of
 
 
 class Standpoint(StrEnum):
-    """Whose environment this is."""
+    """The owner of the environment."""
 
     SERVICE = "the service"
     LEDGER = "the ledger"
@@ -53,7 +53,7 @@ def asks_scripts_only(settings: Settings) -> bool:
 
 
 async def find_standpoint(settings: Settings) -> Standpoint:
-    """Whose environment these settings are; asks Redis where the addresses do not tell."""
+    """The owner of these settings' environment; asks Redis where the addresses do not tell."""
     names = {user_in(url) for url in (settings.redis_url, settings.guard_redis_url, settings.database_url)}
     logins = {Login.API: Standpoint.SERVICE, Login.LEDGER: Standpoint.LEDGER, Login.GUARD: Standpoint.LEDGER}
     for login, standpoint in logins.items():

@@ -239,7 +239,7 @@ def _stamp(venv: Path, profile: str) -> Path:
 
 
 def _key(profile: str) -> str:
-    """What an installation depends on: the lock, this file, and where the checkout is."""
+    """The inputs of an installation: the lock, this file, and the place of the checkout."""
     lock = CHECKOUT / "requirements" / f"{profile}.lock"
     return hashlib.sha256(lock.read_bytes() + Path(__file__).read_bytes() + os.fsencode(CHECKOUT)).hexdigest()
 

@@ -18,7 +18,7 @@ class ServerError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        # What a log said has lines of its own.
+        # Excerpts of a log keep their own lines.
         return ("\n" if "\n" in self.message else " ").join((self.message, self.hint))
 
 

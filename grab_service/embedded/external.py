@@ -49,7 +49,7 @@ async def check_redis(url: str, cell: str) -> None:
 
 
 async def _server_info(client: Redis) -> dict[str, Any] | None:
-    """What INFO says of the server; None where this user may not ask."""
+    """The server's INFO; None where this user may not ask."""
     try:
         return dict(await client.info("server"))
     except ResponseError as refusal:

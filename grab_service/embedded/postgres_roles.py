@@ -14,12 +14,12 @@ from typing import Final
 from grab_service.sql.grants import GRANTS, OWNER, quoted, role_of
 
 POSTGRES_LOGINS: Final = (*(login.value for login in GRANTS), OWNER)
-"""Who logs in there: the guard does as the ledger."""
+"""The programs that log in there; the guard does as the ledger."""
 
 _ITERATIONS: Final = 4096
 _SALT_BYTES: Final = 16
 
-# Whatever an earlier release, or a superuser, has made; extensions keep theirs.
+# All objects that an earlier release, or a superuser, has made; extensions keep theirs.
 _TAKE_OVER: Final = """DO $take$ DECLARE one record; BEGIN
   FOR one IN SELECT oid::regclass AS name, relkind FROM pg_class
              WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'S') AND relowner <> {owner}::regrole

@@ -130,7 +130,7 @@ def environment_of(settings: Settings, addresses: Addresses) -> dict[str, str]:
         "GRAB_WORKERS": str(settings.workers),
         **loading,
     }
-    # What came from a file is handed on as a variable, and one of the two is all that a child takes.
+    # A value from a file is handed on as a variable, and a child takes only one of the two.
     return given | {f"{name}_FILE": "" for name in map(variable_of, ((field,) for field in SECRET_FIELDS)) if name in given}
 
 

@@ -35,7 +35,7 @@ class RedisUser:
 
     @property
     def command(self) -> tuple[str, ...]:
-        """What sets it, whatever it was before, on a server that runs."""
+        """The command that sets it on a running server, independent of its former state."""
         return ("ACL", "SETUSER", self.name, "reset", *self._words)
 
     @property

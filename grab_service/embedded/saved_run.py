@@ -17,10 +17,10 @@ from grab_service.settings import Settings
 from grab_service.sql.grants import OWNER
 
 SERVERS: Final = ("REDIS_URL", "DATABASE_URL", "GRAB_GUARD_REDIS_URL", "GRAB_CELL", "GRAB_SECRETS", "GRAB_OPS_SECRETS")
-"""What another program takes from a run to work beside its own."""
+"""Settings that another program takes from a run to work beside its own."""
 
 OF_THE_SERVICE: Final = ("GRAB_HOST", "GRAB_PORT", "GRAB_WORKERS", "GRAB_DEV")
-"""What is true of the run's own service, for those who look at it."""
+"""Settings of the run's own service, for those who look at it."""
 
 
 @dataclass(frozen=True, slots=True)

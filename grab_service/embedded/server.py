@@ -144,7 +144,7 @@ class EmbeddedServer(ABC):
 
     @abstractmethod
     def _argv(self) -> tuple[str, ...]:
-        """What to start, to listen on the port that is chosen now."""
+        """The command that starts it, to listen on the port that is chosen now."""
 
     @abstractmethod
     async def _answers(self, child: Child) -> bool:

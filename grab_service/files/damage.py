@@ -71,7 +71,7 @@ _WITH_TIME: Final = Text(
 
 
 def damage_of(cell: str, *, rounded: bool = False) -> Text | None:
-    """What a spreadsheet has done to a code or an id, and what to do; None if nothing can be seen.
+    """The damage by a spreadsheet to a code or an id, and its remedy; None if nothing can be seen.
 
     `rounded`: the long numbers of this file were, as `all_rounded` says; alone, a number that ends in a zero proves nothing.
     """

@@ -103,7 +103,7 @@ async def check_postgres(engine: AsyncEngine) -> ReadinessCheck:
 
 
 async def check_lag(engine: AsyncEngine, cell: Cell) -> ReadinessCheck:
-    """What the cell logged is on record soon."""
+    """Entries of the cell's log are on record soon."""
 
     async def ask() -> ReadinessCheck:
         query = select(log_cursor.c.last_seq).where(log_cursor.c.cell == cell.name)

@@ -112,7 +112,7 @@ def eviction_of(facts: ServerFacts) -> ReadinessCheck:
 
 
 def aof_of(facts: ServerFacts) -> ReadinessCheck:
-    """What Redis has acknowledged is on its disk."""
+    """Writes that Redis has acknowledged are on its disk."""
     if facts.info.get("aof_enabled") == 0:
         return ReadinessCheck(ok=False, detail="appendonly is no: a restart loses what was won; set it to yes")
     if facts.info.get("aof_last_write_status", "ok") != "ok":

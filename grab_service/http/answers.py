@@ -33,7 +33,7 @@ def json_answer(content: Any, status: int = 200, **headers: str) -> Response:
 
 @runtime_checkable
 class _Spoken(Protocol):
-    """What can be said in two languages."""
+    """A text in two languages."""
 
     def in_language(self, lang: str, /) -> Any: ...
 

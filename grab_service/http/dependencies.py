@@ -84,7 +84,7 @@ async def signed_in(member_id: "AnyMember") -> str:
 
 
 async def identity_of(request: Request) -> OpsIdentity:
-    """Who of ops is calling.
+    """The ops user who calls.
 
     Raises:
         RefusalError: sign-in-required.

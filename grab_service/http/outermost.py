@@ -64,7 +64,7 @@ class OutermostMiddleware:
 
 
 def evidence_of(error: Exception) -> dict[str, str]:
-    """What the log may keep of a bug. Postgres puts whole rows into its messages, and no name of a member may stand there."""
+    """A bug as the log may keep it. Postgres puts whole rows into its messages, and no name of a member may stand there."""
     evidence = {"error": type(error).__name__, "frames": "".join(traceback.format_tb(error.__traceback__))}
     if isinstance(error, SQLAlchemyError | PostgresError):
         origin = getattr(error, "orig", error)

@@ -28,14 +28,14 @@ class Now(Shape):
 
 
 class Price(Shape):
-    """What a claim costs; 0 and 0 is free."""
+    """Price of a claim; 0 and 0 is free."""
 
     points: int
     cash_fen: int
 
 
 class Voucher(Shape):
-    """What the holder shows at the counter; `qr` and `revealed_at` are there where the code is shown on request."""
+    """The voucher that the holder shows at the counter; `qr` and `revealed_at` are there where the code is shown on request."""
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=False)
 
@@ -81,7 +81,7 @@ class Stock(Shape):
 
 
 class Benefit(Shape):
-    """What is won; campaigns published by an earlier release do not say `reveal`."""
+    """The benefit; campaigns published by an earlier release do not say `reveal`."""
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=False)
 
@@ -95,7 +95,7 @@ class Benefit(Shape):
 
 
 class EligibilityShape(Shape):
-    """Who may ask; an empty rule is met by everybody."""
+    """Conditions on a member; an empty rule is met by everybody."""
 
     orgs: list[str] | None
     tags_any: list[str]
@@ -230,7 +230,7 @@ class Alive(Shape):
 
 
 class Signpost(Shape):
-    """What this is, and where to go on."""
+    """The name of the service, and links."""
 
     name: str
     version: str

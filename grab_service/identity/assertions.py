@@ -27,7 +27,7 @@ class AssertionRefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class AssertionKeys:
-    """Whose assertions are taken."""
+    """The issuer, audience and keys of accepted assertions."""
 
     issuer: str
     audience: str

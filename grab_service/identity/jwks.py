@@ -17,7 +17,7 @@ _KINDS: Final = {("OKP", "Ed25519"): "EdDSA", ("EC", "P-256"): "ES256"}
 
 @dataclass(frozen=True, slots=True)
 class VerifyingKey:
-    """What a signature is checked with, and by which algorithm: a public key, or for HS256 the secret of the host app."""
+    """A key for signatures, with its algorithm: a public key, or for HS256 the secret of the host app."""
 
     algorithm: str
     key: Any

@@ -18,7 +18,7 @@ router = APIRouter(prefix="/v1/dev", tags=["development"], route_class=StrictRou
 
 
 class WantedSession(BaseModel):
-    """Whose pass is wanted."""
+    """The member for whom a pass is wanted."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"member_id": "m-000001"}]})
 

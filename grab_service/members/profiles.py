@@ -21,7 +21,7 @@ CLEANED_MAX = 1000
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What an assertion says of a member; None: nothing."""
+    """The fields that an assertion gives of a member; None: not given."""
 
     org_id: str | None = None
     person_id: str | None = None

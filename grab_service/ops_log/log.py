@@ -19,7 +19,7 @@ DONE: Final = "done"
 FAILED: Final = "failed"
 OBJECT_ID_MAX: Final = 100
 LINE: Final = ("entry_id", "at_ms", "actor", "role", "action", "object_id", "reason", "outcome", "detail")
-"""What a line of the log has."""
+"""The fields of a line of the log."""
 
 log = structlog.get_logger()
 
@@ -68,7 +68,7 @@ async def logged(
 
 
 def _written(object_id: str | None) -> str | None:
-    """What was asked about, even where no such thing can be: bounded, and fit for the database."""
+    """The object of a request, even where no such object can exist: bounded, and fit for the database."""
     if object_id is None or (object_id.isprintable() and len(object_id) <= OBJECT_ID_MAX):
         return object_id
     return ascii(object_id[:OBJECT_ID_MAX])

@@ -23,7 +23,7 @@ NOBODYS_NAME: Final = "会员"
 
 
 class Standing(StrEnum):
-    """What a member would be told, but for the stock: that they may win, or the problem that says why not."""
+    """The answer to a member if stock were endless: that they may win, or the problem that says why not."""
 
     ELIGIBLE = "eligible"
     NOT_ELIGIBLE = "not-eligible"

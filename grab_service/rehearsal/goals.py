@@ -38,7 +38,7 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What must come out by the rules: so many units won at least and at most.
+    """The outcome required by the rules: so many units won at least and at most.
 
     They differ only if a later release comes while members still tap: who was too early for it does not come back.
     `sells_out` says whether as many may win as there are units at the opening.

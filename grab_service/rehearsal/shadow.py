@@ -12,7 +12,7 @@ from grab_service.vocabulary.voucher_codes import GENERATE_MAX, generate
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
-    """What is rehearsed: one release of the campaign, and those after it at their distance.
+    """The rehearsed part: one release of the campaign, and those after it at their distance.
 
     Attributes:
         original: the real campaign.

@@ -25,7 +25,7 @@ multiprocessing.allow_connection_pickling()  # the listening socket travels the 
 
 TICKS_A_BEAT: Final = 10
 STARTED, BEAT, LEAVING, WAITING = b"s", b"b", b"l", b"w"
-"""What a line of a worker begins with; behind `WAITING` stands what it waits for."""
+"""Beginnings of a worker's lines; behind `WAITING` stands the condition that it waits for."""
 
 SAID_MAX: Final = 4096
 WHY_MAX: Final = 300

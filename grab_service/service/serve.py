@@ -19,7 +19,7 @@ from grab_service.service.app import build_app
 from grab_service.settings import Settings
 
 GRACE_S: Final = 8
-"""What a worker that ends has to answer what is under way, after the drain time."""
+"""Time of a worker that ends to answer open requests, after the drain time."""
 
 FILES_KEPT: Final = 256
 """Files that a worker needs for everything but its connections."""

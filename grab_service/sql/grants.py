@@ -22,7 +22,7 @@ _API: Final[Rights] = MappingProxyType(
     {
         "alarms": ("SELECT", "UPDATE (acknowledged_at_ms, acknowledged_by, acknowledged_why)"),
         "alembic_version": _READS,
-        # Drafts are all its own. What follows the log after publication it may not touch: see `policy_statements`.
+        # Drafts are all its own. It may not touch columns that follow the log after publication: see `policy_statements`.
         "campaigns": (
             "SELECT",
             f"INSERT (campaign_id, {_DRAFT}, created_at_ms)",
@@ -93,7 +93,7 @@ def quoted(name: str) -> str:
 
 
 def grant_statements(cell: str, login: Login) -> Iterator[str]:
-    """What gives a role these rights and takes all others away, to be run in one transaction by the tables' owner."""
+    """Statements that give a role these rights and take all others away, to be run in one transaction by the tables' owner."""
     role = quoted(role_of(cell, login))
     yield f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {role}"
     yield f"REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM {role}"

@@ -11,7 +11,7 @@ from typing import Final
 
 
 class CampaignState(StrEnum):
-    """What ops intend; stored. Whether it is open or over follows from the clock."""
+    """The intention of ops, stored. The clock decides whether it is open or over."""
 
     DRAFT = "draft"
     SCHEDULED = "scheduled"
@@ -58,7 +58,7 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Eligibility:
-    """Who may ask; an empty rule is met by everybody. `joined_before` is a day, `YYYY-MM-DD`."""
+    """Conditions on a member; an empty rule is met by everybody. `joined_before` is a day, `YYYY-MM-DD`."""
 
     orgs: tuple[str, ...] = ()
     tags_any: tuple[str, ...] = ()

@@ -42,7 +42,7 @@ class VoucherState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ClaimRef:
-    """What a claim's id says: the campaign, and the place in the log. Opaque to everybody outside."""
+    """The content of a claim's id: the campaign, and the place in the log. Opaque to everybody outside."""
 
     campaign_id: str
     epoch: int

@@ -19,7 +19,7 @@ _UNSEEN: Final = re.compile(
 )
 _EMOJI: Final = "\u2190-\u21ff\u2300-\u27bf\u2900-\u297f\u2b00-\u2bff\U0001f000-\U0001faff"
 _HAN: Final = "\u3400-\u9fff\ue000-\uf8ff\uf900-\ufaff\U00020000-\U0003ffff\U000f0000-\U0010fffd"
-# What joins emojis, and what chooses a form of the character before it: seen by what they do.
+# Joiners of emojis, and selectors of a form of the character before: their effect is visible.
 _SEEN: Final = re.compile(
     f"(?<=[{_EMOJI}\ufe0f])\u200d(?=[{_EMOJI}])"
     f"|(?<=[{_EMOJI}{_HAN}0-9#*\xa9\xae\u203c\u2049\u2122\u3030\u303d])[\ufe00-\ufe0f]"

@@ -39,7 +39,7 @@ OPS_TOKEN_MAX_BYTES = 448
 EXPIRES_AT_MAX_S = 99_999_999_999
 OPS_TTL_MAX_S = 24 * 3600
 CLOCKS_APART_S = 60
-"""What the clock of the maker of a token may be ahead of Redis' clock."""
+"""Allowed lead of the token maker's clock over Redis' clock."""
 
 
 _MAC_BYTES = 18  # 144 bits: 24 base64 characters with no bit left over
@@ -69,7 +69,7 @@ class PassRefusal(StrEnum):
 
 
 class Role(StrEnum):
-    """What someone of ops may do; an officer sees only their own union."""
+    """The rights of an ops user; an officer sees only their own union."""
 
     VIEWER = "viewer"
     OPERATOR = "operator"
@@ -254,7 +254,7 @@ def mint_ops(keys: PassKeys, actor: str, role: Role, created_at_s: int, expires_
 
 
 def verify_ops(keys: PassKeys, token: bytes, now_s: float) -> OpsToken | PassRefusal:
-    """Who of ops holds this token, or why it is refused. Never raises, whatever the bytes.
+    """The ops user of this token, or the reason of its refusal. Never raises, for any bytes.
 
     Whether it has been ended is on record in Postgres, and not known here. A role that this release does not know is refused,
     so that a token of a later release grants nothing by accident.

@@ -43,7 +43,7 @@ _VALUES: Mapping[str, int] = MappingProxyType({letter: value for value, letter i
 
 
 def _folding() -> Mapping[int, str | None]:
-    """What a person may write for each character: any case, full-width forms, O for 0, I and L for 1, separators."""
+    """Accepted spellings of each character: any case, full-width forms, O for 0, I and L for 1, separators."""
     folding: dict[int, str | None] = {}
     for letter, meant in [(letter, letter) for letter in ALPHABET] + [("O", "0"), ("I", "1"), ("L", "1")]:
         for written in {letter, letter.lower()}:

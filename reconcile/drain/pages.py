@@ -28,7 +28,7 @@ class DrainFaultError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What comes after a cursor.
+    """The events after a cursor.
 
     Attributes:
         after: that cursor.
@@ -66,7 +66,7 @@ class Pages:
         self._entries = entries_max
 
     async def read(self, link: RedisLink, after: Cursor, *, single: bool = False) -> Page:
-        """What comes next; one entry at most if `single`.
+        """The next events; one entry at most if `single`.
 
         Raises:
             LinkBrokenError: Redis did not answer.
@@ -92,7 +92,7 @@ class Pages:
         anchored = bool(page) and page[0][0] == cursor.last_id.encode()
         if anchored:
             # The last entry drained is still there; it says whether this is the same log.
-            # What else it says is drained, and may be in the words of another release.
+            # Its other fields are drained, and may be in the words of another release.
             try:
                 _, last_seq, _, at_ms = place_of(page[0][1])
             except BadEntryError as error:

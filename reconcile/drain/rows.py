@@ -46,7 +46,7 @@ class Rows:
             if isinstance(event, Granted):
                 granted.append(event)
             elif (apply := APPLIERS[event.TYPE]) is not None:
-                # What follows may depend on the rows so far, and these on the campaign as it was then.
+                # Later events may depend on the rows so far, and these on the campaign as it was then.
                 await self._insert(connection, granted)
                 granted = []
                 await apply(connection, event)

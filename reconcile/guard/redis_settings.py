@@ -19,7 +19,7 @@ class UnfitServerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """What Redis says of its own settings; an empty string where it does not say (some hosted ones)."""
+    """The settings of Redis; an empty string where it does not tell (some hosted ones)."""
 
     maxmemory_policy: str
     appendonly: str
