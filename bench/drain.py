@@ -191,7 +191,7 @@ def _place(testbed: Testbed, ledger_pid: int, postgres: Sequence[int], layout: L
     others = rest or [first]
     pin(postgres, [first])
     pin([ledger_pid], [first] if layout is Layout.ONE_CORE else others)
-    # What only fills the log, or looks on, keeps away from the core that is shared.
+    # Programs that only fill the log, or look on, keep away from the core that is shared.
     pin([testbed.redis_pid(), *testbed.service_pids(), testbed.programs.api.pid], others)
 
 

@@ -100,7 +100,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """What one experiment found, and on what kind of machine."""
+    """Results of one experiment, and the kind of machine."""
 
     experiment: str
     machine: dict[str, Any]
@@ -117,7 +117,7 @@ class Results:
 
     @classmethod
     def read(cls, path: Path) -> "Results":
-        """What `write` left."""
+        """The file that `write` left."""
         found = orjson.loads(path.read_bytes())
         figures = tuple(Figure(**{**figure, "samples": tuple(figure["samples"])}) for figure in found["figures"])
         curves = tuple(

@@ -27,7 +27,7 @@ _STARTS: Final = (
     ),
     *("reconcile/__main__.py", "uvicorn/server.py", "uvicorn/main.py", "uvicorn/_compat.py"),
 )
-"""What only starts the rest: every stack goes through it."""
+"""Functions that only start the rest: every stack goes through them."""
 
 _FRAME: Final = re.compile(
     r"<title>(?P<name>[^<]*) \([\d,]+ samples?, [^<]*</title>"

@@ -20,7 +20,7 @@ PATIENCE_S: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """What came of it: answers by status, how long it took, latencies from the intended moment, and the generator's own lag."""
+    """Result of a run: answers by status, its duration, latencies from the intended moment, and the generator's own lag."""
 
     by_status: dict[int, int]
     seconds: float

@@ -38,7 +38,7 @@ SETTLED_S: Final = 0.2
 
 @dataclass(slots=True)
 class Found:
-    """What the rounds brought for one peer: answers a second, µs of processor time, seconds of latency."""
+    """Results of the rounds for one peer: answers a second, µs of processor time, seconds of latency."""
 
     won: list[float] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)

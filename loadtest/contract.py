@@ -30,7 +30,7 @@ _AGAIN = frozenset({429, 502, 503, 504})
 
 
 class Meaning(StrEnum):
-    """What the asker may conclude, and so what an honest client does next."""
+    """The conclusion of the asker, which decides the next step of an honest client."""
 
     WON = "won"
     HELD = "held"

@@ -32,7 +32,7 @@ from loadtest.behaviour.users import Member, Refresher
 from loadtest.passes import read_passes
 from loadtest.service import Service, ServiceError
 
-# What locust looks for here.
+# The names that locust looks for here.
 __all__ = ["Hammerer", "Member", "Refresher", "Replayer", "Shape", "Sharer"]
 
 WEB_HOST = "127.0.0.1"

@@ -49,8 +49,8 @@ function plan.give_back(campaign, given)
 end
 
 -- The answer to one wish. `holding`, `bound` and `record` are what the cell held before the batch: the member's claim records,
--- the record that the idempotency_key is bound to, and the member's own record; false or nil where there is none. What earlier
--- wishes of the batch won counts for later ones: the same member may be in it twice.
+-- the record that the idempotency_key is bound to, and the member's own record; false or nil where there is none. Wins of
+-- earlier wishes of the batch count for later ones: the same member may be in it twice.
 function plan.answer(campaign, seq, epoch, at_text, member_id, key, candidate, holding, bound, record)
   local binding = key ~= '' and member_id .. '\t' .. key
   holding = plan.holdings[member_id] or holding

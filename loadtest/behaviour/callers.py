@@ -1,4 +1,4 @@
-"""What all users of a locust run have in common: they arrive with a pass, tap, and read pages.
+"""The common part of all users of a locust run: they arrive with a pass, tap, and read pages.
 
 Importing this imports locust, which patches the process's sockets: it is for locust's own processes only.
 """
@@ -28,7 +28,7 @@ CLAIMS_REMEMBERED_MAX = 1_000
 
 @dataclass(slots=True)
 class Scene:
-    """What all of one process share.
+    """The state that all of one process share.
 
     Attributes:
         campaign: its id.
@@ -87,7 +87,7 @@ class TapReply:
 class Caller(FastHttpUser):
     """Somebody with a phone, or what claims to be one: says in `act` what they do, once, with `StopUser` for an early end.
 
-    Who has done what they came for stays until the run ends, and does nothing. Locust would send somebody else in the place
+    A user who has finished stays until the run ends, and does nothing. Locust would send somebody else in the place
     of those who leave.
 
     Business refusals are outcomes, counted apart and shown as requests of their own name; what the contract does not know
@@ -123,7 +123,7 @@ class Caller(FastHttpUser):
         gevent.sleep(REST_S)
 
     def act(self) -> None:
-        """What one came for."""
+        """The user's task."""
         raise NotImplementedError
 
     def arrive(self) -> None:

@@ -1,7 +1,7 @@
 """The bots of a locust run: they hammer, share one pass, and replay passes, keys and claims of others.
 
-What they may gain is nothing: one unit a member like everybody else, and no answer that speaks of others. Whatever they get
-beyond is counted as a gain, and one gain fails the run. Importing this imports locust: see `loadtest.behaviour.callers`.
+They may gain nothing: one unit a member like everybody else, and no answer that speaks of others. Everything beyond counts as
+a gain, and one gain fails the run. Importing this imports locust: see `loadtest.behaviour.callers`.
 """
 
 import itertools
@@ -27,7 +27,7 @@ SHARED_BY = 10
 
 
 class Cheater(Caller):
-    """What all cheaters have in common: they go on from before the opening until a while after it."""
+    """The common part of all cheaters: they go on from before the opening until a while after it."""
 
     abstract = True
     weight = 1

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class ShapeName(StrEnum):
-    """What a run tries out."""
+    """The behaviour of the members in a run."""
 
     SPIKE = "spike"
     WAVES = "waves"

@@ -88,7 +88,7 @@ class Judge:
         return self.environment.parsed_options
 
     def _verdict(self) -> RunVerdict:
-        """What is known by now."""
+        """The verdict so far."""
         return self._seen or RunVerdict(self.outcomes.to_document())
 
     def _begin(self) -> None:

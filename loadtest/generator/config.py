@@ -1,4 +1,4 @@
-"""What a stampede is to do."""
+"""The configuration of a stampede."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from loadtest.generator.schedule import Shape
 
 @dataclass(frozen=True, slots=True)
 class StampedeConfig:
-    """What to do.
+    """The size and timing of a stampede.
 
     Attributes:
         url: base URL of the service.

@@ -15,7 +15,7 @@ _KNOWN_MAX = 512
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What an answer means for the taps of the crowd.
+    """The meaning of an answer for the taps of the crowd.
 
     Attributes:
         status: of the answer.

@@ -35,7 +35,7 @@ LOSS_PAUSE_MAX_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class RushPlan:
-    """What one process is to do.
+    """The part of one process.
 
     Attributes:
         crowd: who taps, in order of the taps.
@@ -160,7 +160,7 @@ class Rush:
         """Match due taps with idle connections and write their lines.
 
         Returns:
-            Who carries what under which number; and when the next tap is due, None if none is waiting.
+            The connections with their taps and receipt numbers; and when the next tap is due, None if none is waiting.
         """
         idle, again, offsets, members = self._pool.idle, self._again, self._plan.offsets_ns, self._members
         start_ns, first, fresh_end = self._start_ns, self._next_task, len(self._members)

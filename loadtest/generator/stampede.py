@@ -37,7 +37,7 @@ class StampedeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Scene:
-    """What was learnt before the start."""
+    """Facts learnt before the start."""
 
     run: str
     members: int

@@ -90,7 +90,7 @@ def refused_holders(
     """Find business refusals of callers who had been told before they asked that they hold a claim, and still do.
 
     Yields:
-        What they were told, and the refused request.
+        The earlier answer, and the refused request.
     """
     for attempt in evidence.attempts:
         answers = told_by_caller.get(evidence.caller(attempt))

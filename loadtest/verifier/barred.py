@@ -5,7 +5,7 @@ from pathlib import Path
 
 from loadtest.verifier.evidence import Evidence, RunFinding, describe
 
-# What is said to a member because of who they are; everything else is said to anybody.
+# Refusals for a member's own attributes; all others may meet anybody.
 PERSONAL = frozenset({"not-eligible", "member-blocked", "member-unknown"})
 BARRED_MAX = 2_000_000
 

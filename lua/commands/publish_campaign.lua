@@ -40,7 +40,7 @@ local facts = redis.call('HMGET', KEYS[3], 'version', 'codes_loaded')
 if facts[1] then
   return {facts[1] == given.version and 'already' or 'published_before', cell[2]}
 end
--- Whatever the rules cannot read would stop every later grab of the campaign, and every reader of the cell.
+-- A value that the rules cannot read would stop every later grab of the campaign, and every reader of the cell.
 local fields = plan.published()
 fields[#fields + 1], fields[#fields + 2] = 'version', 'display'
 for _, name in ipairs(fields) do
