@@ -1,4 +1,4 @@
-"""What acceptance tests share: a district of so many workers, for all tests of a module that run in one process."""
+"""The shared part of acceptance tests: a district of so many workers, for all tests of a module in one process."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack

@@ -27,7 +27,7 @@ from tests.harness.keep_alive_clients import KeepAliveClient, Notes, keeping_on
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
 
 WITH_TWO = pytest.mark.xdist_group("successors of two workers")
-"""Who shares a district."""
+"""Tests that share a district."""
 
 
 GIVEN_UP_S = 20.0

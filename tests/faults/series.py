@@ -47,7 +47,7 @@ class Scale:
 
 @dataclass(slots=True)
 class Series:
-    """What came of a series of one fault."""
+    """The result of a series of one fault."""
 
     fault: Fault
     rounds: int = 0

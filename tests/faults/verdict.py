@@ -15,7 +15,7 @@ _OVERSELL = ("I1 NoOversell", "I5 UniqueUnit")
 
 @dataclass(slots=True)
 class SeriesVerdict:
-    """What came of one or more campaigns.
+    """The verdict on one or more campaigns.
 
     Attributes:
         acknowledged: claims that a client was told of.
@@ -51,7 +51,7 @@ def judge(receipts: Path, facts: CampaignFacts, truth: list[TruthClaim], audit: 
     evidence = gather([receipts], truth, facts)
     lost = {told.claim_id: told for told in evidence.told if not _kept(told, evidence.truth_by_id)}
     forgotten = {id(told.attempt) for told in evidence.told if not _kept(told, evidence.truth_by_id)}
-    # What was lost is counted as that, and its unit belongs to somebody else by now.
+    # A lost claim is counted as lost, and its unit belongs to somebody else by now.
     sound = Evidence(facts, tuple(truth), tuple(_but(evidence.attempts, forgotten)), evidence.clock_slack_us)
     findings = verify(sound)
     held = sum(claim.held for claim in truth)

@@ -317,7 +317,7 @@ class Backend:
         return {row.epoch: number for number, row in enumerate(rows, start=1)}
 
     async def open_alarms(self, but: AlarmKind | None = AlarmKind.SERVER_SETTINGS) -> dict[str, dict[str, Any]]:
-        """What the ledger says is wrong, but for what is always so: the Valkey of these tests does not sync its log."""
+        """Open alarms, but for the one that is always open: the Valkey of these tests does not sync its log."""
         query = select(alarms).where(alarms.c.cleared_at_ms.is_(None))
         async with self.engine.connect() as connection:
             rows = await connection.execute(query if but is None else query.where(alarms.c.kind != but.value))

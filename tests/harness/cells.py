@@ -44,7 +44,7 @@ async def arm(client: Redis, name: str, sources: ScriptSources, *, epoch: int = 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What ops say of a campaign; the defaults are a free, one-per-member rush of one unit for everyone, open since an hour."""
+    """A campaign as ops define it; the default is a free, one-per-member rush of one unit for everyone, open since an hour."""
 
     campaign_id: str = "c"
     releases: tuple[Release, ...] | None = None
@@ -58,7 +58,7 @@ class Published:
     display: str = '{"title": "中秋"}'
 
     def fields(self, at_ms: int) -> dict[str, str | int]:
-        """What `publish_campaign` takes, as of that time."""
+        """The arguments of `publish_campaign`, as of that time."""
         releases = self.releases or (Release(at_ms + self.opens_in_ms, self.stock),)
         rules = self.eligibility
         return {

@@ -26,7 +26,7 @@ OPS_SECRET: Final = "o1:another secret of tests for ops alone"
 
 
 def environment() -> dict[str, str]:
-    """What every command finds in its environment here."""
+    """The environment of every command here."""
     return {"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT), "LC_ALL": "C.UTF-8", "USER": "tester", **without_lane()}
 
 

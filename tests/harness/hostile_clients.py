@@ -26,7 +26,7 @@ LATE_S: Final = 4.0
 
 GIVE_UP_S: Final = 10.0
 IMPATIENCE_S: Final = 0.2
-"""Who is told to come again in a second comes again sooner, but no human at once."""
+"""A member who is told to come again in a second comes again sooner, but not at once."""
 
 DRIP_S: Final = 0.1
 CHUNK_BYTES: Final = 64 * 1024

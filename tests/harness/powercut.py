@@ -51,7 +51,7 @@ class Disk:
 
     @property
     def env(self) -> dict[str, str]:
-        """What Valkey has to be started with."""
+        """The environment that Valkey has to be started with."""
         self.notes.mkdir(parents=True, exist_ok=True)
         return {"LD_PRELOAD": str(self.shim), "FSYNC_SHIM_DIR": str(self.notes)}
 

@@ -107,7 +107,7 @@ class Proxy:
             while data := await reader.read(CHUNK_BYTES):
                 weather = self.weather
                 if weather.silent:
-                    # What was on its way is lost; a network would repeat it, a dead one would break the connection.
+                    # Bytes on their way are lost; a network would repeat it, a dead one would break the connection.
                     await weather.clears.wait()
                     return
                 if replies and weather.swallows_replies:

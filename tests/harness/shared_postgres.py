@@ -69,7 +69,7 @@ class Host:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
-        """Who gives them their tests."""
+        """The process that gives the workers their tests."""
         from tests.harness.schedule import InGroups  # where xdist is
 
         return InGroups(config, log, self._dir)

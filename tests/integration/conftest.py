@@ -1,4 +1,4 @@
-"""What a test of the parts together may ask for, beside servers."""
+"""Fixtures of tests of the parts together, beside servers."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -53,5 +53,5 @@ async def _nothing_pending(backend: Backend) -> bool:
 
 
 def red(report: AuditReport) -> set[Invariant]:
-    """What does not hold."""
+    """The invariants that do not hold."""
     return {name for name, check in report.invariants.items() if not check.holds}

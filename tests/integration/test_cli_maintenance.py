@@ -44,7 +44,7 @@ async def test_an_audit_holds_and_one_with_a_lost_claim_does_not(grab: CommandLi
         assert "Redis equals Postgres: yes" in holds.out
         assert "3 records compared one by one (100%)" in holds.out
         assert "The oldest comparison of a campaign is 0 min old" in holds.out
-        # What must never happen, by hand.
+        # By hand: a state that must never be.
         await backend.drained()
         await backend.sql("DELETE FROM claims WHERE unit_no = 2")
         broken = await grab.run("audit", "--json")

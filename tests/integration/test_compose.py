@@ -72,7 +72,7 @@ class Machine:
         return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
 
     def environment(self, name: str) -> dict[str, str]:
-        """What that service's programs find in theirs."""
+        """The environment of that service's programs."""
         given = {variable: self.here(value, name) for variable, value in SERVICES[name].get("environment", {}).items()}
         (self.home / f"figures-{name}").mkdir(exist_ok=True)
         return {"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT), "GRAB_PORT": str(self.port), **given}
@@ -193,7 +193,7 @@ async def test_the_files_of_secrets_open_every_door_and_the_figures_of_all_worke
                 while await machine.refused() < STRANGERS:
                     await asyncio.sleep(0.2)
             await asyncio.sleep(KEPT_S)  # what the other worker has said before is forgotten
-            # Whichever worker is asked, it speaks for both.
+            # Each worker speaks for both.
             assert {await machine.refused() for _ in range(10)} == {STRANGERS}
     assert list((machine.home / "work").iterdir()) == [], "in the image nothing can be written there"
 

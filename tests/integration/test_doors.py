@@ -95,7 +95,7 @@ async def serves_until_told_to_stop(
                     said, _ = await process.communicate()
                     pytest.fail(f"it ended with status {process.returncode}: {said.decode()[-1500:]}")
                 assert answer.status_code == 200
-                # What the page loads is part of what was installed.
+                # The files that the page loads are installed.
                 page = await client.get(f"http://127.0.0.1:{port}/docs")
                 for part in re.findall(r'"(docs/[^"]+)"', page.text):
                     assert (await client.get(f"http://127.0.0.1:{port}/{part}")).status_code == 200, part

@@ -66,7 +66,7 @@ async def test_a_claim_without_benefit_has_no_voucher(backend: Backend) -> None:
 
 
 async def test_a_claim_is_on_record_to_the_letter(backend: Backend) -> None:
-    """Whatever PostgreSQL's formats take for the end of a field, of a row or of everything, and as long as it may be."""
+    """All marks that PostgreSQL's formats take for the end of a field, of a row or of everything, and of full length."""
     texts = ["\\N", "\\.", "a\tb\nc\r\\", "\"',;{}", "会员", "\u00e9\U0001f96e", "x" * 300, "\x01\x7f", " ", "NULL"]
     await backend.begin()
     await backend.schedule(stock=100, publish=False, valid_days=30)

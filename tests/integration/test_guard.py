@@ -30,7 +30,7 @@ from tests.harness.pace import slowness
 
 
 async def armings(backend: Backend) -> bytes | None:
-    """What tells one arming from another."""
+    """The nonce, which differs between armings."""
     nonce = await backend.redis.hget(backend.keys.cell, "nonce")
     assert nonce is None or isinstance(nonce, bytes)
     return nonce
@@ -571,7 +571,7 @@ async def test_an_arming_that_is_cut_short_grants_nothing(backend: Backend) -> N
 
 
 async def test_a_redis_with_a_weaker_log_begins_an_epoch_when_it_comes_back(mortal: Backend) -> None:
-    """What it lost nobody can tell; workers that saw it must not wait for ever for the life before."""
+    """Its losses are unknown; workers that saw the life before must not wait for it for ever."""
     await mortal.redis.config_set("appendfsync", "everysec")
     async with mortal.ledger():
         await mortal.open_for_business()

@@ -135,7 +135,7 @@ async def test_the_ledger_is_ended_again_and_again(mortal: Backend) -> None:
 
 
 async def test_redis_dies_and_is_emptied_and_what_was_drained_is_not_sold_again(mortal: Backend, valkey: ValkeyServer) -> None:
-    """What was acknowledged and never drained is gone with an emptied Redis; what was drained is not."""
+    """Acknowledged claims that were never drained are gone with an emptied Redis; drained ones are not."""
     async with mortal.ledger():
         await mortal.open_for_business()
         names = await mortal.enrol(MEMBERS)

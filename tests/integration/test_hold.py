@@ -75,7 +75,7 @@ async def begun(backend: Backend) -> AsyncIterator[list[str]]:
 
 
 async def sleep_through_a_succession(backend: Backend, names: list[str], before_call: int, damage: str, work: Work) -> str:
-    """What a ledger did that fell asleep before so many calls, and woke up behind its successor; or that it never slept."""
+    """The outcome for a ledger that fell asleep before so many calls and woke up behind its successor, or that never slept."""
     came_of_it = NEVER
     async with backend.parts() as zombie:
         leads = asyncio.create_task(zombie.leader.run())
@@ -91,7 +91,7 @@ async def sleep_through_a_succession(backend: Backend, names: list[str], before_
         falls_asleep = asyncio.create_task(link.asleep.wait())
         await asyncio.wait([works, falls_asleep], return_when=asyncio.FIRST_COMPLETED)
         slept = link.asleep.is_set()
-        # Who sleeps notices nothing: it goes on to believe that it leads, and its session in Postgres has ended.
+        # The sleeper notices nothing: it goes on to believe that it leads, and its session in Postgres has ended.
         zombie.leader._resign = lambda: None  # type: ignore[method-assign]
         leads.cancel()
         await asyncio.wait([leads])
@@ -163,7 +163,7 @@ async def test_a_ledger_that_wakes_up_behind_its_successor_changes_nothing(backe
 
 @pytest.mark.slow
 async def test_without_the_hold_it_would(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is tested above can go wrong: without the condition, somebody's claim is lost, or the cell is closed again."""
+    """The tests above can fail: without the condition, somebody's claim is lost, or the cell is closed again."""
 
     async def write(self: Fence, commands: Any, timeout_s: float | None = None) -> list[Any]:
         return (await self.link.calls([["MULTI"], *commands, ["EXEC"]], timeout_s))[-1]  # type: ignore[no-any-return]

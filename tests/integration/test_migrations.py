@@ -245,7 +245,7 @@ IMPOSSIBLE = {
         for at in (1, "NULL")
     ],
     "alarms_open_ix": ["INSERT INTO alarms (raised_at_ms, kind, detail) VALUES (0, 'k', '{}')"] * 2,
-    # What a constraint on one row cannot say; these are the triggers.
+    # Rules over several rows, which triggers keep.
     "claims_campaign_exists": [claim(1, campaign="nowhere")],
     "claims_unit_within_total": [claim(1, unit=11)],
     "claims_ordinal_within_limit": [claim(1, ordinal=3)],

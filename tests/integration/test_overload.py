@@ -56,7 +56,7 @@ async def worker(valkey_url: str, cell: Cell, way: Proxy) -> AsyncIterator[Worke
 
 @dataclass(slots=True)
 class Heard:
-    """What a crowd was told in some time."""
+    """The answers to a crowd in some time."""
 
     answers: Counter[str] = field(default_factory=Counter)
     waits_s: dict[str, list[float]] = field(default_factory=dict)

@@ -44,7 +44,7 @@ ALL = {"redis", "scripts", "view", "staying", "data", "eviction_policy", "aof_po
 
 @pytest.fixture(autouse=True)
 def _looks_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was found is kept for a second, and these tests change it sooner."""
+    """Findings are kept for a second, and these tests change their causes sooner."""
     monkeypatch.setattr(probes, "KEPT_S", 0.0)
 
 
@@ -84,7 +84,7 @@ def watch_of(service: Service, counters: Counters) -> ServerWatch:
 
 
 async def look(service: Service, watch: ServerWatch | None = None) -> None:
-    """What the ledger does every few seconds."""
+    """The ledger's look at the server, which it takes every few seconds."""
     link = await RedisLink.open(service.worker.settings.redis_url_of_guard, 5)
     await (watch or watch_of(service, Counters())).look(link)
     await link.close()

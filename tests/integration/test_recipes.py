@@ -241,7 +241,7 @@ class District:
         return said.stdout
 
     def doctor(self, env: dict[str, str]) -> dict[str, str]:
-        """What is not ok, but for what this machine is short of."""
+        """The checks that are not ok, but for those of this machine's size."""
         said = self.run(env, "doctor", "--json")
         checks = json.loads(said.stdout)["checks"]
         return {c["name"]: c["state"] for c in checks if c["state"] != "ok" and c["name"] not in MACHINE}

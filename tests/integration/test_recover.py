@@ -263,7 +263,7 @@ async def test_only_the_keys_of_the_cell_are_deleted(backend: Backend, cell_name
 
 
 async def test_neither_a_rebuild_nor_an_audit_reads_all_claims_for_each_campaign(backend: Backend) -> None:
-    """What is asked for each campaign reads the whole table of claims for each: a year has hundreds."""
+    """A query for each campaign would read the whole table of claims each time: a year has hundreds of campaigns."""
     sales = [Sale(f"sale-{number:02d}", 210, 210, left=number) for number in range(12)]
     sales += [Sale("pool-1", 30, 30, kind="code_pool"), Sale("pool-2", 30, 15, kind="code_pool")]
     seq = await write_long_sale(backend.admin_url, backend.settings.cell, 300, sales)
@@ -287,7 +287,7 @@ async def test_neither_a_rebuild_nor_an_audit_reads_all_claims_for_each_campaign
 
 @pytest.mark.slow
 async def test_a_long_sale_is_rebuilt_record_by_record(backend: Backend) -> None:
-    """What Postgres writes down is what the rules' own encoders would. A million claims are for `make faults`."""
+    """Postgres writes records as the rules' own encoders do. A million claims are for `make faults`."""
     sales = [Sale("big", 20_000, 2_000), Sale("single", 3_000, 3_000, kind="none"), Sale("pool", 1_000, 500, kind="code_pool")]
     seq = await write_long_sale(backend.admin_url, backend.settings.cell, 3_000, sales)
     async with backend.ledger():

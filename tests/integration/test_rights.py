@@ -43,7 +43,7 @@ async def urls(valkey_url: str, cell_name: str) -> Any:
 
 
 async def denied(admin: Redis, cell_name: str) -> list[str]:
-    """What Redis has refused to users of this cell."""
+    """Calls that Redis has refused to users of this cell."""
     entries: Any = await admin.acl_log()
     found = []
     for entry in entries:
@@ -84,7 +84,7 @@ async def test_with_one_right_less_nothing_is_sold_and_the_right_is_named(
         before = await everything(redis_client, cell)
         with pytest.raises(CellClosedError, match=f"(?i){user_of(cell_name, Login.API)} .*{command}"):
             await cell.publish_members(1, ["m", "record"])
-        # Who asks again at once hears the same, and not that the table was read a moment ago.
+        # A second call at once gets the same answer, and not that the table was read a moment ago.
         with pytest.raises(CellClosedError, match=f"(?i){command}"):
             await cell.publish_members(1, ["m", "record"])
         assert await everything(redis_client, cell) == before
@@ -186,13 +186,13 @@ async def test_what_is_not_its_work_is_refused(
 
 
 class Sent:
-    """What each user of a cell has sent, as names of rights."""
+    """The commands that each user of a cell has sent, as names of rights."""
 
     def __init__(self) -> None:
         self.by_user: dict[str, set[str]] = defaultdict(set)
 
     def record(self, user: str | None, packed: Any) -> None:
-        """What goes over the link in RESP: arrays of strings, one a command."""
+        """The link's commands in RESP: arrays of strings, one a command."""
         data = packed if isinstance(packed, bytes) else b"".join(packed)
         at = 0
         while at < len(data):

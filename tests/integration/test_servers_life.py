@@ -106,7 +106,7 @@ POSTGRES_SAYS = {
     "password_encryption": "scram-sha-256",
     "server_encoding": "UTF8",
 }
-"""What a running server says of itself; not what it was told."""
+"""Settings that a running server reports; not those it was given."""
 
 
 async def said_by_valkey(server: ValkeyServer) -> Any:

@@ -30,7 +30,7 @@ async def without_sweep(backend: Backend) -> AsyncIterator[Sweep]:
 
 
 async def pending(backend: Backend) -> list[str | None]:
-    """What Lua said last to each command that is still to be done."""
+    """Lua's last answer to each command that is still to be done."""
     async with backend.engine.connect() as connection:
         query = select(commands.c.last_outcome).where(commands.c.done_seq.is_(None)).order_by(commands.c.command_id)
         return list((await connection.execute(query)).scalars())

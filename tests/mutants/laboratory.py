@@ -40,7 +40,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of some tests."""
+    """The outcome of some tests."""
 
     failures: tuple[Failure, ...]
     passed: int

@@ -46,9 +46,9 @@ MODULES: Final = (
     "grab_service/vocabulary",
     "reconcile",
 )
-"""What decides."""
+"""Modules that decide."""
 TESTS: Final = ("tests/unit", "tests/lua", "tests/integration", "tests/security")
-"""Whose lines are recorded. Those of acceptance start programs, whose lines are not seen from the test."""
+"""Tests whose lines are recorded. Acceptance tests start programs, whose lines are not seen from the test."""
 ASKED_AT_LAST: Final = ("tests/unit", "tests/acceptance/test_restart.py", "tests/integration/test_keeping.py")
 """Asked about lines that no recorded test runs: what is run when a module is loaded, or in programs that users start."""
 HOME: Final = ROOT / "var" / "mutants"
@@ -63,7 +63,7 @@ EQUIVALENT, SURVIVED, KILLED, HUNG, UNTESTED = "equivalent", "survived", "killed
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a change: `how` is one of the words above, `test` the one that noticed, `why` how it failed."""
+    """The result of a change: `how` is one of the words above, `test` the one that noticed, `why` how it failed."""
 
     change: Change
     shown: str
@@ -116,8 +116,8 @@ class Tests:
             if change.path not in self._lines:
                 self._lines[change.path] = self._data.contexts_by_lineno(str(ROOT / change.path))
         lines = self._lines[change.path]
-        # A statement over several lines is noted at its first ones. What runs when the module is loaded, or in a process of its
-        # own, is noted nowhere: then all tests that run anything of the file are asked.
+        # A statement over several lines is noted at its first ones. A line that runs when the module is loaded, or in a
+        # process of its own, is noted nowhere: then all tests that run anything of the file are asked.
         near = ({*lines.get(line, ())} - {""} for line in range(change.line, change.line - REACH, -1))
         contexts = next(filter(None, near), {context for some in lines.values() for context in some} - {""})
         names = {context.rpartition("|")[0] for context in contexts}

@@ -91,7 +91,7 @@ async def json_calls(service: Service) -> list[tuple[str, str]]:
 async def test_no_json_that_is_taken_keeps_the_loop_from_turning(service: Service, name: str) -> None:
     calls = await json_calls(service)
     assert len(calls) > 5
-    # What is made once in a process, and garbage of the description, are not the body's doing.
+    # Objects made once in a process, and garbage of the description, are not the body's doing.
     await service.http.post("/v1/sessions", json={})
     gc.collect()
     for method, path in calls:

@@ -16,7 +16,7 @@ MADE_UP: Final = "zzzzzzzzzz"
 
 
 class Door(Enum):
-    """Who is let in: each caller that is not named hears 401, an officer or a lesser role 403."""
+    """The callers of a call: each caller that is not named hears 401, an officer or a lesser role 403."""
 
     OPEN = "all, whatever they bring"
     SHOWN = "all, but a pass that is shown must be good"

@@ -30,7 +30,7 @@ OK = Answer(200, b"content-length: 2\r\n", b"ok")
 
 
 class Request(NamedTuple):
-    """What is carried out: of a grab what it is decided by, of any other call all of it."""
+    """The requests that are carried out: of a grab the fields that decide it, of any other call all of it."""
 
     what: str
     headers: tuple[tuple[bytes, bytes], ...]
@@ -43,7 +43,7 @@ def grab(campaign_id: str, token: bytes | None, idempotency_key: bytes) -> Reque
 
 @dataclass
 class Heard:
-    """What came of one stream."""
+    """The outcome of one stream."""
 
     requests: list[Request] = field(default_factory=list)
     refused: bool = False
@@ -158,7 +158,7 @@ _BLANKS = re.compile(rb"\A([!-~]+) +([!-~]+) +")
 
 
 def reference(stream: bytes) -> Heard:
-    """What h11 makes of it. Nothing behind an upgrade, a CONNECT or the last request of a connection is a request.
+    """The outcome by h11. Nothing behind an upgrade, a CONNECT or the last request of a connection is a request.
 
     Empty lines before a request are passed over, as RFC 9112 (2.2) asks of servers, and so are further blanks in its first
     line; h11 refuses both. Neither can be read in two ways.

@@ -24,7 +24,7 @@ def changed(at_s: int, *names: str, version: int = 1) -> MembersPublished:
 
 @pytest.fixture
 def known() -> Affiliations:
-    """What a worker knows that began to read the log at `BEGAN_S`."""
+    """The knowledge of a worker that began to read the log at `BEGAN_S`."""
     began = Affiliations()
     began.begin(7, BEGAN_S * 1000)
     return began

@@ -52,7 +52,7 @@ def text_of(path: Path) -> str:
 
 
 def section(path: Path, title: str) -> str:
-    """What stands under a heading, up to the next one of its rank or above."""
+    """The text under a heading, up to the next one of its rank or above."""
     begin = re.search(rf"^(#+) {re.escape(title)}$", text_of(path), re.MULTILINE)
     assert begin is not None, f"{path.name} has no heading {title!r}"
     after = text_of(path)[begin.end() :]
@@ -76,7 +76,7 @@ def items(text: str) -> list[tuple[list[str], str]]:
 
 
 def codes(cell: str) -> list[str]:
-    """What stands in backticks."""
+    """The texts in backticks."""
     return re.findall(r"`([^`]+)`", cell)
 
 

@@ -20,7 +20,7 @@ FAR_MS = NOW_MS + 3_600_000
 NOT_SURE_MS = 3
 """How far apart the bounds of the cell's clock are here."""
 SURE_MS = NOT_SURE_MS + CLOCK_STEP_MS
-"""What lies so far ahead has certainly not come yet."""
+"""A time so far ahead has certainly not come yet."""
 
 
 @dataclass

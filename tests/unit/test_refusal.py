@@ -7,7 +7,7 @@ from grab_service.refusal import refusal_of
 
 
 class SaidError(Exception):
-    """What the driver raised."""
+    """The error of the driver."""
 
     def __init__(self, sqlstate: str | None) -> None:
         super().__init__(sqlstate)

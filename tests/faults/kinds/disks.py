@@ -47,7 +47,7 @@ async def slow_fsync(district: District, dice: random.Random) -> AsyncIterator[N
 async def failing_fsync(district: District, dice: random.Random) -> AsyncIterator[None]:
     disk_of(district).behave(fail=True)
     await _valkey_ended(district)
-    # Whatever was not confirmed is gone.
+    # Writes that were not confirmed are gone.
     disk_of(district).cut(district.valkey.data_dir)
     await pause(dice, 0.0, 0.3)
     disk_of(district).behave()

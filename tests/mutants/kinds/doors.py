@@ -61,7 +61,7 @@ MUTANTS: Final = (
     Mutant(
         "pass_of_any_length",
         "a pass has as many fields as its version says",
-        "what is added to one or left out of it is not noticed",
+        "an added or missing field is not noticed",
         _PASSES,
         "    if len(fields) != _PASS_FIELDS.get(fields[0]):\n",
         "    if len(fields) < 4 or fields[0] not in _PASS_FIELDS:\n",
@@ -78,7 +78,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "union_looked_up_too_late",
-        "what the cell holds is asked before the member is looked up",
+        "the cell's version is asked before the member is looked up",
         "it is asked afterwards, when another change may have reached the cell",
         "grab_service/members/session_routes.py",
         "if member.version <= version_in_cell",
@@ -212,7 +212,7 @@ MUTANTS: Final = (
     Mutant(
         "code_in_the_list",
         "lists and claims leave out a code that is shown on request and was not asked for",
-        "what is on record shows it",
+        "the claim on record shows it",
         "grab_service/claims/records.py",
         "            on_request=on_request,\n",
         "            on_request=False,\n",
@@ -229,7 +229,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "expired_given_back",
-        "what has expired is not given back",
+        "an expired voucher is not given back",
         "the end of its validity is not looked at",
         _GIVE_BACK,
         "            or_(claims.c.valid_until_ms > now_ms, claims.c.valid_until_ms.is_(None)),\n",
@@ -492,7 +492,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "trailers_without_end",
-        "what stands beside a body is bounded",
+        "the framing bytes beside a body are bounded",
         "trailers are read for as long as they come",
         _PROTOCOL,
         "        return self.quiet_bytes <= FRAMING_MAX_BYTES and beside_bytes",
@@ -565,7 +565,7 @@ MUTANTS: Final = (
     Mutant(
         "grabs_at_the_probes",
         "at the port of the probes nothing else is answered",
-        "whatever is asked there is",
+        "every call is answered there",
         _PROTOCOL,
         "        if self._probes_only and kind_of(incoming.path) is not CallKind.PROBE:",
         "        if False:",

@@ -44,7 +44,7 @@ MUTANTS: Final = (
     Mutant(
         "draft_scheduled_blind",
         "a draft is scheduled only if it is the version that preflight looked at",
-        "what nobody has looked at is scheduled",
+        "a version that nobody has looked at is scheduled",
         _CAMPAIGNS,
         "            .where(campaigns.c.version == campaign.version)\n            .where",
         "            .where",
@@ -188,7 +188,7 @@ MUTANTS: Final = (
     Mutant(
         "verdict_of_an_older_view",
         "a fresh view judges anew",
-        "what was once refused stays so until it ends by itself",
+        "a refusal stays until it ends by itself",
         _GATE,
         "if refusal is None or refusal.complete_at_s != self._view.complete_at_s:",
         "if refusal is None:",

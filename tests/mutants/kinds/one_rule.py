@@ -110,7 +110,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "loss_untold",
-        "what lies above the record when a life ends is told as lost",
+        "claims above the record at the end of a life are told as lost",
         "the first lost seq is not counted",
         "reconcile/rebuild/losses.py",
         "lives_seen.c.seq >= epochs.c.first_seq",

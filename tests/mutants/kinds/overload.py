@@ -30,8 +30,8 @@ MUTANTS: Final = (
     ),
     Mutant(
         "slow_reader_cut_off",
-        "who reads slowly is not cut off",
-        "only who reads all at once is believed to read",
+        "a slow reader is not cut off",
+        "only a client that reads all at once is believed to read",
         _PROTOCOL,
         "        self._unread_since_s = None  # slow, but they read\n",
         "",
@@ -39,7 +39,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "idle_closed_at_once",
-        "who is idle on a worker that ends may ask once more",
+        "an idle client of a worker that ends may ask once more",
         "they are closed at once, and reset if they ask that moment",
         _PROTOCOL,
         "        if self._is_answering():\n            self._end_with(self.cycle)\n",

@@ -1,4 +1,4 @@
-"""What Postgres makes impossible, taken away one constraint at a time."""
+"""The constraints of Postgres, taken away one at a time."""
 
 from typing import Final
 

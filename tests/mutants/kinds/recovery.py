@@ -52,7 +52,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "bindings_not_rebuilt",
-        "who is bound to a claim by an idempotency key is in the rebuilt cell, too",
+        "the bindings of idempotency keys to claims are in the rebuilt cell, too",
         "a repeat takes a second unit",
         _REBUILD,
         '        await bulk.add("HSET", lot.keys.bindings, parts, 2, len(parts) // 2)\n',
@@ -61,7 +61,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "returns_not_rebuilt",
-        "what was given back is in the rebuilt cell, too",
+        "the returns are in the rebuilt cell, too",
         "a return that is sent once more frees a unit once more",
         _REBUILD,
         '        await bulk.add("HSET", lot.keys.returns, parts, 2, len(parts) // 2)\n',
@@ -129,7 +129,7 @@ MUTANTS: Final = (
     Mutant(
         "mark_not_watched",
         "Redis itself compares the mark in the moment of the write",
-        "who falls asleep between the look at the mark and the write, writes",
+        "a ledger that falls asleep between the look at the mark and the write, writes",
         "reconcile/fence.py",
         '[["WATCH", self.keys.hold], ',
         '[["EXISTS", self.keys.hold], ',
