@@ -14,9 +14,10 @@ from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell
 from grab_service.embedded.ports import free_port
 from grab_service.grabpath.admission import PLACES_OF_ONE
+from grab_service.server.answering import LINGER_S
 from grab_service.server.bodies import Bodies
 from grab_service.server.connections import PROBES_MAX
-from grab_service.server.protocol import LINGER_S, PIPELINE_MAX, GrabProtocol
+from grab_service.server.protocol import PIPELINE_MAX, GrabProtocol
 from grab_service.server.worker import Worker
 from grab_service.vocabulary.campaigns import BenefitKind
 from grab_service.vocabulary.passes import mint

@@ -12,6 +12,7 @@ _DESK: Final = "grab_service/grabpath/admission.py"
 _FRAMING: Final = "grab_service/server/framing.py"
 _GIVE_BACK: Final = "grab_service/claims/give_back.py"
 _REVEAL: Final = "grab_service/claims/reveal.py"
+_ANSWERING: Final = "grab_service/server/answering.py"
 _PROTOCOL: Final = "grab_service/server/protocol.py"
 _OF_PASSES: Final = "tests/unit/test_passes.py::test_"
 _OF_TOKENS: Final = "tests/security/test_lives_of_tokens.py::test_"
@@ -512,7 +513,7 @@ MUTANTS: Final = (
         "deaf_keeps_a_place",
         "a caller who does not read holds no place",
         "it keeps the place until it reads",
-        _PROTOCOL,
+        _ANSWERING,
         "                if caller is not None and flow.write_paused and not cycle.disconnected:",
         "                if False:",
         (f"{_WIRE}a_caller_who_does_not_read_holds_no_place",),
@@ -521,7 +522,7 @@ MUTANTS: Final = (
         "head_has_a_body",
         "a refused HEAD has no body",
         "it has one, and the next answer is misread",
-        _PROTOCOL,
+        _ANSWERING,
         "            answer = answer.without_body() if self.bodiless else answer\n",
         "",
         (f"{_WIRE}head_answers_as_get_without_a_body_also_when_it_is_refused",),
