@@ -44,7 +44,7 @@ Log = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A table of claims: what is changed in the one of this release, and whether codes begin with their time."""
+    """A table of claims: its changes to the one of this release, and whether codes begin with their time."""
 
     title: str
     changes: str

@@ -96,7 +96,7 @@ async def _memory_of_the_present(testbed: Testbed, number: int) -> tuple[float, 
     try:
         await asyncio.to_thread(_exchange, connections, _requests(testbed, gone, others))
         connected = resident_bytes(testbed)
-        # Nothing comes back from a Redis that stands still: who asks waits in the worker.
+        # Nothing comes back from a Redis that stands still: callers wait in the worker.
         testbed.stack.redis.send(signal.SIGSTOP)
         try:
             for one, request in zip(connections, _requests(testbed, open_, others), strict=True):

@@ -44,7 +44,7 @@ Log = Callable[[str], None]
 
 
 class Layout(StrEnum):
-    """Which processors the ledger and PostgreSQL may use."""
+    """The processors that the ledger and PostgreSQL may use."""
 
     ONE_CORE = "one_core"
     TWO_CORES = "two_cores"
@@ -160,7 +160,7 @@ async def _drain(testbed: Testbed, members: Sequence[Member], layout: Layout) ->
 
 
 async def _sell_out(testbed: Testbed, members: Sequence[Member]) -> float:
-    """How long after the last grant all claims are on record, in seconds."""
+    """Seconds from the last grant until all claims are on record."""
     await testbed.drained()
     pin([testbed.programs.ledger.pid, *_with_children(testbed.stack.postgres.pid)], _cores())
     campaign_id = await testbed.campaign(STOCK)

@@ -75,7 +75,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """How one value goes with another.
+    """One value as a function of another.
 
     Attributes:
         name: by which it is found; the picture is called so.
@@ -128,5 +128,5 @@ class Results:
 
 
 def ratios(above: Sequence[float], below: Sequence[float]) -> tuple[float, ...]:
-    """Round by round, what was measured side by side."""
+    """The figures measured side by side, round by round."""
     return tuple(one / other for one, other in zip(above, below, strict=True))

@@ -58,7 +58,7 @@ class Frame:
 
     @property
     def file(self) -> str:
-        """Where it is written, from the top of its package; empty for what is no Python."""
+        """Its file, from the top of its package; empty for a frame that is no Python."""
         place = _PLACE.match(self.name)
         return place["file"] if place else ""
 
@@ -88,7 +88,7 @@ class Flames:
 
     @property
     def samples(self) -> int:
-        """How many there are."""
+        """The number of samples."""
         return sum(samples for _, samples in self.stacks)
 
     def functions(self) -> Counter[str]:

@@ -26,7 +26,7 @@ class Flow:
     seconds: float
     latencies_s: list[float] = field(repr=False)
     late_s: list[float] = field(repr=False)
-    """How long after its moment a request was sent though a connection was free: the generator's own share."""
+    """Delay of a request behind its moment though a connection was free: the generator's own share."""
 
 
 def open_loop(port: int, requests: Sequence[bytes], connections: int, per_second: float) -> Flow:

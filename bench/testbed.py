@@ -110,7 +110,7 @@ class Testbed:
         return campaign_id
 
     async def persist(self, appendfsync: AppendFsync | None) -> None:
-        """How Redis keeps its log of writes from now on; None: it keeps none."""
+        """Set Redis' log of writes from now on; None: no log."""
         if appendfsync is None:
             await self.redis.config_set("appendonly", "no")
             return

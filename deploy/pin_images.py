@@ -1,6 +1,6 @@
 """Names the images of the compose file and the Dockerfile by digest, as the registry has them now: `make pin-images`.
 
-A tag is moved, a digest is not: who builds next year builds what was tried. It needs a container engine; where there is none,
+A tag is moved, a digest is not: a build next year is the one that was tried. It needs a container engine; where there is none,
 or only a client that cannot ask a registry, nothing is changed, and that is said.
 """
 

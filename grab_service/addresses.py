@@ -47,7 +47,7 @@ class AddressError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class RedisAddress:
-    """Where Redis is, and how it is spoken to.
+    """Address of Redis, and the options of connections.
 
     Attributes:
         nodes: (host, port) of one server, or of several nodes of one cluster; empty for a Unix socket.
@@ -130,7 +130,7 @@ class RedisAddress:
 
 @dataclass(frozen=True, slots=True)
 class PostgresAddress:
-    """Where a database is, and how it is spoken to.
+    """Address of a database, and the options of connections.
 
     Attributes:
         user, database: empty where none is named: libpq's variables and defaults count then.

@@ -51,7 +51,7 @@ class Order(TypedDict):
 
 
 def started_at(pid: int) -> str | None:
-    """When the process with this id began, in words that only compare; None if it is dead, buried or not."""
+    """Start time of the process with this id, as a text fit for comparison only; None if it is dead, reaped or not."""
     if platform.system() == "Linux":
         try:
             stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
@@ -124,7 +124,7 @@ def become(order: Order) -> NoReturn:
         enter_user_namespace()
     elif order["run_as"] == RunAs.NOBODY:
         drop_to_nobody()
-    # Python ignores these for itself, and what is ignored stays so through exec.
+    # Python ignores these for itself, and ignored signals stay so through exec.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     die_with(order["parent_pid"], order["death_signal"])

@@ -18,7 +18,7 @@ OWN_MIN: Final = 6
 
 
 def weakness(secret: str) -> str | None:
-    """Why it cannot be a secret, in words that show none of it; None if it can.
+    """The reason why it cannot be a secret, in words that show none of it; None if it can.
 
     How long it has to be is for the caller to say.
     """

@@ -6,7 +6,7 @@ r"""The options of a locust run of the members, its begin and its end.
 The campaign should have fewer units than there are users, or nobody is refused. Start it some time before the opening:
 members arrive, set their clocks, watch, grab when it opens, repeat where the answer asks for it, and look at what they
 got. It ends when everyone is done, or after the run time. With `--processes N` the members are shared out. Exit status
-is 0 if nothing failed, what clients heard is what the service holds, and no cheater gained anything; a business refusal
+is 0 if nothing failed, the clients' answers agree with the service's record, and no cheater gained anything; a business refusal
 is no failure.
 """
 
@@ -93,7 +93,7 @@ def set_the_scene(environment: Environment, **_: Any) -> None:
             environment.shape_class.outcomes = outcomes
         Judge(environment, outcomes).listen()
     if not isinstance(runner, MasterRunner):
-        # After the judge, who waits at the begin of a run until the one before is judged.
+        # After the judge, which waits at the begin of a run until the one before is judged.
         _on(environment.events.test_start, lambda **_: _open_the_doors(environment, outcomes))
         _on(environment.events.test_stop, lambda **_: _close_the_doors())
 

@@ -118,7 +118,7 @@ class ReceiptFile:
     Attributes:
         path: where they were.
         facts: the header.
-        clocks: what was known of the server's clock.
+        clocks: the known bounds of the server's clock.
         attempts: by number.
         torn: whether the last line was cut off.
     """

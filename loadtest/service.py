@@ -58,7 +58,7 @@ class CampaignFacts:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the service listens."""
+    """The address of the service."""
 
     host: str
     port: int

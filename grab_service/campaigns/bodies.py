@@ -46,7 +46,7 @@ def summary_body(campaign: CampaignView, now_ms: int) -> dict[str, Any]:
 
 
 def stock_body(campaign: CampaignView, now_ms: int) -> dict[str, int]:
-    """The whole stock, and what of it can be had now."""
+    """The whole stock, and its part that can be had now."""
     return {"total": campaign.total, "available": campaign.available(now_ms)}
 
 
@@ -67,10 +67,10 @@ def pulse_body(campaign: CampaignView, now_ms: int) -> dict[str, Any]:
 
 
 def poll_after_ms(phase: Phase, until_release_ms: int | None) -> int:
-    """How long a member should wait before asking again, spread so that a crowd does not ask at once.
+    """Time for a member to wait before asking again, spread so that a crowd does not ask at once.
 
     While open, every few seconds. Before a release less often, the further away it is, and never in its very moment, in which
-    the grabs come: who waits knows the time and needs no answer for it.
+    the grabs come: a waiting member knows the time and needs no answer for it.
     """
     if phase is Phase.OPEN:
         wait_ms: float = POLL_OPEN_MS

@@ -216,7 +216,7 @@ class Definition(_Part):
 
     @property
     def benefit_kind(self) -> BenefitKind:
-        """Where the winner's code comes from."""
+        """Source of the winner's code."""
         return BenefitKind(self.benefit.kind)
 
     def rules_of_eligibility(self) -> Eligibility:

@@ -28,7 +28,7 @@ _FOUND: Final = ("campaign-not-found",)
 
 
 class Because(BaseModel):
-    """Why; it stands in the log of what was done."""
+    """The reason, for the log of ops."""
 
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [{"reason": "一批券码有误"}]})
 
@@ -172,7 +172,7 @@ async def close(campaign_id: str, identity: Writer, worker: TheWorker, because: 
 
 @router.post("/{campaign_id}/cancel", summary="Cancel", response_model=OpsCampaign, responses=_CONTROLLED)
 async def cancel(campaign_id: str, identity: Writer, worker: TheWorker, because: Because | None = None) -> Response:
-    """For good; a draft, too. Vouchers already issued stay valid: what was given away is not taken back."""
+    """For good; a draft, too. Vouchers already issued stay valid: nothing is taken back."""
     return await _control(worker, identity, campaign_id, Action.CANCEL, because)
 
 

@@ -64,7 +64,7 @@ class WantedCopy(BaseModel):
 
 
 def campaign_body(campaign: Campaign, view: View) -> dict[str, Any]:
-    """A campaign as ops read it; what of the stock is given out comes from the worker's view of the log."""
+    """A campaign as ops read it; the number of units given out comes from the worker's view of the log."""
     published = view.campaign(campaign.campaign_id)
     return campaign_facts(campaign, published.active if published is not None else 0, view.now_ms())
 
@@ -156,7 +156,7 @@ async def change(
     changes: Annotated[
         dict[str, Any],
         Body(
-            description="A merge patch (RFC 7396): what is left out stays, null goes back to its default.",
+            description="A merge patch (RFC 7396): a field left out stays, null goes back to its default.",
             openapi_examples={"a better title": {"value": {"title": "中秋月饼（第二批）"}}},
         ),
     ],

@@ -19,7 +19,7 @@ class Rights:
     """What came of it.
 
     Attributes:
-        user: who was asked about.
+        user: the name asked about.
         lacks: what Redis would refuse, in words; a cell may not be used with any.
         why_unknown: Redis' words where it does not let itself be asked, as some hosted ones do not; else empty.
     """

@@ -1,4 +1,4 @@
-"""The rights of each user of Redis: what its work needs, and nothing more.
+"""The rights of each user of Redis: those that its work needs, and no others.
 
 Three users share a cell: the API, the ledger, and the ledger's guard. The calls inside the scripts are read from the scripts
 themselves, because Redis checks them against the rights of their caller. EVALSHA cannot be limited to some scripts, so a
@@ -97,7 +97,7 @@ _ARGUMENTS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "ZSCORE": (_KEY, "v"),
     }
 )
-"""How each command is written, for ACL DRYRUN: it carries nothing out, but insists on the number of arguments."""
+"""A sample of each command for ACL DRYRUN, which carries nothing out but insists on the number of arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,7 @@ def trials_of_guard(keys: CellKeys) -> tuple[Trial, ...]:
 
 
 def _key_called(keys: CellKeys, name: str) -> str:
-    """A key of that name in a header; what a header leaves open are keys of campaigns."""
+    """A key of that name in a header; names that a header leaves open are keys of campaigns."""
     campaign = keys.of_campaign(_ANY_CAMPAIGN)
     of_cell = {part: getattr(keys, part) for part in ("cell", "log", "members", "campaigns")}
     return str(of_cell.get(name) or getattr(campaign, name, campaign.claims))

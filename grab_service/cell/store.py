@@ -80,7 +80,7 @@ class CellSilentError(CellError):
 
 @dataclass(frozen=True, slots=True)
 class Replicas:
-    """How many replicas must have confirmed a claim before anybody is told of it, and how long that may take."""
+    """Number of replicas that must confirm a claim before anybody is told of it, and the time limit."""
 
     least: int = 0
     wait_s: float = 0.5
@@ -261,11 +261,11 @@ class Cell:
 
     @property
     def replicas_min(self) -> int:
-        """How many replicas must have a claim before anybody is told of it."""
+        """Number of replicas that must have a claim before anybody is told of it."""
         return self._replicas.least
 
     async def replicas_noted(self) -> int | None:
-        """How many replicas the ledger saw last; None if it has not noted that, or Redis does not tell.
+        """Number of replicas that the ledger saw last; None if it has not noted that, or Redis does not tell.
 
         Raises:
             CellUnreachableError: Redis cannot be asked.

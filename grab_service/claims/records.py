@@ -121,12 +121,12 @@ async def read_claim(engine: AsyncEngine, view: View, cell: Cell, ref: ClaimRef,
 async def read_my_claims(
     engine: AsyncEngine, view: View, cell: Cell, member_id: str, *, before_seq: int | None, limit: int
 ) -> list[dict[str, Any]]:
-    """A member's claims of all campaigns, newest first; what is not on record yet comes from the cell.
+    """A member's claims of all campaigns, newest first; those not on record yet come from the cell.
 
     Raises:
         CellError: the cell cannot be asked, so something might be missing.
     """
-    # The cell first: what is drained between the two looks is then in both, and in Postgres is where it counts.
+    # The cell first: a claim drained between the two looks is then in both, and the one in Postgres counts.
     held = await _held_now(view, cell, member_id)
     query = _CLAIMS.where(claims.c.member_id == member_id).order_by(claims.c.seq.desc()).limit(limit)
     if before_seq is not None:

@@ -223,7 +223,7 @@ def explain(
 ) -> None:
     """Say what a grab of a member would hear now, and why.
 
-    By the rules of the grab; nothing is given out. Refusals are not stored, so what the member heard before is not known.
+    By the rules of the grab; nothing is given out. Refusals are not stored, so earlier answers to the member are not known.
     Claims that the member holds are listed, with codes masked.
     """
     from grab_service.claims.explain import explain as ask

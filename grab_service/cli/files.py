@@ -17,7 +17,7 @@ STANDARD: Final = Path("-")
 
 
 def _readable(path: Path) -> Path:
-    """That a file is not there or cannot be read is a mistake of usage."""
+    """A missing or unreadable file is a mistake of usage."""
     if path != STANDARD and not path.exists():
         raise typer.BadParameter(f"there is no file {path}")
     if path != STANDARD and (path.is_dir() or not os.access(path, os.R_OK)):

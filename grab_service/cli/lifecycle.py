@@ -75,7 +75,7 @@ def close(campaign_id: CampaignId, reason: Why = None, yes: Yes = False, as_json
 
 
 def cancel(campaign_id: CampaignId, reason: Why = None, yes: Yes = False, as_json: AsJson = False) -> None:
-    """Cancel for good, also a draft. Vouchers already issued stay valid: what was given away is not taken back."""
+    """Cancel for good, also a draft. Vouchers already issued stay valid: nothing is taken back."""
     from grab_service.campaigns.lifecycle import Action
 
     _set_state(campaign_id, Action.CANCEL, "is cancelled", reason, asks=not yes, as_json=as_json)

@@ -157,7 +157,7 @@ async def _unless_stopped(work: "Coroutine[Any, Any, Rehearsed]") -> "Rehearsed 
 
 
 def _see_that_all_is_here() -> None:
-    """Before anything is read: what a rehearsal is made of."""
+    """Check the parts of a rehearsal before anything is read."""
     from grab_service.demo.crowd import tools_are_here
     from grab_service.embedded.binaries import find_postgres, find_valkey
     from grab_service.embedded.errors import NoServerBinaryError

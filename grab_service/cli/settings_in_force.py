@@ -42,7 +42,7 @@ def settings_of_environment(*names: str) -> "Settings":
 
 
 def settings_in_force(*names: str, **joining: Any) -> "Settings":
-    """The same, and what the environment does not name is taken from the run in this directory, if there is one."""
+    """The same; settings that the environment does not name come from the run in this directory, if there is one."""
     from grab_service.settings import Settings
 
     join(_read(), **joining)

@@ -30,7 +30,7 @@ ANSWER_S: Final = 5.0
 
 
 async def server_versions(settings: Settings) -> dict[str, str]:
-    """Which Redis or Valkey and which PostgreSQL this ran on."""
+    """Versions of Redis or Valkey and of PostgreSQL in this run."""
     async with connect(settings.redis_url, connections_max=1, timeout_s=settings.redis_timeout_s) as client:
         info = await client.info("server")
     connection = await Sessions(settings.database_url, connect_timeout_s=ANSWER_S, command_timeout_s=ANSWER_S).open()
@@ -159,7 +159,7 @@ class Demonstration:
 
 
 def curl() -> str:
-    """How to call curl so that it asks this machine directly; where the environment names no proxy it does so by itself."""
+    """The curl command that asks this machine directly; plain `curl` does so where the environment names no proxy."""
     return "curl --noproxy '*'" if getproxies_environment() else "curl"
 
 

@@ -32,7 +32,7 @@ STAMPEDE_TIMEOUT_S: Final = 120
 
 @dataclass(frozen=True, slots=True)
 class CrowdPlan:
-    """How a crowd comes.
+    """Size and arrival of a crowd.
 
     Attributes:
         members: how many tap.

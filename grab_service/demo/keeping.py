@@ -57,7 +57,7 @@ async def kept(children: Sequence[Kept], stopping: Stopping, log: Callable[[str]
 
 
 def manner(exit_status: int | None) -> str:
-    """How a process came to its end, in words."""
+    """The end of a process, in words."""
     if exit_status is not None and exit_status < 0:
         names = {sign.value: sign.name for sign in signal.Signals}
         return f"was killed by {names.get(-exit_status, f'signal {-exit_status}')}"

@@ -3,7 +3,7 @@
 Run by its path with any Python >= 3.11, before anything is installed: `python bootstrap.py run` or `dev` makes `.venv` from the
 hashed lock of that name, `clean` takes away what this and the runs have made. The standard library is all it may use.
 
-The checkout itself is not installed but named in a .pth file: that needs no build tool, and what is edited is what runs.
+The checkout itself is not installed but named in a .pth file: that needs no build tool, and edits take effect at once.
 """
 
 import fcntl

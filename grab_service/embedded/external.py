@@ -117,7 +117,7 @@ async def refuse_unfit_postgres(url: str) -> None:
 
 
 async def _whose(session: asyncpg.Connection) -> str:
-    """Why the database is somebody else's; empty if it is ours, or nobody's yet.
+    """The sign that the database is somebody else's; empty if it is ours, or nobody's yet.
 
     Ours has Alembic's note of a step beside our tables, whichever release made them; nobody's has neither.
     """

@@ -27,7 +27,7 @@ STOPS: Final = ((signal.SIGTERM, 15.0), (signal.SIGKILL, 5.0))
 
 
 def grab() -> tuple[str, ...]:
-    """How users start `grab`: by the script beside the Python that runs; by the module where there is no such script."""
+    """The command by which users start `grab`: the script beside the Python that runs; the module where there is no script."""
     script = Path(sys.executable).with_name("grab")
     with contextlib.suppress(OSError):
         said = script.read_text(encoding="utf-8", errors="replace")

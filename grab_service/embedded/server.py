@@ -54,7 +54,7 @@ class EmbeddedServer(ABC):
 
     @property
     def port(self) -> int:
-        """Where it listens; known once it was started."""
+        """Its port; known once it was started."""
         assert self._port is not None, f"{self.name} was never started"
         return self._port
 

@@ -24,7 +24,7 @@ FREE_BYTES_MIN: Final = 512 * 1024**2
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where one program finds its servers, and as whom it logs in there; the guard's is empty where it has none of its own."""
+    """Addresses of one program's servers, with its logins; the guard's is empty where it has none of its own."""
 
     redis_url: str
     database_url: str
@@ -104,7 +104,7 @@ class Stack:
         return self._database_url or self.postgres.url
 
     def addresses_of(self, program: Login) -> Addresses:
-        """Where the service, or the ledger, finds the servers: as a user of its own on those that are embedded."""
+        """Addresses of the servers for the service or the ledger, with a user of its own on embedded ones."""
         return Addresses(
             self._redis_url or self.redis.url_of(program),
             self._database_url or self.postgres.url_as(program.value),
@@ -147,7 +147,7 @@ class Stack:
         """Check the servers that were given and start the others.
 
         Raises:
-            ServerError: one of them cannot be used; whatever was started is stopped again.
+            ServerError: one of them cannot be used; the started ones are stopped again.
         """
         try:
             if self._redis_url:

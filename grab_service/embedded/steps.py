@@ -22,7 +22,7 @@ class Steps:
 
     @asynccontextmanager
     async def step(self, doing: str) -> AsyncIterator[list[str]]:
-        """One step; what the caller puts into the list is shown when it is done."""
+        """One step; the texts that the caller puts into the list are shown when it is done."""
         started_s = time.monotonic()
         notes: list[str] = []
         with self._console.status(f"{doing} …"):

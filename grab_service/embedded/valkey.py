@@ -35,7 +35,7 @@ _CLIENTS_MAX: Final = 4096
 
 
 class AppendFsync(StrEnum):
-    """When what is written to the log reaches the disk."""
+    """The time at which writes to the log reach the disk."""
 
     ALWAYS = "always"
     EVERYSEC = "everysec"
@@ -109,7 +109,7 @@ class ValkeyServer(EmbeddedServer):
             "appendonly": "yes",
             "appendfsync": self._appendfsync.value,
             "no-appendfsync-on-rewrite": "no",
-            # With `always`, what is torn off the end was never acknowledged.
+            # With `always`, a torn end of the log was never acknowledged.
             "aof-load-truncated": "yes",
             "save": '""',
             "maxmemory-policy": "noeviction",

@@ -36,7 +36,7 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why a row, or with `of_file` the whole file from there on, was not taken. `field` is None for the whole row."""
+    """Rejection of a row, or with `of_file` of the whole file from there on. `field` is None for the whole row."""
 
     row: int
     field: str | None

@@ -97,7 +97,7 @@ def _on_http_exception(request: Request, error: Exception) -> Response:
 
 
 def put_failures_into_words(app: FastAPI) -> None:
-    """Have every declared failure answered as a problem; what is not declared is a bug, and left to the edge."""
+    """Have every declared failure answered as a problem; an undeclared one is a bug, and left to the edge."""
     for failure in (RefusalError, CellError, UnknownRecordError, SQLAlchemyError, PostgresError, OSError):
         app.add_exception_handler(failure, _on_refusal)
     app.add_exception_handler(RequestValidationError, _on_validation)

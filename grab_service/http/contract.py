@@ -26,7 +26,7 @@ Responses = dict[int | str, dict[str, Any]]
 
 
 def answers(*names: str, extra: Mapping[str, Mapping[str, Any]] | None = None, ok: Responses | None = None) -> Responses:
-    """The `responses` of a route: what it answers if all goes well, and the problems it may answer, by status.
+    """The `responses` of a route, by status: the answer if all goes well, and the problems it may answer.
 
     Args:
         names: slugs of the catalogue; those of every call need not be named.

@@ -171,7 +171,7 @@ TheEngine = Annotated[AsyncEngine, Depends(_engine)]
 TheSettings = Annotated[Settings, Depends(_settings)]
 TheLanguage = Annotated[Language, Depends(_language)]
 
-# The schemes are there for OpenAPI; who is calling is found out by us, in one way for all.
+# The schemes are there for OpenAPI; we identify the caller ourselves, in one way for all.
 AnyMember = Annotated[str | None, Depends(member_of)]
 MemberId = Annotated[str, Depends(signed_in)]
 Reader = Annotated[OpsIdentity, Depends(reader)]

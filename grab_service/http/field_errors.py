@@ -12,7 +12,7 @@ ERRORS_MAX: Final = 50
 
 _PLACES: Final = frozenset({"body", "query", "path", "header"})
 
-# By the type of error of pydantic, and of ours in `ops.definition`; what stands in braces comes with the error.
+# By the type of error of pydantic, and of ours in `campaigns.definition`; the texts in braces come with the error.
 _REASONS: Final[Mapping[str, Text]] = {
     "missing": Text("必填", "is required"),
     "extra_forbidden": Text("没有这个字段", "there is no such field"),

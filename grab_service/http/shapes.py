@@ -49,7 +49,7 @@ class Voucher(Shape):
 
 
 class Claim(Shape):
-    """A unit of a campaign, and who has it. `claim_id`, `unit_no`, `seq` and `granted_at` never change."""
+    """A unit of a campaign in the hands of a member. `claim_id`, `unit_no`, `seq` and `granted_at` never change."""
 
     claim_id: str
     campaign_id: str

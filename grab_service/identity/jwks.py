@@ -100,7 +100,7 @@ def _entries(path: Path) -> list[Any]:
 
 
 def _unusable(entry: Mapping[str, Any]) -> str | None:
-    """Why a key is not for checking signatures of the kinds that we take; None if it is."""
+    """The reason why a key cannot check signatures of the kinds that we take; None if it can."""
     kty, crv, alg, operations = entry.get("kty"), entry.get("crv"), entry.get("alg"), entry.get("key_ops")
     kind = (kty, crv) if isinstance(kty, str) and isinstance(crv, str) else None
     if kind not in _KINDS:

@@ -26,7 +26,7 @@ class WantedSession(BaseModel):
 
 
 class WantedOpsSession(BaseModel):
-    """Which role is wanted, and by which name it is to stand in the log of what was done."""
+    """The wanted role, and the name for the log of ops."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"role": "operator"}]})
 

@@ -160,7 +160,7 @@ async def all_blocks(
 async def set_block(
     member_id: str, written: WrittenBlock, identity: Writer, engine: TheEngine, view: TheView, cell: TheCell
 ) -> Response:
-    """When this has answered, no later grab of theirs wins. Their claims stay theirs."""
+    """After the answer no later grab of theirs wins. Their claims stay theirs."""
     until_ms = FOREVER_MS if written.until is None else parse_rfc3339(written.until)
     if until_ms <= view.now_ms():
         reason = Text("应为将来的时间", "a time to come is needed")

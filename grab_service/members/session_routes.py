@@ -99,7 +99,7 @@ async def exchange(wanted: Assertion, worker: TheWorker, keys: TheAssertionKeys,
             log.warning("member_not_published_yet", why=str(error))
     made_at_s = now_ms // 1000
     expires_at_s = made_at_s + worker.settings.pass_ttl_s
-    # The pass names the union only if the cell held this very record before it was read: what comes later, the log tells.
+    # The pass names the union only if the cell held this very record before it was read: the log tells later changes.
     org_id = member.org_id if member.version <= version_in_cell else ""
     return json_answer(
         {

@@ -26,7 +26,7 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Entry:
-    """A line of the log while its call runs; what is put into it is written with the outcome."""
+    """A line of the log while its call runs; its fields are written with the outcome."""
 
     detail: dict[str, Any] = field(default_factory=dict)
 
@@ -87,7 +87,7 @@ async def _conclude(engine: AsyncEngine, entry_id: int, entry: Entry, outcome: s
 
 @dataclass(frozen=True, slots=True)
 class LogFilter:
-    """Which lines are wanted; None: all. `from_ms` is the first moment, `to_ms` the first one after."""
+    """Filter of lines; None: all. `from_ms` is the first moment, `to_ms` the first one after."""
 
     object_id: str | None = None
     actor: str | None = None

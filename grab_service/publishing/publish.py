@@ -21,7 +21,7 @@ from grab_service.vocabulary.outcomes import CodesOutcome
 CODES_PER_CALL: Final = 1000
 MEMBERS_PER_CALL: Final = 1000
 RULES_KEYS: Final = ("opens_at", "closes_at", "releases")
-"""Of a definition, what is not copied into `display`: it changes after publication and stands in fields of its own."""
+"""Parts of a definition not copied into `display`: they change after publication and stand in fields of their own."""
 
 
 @dataclass(frozen=True, slots=True)

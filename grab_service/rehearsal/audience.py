@@ -47,7 +47,7 @@ class Audience:
 
     @property
     def size(self) -> int:
-        """How many there are."""
+        """The number of members."""
         return len(self.eligible) + len(self.barred)
 
 

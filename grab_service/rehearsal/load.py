@@ -56,12 +56,12 @@ class Load:
 
     @property
     def taps(self) -> int:
-        """How many tap, once each."""
+        """Number of members who tap, once each."""
         return self.eligible + self.others
 
     @property
     def lead_s(self) -> float:
-        """How long before its opening the campaign is published."""
+        """Time from publication to the opening."""
         return LEAD_S + self.taps / LEAD_TAPS_PER_S
 
 

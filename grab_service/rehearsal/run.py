@@ -71,7 +71,7 @@ def forget_the_real_world() -> None:
 
 
 def expected_of(shadow: Shadow, load: Load) -> Expected:
-    """How many units must be won."""
+    """Number of units that must be won."""
     at_once, in_all = shadow.opening.quantity, shadow.stock_within(load.spread_s)
     return Expected(min(load.eligible, at_once), min(load.eligible, in_all), sells_out=load.eligible >= at_once)
 

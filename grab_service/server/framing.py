@@ -29,7 +29,7 @@ _CONTINUE: Final = b"100-continue"
 
 
 class Frame(NamedTuple):
-    """How one request lies in the stream of its connection.
+    """The place of one request in the stream of its connection.
 
     Attributes:
         length: bytes of the body; None if it comes in chunks.

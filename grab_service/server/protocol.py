@@ -80,7 +80,7 @@ class _Incoming:
         self.body_bytes = self.read_bytes = self.quiet_bytes = 0
 
     def note_read(self, read_bytes: int, body_bytes_before: int) -> bool:
-        """Count a read that was whole inside this body; False if what is not body has become too much."""
+        """Count a read that was whole inside this body; False if the framing bytes have become too many."""
         self.read_bytes += read_bytes
         self.quiet_bytes = self.quiet_bytes + read_bytes if self.body_bytes == body_bytes_before else 0
         beside_bytes = self.read_bytes - self.body_bytes

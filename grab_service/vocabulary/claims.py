@@ -24,7 +24,7 @@ class ClaimState(StrEnum):
 
 
 class Codes(StrEnum):
-    """How the codes of an export are written."""
+    """Form of the codes in an export."""
 
     MASKED = "masked"
     FULL = "full"
@@ -130,7 +130,7 @@ def fields_of_record(record: bytes) -> tuple[bytes, ...]:
     """
     match = _RECORD.fullmatch(record)
     if match is None:
-        version = record.partition(b"\t")[0][:20]  # and no more: what follows may have the code
+        version = record.partition(b"\t")[0][:20]  # and no more: the rest may have the code
         raise UnknownRecordError(f"a claim record that this release cannot read; it begins with {version!r}")
     return match.groups()
 
@@ -146,7 +146,7 @@ def _unix_ms(time: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Validity:
-    """When a campaign's vouchers are valid: fixed times, or a number of days from the grant; None: no bound."""
+    """Validity of a campaign's vouchers: fixed times, or a number of days from the grant; None: no bound."""
 
     valid_from_ms: int | None = None
     valid_until_ms: int | None = None

@@ -11,7 +11,7 @@ from typing import Final
 from grab_service.problems import Text
 
 # Controls, halves of surrogates, what Unicode calls default ignorable, line separators, controls of direction, annotations,
-# blanks that are letters, and what is no character.
+# blanks that are letters, and code points of no character.
 _UNSEEN: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164"
     "\ud800-\udfff\ufdd0-\ufdef\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff"
@@ -36,7 +36,7 @@ def unseen_in(text: str, *, but: str = "") -> str | None:
 
 
 def words_for(unseen: str) -> Text:
-    """Why a text with it is refused."""
+    """The reason to refuse a text with it."""
     return Text(
         f"有不可见或会打乱文字方向的字符 {unseen}，请删去", f"take out {unseen}: it cannot be seen, or turns text around"
     )

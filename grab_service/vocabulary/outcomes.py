@@ -81,7 +81,7 @@ class MembersOutcome(StrEnum):
 
 
 class Undecided(StrEnum):
-    """Why a grab got no decision. Only for OUTCOME_UNKNOWN may a unit have been taken; a repeat tells."""
+    """Causes of a grab without a decision. Only with OUTCOME_UNKNOWN may a unit have been taken; a repeat tells."""
 
     OVERLOADED = "overloaded"
     PAUSED_FOR_RECOVERY = "paused_for_recovery"

@@ -59,7 +59,7 @@ _OUTER = bytes(byte ^ 0x5C for byte in range(256))
 
 
 class PassRefusal(StrEnum):
-    """Why a pass or an ops token was refused; the words are slugs of the problem catalogue.
+    """Reasons to refuse a pass or an ops token; the words are slugs of the problem catalogue.
 
     Ask with `isinstance(answer, PassRefusal)`: a member may well be called `pass-invalid`, and would compare equal.
     """

@@ -31,7 +31,7 @@ def rfc3339(moment_ms: int) -> str:
 
 
 def parse_rfc3339(text: str) -> int:
-    """Unix milliseconds of a time that names its offset; what is finer than a millisecond is cut off.
+    """Unix milliseconds of a time that names its offset; fractions of a millisecond are cut off.
 
     Raises:
         ValueError: not such a time, or before 1970.

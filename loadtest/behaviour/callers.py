@@ -32,7 +32,7 @@ class Scene:
 
     Attributes:
         campaign: its id.
-        members: who comes next: member id, and pass if there is one already.
+        members: the next ones to come: member id, and pass if there is one already.
         reaction_s: how long a member may take to tap once it is open.
         think_s: how long a member looks at what came, on average, before the next thing.
         refresh_s: time between two reloads of a caller who does nothing else, on average.
@@ -147,11 +147,11 @@ class Caller(FastHttpUser):
 
     @property
     def campaign_path(self) -> str:
-        """Where the campaign is."""
+        """Path of the campaign."""
         return f"/v1/campaigns/{quote(self.scene.campaign, safe='')}"
 
     def opens_in_s(self) -> float:
-        """How long until the opening, by the server's clock; negative afterwards."""
+        """Time until the opening, by the server's clock; negative afterwards."""
         return self.opens_at_ms / 1000 - (self._now_us() + self._clock.offset_us) / 1e6
 
     def own_key(self) -> str | None:

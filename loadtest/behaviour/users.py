@@ -68,7 +68,7 @@ class Member(Caller):
 
 
 class Refresher(Member):
-    """A member who reloads page and state again and again, before, during and after, whatever they are asked."""
+    """A member who reloads page and state again and again, before, during and after, although they are told to wait."""
 
     weight = 17
 

@@ -8,7 +8,7 @@ _STEEPNESS = 5.0
 
 
 class Shape(StrEnum):
-    """How a crowd arrives."""
+    """Arrival of a crowd."""
 
     INSTANT = "instant"
     RAMP = "ramp"

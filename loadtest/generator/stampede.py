@@ -164,7 +164,7 @@ def _note_clock_again(config: StampedeConfig, scene: _Scene, orders: list[ShardO
         with Service(config.url) as service:
             line = clock_line(clock.synchronise(service.now_ms, scene.anchor_ns))
     except ServiceError:
-        return  # it may have been killed on purpose; what was known before must do
+        return  # it may have been killed on purpose; the earlier facts must do
     for order in orders:
         with ReceiptBook(order.receipts, again=True) as book:
             book.append([line])

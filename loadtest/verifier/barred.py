@@ -15,7 +15,7 @@ class BarredError(Exception):
 
 
 def read_barred(path: Path) -> dict[str, str]:
-    """Read lines of `member_id<TAB>problem code`: who must not win, and what they are to be told.
+    """Read lines of `member_id<TAB>problem code`: members who must not win, and their expected refusal.
 
     Raises:
         BarredError: a line is broken, names no such problem, or there are too many.

@@ -117,11 +117,11 @@ class Evidence:
         return (attempt.member, None if self.facts.limit_per_member == 1 else attempt.key)
 
     def released_at_least(self, at_ms: float) -> int:
-        """How many units were certainly released by then, whenever the stock was changed."""
+        """Number of units certainly released by then, whenever the stock was changed."""
         return min(self.facts.total, self._planned_by(at_ms))
 
     def released_at_most(self, at_ms: float) -> int:
-        """How many units can have been released by then, whenever the stock was changed."""
+        """Number of units possibly released by then, whenever the stock was changed."""
         return self._planned_by(at_ms) + max(0, self.facts.total - self.facts.planned)
 
     def _planned_by(self, at_ms: float) -> int:

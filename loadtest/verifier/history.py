@@ -19,7 +19,7 @@ NOTHING_DECIDED = frozenset({"overloaded", "paused-for-recovery", "rate-limited"
 """Answers that say for certain that nothing became of the request; other answers that ask to repeat it do not."""
 
 VIEW_AGE_MAX_US = 50_000
-"""How old the truth of a "sold out" may be when the request comes: it may count as asked so much earlier."""
+"""Greatest age of the truth behind a "sold out" when the request comes: it may count as asked so much earlier."""
 
 
 class RequestKind(StrEnum):

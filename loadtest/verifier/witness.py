@@ -67,7 +67,7 @@ class _Places:
 
     @classmethod
     def of(cls, history: History, finding: RunFinding) -> "_Places":
-        """Go through the log; what cannot follow on what was before is a breach."""
+        """Go through the log; an entry that cannot follow the one before is a breach."""
         places = cls()
         ordered = sorted(history.decisions, key=lambda decision: decision.seq)
         _check_seqs(history, ordered, finding)

@@ -1,6 +1,6 @@
 """Granted claims as rows in PostgreSQL's binary COPY format.
 
-In the binary format of COPY, which both sides handle faster than anything else: what is the same for all claims of an entry is
+In the binary format of COPY, which both sides handle faster than anything else: the common fields of all claims of an entry are
 written down once, and a claim costs half a microsecond. The columns stand in that order.
 """
 

@@ -44,7 +44,7 @@ class Page:
 
     @property
     def until(self) -> Cursor:
-        """Where the cursor is once these events are drained."""
+        """The cursor after these events are drained."""
         if not self.events:
             return self.after
         last = self.events[-1]
@@ -81,7 +81,7 @@ class Pages:
         events, fault = self._judge(after, entries, count)
         page = Page(after, events, fault, int(cell_seq or 0))
         if events and not single:
-            # Next time, as many entries as a page of such entries holds: what is read beyond is read in vain.
+            # Next time, as many entries as a page of such entries holds: entries read beyond are read in vain.
             rows = page.until.last_seq - after.last_seq
             self._entries = min(self._entries_max, max(1, -(-self._rows_max * len(events) // rows)))
         return page

@@ -23,13 +23,13 @@ from reconcile.drain.appliers.statement import WrongEntryError
 
 @dataclass(frozen=True, slots=True)
 class _Benefit:
-    """When the vouchers of a campaign are valid; None: it has none."""
+    """Validity of a campaign's vouchers; None: it has none."""
 
     validity: Validity | None
 
 
 class Rows:
-    """Writes events; remembers, of each campaign, what its vouchers are, which never changes after publication."""
+    """Writes events; remembers the vouchers' form of each campaign, which never changes after publication."""
 
     def __init__(self) -> None:
         self._benefits: dict[str, _Benefit] = {}

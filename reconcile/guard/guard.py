@@ -40,7 +40,7 @@ STAND_BY_LOOK_S: Final = 1.0
 RETRY_FIRST_S: Final = 0.05
 RETRY_MAX_S: Final = 1.0
 ASK_POSTGRES_S: Final = 2.0
-"""How often Postgres is asked what is on record: a restored database is noticed without a grab."""
+"""Interval of the look at the record in Postgres: a restored database is noticed without a grab."""
 MAY_HAVE_LOST: Final = "may_have_lost"
 OTHER_RECORDS: Final = "other_records"
 """Reasons for which an epoch begins."""

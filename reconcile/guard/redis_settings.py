@@ -27,7 +27,7 @@ class ServerSettings:
     no_appendfsync_on_rewrite: str
     untold: str = ""
     replicas: int | None = None
-    """How many replicas follow; None: Redis does not tell."""
+    """Number of replicas that follow; None: Redis does not tell."""
 
     closes_others: bool = False
     """It is a node of a cluster that closes all cells when the node of one is gone."""

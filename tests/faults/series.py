@@ -24,7 +24,7 @@ CLIENTS: Final = 24
 THINK_S: Final = 0.05
 FINISH_S: Final = 120.0
 OVER_DEMAND: Final = 1.05
-"""How many members there are for a unit."""
+"""Members for each unit."""
 
 
 class NotResumedError(AssertionError):
@@ -33,7 +33,7 @@ class NotResumedError(AssertionError):
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How large a series is. The stock of a block should outlast its rounds: a round takes some 500 units."""
+    """Size of a series. The stock of a block should outlast its rounds: a round takes some 500 units."""
 
     rounds: int
     rounds_of_block: int
@@ -41,7 +41,7 @@ class Scale:
 
     @property
     def members(self) -> int:
-        """How many members it takes."""
+        """The number of members."""
         return int(self.stock * OVER_DEMAND)
 
 

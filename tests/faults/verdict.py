@@ -20,7 +20,7 @@ class SeriesVerdict:
     Attributes:
         acknowledged: claims that a client was told of.
         lost: of those, not in Postgres, or not the same there.
-        oversold: units granted beyond the stock or twice, among what is in Postgres and what was not lost.
+        oversold: units granted beyond the stock or twice, among the claims in Postgres and those not lost.
         undersold: units left over although more members than units had asked to the end.
         broken: every other invariant that does not hold, in words.
         repeats: answers with a claim beyond the first one.

@@ -87,7 +87,7 @@ class Crowd:
             await self.abandon()
 
     async def abandon(self) -> None:
-        """Stop asking, whatever was heard."""
+        """Stop asking, after any answer."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -99,7 +99,7 @@ class Crowd:
         return all(task.done() for task in self._tasks)
 
     async def won_since(self, at_us: int, patience_s: float) -> int | None:
-        """When the first 201 came after that moment, Unix microseconds; None if the crowd was done before there was one.
+        """Time of the first 201 after that moment, Unix microseconds; None if the crowd was done before there was one.
 
         Raises:
             TimeoutError: nobody won anything for so long.

@@ -139,7 +139,7 @@ class District:
 
     @property
     def wins(self) -> int:
-        """How many 201 the crowd has heard."""
+        """Number of 201 that the crowd has received."""
         assert self.crowd is not None
         return self.crowd.wins
 

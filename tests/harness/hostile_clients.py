@@ -159,7 +159,7 @@ async def disturb(kind: Kind, hostile: HostileClients, clients: int) -> None:
 
 
 async def unleash(port: int, kind: Kind, clients: int, requests: list[bytes], folder: Path, lasts_s: float) -> dict[str, Any]:
-    """Let them come to that port, in a process of their own; what they were told."""
+    """Let them come to that port, in a process of their own; the answers to them."""
     file = folder / "hostile.requests"
     file.write_bytes(b"\0".join(requests))
     arguments = (str(port), kind.value, str(clients), str(lasts_s), str(file))

@@ -58,7 +58,7 @@ class Sale:
 
     @property
     def limit(self) -> int:
-        """How many claims a member may hold."""
+        """Number of claims that a member may hold."""
         return -(-self.claims // self.members)
 
 

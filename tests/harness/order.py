@@ -24,7 +24,7 @@ LONGEST: Final = tuple(
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
-    """Mark as slow, before tests are chosen, what is known to take long, and put what was chosen in order.
+    """Mark long tests as slow, before tests are chosen, and put the chosen ones in order.
 
     Each worker does the same; where there are no workers, the order stays.
     """

@@ -12,7 +12,7 @@ LOOPBACK: Final = "127.0.0.1"
 
 @dataclass(slots=True)
 class Weather:
-    """How the network is now; changes take effect with the next bytes.
+    """The state of the network; changes take effect with the next bytes.
 
     Attributes:
         delay_s: how long bytes take, each way.

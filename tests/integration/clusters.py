@@ -63,7 +63,7 @@ class Cluster:
         self.nodes = list(nodes)
 
     def owner(self, cell_name: str) -> int:
-        """Which of the nodes has the cell at first."""
+        """Index of the node that has the cell at first."""
         return slot_of(cell_name) * len(self.nodes) // SLOTS
 
     async def join(self) -> None:

@@ -16,7 +16,7 @@ WAITING = text(
     "SELECT count(DISTINCT pid) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted"
     " AND pg_stat_activity.datname = current_database()"
 )
-"""How many sessions of this database wait for somebody's lock."""
+"""Number of sessions of this database that wait for somebody's lock."""
 
 
 async def get(service: Service, path: str, member_id: str | None = None, **headers: str) -> httpx.Response:

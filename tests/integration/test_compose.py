@@ -121,7 +121,7 @@ class Machine:
             path.write_text(self.here(path.read_text()))
 
     async def refused(self) -> int:
-        """How many were refused, as a scraper is told on a connection of its own."""
+        """Number of refused connections, as a scraper reads it on a connection of its own."""
         async with httpx.AsyncClient(trust_env=False) as scraper:
             figures = (await scraper.get(f"http://{ADDRESSES['api-a']}:{self.probes_port}/metrics")).text
         return sum(

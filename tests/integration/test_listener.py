@@ -13,7 +13,7 @@ KNOCKING = 160
 
 
 def turns_until_all_are_in(listeners: Sequence[socket.socket]) -> int:
-    """How often the loop turns until everybody who waits is accepted."""
+    """Turns of the loop until all waiting connections are accepted."""
 
     async def let_in() -> int:
         loop = asyncio.get_running_loop()

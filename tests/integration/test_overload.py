@@ -63,7 +63,7 @@ class Heard:
     late_s: float = 0.0
 
     async def look_at_the_clock(self, ends_s: float) -> None:
-        """How late a sleep ends at worst: what the machine's other work costs, and not what is tested."""
+        """Greatest delay of a sleep: the cost of the machine's other work, which is not under test."""
         while (now_s := time.monotonic()) < ends_s:
             await asyncio.sleep(LOOK_S)
             self.late_s = max(self.late_s, time.monotonic() - now_s - LOOK_S)

@@ -54,7 +54,7 @@ class Change:
     Attributes:
         path: the file, from the root of the checkout.
         line: the first line it touches, from 1.
-        kind: what was done, in two words.
+        kind: the change, in two words.
         begin, end: places in the file's bytes.
         instead: what stands there then.
     """

@@ -50,13 +50,13 @@ MODULES: Final = (
 TESTS: Final = ("tests/unit", "tests/lua", "tests/integration", "tests/security")
 """Tests whose lines are recorded. Acceptance tests start programs, whose lines are not seen from the test."""
 ASKED_AT_LAST: Final = ("tests/unit", "tests/acceptance/test_restart.py", "tests/integration/test_keeping.py")
-"""Asked about lines that no recorded test runs: what is run when a module is loaded, or in programs that users start."""
+"""Asked about lines that no recorded test runs: lines run when a module is loaded, or in programs that users start."""
 HOME: Final = ROOT / "var" / "mutants"
 LINES: Final = HOME / "lines.coverage"
 TIMES: Final = HOME / "times.xml"
 REACH: Final = 8
 AT_ONCE: Final = 40
-"""Tests in one run; what they start is shared, and after a failure none of the rest is run."""
+"""Tests in one run; they share the started servers, and after a failure none of the rest is run."""
 CHANGE_TIMEOUT_S: Final = 600.0
 EQUIVALENT, SURVIVED, KILLED, HUNG, UNTESTED = "equivalent", "survived", "killed", "hung", "untested"
 
@@ -98,7 +98,7 @@ def record() -> None:
 
 
 class Tests:
-    """Which test runs which line, and how long it takes."""
+    """The tests that run each line, and their durations."""
 
     def __init__(self) -> None:
         self._data = CoverageData(basename=str(LINES))

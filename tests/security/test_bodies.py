@@ -31,7 +31,7 @@ async def service(valkey_url: str, database_url: str, cell_name: str) -> AsyncIt
 
 
 class Watch:
-    """How long the loop stood still at most, beside how long such a machine lets a process stand still anyway."""
+    """Longest standstill of the loop, beside the longest that such a machine causes anyway."""
 
     def __init__(self) -> None:
         self.blocked_s = 0.0

@@ -18,7 +18,7 @@ AGE_S = 0.05
 OPENED = Release(NOW_MS - 1000, 2)
 FAR_MS = NOW_MS + 3_600_000
 NOT_SURE_MS = 3
-"""How far apart the bounds of the cell's clock are here."""
+"""Distance of the bounds of the cell's clock here."""
 SURE_MS = NOT_SURE_MS + CLOCK_STEP_MS
 """A time so far ahead has certainly not come yet."""
 

@@ -24,7 +24,7 @@ async def _valkey_ended(district: District) -> None:
 
 
 async def power_cut(district: District, dice: random.Random) -> AsyncIterator[None]:
-    # The ledger lags, so that what was acknowledged stands in Valkey's log alone.
+    # The ledger lags, so that acknowledged claims stand in Valkey's log alone.
     signal_all([district.ledger.pid], signal.SIGSTOP)
     before = district.wins
     await pause(dice, 0.2, 1.2)

@@ -385,7 +385,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "sent_ahead_unbounded",
-        "so many requests may be sent ahead of the answers, and who sends more is cut off",
+        "so many requests may be sent ahead of the answers, and a client that sends more is cut off",
         "any number",
         _PROTOCOL,
         "        if len(self.pipeline) >= PIPELINE_MAX:",

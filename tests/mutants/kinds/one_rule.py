@@ -156,7 +156,7 @@ MUTANTS: Final = (
     Mutant(
         "audit_never_reaches_the_rest",
         "an audit goes on where the last one stopped",
-        "each begins anew, and what lies behind its bound is never compared",
+        "each begins anew, and claims behind its bound are never compared",
         "grab_service/audit/rotation.py",
         "        self.known[campaign_id] = Known(known.begun_at_ms) if place is None else replace(known, place=place)\n",
         "        self.known[campaign_id] = Known(known.begun_at_ms) if place is None else known\n",
