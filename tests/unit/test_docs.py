@@ -122,7 +122,7 @@ def test_no_table_is_wider_than_a_reader_can_follow(document: Path) -> None:
 
 def test_every_target_of_make_is_explained_and_no_other_is_named() -> None:
     targets = set(re.findall(r"^([a-z-]+):.*##", text_of(ROOT / "Makefile"), re.MULTILINE))
-    table = rows(section(CONTRIBUTING, "What make does"))
+    table = rows(section(CONTRIBUTING, "Targets of make"))
     explained = {code.removeprefix("make ") for row in table for code in codes(row[0])}
     assert explained == targets
     for document in DOCUMENTS:
