@@ -20,7 +20,7 @@ RUNGS: Final = {
     "templates": "winners' answers filled into a response template that their call shares",
     "freezing": "long-lived objects are exempt from garbage collection, which runs seldom",
 }
-"""By the name of what is taken out: what it is."""
+"""Titles of the parts that are taken out, by name."""
 
 
 async def measure(testbed: Testbed, rounds: int, folder: Path, log: Log, grabs: int = GRABS) -> Results:

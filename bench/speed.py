@@ -31,14 +31,14 @@ CONNECTIONS: Final = 64
 MEMBERS: Final = 100_000
 GRABS: Final = 40_000
 GRABS_OF: Final = {PLAIN: 8_000, NODE: 20_000, NGINX: 20_000, "batches": 10_000, "lane": 20_000}
-"""Slow peers get fewer, so that a round does not last for ever; what is compared is grabs a second."""
+"""Slow peers get fewer, so that a round does not last for ever; grabs a second are compared."""
 CONSTANT: Final = "decision"
 SETTLED_S: Final = 0.2
 
 
 @dataclass(slots=True)
 class Found:
-    """What the rounds brought for one peer: answers a second, µs of processor time, seconds of latency."""
+    """Results of the rounds for one peer: answers a second, µs of processor time, seconds of latency."""
 
     won: list[float] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
@@ -101,7 +101,7 @@ async def compare(
 
 @asynccontextmanager
 async def ledger_at_rest(testbed: Testbed) -> AsyncIterator[None]:
-    """Suspend the ledger, which would take its share of the generator's core: what is granted is drained afterwards."""
+    """Suspend the ledger, which would take its share of the generator's core: grants are drained afterwards."""
     ledger = psutil.Process(testbed.programs.ledger.pid)
     ledger.suspend()
     try:

@@ -25,8 +25,8 @@ local wish = {holding = false, record = false, candidate = '', seq = 0, ordinal 
   tags = '', unit_no = 0, code = ''}
 
 -- The answer to one wish. `holding`, `bound` and `record` are what the cell held before the batch: the member's claim records,
--- the record that the idempotency_key is bound to, and the member's own record; false or nil where there is none. What earlier
--- wishes of the batch won counts for later ones: the same member may be in it twice.
+-- the record that the idempotency_key is bound to, and the member's own record; false or nil where there is none. Wins of
+-- earlier wishes of the batch count for later ones: the same member may be in it twice.
 local function plan_answer(campaign, seq, epoch, at_text, member_id, key, candidate, holding, bound, record)
   local binding = key ~= '' and member_id .. '\t' .. key
   holding = planned_holdings[member_id] or holding

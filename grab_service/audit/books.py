@@ -24,7 +24,7 @@ _CAMPAIGNS: Final = text(
 _SUMS: Final = (
     " count(*) FILTER (WHERE NOT active) AS returned,"
     " coalesce(max(unit_no) FILTER (WHERE active), 0) AS unit_max,"
-    " coalesce(max(slot), 0) AS slot_max,"
+    " coalesce(max(ordinal), 0) AS ordinal_max,"
     " count(code) AS codes,"
     " count(*) FILTER (WHERE code IS NOT NULL OR (returned_seq > :seq AND voucher_state IS NOT NULL)) AS codes_out,"
     " count(*) FILTER (WHERE held) AS held,"
@@ -33,7 +33,7 @@ _SUMS: Final = (
 _DISTINCT: Final = (
     ", count(DISTINCT member_id) FILTER (WHERE active) AS holders,"
     " count(DISTINCT unit_no) FILTER (WHERE active) AS units,"
-    " count(DISTINCT member_id || '/' || slot) FILTER (WHERE active) AS slots,"
+    " count(DISTINCT member_id || '/' || ordinal) FILTER (WHERE active) AS ordinals,"
     " count(DISTINCT code) AS codes_distinct"
 )
 _AS_OF: Final = (
@@ -51,7 +51,7 @@ class CampaignBooks:
     `over_at_ms`: when it closes, or was closed.
     `counted`: what the counters of the rules should be, by name.
     `codes` counts those that claims have now, `codes_out` those that they had then: what came back since has given its code up.
-    `holders`, `units`, `slots` and `codes_distinct` count what is distinct; None if that was not counted.
+    `holders`, `units`, `ordinals` and `codes_distinct` count what is distinct; None if that was not counted.
     """
 
     campaign_id: str
@@ -65,13 +65,13 @@ class CampaignBooks:
     counted: Mapping[str, int]
     returned: int = 0
     unit_max: int = 0
-    slot_max: int = 0
+    ordinal_max: int = 0
     codes: int = 0
     codes_out: int = 0
     held: int = 0
     holders: int | None = 0
     units: int | None = 0
-    slots: int | None = 0
+    ordinals: int | None = 0
     codes_distinct: int | None = 0
 
     @property
@@ -118,7 +118,7 @@ async def read_books(engine: AsyncEngine, cell_name: str, seq: int, *, distinct:
         counted = {name: numbers.pop(name, 0) for name in COMPARED}
         figures |= numbers
         if numbers and not distinct:
-            figures |= {"units": None, "slots": None, "codes_distinct": None}
+            figures |= {"units": None, "ordinals": None, "codes_distinct": None}
             figures["holders"] = counted["active"] if row["limit_per_member"] == 1 else None
         books[row["campaign_id"]] = CampaignBooks(counted=counted, **figures)
     return Books(epoch, cursor_seq, books, tuple(sorted(claims)))

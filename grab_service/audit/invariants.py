@@ -118,10 +118,10 @@ def _no_lost_ack(cell: CampaignCut, ledger: CampaignBooks, _: int) -> Iterator[A
 def _one_answer(cell: CampaignCut, ledger: CampaignBooks, _: int) -> Iterator[AuditFinding]:
     if ledger.holders is not None:
         yield from _equal(Invariant.ONE_ANSWER, cell.campaign_id, "holders", cell.holders, ledger.holders)
-    if ledger.slots not in {None, ledger.active} or ledger.slot_max > ledger.limit_per_member:
-        example = {"campaign_id": cell.campaign_id, "active": ledger.active, "distinct_slots": ledger.slots}
+    if ledger.ordinals not in {None, ledger.active} or ledger.ordinal_max > ledger.limit_per_member:
+        example = {"campaign_id": cell.campaign_id, "active": ledger.active, "distinct_ordinals": ledger.ordinals}
         what = "a member holds more claims than the limit allows"
-        yield AuditFinding(Invariant.ONE_ANSWER, what, {**example, "slot_max": ledger.slot_max}, differs=False)
+        yield AuditFinding(Invariant.ONE_ANSWER, what, {**example, "ordinal_max": ledger.ordinal_max}, differs=False)
 
 
 def _unique_unit(cell: CampaignCut, ledger: CampaignBooks, _: int) -> Iterator[AuditFinding]:

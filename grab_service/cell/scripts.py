@@ -141,8 +141,8 @@ def _lines_of(rules: Sequence[Rule]) -> dict[str, list[str]]:
             f"local v = redis.call('HMGET', KEYS[2], {_quoted(fields)})",
             f"local campaign = v[1] and {{{', '.join(values)}}}",
         ],
-        "published_fields": [f"local published_fields = {{{_quoted(published)}}}"],
-        "counter_names": [f"local counter_names = {{{_quoted(counters)}}}"],
+        "published_fields": [f"local fields = {{{_quoted(published)}}}"],
+        "counter_names": [f"local names = {{{_quoted(counters)}}}"],
         "counters": ["local counters = {"]
         + [f"  '{name}', string.format('%.0f', campaign.{name})," for name in counters]
         + ["}"],

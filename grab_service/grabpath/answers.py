@@ -87,7 +87,7 @@ def of_validation(language: str, errors: list[dict[str, str]]) -> Answer:
 
 
 def of_phase(outcome: Outcome, opens_at_ms: int, next_release_at_ms: int | None, now_ms: int, language: str) -> Answer:
-    """What a campaign says to everybody who holds nothing."""
+    """A campaign's answer to everybody who holds nothing."""
     fields = fields_of_refusal(outcome, b"", opens_at_ms, next_release_at_ms, now_ms)
     return of_problem(slug(outcome), language, **fields)
 

@@ -1,4 +1,4 @@
-"""What does the log of a cell say?
+"""The entries of a cell's log.
 
 One class an event, which knows how its entry is read; one decoder for all who read the log: the ledger and every worker's view.
 An entry that does not decode is a bug, or damage: it is raised as `BadEntryError`, never skipped.

@@ -1,6 +1,6 @@
-"""What does a refusal of a grab say beside its code?
+"""The fields of a grab's refusal, beside its code.
 
-One function for all who say it: the grab, the answer to a member who asks whether they may take part, and what ops are told.
+One function for all who say it: the grab, the answer to a member who asks whether they may take part, and the one to ops.
 """
 
 from typing import Any

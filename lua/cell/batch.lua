@@ -2,7 +2,7 @@
   batch: everything that a batch of wishes for one campaign needs, each key read once. For `grab` and `explain`.
 
   KEYS and ARGV are those in the header of `grab`. Gives `batch`, the number of wishes, and `holding_of`, `bound_to` and
-  `record_of`: what the cell holds about the wish with that number, or false. The campaign gets the lists that `stock` takes from.
+  `record_of`: the cell's record for the wish with that number, or false. The campaign gets the lists that `stock` takes from.
 ]]
 local batch = (#ARGV - 4) / 3
 assert(batch >= 1 and batch <= 512 and batch % 1 == 0, 'one to 512 triples a call')

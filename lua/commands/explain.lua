@@ -1,6 +1,6 @@
 #!lua flags=no-writes
 --[[
-  explain: what a grab would be answered now, or whether a member may take part at all. The rules are those of `grab`; nothing is
+  explain: the answer that a grab would get now, or whether a member may take part at all. The rules are those of `grab`; nothing is
   written.
 
   KEYS[1] cell       hash    epoch, seq, nonce
@@ -12,7 +12,7 @@
   KEYS[7] members    hash    member_id -> member record
 
   ARGV[1] epoch            ARGV[2] seen_seq: the highest seq the caller has seen
-  ARGV[3] question: grab, what a grab would be answered; or member, what keeps the member out whatever the hour and the stock
+  ARGV[3] question: grab, the answer to a grab; or member, the refusal of the member independent of the hour and the stock
   ARGV[4] campaign_id: echoed
   ARGV[5..] triples        as `grab` takes them; at most 512
 

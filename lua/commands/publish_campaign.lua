@@ -40,9 +40,8 @@ local facts = redis.call('HMGET', KEYS[3], 'version', 'codes_loaded')
 if facts[1] then
   return {facts[1] == given.version and 'already' or 'published_before', cell[2]}
 end
--- Whatever the rules cannot read would stop every later grab of the campaign, and every reader of the cell.
+-- A value that the rules cannot read would stop every later grab of the campaign, and every reader of the cell.
 --@published_fields
-local fields = published_fields
 fields[#fields + 1], fields[#fields + 2] = 'version', 'display'
 for _, name in ipairs(fields) do
   assert(given[name], 'a field that the rules name is missing')
@@ -65,7 +64,7 @@ if given.benefit_kind == 'code_pool' and codes_loaded < total then
 end
 local changes = {'state', 'scheduled', 'codes_loaded', codes_loaded}
 --@counter_names
-for _, name in ipairs(counter_names) do
+for _, name in ipairs(names) do
   changes[#changes + 1], changes[#changes + 2] = name, '0'
 end
 for at = 3, #ARGV do

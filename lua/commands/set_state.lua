@@ -1,6 +1,6 @@
 #!lua
 --[[
-  set_state: pause, resume, close or cancel a campaign; what ops intend, beside what the clock says.
+  set_state: pause, resume, close or cancel a campaign: the intention of ops, beside the phase by the clock.
 
   KEYS[1] cell      hash    epoch, seq, nonce
   KEYS[2] campaign  hash    state, closes_at_ms, closed_at_ms: when it was closed or cancelled

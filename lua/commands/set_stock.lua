@@ -2,8 +2,8 @@
 --[[
   set_stock: change the total of a campaign's stock, if it still is what the caller believes.
 
-  What is added is there at once: it joins the newest release already open, or the first one. What is taken away comes off the
-  last release first, so that units already granted always lie below what is released.
+  Added units are there at once: they join the newest release already open, or the first one. Removed ones come off the last
+  release first, so that units already granted always lie below the released total.
 
   KEYS[1] cell      hash    epoch, seq, nonce
   KEYS[2] campaign  hash    state, releases, closes_at_ms, issued, benefit_kind, codes_loaded

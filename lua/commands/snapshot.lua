@@ -23,7 +23,6 @@ end
 --@use rules/*
 --@use plan
 --@counter_names
-local names = counter_names
 for _, name in ipairs({'state', 'releases', 'codes_loaded'}) do
   names[#names + 1] = name
 end

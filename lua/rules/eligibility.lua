@@ -1,5 +1,5 @@
 --[[
-  eligibility: who may take part. Each condition is '' if the campaign does not set it; all that are set must hold.
+  eligibility: the conditions on a member for taking part. Each condition is '' if the campaign does not set it; all that are set must hold.
 
   outcomes: not_eligible
   fields: orgs, tags_any, birthday_months, joined_before

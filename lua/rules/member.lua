@@ -1,5 +1,5 @@
 --[[
-  member: nobody wins who is no member, has left, or is kept out for a time. Reads the member's record.
+  member: refuses strangers, members who have left, and members who are blocked for a time. Reads the member's record.
 
   outcomes: member_unknown, member_blocked
 

@@ -11,7 +11,7 @@ from reconcile.redis_link import Command, RedisLink
 
 
 async def audit_closed(link: RedisLink, engine: AsyncEngine, cell_name: str) -> AuditReport:
-    """Compare the counters of the closed cell with Postgres; what the cell has logged must be drained.
+    """Compare the counters of the closed cell with Postgres; its log must be drained.
 
     Raises:
         LinkBrokenError, SQLAlchemyError, OSError: one of the two did not answer.

@@ -1,4 +1,4 @@
-"""How does a test get a database with all tables in it, and give it back?"""
+"""Databases for tests, with all tables in them."""
 
 from collections.abc import Awaitable, Callable
 
@@ -36,5 +36,5 @@ async def make_database(server: PostgresServer, name: str) -> str:
 
 
 async def drop_database(server: PostgresServer, name: str) -> None:
-    """Whoever is still connected is cut off."""
+    """Drop it; connections that are still open are cut off."""
     await in_postgres(server.url_of("postgres"), f"DROP DATABASE {name} WITH (FORCE)")

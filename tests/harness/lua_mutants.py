@@ -1,6 +1,6 @@
 """Faults of one line each that the walks and the state machine must find in the commands; those of rules are in `tests/rules/`.
 
-A check that cannot fail proves nothing. Whoever adds a rule adds the mutant that leaves it out.
+A check that cannot fail proves nothing. A new rule comes with the mutant that leaves it out.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Mutant:
 
 
 MUTANTS: Final = (
-    # Whose cell it is
+    # The cell's life
     *(Mutant("the nonce of the arming", script, "cell[3] ~= NONCE or ", "") for script in CALLS),
     *(Mutant("the epoch", script, "cell[1] ~= ARGV[1] or ", "") for script in CALLS),
     Mutant("what the caller has seen", "grab", " or tonumber(cell[2]) < tonumber(ARGV[2])", ""),
@@ -80,7 +80,7 @@ MUTANTS: Final = (
     ),
     Mutant("as many free units as asked for", "grab", "KEYS[5], 0, batch - 1)", "KEYS[5], 0, batch - 2)"),
     Mutant("as many codes as asked for", "grab", "KEYS[6], 0, batch - 1)", "KEYS[6], 0, batch - 2)"),
-    # Who may
+    # Eligibility
     # The log
     Mutant("every claim moves the log on", "grab", "  redis.call('HSET', KEYS[1], 'seq', last_seq)\n", ""),
     Mutant(

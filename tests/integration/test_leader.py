@@ -1,4 +1,4 @@
-"""Who leads goes on leading, or lets go, whatever Postgres says last on a connection before it dies."""
+"""A leader goes on leading, or lets go, for every last message of Postgres on a connection that dies."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from sqlalchemy.engine import make_url
 
 from reconcile.counters import Counters
 from reconcile.leader import Leader
-from tests.harness.town import until
+from tests.harness.backend import until
 
 FAREWELL_FIELDS: Final = b"SFATAL\0VFATAL\0C57P02\0Mterminating connection because of crash of another server process\0\0"
 FAREWELL: Final = b"E" + (4 + len(FAREWELL_FIELDS)).to_bytes(4) + FAREWELL_FIELDS

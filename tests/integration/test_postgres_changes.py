@@ -1,4 +1,4 @@
-"""Does a running ledger notice a Postgres that was restored, or that takes no writes, without anybody grabbing?"""
+"""A running ledger notices a PostgreSQL that was restored, or that refuses writes, without a grab."""
 
 import asyncio
 import time
@@ -8,14 +8,14 @@ import pytest
 
 from grab_service.embedded.postgres import PostgresServer
 from reconcile.alarms import AlarmKind
+from tests.harness.backend import Backend, until
 from tests.harness.service import Service, definition
-from tests.harness.town import Town, until
 
 NOTICED_WITHIN_S = 5.0
 
 
-async def database_of(town: Town) -> str:
-    (row,) = await town.sql("SELECT current_database() AS name")
+async def database_of(backend: Backend) -> str:
+    (row,) = await backend.sql("SELECT current_database() AS name")
     return str(row.name)
 
 
@@ -27,52 +27,52 @@ async def set_read_only(postgres_server: PostgresServer, database: str, value: s
     await session.close()
 
 
-async def test_a_database_that_was_restored_under_running_sessions_is_noticed(town: Town) -> None:
-    async with town.ledger():
-        await town.open_for_business()
-        names = await town.enrol(3)
-        await town.schedule()
-        await town.win("c", names)
-        await town.drained()
+async def test_a_database_that_was_restored_under_running_sessions_is_noticed(backend: Backend) -> None:
+    async with backend.ledger():
+        await backend.open_for_business()
+        names = await backend.enrol(3)
+        await backend.schedule()
+        await backend.win("c", names)
+        await backend.drained()
         # Restored to before the cell's present life: no session ends, nothing is grabbed.
-        await town.sql("UPDATE epochs SET epoch = 0")
-        await town.sql("UPDATE log_cursor SET epoch = 0")
+        await backend.sql("UPDATE epochs SET epoch = 0")
+        await backend.sql("UPDATE log_cursor SET epoch = 0")
         began_s = time.monotonic()
 
         async def noticed() -> bool:
-            return AlarmKind.CELL_CLOSED.value in await town.open_alarms()
+            return AlarmKind.CELL_CLOSED.value in await backend.open_alarms()
 
         await until(noticed)
         assert time.monotonic() - began_s < NOTICED_WITHIN_S
-        assert (await town.open_alarms())[AlarmKind.CELL_CLOSED.value]["why"] == "newer_epoch"
-        assert await town.redis.hget(town.keys.cell, "nonce") is None, "and nobody grabs meanwhile"
+        assert (await backend.open_alarms())[AlarmKind.CELL_CLOSED.value]["why"] == "newer_epoch"
+        assert await backend.redis.hget(backend.keys.cell, "nonce") is None, "and nobody grabs meanwhile"
 
 
-async def test_a_cursor_that_went_back_within_a_life_is_read_again_and_drained_once_more(town: Town) -> None:
-    async with town.ledger():
-        await town.open_for_business()
-        names = await town.enrol(4)
-        await town.schedule()
-        await town.drained()
-        (then,) = await town.sql("SELECT last_seq, last_id, at_ms FROM log_cursor")
-        await town.win("c", names)
-        await town.drained()
-        before = await town.claims()
-        await town.sql(f"DELETE FROM claims WHERE seq > {then.last_seq}")
-        await town.sql(f"UPDATE log_cursor SET last_seq = {then.last_seq}, last_id = '{then.last_id}', at_ms = {then.at_ms}")
+async def test_a_cursor_that_went_back_within_a_life_is_read_again_and_drained_once_more(backend: Backend) -> None:
+    async with backend.ledger():
+        await backend.open_for_business()
+        names = await backend.enrol(4)
+        await backend.schedule()
+        await backend.drained()
+        (then,) = await backend.sql("SELECT last_seq, last_id, at_ms FROM log_cursor")
+        await backend.win("c", names)
+        await backend.drained()
+        before = await backend.claims()
+        await backend.sql(f"DELETE FROM claims WHERE seq > {then.last_seq}")
+        await backend.sql(f"UPDATE log_cursor SET last_seq = {then.last_seq}, last_id = '{then.last_id}', at_ms = {then.at_ms}")
 
         async def again() -> bool:
-            return len(await town.claims()) == len(before)
+            return len(await backend.claims()) == len(before)
 
         began_s = time.monotonic()
         await until(again)
         assert time.monotonic() - began_s < NOTICED_WITHIN_S
-        assert await town.claims() == before
+        assert await backend.claims() == before
 
 
-async def test_nobody_leads_on_a_postgres_that_takes_no_writes(town: Town, postgres_server: PostgresServer) -> None:
-    database = await database_of(town)
-    async with town.parts() as parts:
+async def test_nobody_leads_on_a_postgres_that_takes_no_writes(backend: Backend, postgres_server: PostgresServer) -> None:
+    database = await database_of(backend)
+    async with backend.parts() as parts:
         task = asyncio.create_task(parts.leader.run())
         await parts.leader.wait()
         began_s = time.monotonic()

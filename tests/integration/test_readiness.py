@@ -1,4 +1,4 @@
-"""Does the probe say which check fails, and does it count what it is told to count?"""
+"""The readiness probe names the failed check, and its counters count."""
 
 import asyncio
 import time
@@ -36,15 +36,15 @@ from reconcile.counters import Counters
 from reconcile.leader import Leader
 from reconcile.maintenance.redis_watch import ServerWatch
 from reconcile.redis_link import RedisLink
+from tests.harness.backend import Backend
 from tests.harness.service import Service, running_service
-from tests.harness.town import Town
 
 ALL = {"redis", "scripts", "view", "staying", "data", "eviction_policy", "aof_policy", "replicas", "skew", "postgres", "lag"}
 
 
 @pytest.fixture(autouse=True)
 def _looks_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was found is kept for a second, and these tests change it sooner."""
+    """Findings are kept for a second, and these tests change their causes sooner."""
     monkeypatch.setattr(probes, "KEPT_S", 0.0)
 
 
@@ -84,7 +84,7 @@ def watch_of(service: Service, counters: Counters) -> ServerWatch:
 
 
 async def look(service: Service, watch: ServerWatch | None = None) -> None:
-    """What the ledger does every few seconds."""
+    """The ledger's look at the server, which it takes every few seconds."""
     link = await RedisLink.open(service.worker.settings.redis_url_of_guard, 5)
     await (watch or watch_of(service, Counters())).look(link)
     await link.close()
@@ -184,19 +184,19 @@ async def test_what_is_left_out_is_shown_and_does_not_count(sound: Service) -> N
     assert "aof_policy" in wrong.text, "it says what may be left out"
 
 
-async def test_the_ledger_notes_what_redis_is_set_to_and_alarms(town: Town) -> None:
-    async with town.ledger():
-        await town.open_for_business()
+async def test_the_ledger_notes_what_redis_is_set_to_and_alarms(backend: Backend) -> None:
+    async with backend.ledger():
+        await backend.open_for_business()
         note: dict[Any, Any] = {}
         async with asyncio.timeout(10):
             while not note:
-                note = await town.redis.hgetall(town.keys.server)
+                note = await backend.redis.hgetall(backend.keys.server)
                 await asyncio.sleep(0.05)
         # The Valkey of these tests is set to `no`: fast, and not what a service should run on.
         assert (note[b"appendonly"], note[b"appendfsync"]) == (b"yes", b"no")
         assert abs(int(note[b"looked_at_ms"]) - time.time() * 1000) < 60_000
         async with asyncio.timeout(10):
-            while AlarmKind.SERVER_SETTINGS.value not in await town.open_alarms(but=None):
+            while AlarmKind.SERVER_SETTINGS.value not in await backend.open_alarms(but=None):
                 await asyncio.sleep(0.05)
 
 

@@ -1,4 +1,4 @@
-"""May each user of Redis do what it has to, and nothing else?"""
+"""Each Redis user may do its work, and nothing else."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -26,10 +26,10 @@ from grab_service.vocabulary.keys import CellKeys
 from reconcile.by_hand import recover_once
 from reconcile.guard.redis_settings import UnfitServerError
 from reconcile.guard.rights import check_rights
+from tests.harness.backend import Backend, until
 from tests.harness.cells import arm, everything
 from tests.harness.every_command import CALLS, furnish
 from tests.harness.logins import redis_logins
-from tests.harness.town import Town, until
 from tests.integration.days import a_day
 
 SOURCES: Final = ScriptSources.read()
@@ -43,7 +43,7 @@ async def urls(valkey_url: str, cell_name: str) -> Any:
 
 
 async def denied(admin: Redis, cell_name: str) -> list[str]:
-    """What Redis has refused to users of this cell."""
+    """Calls that Redis has refused to users of this cell."""
     entries: Any = await admin.acl_log()
     found = []
     for entry in entries:
@@ -84,7 +84,7 @@ async def test_with_one_right_less_nothing_is_sold_and_the_right_is_named(
         before = await everything(redis_client, cell)
         with pytest.raises(CellClosedError, match=f"(?i){user_of(cell_name, Login.API)} .*{command}"):
             await cell.publish_members(1, ["m", "record"])
-        # Who asks again at once hears the same, and not that the table was read a moment ago.
+        # A second call at once gets the same answer, and not that the table was read a moment ago.
         with pytest.raises(CellClosedError, match=f"(?i){command}"):
             await cell.publish_members(1, ["m", "record"])
         assert await everything(redis_client, cell) == before
@@ -123,7 +123,7 @@ async def test_a_redis_that_does_not_let_itself_be_asked_is_used_all_the_same(
             assert (await Cell(client, cell_name, SOURCES).tail(0, 1)).entries == []
 
 
-async def test_whoever_may_do_everything_passes(valkey_url: str, cell_name: str) -> None:
+async def test_a_user_who_may_do_everything_passes(valkey_url: str, cell_name: str) -> None:
     async with Redis.from_url(valkey_url) as client:
         rights = await own_rights(client, CellKeys.of(cell_name), SOURCES)
     assert (rights.user, rights.lacks, rights.known) == ("default", (), True)
@@ -186,13 +186,13 @@ async def test_what_is_not_its_work_is_refused(
 
 
 class Sent:
-    """What each user of a cell has sent, as names of rights."""
+    """The commands that each user of a cell has sent, as names of rights."""
 
     def __init__(self) -> None:
         self.by_user: dict[str, set[str]] = defaultdict(set)
 
     def record(self, user: str | None, packed: Any) -> None:
-        """What goes over the link in RESP: arrays of strings, one a command."""
+        """The link's commands in RESP: arrays of strings, one a command."""
         data = packed if isinstance(packed, bytes) else b"".join(packed)
         at = 0
         while at < len(data):
@@ -234,42 +234,42 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
 
 
 @pytest.mark.slow
-async def test_no_right_is_given_that_nothing_uses(town: Town, cell_name: str, sent: Sent, redis_client: Redis) -> None:
+async def test_no_right_is_given_that_nothing_uses(backend: Backend, cell_name: str, sent: Sent, redis_client: Redis) -> None:
     """Everything that a cell can meet with in its life, and what each user sent while it did."""
     name_of = {login: user_of(cell_name, login) for login in Login}
-    async with town.ledger(log_retention_h=1e-9), town.parts(log_retention_h=1e-9) as parts:
-        day = await a_day(town)
+    async with backend.ledger(log_retention_h=1e-9), backend.parts(log_retention_h=1e-9) as parts:
+        day = await a_day(backend)
         await parts.housekeeping.trim()
         # Both audit: the API when ops ask, the ledger by itself; here a unit is in two hands, and more claims than it looks at.
         first, second = day.one[:2]
         twin = ClaimRecord(second.seq, 1, first.unit_no, 1, second.granted_at_ms, second.code, "")
-        await town.redis.hset(day.key("one", "claims"), day.names[1], twin.encode())
-        for client in (town.service, parts.redis):
-            await audit_cell(town.cell, town.engine, client, ledger_wait_s=10)
-            await audit_cell(town.cell, town.engine, client, ledger_wait_s=10, records_max=1)
+        await backend.redis.hset(day.key("one", "claims"), day.names[1], twin.encode())
+        for client in (backend.service, parts.redis):
+            await audit_cell(backend.cell, backend.engine, client, ledger_wait_s=10)
+            await audit_cell(backend.cell, backend.engine, client, ledger_wait_s=10, records_max=1)
         # A Redis that forgets its scripts: audited while closed, rebuilt because of the twin.
-        await town.redis.script_flush()
-        await until(lambda: _rebuilt(town))
-        await town.open_for_business()
+        await backend.redis.script_flush()
+        await until(lambda: _rebuilt(backend))
+        await backend.open_for_business()
         await parts.cell.snapshot(())
-        waiting = Cell(town.service, cell_name, SOURCES, Replicas(1, 0.01))
+        waiting = Cell(backend.service, cell_name, SOURCES, Replicas(1, 0.01))
         with pytest.raises(CellSilentError, match="0 of 1 replicas"):
             await waiting.read_claims(day.names[5], ["one"])
-    await recover_once(town.settings)
-    for url in (town.settings.redis_url, town.settings.guard_redis_url):
-        await check_redis(url, town.settings.cell)
-    async for _ in look_at_redis(town.settings.guard_redis_url, 2, town.settings.cell):
+    await recover_once(backend.settings)
+    for url in (backend.settings.redis_url, backend.settings.guard_redis_url):
+        await check_redis(url, backend.settings.cell)
+    async for _ in look_at_redis(backend.settings.guard_redis_url, 2, backend.settings.cell):
         pass
-    await check_redis(_address_of(town.service), town.settings.cell)
-    await check_readiness(town.cell, town.service, town.engine, view_age_s=0.0, draining=False)
+    await check_redis(_address_of(backend.service), backend.settings.cell)
+    await check_readiness(backend.cell, backend.service, backend.engine, view_age_s=0.0, draining=False)
     for login in Login:
         used = sent.by_user[name_of[login]] - {"AUTH"}
         assert DIRECT[login] - used == set(), f"{login} never needs them"
     assert [what for what in await denied(redis_client, cell_name) if "client|setinfo" not in what] == []
 
 
-async def _rebuilt(town: Town) -> bool:
-    return await town.redis.hget(town.keys.cell, "epoch") not in {None, b"1"}
+async def _rebuilt(backend: Backend) -> bool:
+    return await backend.redis.hget(backend.keys.cell, "epoch") not in {None, b"1"}
 
 
 def _address_of(client: Redis) -> str:
@@ -281,37 +281,37 @@ def _address_of(client: Redis) -> str:
     ("login", "right"), [(Login.API, "XADD"), (Login.LEDGER, "HSET"), (Login.GUARD, "ZADD"), (Login.GUARD, "SCRIPT|LOAD")]
 )
 async def test_the_guard_opens_nothing_while_a_user_of_the_cell_lacks_a_right(
-    login: Login, right: str, town: Town, cell_name: str
+    login: Login, right: str, backend: Backend, cell_name: str
 ) -> None:
     name = user_of(cell_name, login)
-    await town.redis.execute_command("ACL", "SETUSER", name, f"-{right.lower()}")  # type: ignore[no-untyped-call]
-    async with town.ledger():
+    await backend.redis.execute_command("ACL", "SETUSER", name, f"-{right.lower()}")  # type: ignore[no-untyped-call]
+    async with backend.ledger():
 
         async def says_so() -> bool:
-            alarms = await town.open_alarms()
+            alarms = await backend.open_alarms()
             why = alarms.get("cell_closed", {}).get("why", "")
             return f"{name} lacks {right.replace('|', ' ')}" in why and "grab provision" in why
 
         await until(says_so)
-        assert await town.redis.exists(town.keys.scripts) == 0
-        await town.redis.execute_command("ACL", "SETUSER", name, f"+{right.lower()}")  # type: ignore[no-untyped-call]
-        await town.open_for_business()
+        assert await backend.redis.exists(backend.keys.scripts) == 0
+        await backend.redis.execute_command("ACL", "SETUSER", name, f"+{right.lower()}")  # type: ignore[no-untyped-call]
+        await backend.open_for_business()
 
         async def is_over() -> bool:
-            return await town.open_alarms() == {}
+            return await backend.open_alarms() == {}
 
         await until(is_over)
 
 
-async def test_a_guard_that_knows_of_no_such_users_looks_at_itself_alone(town: Town, cell_name: str) -> None:
+async def test_a_guard_that_knows_of_no_such_users_looks_at_itself_alone(backend: Backend, cell_name: str) -> None:
     for login in (Login.API, Login.LEDGER):
-        await town.redis.execute_command("ACL", "DELUSER", user_of(cell_name, login))  # type: ignore[no-untyped-call]
-    async with town.link() as link:
+        await backend.redis.execute_command("ACL", "DELUSER", user_of(cell_name, login))  # type: ignore[no-untyped-call]
+    async with backend.link() as link:
         await check_rights(link, cell_name, SOURCES)
-        await town.redis.execute_command("ACL", "SETUSER", user_of(cell_name, Login.GUARD), "-unlink")  # type: ignore[no-untyped-call]
+        await backend.redis.execute_command("ACL", "SETUSER", user_of(cell_name, Login.GUARD), "-unlink")  # type: ignore[no-untyped-call]
         with pytest.raises(UnfitServerError, match="guard lacks UNLINK"):
             await check_rights(link, cell_name, SOURCES)
-        await town.redis.execute_command("ACL", "SETUSER", user_of(cell_name, Login.GUARD), "-acl|dryrun")  # type: ignore[no-untyped-call]
+        await backend.redis.execute_command("ACL", "SETUSER", user_of(cell_name, Login.GUARD), "-acl|dryrun")  # type: ignore[no-untyped-call]
         await check_rights(link, cell_name, SOURCES)
 
 

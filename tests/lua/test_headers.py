@@ -19,7 +19,7 @@ NAMES = sorted(ScriptSources.read().by_name)
 DRIFT = [
     ("shape", "grab", "#!lua\n", "-- grab\n"),
     ("shape", "tail", "--[[", "--"),
-    ("sections", "tail", "  tail: what", "  tale: what"),
+    ("sections", "tail", "  tail: the", "  tale: the"),
     ("sections", "set_state", "Clock: ", "Time: "),
     ("sections", "set_state", "Cost: O(1).", ""),
     ("sections", "load_codes", "Writes: all", "Writing: all"),

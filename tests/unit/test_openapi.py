@@ -1,4 +1,4 @@
-"""Does OpenAPI say all of the contract, and say it soundly?"""
+"""OpenAPI states the whole contract, and is sound."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""Is everything that can go wrong said in plain words, in both languages, and with one status?"""
+"""Every problem is worded plainly, in both languages, and has one status."""
 
 import http
 import re

@@ -69,7 +69,7 @@ MUTANTS: Final = (
     Mutant(
         "weakened_version",
         "a version that a proxy has made a weak tag of still names the same draft",
-        "whoever sends it hears that somebody else changed it",
+        "the sender hears that somebody else changed it",
         "grab_service/http/etags.py",
         "    return matches_weakly(if_match, etag)\n",
         '    return if_match.strip() == "*" or etag in _listed(if_match)\n',
@@ -123,7 +123,7 @@ MUTANTS: Final = (
     Mutant(
         "unseen_in_a_title",
         "no text that people read has characters in it that nobody sees",
-        "what ops write is taken as it is",
+        "texts of ops are taken as they are",
         "grab_service/http/fields.py",
         "    if unseen is not None:\n",
         "    if False:\n",
@@ -140,7 +140,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "form_of_nothing",
-        "what chooses a form, or joins, stands where there is something to choose or to join",
+        "a selector or joiner of characters stands where there is something to choose or to join",
         "it may stand anywhere",
         "grab_service/vocabulary/invisible.py",
         "(?<=[{_EMOJI}\\ufe0f])\\u200d(?=[{_EMOJI}])",

@@ -1,4 +1,4 @@
-"""What the audit compares, left out one invariant at a time."""
+"""The comparisons of the audit, left out one invariant at a time."""
 
 from typing import Final
 
@@ -102,7 +102,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "audit_fears_news",
-        "what the log changed between the cut and the snapshot is no fault",
+        "a change in the log between the cut and the snapshot is no fault",
         "a running sale looks wrong",
         "grab_service/audit/__init__.py",
         "    if findings and books.cursor_seq > cut.seq:\n",
@@ -121,7 +121,7 @@ MUTANTS: Final = (
     Mutant(
         "audit_old_campaigns_first",
         "a campaign whose time is over gives way to those that are open or young",
-        "what nobody has closed by hand counts as open for ever, and takes their half",
+        "a campaign that nobody has closed by hand counts as open for ever, and takes their half",
         "grab_service/audit/rotation.py",
         "if one is None or one.over_at_ms > now_ms - YOUNG_MS}",
         "if True}",

@@ -12,6 +12,7 @@ _DESK: Final = "grab_service/grabpath/admission.py"
 _FRAMING: Final = "grab_service/server/framing.py"
 _GIVE_BACK: Final = "grab_service/claims/give_back.py"
 _REVEAL: Final = "grab_service/claims/reveal.py"
+_ANSWERING: Final = "grab_service/server/answering.py"
 _PROTOCOL: Final = "grab_service/server/protocol.py"
 _OF_PASSES: Final = "tests/unit/test_passes.py::test_"
 _OF_TOKENS: Final = "tests/security/test_lives_of_tokens.py::test_"
@@ -61,7 +62,7 @@ MUTANTS: Final = (
     Mutant(
         "pass_of_any_length",
         "a pass has as many fields as its version says",
-        "what is added to one or left out of it is not noticed",
+        "an added or missing field is not noticed",
         _PASSES,
         "    if len(fields) != _PASS_FIELDS.get(fields[0]):\n",
         "    if len(fields) < 4 or fields[0] not in _PASS_FIELDS:\n",
@@ -78,7 +79,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "union_looked_up_too_late",
-        "what the cell holds is asked before the member is looked up",
+        "the cell's version is asked before the member is looked up",
         "it is asked afterwards, when another change may have reached the cell",
         "grab_service/members/session_routes.py",
         "if member.version <= version_in_cell",
@@ -109,7 +110,7 @@ MUTANTS: Final = (
     Mutant(
         "claims_of_others",
         "a member sees only their own claims",
-        "whoever knows the id sees the claim",
+        "every member who knows the id sees the claim",
         "grab_service/claims/records.py",
         "        claims.c.campaign_id == ref.campaign_id,\n        claims.c.member_id == member_id,\n",
         "        claims.c.campaign_id == ref.campaign_id,\n",
@@ -172,19 +173,19 @@ MUTANTS: Final = (
     ),
     Mutant(
         "revealed_given_back",
-        "of a return and a look at the code of a pool, one wins: whoever has seen it keeps it",
+        "of a return and a look at the code of a pool, one wins: a member who has seen it keeps it",
         "it is given back, and the next who sees it is the second",
         _GIVE_BACK,
         " == Reveal.ON_REQUEST.value, claims.c.revealed_at_ms.is_(None)),",
         " == Reveal.ON_REQUEST.value),",
         (
             f"{_MEMBERS}of_a_return_and_a_look_at_the_code_at_once_exactly_one_wins",
-            f"{_MEMBERS}whoever_has_seen_a_code_of_a_third_party_keeps_it",
+            f"{_MEMBERS}a_member_who_has_seen_a_code_of_a_third_party_keeps_it",
         ),
     ),
     Mutant(
         "returned_revealed",
-        "of a return and a look at the code of a pool, one wins: whoever has given it back does not see it",
+        "of a return and a look at the code of a pool, one wins: a member who has given it back does not see it",
         "it is shown although somebody else may have it by now",
         _REVEAL,
         "                claims.c.voucher_state.not_in([state.value for state in _GONE]),\n",
@@ -194,7 +195,7 @@ MUTANTS: Final = (
     Mutant(
         "revealed_by_others",
         "a code is shown to its holder alone, and nobody else makes it seen",
-        "whoever knows the id makes it seen",
+        "every member who knows the id makes it seen",
         _REVEAL,
         "                claims.c.member_id == member_id,\n",
         "",
@@ -212,7 +213,7 @@ MUTANTS: Final = (
     Mutant(
         "code_in_the_list",
         "lists and claims leave out a code that is shown on request and was not asked for",
-        "what is on record shows it",
+        "the claim on record shows it",
         "grab_service/claims/records.py",
         "            on_request=on_request,\n",
         "            on_request=False,\n",
@@ -229,7 +230,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "expired_given_back",
-        "what has expired is not given back",
+        "an expired voucher is not given back",
         "the end of its validity is not looked at",
         _GIVE_BACK,
         "            or_(claims.c.valid_until_ms > now_ms, claims.c.valid_until_ms.is_(None)),\n",
@@ -258,7 +259,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "viewers_write",
-        "whoever may only look changes nothing",
+        "an ops user who may only look changes nothing",
         "viewers may write",
         "grab_service/http/dependencies.py",
         "_WRITERS = frozenset({Role.OPERATOR, Role.ADMIN})",
@@ -384,7 +385,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "sent_ahead_unbounded",
-        "so many requests may be sent ahead of the answers, and who sends more is cut off",
+        "so many requests may be sent ahead of the answers, and a client that sends more is cut off",
         "any number",
         _PROTOCOL,
         "        if len(self.pipeline) >= PIPELINE_MAX:",
@@ -492,12 +493,12 @@ MUTANTS: Final = (
     ),
     Mutant(
         "trailers_without_end",
-        "what stands beside a body is bounded",
+        "the framing bytes beside a body are bounded",
         "trailers are read for as long as they come",
         _PROTOCOL,
         "        return self.quiet_bytes <= FRAMING_MAX_BYTES and beside_bytes",
         "        return beside_bytes >= 0 or beside_bytes",
-        (f"{_WIRE}trailers_are_bounded_and_whoever_sends_them_without_end_is_refused",),
+        (f"{_WIRE}trailers_are_bounded_and_a_caller_who_sends_them_without_end_is_refused",),
     ),
     Mutant(
         "hears_no_answer",
@@ -512,7 +513,7 @@ MUTANTS: Final = (
         "deaf_keeps_a_place",
         "a caller who does not read holds no place",
         "it keeps the place until it reads",
-        _PROTOCOL,
+        _ANSWERING,
         "                if caller is not None and flow.write_paused and not cycle.disconnected:",
         "                if False:",
         (f"{_WIRE}a_caller_who_does_not_read_holds_no_place",),
@@ -521,7 +522,7 @@ MUTANTS: Final = (
         "head_has_a_body",
         "a refused HEAD has no body",
         "it has one, and the next answer is misread",
-        _PROTOCOL,
+        _ANSWERING,
         "            answer = answer.without_body() if self.bodiless else answer\n",
         "",
         (f"{_WIRE}head_answers_as_get_without_a_body_also_when_it_is_refused",),
@@ -565,7 +566,7 @@ MUTANTS: Final = (
     Mutant(
         "grabs_at_the_probes",
         "at the port of the probes nothing else is answered",
-        "whatever is asked there is",
+        "every call is answered there",
         _PROTOCOL,
         "        if self._probes_only and kind_of(incoming.path) is not CallKind.PROBE:",
         "        if False:",
@@ -583,7 +584,7 @@ MUTANTS: Final = (
     Mutant(
         "codes_for_everybody",
         "full codes in an export need a right of their own",
-        "whoever may look takes all codes away",
+        "every ops user who may look takes all codes away",
         "grab_service/claims/export.py",
         "        if codes is Codes.FULL and identity.role not in SEES_CODES:",
         "        if False:",
@@ -614,25 +615,25 @@ MUTANTS: Final = (
     Mutant(
         "tokens_that_say_so_live",
         "a token of ops that says it lives for more than a day is refused",
-        "whoever has the key makes tokens for years",
+        "a holder of the key makes tokens for years",
         _PASSES,
         " or expires_at_s - created_at_s > OPS_TTL_MAX_S or",
         " or",
-        (f"{_OF_TOKENS}a_token_that_says_it_lives_longer_or_begins_later_is_refused_whoever_made_it",),
+        (f"{_OF_TOKENS}a_token_that_says_it_lives_longer_or_begins_later_is_refused_though_signed",),
     ),
     Mutant(
         "tokens_of_tomorrow",
         "a token of ops that was made in time to come is refused",
-        "whoever has the key makes tokens for each day of a year",
+        "a holder of the key makes tokens for each day of a year",
         _PASSES,
         " or created_at_s > now_s + CLOCKS_APART_S:",
         ":",
-        (f"{_OF_TOKENS}a_token_that_says_it_lives_longer_or_begins_later_is_refused_whoever_made_it",),
+        (f"{_OF_TOKENS}a_token_that_says_it_lives_longer_or_begins_later_is_refused_though_signed",),
     ),
     Mutant(
         "one_secret_for_all",
         "tokens of ops need secrets of their own",
-        "whoever mints passes mints admins",
+        "a program that mints passes mints admins",
         "grab_service/settings.py",
         "if name != info.field_name and set(mine)",
         "if False and name != info.field_name and set(mine)",
@@ -641,7 +642,7 @@ MUTANTS: Final = (
     Mutant(
         "ops_keys_of_development",
         "outside development mode no ops key is made up",
-        "whoever mints passes mints admins where ops keys are not set",
+        "a program that mints passes mints admins where ops keys are not set",
         "grab_service/settings.py",
         "if self.dev and not ops_keys:",
         "if not ops_keys:",

@@ -43,7 +43,7 @@ MUTANTS: Final = (
     Mutant(
         "gap_skipped",
         "a gap in the log stops the drain",
-        "what comes after the gap is drained",
+        "the entries after the gap are drained",
         _PAGES,
         "if event.seq != expected:",
         "if event.seq < expected:",
@@ -89,7 +89,7 @@ MUTANTS: Final = (
     Mutant(
         "violation_not_heard",
         "no `ON CONFLICT`: a row that cannot be is seen",
-        "what Postgres says to a unit or a code in two claims is not heard",
+        "the refusal by Postgres of a unit or a code in two claims is not heard",
         "reconcile/drain/rows.py",
         '        raise DBAPIError("COPY claims", None, error, hide_parameters=True) from error\n',
         "        return\n",
@@ -155,7 +155,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "trim_young",
-        "what is younger than the retention stays in the log",
+        "entries younger than the retention stay in the log",
         "everything drained is trimmed",
         _HOUSE,
         ' and int(fields[b"at_ms"]) < horizon_ms',
@@ -174,7 +174,7 @@ MUTANTS: Final = (
     Mutant(
         "returned_code_kept",
         "a code that went back to its pool is no longer that of the claim",
-        "the claim keeps it, and whoever is granted it next is one too many",
+        "the claim keeps it, and its next holder is one too many",
         "reconcile/drain/appliers/returned.py",
         '    " decided_at_ms = coalesce(decided_at_ms, :at_ms),"\n    " code = CASE WHEN :code = \'\' THEN code END "\n',
         '    " decided_at_ms = coalesce(decided_at_ms, :at_ms) "\n',

@@ -24,7 +24,7 @@ MUTANTS: Final = (
     Mutant(
         "eligibility_of_made_up_campaigns",
         "a question about a campaign that nobody published does not reach Redis",
-        "whoever makes up ids keeps Redis busy",
+        "a caller who makes up ids keeps Redis busy",
         "grab_service/claims/member_routes.py",
         "    await known_campaign(view, campaign_id)\n    return json_answer(await eligibility",
         "    return json_answer(await eligibility",
@@ -88,7 +88,7 @@ MUTANTS: Final = (
     Mutant(
         "explained_codes",
         "claims that ops see beside an explanation have no code that could be used",
-        "whoever may look reads the codes of all members, and no log has it",
+        "every ops user who may look reads the codes of all members, and no log has it",
         _EXPLAIN,
         '        body["voucher"]["code"] = masked(body["voucher"]["code"])\n',
         "        pass\n",

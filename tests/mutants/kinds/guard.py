@@ -12,7 +12,7 @@ MUTANTS: Final = (
     Mutant(
         "armed_without_audit",
         "the cell is armed only after an audit against Postgres",
-        "whatever Redis came back with is armed",
+        "Redis is armed with any content it came back with",
         _GUARD,
         "            await self._make_sound(link)\n            await self.arm(link)",
         "            if drained is None:\n                await self._make_sound(link)\n            await self.arm(link)",
@@ -47,7 +47,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "armed_undrained",
-        "what the log still has is drained before the audit",
+        "the entries that the log still has are drained before the audit",
         "a log that cannot be drained is armed over",
         _GUARD,
         "        while not await self._drain.reach(seq, CATCH_UP_STEP_S):",

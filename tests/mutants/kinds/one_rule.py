@@ -57,7 +57,7 @@ MUTANTS: Final = (
     Mutant(
         "secret_of_an_example",
         "a secret that stands in examples is refused",
-        "whoever reads the documentation mints passes",
+        "every reader of the documentation mints passes",
         "grab_service/settings.py",
         "            if why := weakness(secret):\n",
         "            if why := None:\n",
@@ -110,7 +110,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "loss_untold",
-        "what lies above the record when a life ends is told as lost",
+        "claims above the record at the end of a life are told as lost",
         "the first lost seq is not counted",
         "reconcile/rebuild/losses.py",
         "lives_seen.c.seq >= epochs.c.first_seq",
@@ -156,7 +156,7 @@ MUTANTS: Final = (
     Mutant(
         "audit_never_reaches_the_rest",
         "an audit goes on where the last one stopped",
-        "each begins anew, and what lies behind its bound is never compared",
+        "each begins anew, and claims behind its bound are never compared",
         "grab_service/audit/rotation.py",
         "        self.known[campaign_id] = Known(known.begun_at_ms) if place is None else replace(known, place=place)\n",
         "        self.known[campaign_id] = Known(known.begun_at_ms) if place is None else known\n",

@@ -6,6 +6,7 @@ from tests.mutants.mutant import Mutant
 
 _BATCHER: Final = "grab_service/grabpath/batcher.py"
 _CONNECTIONS: Final = "grab_service/server/connections.py"
+_ANSWERING: Final = "grab_service/server/answering.py"
 _PROTOCOL: Final = "grab_service/server/protocol.py"
 _LANE: Final = "tests/integration/test_fast_lane.py::test_"
 
@@ -30,18 +31,18 @@ MUTANTS: Final = (
     ),
     Mutant(
         "slow_reader_cut_off",
-        "who reads slowly is not cut off",
-        "only who reads all at once is believed to read",
-        _PROTOCOL,
+        "a slow reader is not cut off",
+        "only a client that reads all at once is believed to read",
+        _ANSWERING,
         "        self._unread_since_s = None  # slow, but they read\n",
         "",
         (f"{_LANE}who_does_not_read_is_cut_off_and_who_reads_slowly_is_not",),
     ),
     Mutant(
         "idle_closed_at_once",
-        "who is idle on a worker that ends may ask once more",
+        "an idle client of a worker that ends may ask once more",
         "they are closed at once, and reset if they ask that moment",
-        _PROTOCOL,
+        _ANSWERING,
         "        if self._is_answering():\n            self._end_with(self.cycle)\n",
         "        if self._is_answering():\n            self._end_with(self.cycle)\n"
         "        else:\n            self.transport.close()\n",
@@ -51,7 +52,7 @@ MUTANTS: Final = (
         "no_goodbye",
         "a worker that ends says so in the next answer on each connection",
         "it says nothing",
-        _PROTOCOL,
+        _ANSWERING,
         "            cycle.keep_alive = False\n",
         "            pass\n",
         (f"{_LANE}a_worker_that_is_to_end_answers_each_connection_once_more",),
@@ -60,7 +61,7 @@ MUTANTS: Final = (
         "sent_ahead_and_lost",
         "requests sent ahead are all answered by a worker that ends",
         "the connection ends behind the first",
-        _PROTOCOL,
+        _ANSWERING,
         "                before.keep_alive = True  # one more came behind it\n",
         "                pass\n",
         (f"{_LANE}requests_sent_ahead_are_all_answered_by_a_worker_that_is_to_end",),

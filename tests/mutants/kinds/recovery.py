@@ -52,7 +52,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "bindings_not_rebuilt",
-        "who is bound to a claim by an idempotency key is in the rebuilt cell, too",
+        "the bindings of idempotency keys to claims are in the rebuilt cell, too",
         "a repeat takes a second unit",
         _REBUILD,
         '        await bulk.add("HSET", lot.keys.bindings, parts, 2, len(parts) // 2)\n',
@@ -61,7 +61,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "returns_not_rebuilt",
-        "what was given back is in the rebuilt cell, too",
+        "the returns are in the rebuilt cell, too",
         "a return that is sent once more frees a unit once more",
         _REBUILD,
         '        await bulk.add("HSET", lot.keys.returns, parts, 2, len(parts) // 2)\n',
@@ -123,13 +123,13 @@ MUTANTS: Final = (
         "reconcile/fence.py",
         "        if token != self._token:",
         "        if False:",
-        (f"{_HOLD}whoever_takes_hold_ends_the_hold_of_whoever_had_it",),
+        (f"{_HOLD}a_new_hold_ends_the_one_before",),
         short=True,
     ),
     Mutant(
         "mark_not_watched",
         "Redis itself compares the mark in the moment of the write",
-        "who falls asleep between the look at the mark and the write, writes",
+        "a ledger that falls asleep between the look at the mark and the write, writes",
         "reconcile/fence.py",
         '[["WATCH", self.keys.hold], ',
         '[["EXISTS", self.keys.hold], ',
@@ -137,11 +137,11 @@ MUTANTS: Final = (
     ),
     Mutant(
         "hold_without_the_lead",
-        "the hold is taken only by whoever Postgres says leads, asked after the mark is watched",
+        "the hold is taken only by the ledger that leads according to Postgres, asked after the mark is watched",
         "anybody takes it",
         "reconcile/fence.py",
         "            if not await confirm():",
         "            if False:",
-        (f"{_HOLD}whoever_does_not_lead_takes_no_hold", f"{_GUARD_TESTS}whoever_does_not_lead_arms_nothing"),
+        (f"{_HOLD}a_ledger_that_does_not_lead_takes_no_hold", f"{_GUARD_TESTS}a_ledger_that_does_not_lead_arms_nothing"),
     ),
 )

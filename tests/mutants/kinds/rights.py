@@ -31,7 +31,7 @@ MUTANTS: Final = (
     Mutant(
         "rights_not_tried",
         "every call inside every script is tried dry before the first script is called",
-        "what is refused shows in the middle of a script",
+        "a refused call shows in the middle of a script",
         _RIGHTS,
         '        if said != "OK":\n',
         "        if False:\n",
@@ -48,7 +48,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "cannot_wait",
-        "who is not allowed to wait for replicas sells nothing where that is asked for",
+        "a user who may not wait for replicas sells nothing where that is asked for",
         "the refusal comes behind the grab, and hides what was decided",
         _RIGHTS,
         "*((WAIT,) if waits else ())",
@@ -76,7 +76,7 @@ MUTANTS: Final = (
     Mutant(
         "rights_stay",
         "to migrate takes away what is too much",
-        "what was granted before stays",
+        "rights granted before stay",
         _GRANTS,
         '    yield f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {role}"\n',
         "",

@@ -24,7 +24,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "silence_is_no",
-        "what was sent and not answered is an unknown outcome",
+        "a grab sent and not answered has an unknown outcome",
         'silence is told as "nothing was decided"',
         _BATCHER,
         "            undecided = Undecided.OUTCOME_UNKNOWN\n",
@@ -33,7 +33,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "late_is_no",
-        "what was sent and not answered within the deadline is an unknown outcome",
+        "a grab sent and not answered within the deadline has an unknown outcome",
         'it is told as "nothing was decided"',
         _BATCHER,
         "Undecided.OUTCOME_UNKNOWN if grab.sent else Undecided.OVERLOADED",
@@ -143,7 +143,7 @@ MUTANTS: Final = (
     Mutant(
         "each_who_waits_polls",
         "all who wait for a fresh view share the next poll",
-        "whoever waits hears nothing of it",
+        "waiters hear nothing of it",
         _VIEW,
         "        self._completed.set()\n",
         "",

@@ -44,7 +44,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "nobody_hears_that_a_child_is_lost",
-        "whoever waits for the end of a run is woken up when a child cannot be kept",
+        "the waiter for the end of a run is woken up when a child cannot be kept",
         "nobody is",
         _KEEPING,
         "    keeping.add_done_callback(lambda _: stopping.stop())\n",
@@ -71,7 +71,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "run_that_was_killed",
-        "what a run has left that was killed counts as nothing",
+        "the file of a killed run counts as nothing",
         "its servers are looked for",
         _REMEMBERED,
         'started_at(said["pid"]) == said["began"]',
@@ -80,7 +80,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "run_read_by_others",
-        "what a run has written down is for its owner alone",
+        "the file of a run is for its owner alone",
         "everybody on the machine may read the passwords",
         _REMEMBERED,
         "    new.touch(mode=0o600)\n",
@@ -98,7 +98,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "asked_through_a_proxy",
-        "what is on this machine is asked directly",
+        "servers on this machine are asked directly",
         "by the proxy that the environment names",
         "grab_service/embedded/steps.py",
         ", trust_env=False)",
@@ -161,7 +161,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "stale_part_of_the_page",
-        "what browsers keep for a year is served only at an address that follows from what is in it",
+        "a file that browsers keep for a year is served only at an address that follows from its content",
         "at any address",
         "grab_service/http/docs_page.py",
         "    if name not in TYPES or file_of(name).digest != digest:\n",
