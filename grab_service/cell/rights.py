@@ -46,7 +46,7 @@ DIRECT: Final[Mapping[Login, frozenset[str]]] = MappingProxyType(
 
 _KEY: Final = "<key>"
 _CALL: Final = re.compile(r"redis\.p?call\('([A-Z]+)'(?:, KEYS\[(\d+)\])?")
-_LOG_CALL: Final = re.compile(r"\blog\.append\(KEYS\[(\d+)\]")
+_LOG_CALL: Final = re.compile(r"\blog_append\(KEYS\[(\d+)\]")
 """`lua/cell/log.lua` appends to the key that it is given."""
 _DECLARED: Final = re.compile(r"^  KEYS\[(\d+)\] +([a-z]+)", re.MULTILINE)
 _ANY_CAMPAIGN: Final = "any"
