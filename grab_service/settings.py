@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from grab_service.addresses import AddressError, PostgresAddress, RedisAddress, masked
 from grab_service.secret_texts import weakness
+from grab_service.vocabulary.durability import Durability
 from grab_service.vocabulary.keys import DEFAULT_CELL
 from grab_service.vocabulary.passes import OPS_TTL_MAX_S, PassKeys
 
@@ -145,6 +146,9 @@ class Settings(BaseSettings):
 
     sql_connections_max: int = Field(default=5, ge=1, le=100)
     redis_timeout_s: float = Field(default=2.0, gt=0, le=30)
+    durability: Durability = Field(
+        default=Durability.DISK, description="disk, replicas or record: what has a claim before anybody is told of it"
+    )
     replicas_min: int = Field(default=0, ge=0, le=8, description="replicas that have a claim before anybody is told of it")
     replica_wait_s: float = Field(
         default=0.5, gt=0, le=1, description="seconds to wait for replicas before answering 503 outcome-unknown"

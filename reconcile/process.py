@@ -16,8 +16,9 @@ from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell
 from grab_service.settings import Settings
 from grab_service.sql.engine import connect as connect_sql
+from grab_service.vocabulary.durability import Durability
 from reconcile.counters import Counters, show
-from reconcile.drain.drain import BLOCK_S, Drain
+from reconcile.drain.drain import BLOCK_S, GATHER_S, Drain
 from reconcile.guard.closed_audit import audit_closed
 from reconcile.guard.guard import Guard
 from reconcile.leader import Leader
@@ -31,6 +32,8 @@ from reconcile.redis_link import RedisLink
 REDIS_CONNECTIONS_MAX: Final = 4
 SQL_CONNECTIONS_MAX: Final = 5
 DRAIN_CONNECTIONS_MAX: Final = 2
+AWAITED_ROWS_MAX: Final = 1024
+"""Claims in one transaction, about, where members wait for it."""
 DRAIN_STANDS_STILL_MAX_S: Final = 5
 CANCEL_AGAIN_S: Final = 0.5
 
@@ -85,6 +88,8 @@ async def build(settings: Settings, on_progress: OnProgress | None = None) -> As
     async def pause(campaign_id: str) -> None:
         await cell.set_state(campaign_id, "pause")
 
+    awaited = settings.durability is Durability.RECORD
+
     def new_drain() -> Drain:
         return Drain(
             draining,
@@ -93,7 +98,8 @@ async def build(settings: Settings, on_progress: OnProgress | None = None) -> As
             counters,
             pause=pause,
             entries_max=settings.drain_entries_max,
-            rows_max=settings.drain_rows_max,
+            rows_max=min(settings.drain_rows_max, AWAITED_ROWS_MAX) if awaited else settings.drain_rows_max,
+            gather_s=0.0 if awaited else GATHER_S,
         )
 
     leader = Leader(settings.database_url, counters)
@@ -117,7 +123,9 @@ async def build(settings: Settings, on_progress: OnProgress | None = None) -> As
     housekeeping = Housekeeping(
         engine, redis, cell, leader, counters, settings.log_retention_h, settings.deep_audit_interval_s, audit_soon
     )
-    server_watch = ServerWatch(engine, settings.cell, open_link_of_guard, leader, counters, settings.replicas_min)
+    server_watch = ServerWatch(
+        engine, settings.cell, open_link_of_guard, leader, counters, settings.durability, settings.replicas_min
+    )
     try:
         yield Ledger(
             settings, engine, redis, cell, counters, leader, drain, new_drain, guard, sweep, housekeeping, server_watch

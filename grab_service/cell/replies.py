@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from grab_service.vocabulary.campaigns import Phase, PublishedCampaign
+from grab_service.vocabulary.durability import Recorded
 from grab_service.vocabulary.outcomes import (
     CodesOutcome,
     MembersOutcome,
@@ -23,8 +24,12 @@ from grab_service.vocabulary.outcomes import (
 
 @dataclass(frozen=True, slots=True)
 class GrabReply:
-    """The answer of `grab` to a batch. `answers` are as the script's header gives them, in the order of the batch."""
+    """The answer of `grab` to a batch, given by that life of the cell.
 
+    `answers` are as the script's header gives them, in the order of the batch.
+    """
+
+    epoch: int
     now_ms: int
     seq: int
     available: int
@@ -117,11 +122,12 @@ class MembersReply(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TailReply:
-    """Entries of the log as XRANGE gives them, the cell's clock, and the cell's seq at that moment."""
+    """Entries of the log as XRANGE gives them, the cell's clock, the cell's seq at that moment, and how far it is on record."""
 
     now_ms: int
     seq: int
     entries: list[tuple[bytes, list[bytes]]]
+    recorded: Recorded
 
 
 @dataclass(frozen=True, slots=True)

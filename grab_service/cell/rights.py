@@ -33,7 +33,7 @@ _AUDITS: Final = frozenset({"EXEC", "HGET", "HLEN", "HMGET", "HSCAN", "LRANGE", 
 DIRECT: Final[Mapping[Login, frozenset[str]]] = MappingProxyType(
     {
         Login.API: _ASKS_OF_ITSELF | _AUDITS | {"EVALSHA", "HGETALL", "TIME", WAIT},
-        Login.LEDGER: _ASKS_OF_ITSELF | _AUDITS | {"EVALSHA", "HGETALL", "PING", "XRANGE", "XREAD", "XTRIM"},
+        Login.LEDGER: _ASKS_OF_ITSELF | _AUDITS | {"EVALSHA", "HGETALL", "HSET", "PING", "XRANGE", "XREAD", "XTRIM"},
         Login.GUARD: _ASKS_OF_ITSELF
         # looks, audits, drains what a lost life still has
         | {"CONFIG|GET", "EXEC", "EXISTS", "HGET", "HGETALL", "HLEN", "HMGET", "LLEN", "MULTI", "PING", "SCRIPT|EXISTS"}

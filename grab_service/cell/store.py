@@ -41,6 +41,8 @@ from grab_service.cell.replies import (
 )
 from grab_service.cell.scripts import GRAB, ScriptSources
 from grab_service.vocabulary.campaigns import Phase, PublishedCampaign
+from grab_service.vocabulary.claims import on_record
+from grab_service.vocabulary.durability import Recorded
 from grab_service.vocabulary.keys import CellKeys
 from grab_service.vocabulary.outcomes import (
     CodesOutcome,
@@ -90,9 +92,25 @@ class Cell:
     """One cell, as one process sees it. Not shared between event loops."""
 
     def __init__(
-        self, client: Redis, name: str, sources: ScriptSources, replicas: Replicas | None = None, *, kept_max: int = 0
+        self,
+        client: Redis,
+        name: str,
+        sources: ScriptSources,
+        replicas: Replicas | None = None,
+        *,
+        kept_max: int = 0,
+        only_recorded: bool = False,
     ) -> None:
-        """Asks nothing yet. Up to `kept_max` connections of the client's pool, which must have more, are kept between calls."""
+        """Asks nothing yet.
+
+        Args:
+            client: its pool has more than `kept_max` connections, of which so many are kept between calls.
+            name: of the cell.
+            sources: scripts of this release.
+            replicas: those that must have a claim before it is told.
+            kept_max: see `client`.
+            only_recorded: `read_claims` leaves out what is not on record yet.
+        """
         self.name = name
         self.keys = CellKeys.of(name)
         self.epoch = 0
@@ -108,6 +126,7 @@ class Cell:
         self._kept: list[AbstractConnection] = []
         self._sources = sources
         self._replicas = replicas or Replicas()
+        self._only_recorded = only_recorded
         self._shas: dict[str, str] = {}
         self._reload_not_before = 0.0
         self._closed_because = "the cell is closed; its table of scripts was read a moment ago"
@@ -122,12 +141,13 @@ class Cell:
             CellSilentError: it may have been decided; nobody knows.
         """
         keys = (*self._keys_of_grab(campaign_id), self.keys.log)
-        reply = await self._call(GRAB, keys, (self.seen_seq, batch_id, campaign_id, *triples))
+        reply, epoch = await self._call_and_epoch(GRAB, keys, (self.seen_seq, batch_id, campaign_id, *triples))
         if reply[1] != batch_id:
             raise CellSilentError("the reply belongs to another call")
         assert len(reply) == 7 + len(triples) // 3, "one answer per member"
         self._saw(reply[3])
         return GrabReply(
+            epoch=epoch,
             now_ms=reply[2],
             seq=int(reply[3]),
             available=reply[4],
@@ -220,7 +240,8 @@ class Cell:
     async def tail(self, after_seq: int, entries_max: int) -> TailReply:
         """The log's entries after `after_seq`."""
         reply = await self._call("tail", (self.keys.cell, self.keys.log), (after_seq, entries_max))
-        return TailReply(reply[1], self._saw(reply[2]), [(entry[0], entry[1]) for entry in reply[3]])
+        entries = [(entry[0], entry[1]) for entry in reply[3]]
+        return TailReply(reply[1], self._saw(reply[2]), entries, Recorded.parse(reply[4]))
 
     async def read_campaigns(self, campaign_ids: Sequence[str]) -> CampaignsReply:
         """The campaigns named, as far as the cell has them, and the ids of all."""
@@ -241,13 +262,16 @@ class Cell:
         return HoldersReply(reply[1], reply[2])
 
     async def read_claims(self, member_id: str, campaign_ids: Sequence[str]) -> list[bytes]:
-        """The member's claims in each of these campaigns, as `claims.parse_holding` takes them."""
+        """The member's claims in each of these campaigns, as `claims.parse_holding` takes them.
+
+        Where claims are told only once they are on record, the others are left out.
+        """
         keys = self.keys
         names = [keys.of_campaign(campaign_id).claims for campaign_id in campaign_ids]
         reply = await self._call("read_claims", (keys.cell, *names), (member_id,))
         self._saw(reply[1])
         holdings: list[bytes] = reply[2]
-        return holdings
+        return [on_record(holding, Recorded.parse(reply[3])) for holding in holdings] if self._only_recorded else holdings
 
     async def snapshot(self, campaign_ids: Sequence[str]) -> SnapshotReply:
         """The counters of these campaigns at one seq, in their order."""
@@ -342,7 +366,13 @@ class Cell:
         return seq
 
     async def _call(self, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        """EVALSHA; after a `went_back` or an unknown script the table is read again and the call made once more."""
+        return (await self._call_and_epoch(name, keys, arguments))[0]
+
+    async def _call_and_epoch(self, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> tuple[Any, int]:
+        """EVALSHA, and the life of the cell that replied.
+
+        After a `went_back` or an unknown script the table is read again and the call made once more.
+        """
         if not self._shas:
             await self.reload()
         try:
@@ -356,11 +386,12 @@ class Cell:
                 arguments = (self.seen_seq, *arguments[1:])
             return await self._evalsha(name, keys, arguments)
 
-    async def _evalsha(self, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+    async def _evalsha(self, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> tuple[Any, int]:
         connection = await self._connection()
+        epoch = self.epoch  # it may be another one when the reply is there
         answered, least = False, self._replicas.least if name in PROMISES else 0
         try:
-            packed = [_packed("EVALSHA", self._shas[name], len(keys), *keys, self.epoch, *arguments)]
+            packed = [_packed("EVALSHA", self._shas[name], len(keys), *keys, epoch, *arguments)]
             if least:
                 # Sent at once: on a connection that was made anew in between, WAIT would wait for nothing.
                 packed.append(_packed("WAIT", least, int(self._replicas.wait_s * 1000)))
@@ -385,11 +416,11 @@ class Cell:
             else:
                 await self._pool.release(connection)
         if reply[0] == b"went_back":
-            raise CellClosedError(f"the cell went back: epoch {self.epoch}, seen seq {self.seen_seq}")
+            raise CellClosedError(f"the cell went back: epoch {epoch}, seen seq {self.seen_seq}")
         if confirmed < least and _tells_of_claims(name, reply):
             self.unconfirmed += 1
             raise CellSilentError(f"{confirmed} of {least} replicas have confirmed it")
-        return reply
+        return reply, epoch
 
     async def _connection(self) -> AbstractConnection:
         """One that was kept, if it still leads to the cell; the pool looks closer, which costs more than the call itself."""

@@ -36,7 +36,13 @@ async def examine(settings: Settings, unusable: frozenset[str] = frozenset()) ->
         yield finding
     sound = {"redis": False, "postgres": False, "tables": False}
     if settings.redis_url:
-        look = look_at_redis(settings.redis_url_of_guard, settings.redis_timeout_s, settings.cell, settings.replicas_min)
+        look = look_at_redis(
+            settings.redis_url_of_guard,
+            settings.redis_timeout_s,
+            settings.cell,
+            settings.durability,
+            settings.replicas_min,
+        )
         async for finding in _to_its_end("redis", look):
             sound[finding.name] = finding.state is not State.FAIL
             yield finding
@@ -44,7 +50,7 @@ async def examine(settings: Settings, unusable: frozenset[str] = frozenset()) ->
         async for finding in _to_its_end("rights", look_at_rights(settings, standpoint)):
             yield finding
     if settings.database_url:
-        async for finding in _to_its_end("postgres", look_at_postgres(settings.database_url)):
+        async for finding in _to_its_end("postgres", look_at_postgres(settings.database_url, settings.durability)):
             sound[finding.name] = finding.state is not State.FAIL
             yield finding
     if all(sound[name] for name in ("redis", "postgres", "tables")):

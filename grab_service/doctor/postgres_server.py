@@ -16,6 +16,7 @@ from grab_service.embedded.errors import ServerError
 from grab_service.embedded.external import check_postgres
 from grab_service.sql.engine import connect
 from grab_service.sql.sessions import READS_ONLY
+from grab_service.vocabulary.durability import Durability
 
 STATEMENT_TIMEOUT_S: Final = 5
 AT_A_POOLER: Final = ", through a pooler (PgBouncer or alike) that keeps sessions apart"
@@ -25,7 +26,7 @@ _HAS_STEPS: Final = text("SELECT to_regclass('alembic_version') IS NOT NULL")
 _STEPS: Final = text("SELECT version_num FROM alembic_version")
 
 
-async def look_at_postgres(database_url: str) -> AsyncIterator[DoctorFinding]:
+async def look_at_postgres(database_url: str, durability: Durability = Durability.DISK) -> AsyncIterator[DoctorFinding]:
     """Everything about the server and the tables; the first finding says whether it is there, and is the last if not."""
     try:
         pooled = await check_postgres(database_url)
@@ -35,7 +36,7 @@ async def look_at_postgres(database_url: str) -> AsyncIterator[DoctorFinding]:
     engine = connect(database_url, connections_max=1, statement_timeout_s=STATEMENT_TIMEOUT_S)
     try:
         async with engine.connect() as connection:
-            yield await _server(connection, f"{masked(database_url)}{AT_A_POOLER if pooled else ''}")
+            yield await _server(connection, f"{masked(database_url)}{AT_A_POOLER if pooled else ''}", durability)
             yield await _tables(connection)
     except (SQLAlchemyError, PostgresError, OSError, TimeoutError) as error:
         yield fail("postgres", f"it answered at first and then no more: {str(error)[:300]}", "Look at its log.")
@@ -43,7 +44,7 @@ async def look_at_postgres(database_url: str) -> AsyncIterator[DoctorFinding]:
         await engine.dispose()
 
 
-async def _server(connection: AsyncConnection, address: str) -> DoctorFinding:
+async def _server(connection: AsyncConnection, address: str, durability: Durability) -> DoctorFinding:
     version = str((await connection.execute(text("SHOW server_version"))).scalar_one()).split()[0]
     found = f"PostgreSQL {version} at {address}"
     if (await connection.execute(text("SELECT pg_is_in_recovery()"))).scalar_one():
@@ -53,7 +54,10 @@ async def _server(connection: AsyncConnection, address: str) -> DoctorFinding:
         return fail("postgres", f"{found} is read-only: nothing can be put on record", hint)
     off = [name for name in LOSSY if (await connection.execute(text(f"SHOW {name}"))).scalar_one() == "off"]
     if off:
-        return warn("postgres", f"{found}; {', '.join(off)} off", "Turn it on: a crash may lose or damage what is on record.")
+        found, hint = f"{found}; {', '.join(off)} off", "Turn it on: a crash may lose or damage what is on record."
+        if durability is Durability.RECORD:
+            return fail("postgres", f"{found}, and winners hear of what it has committed (GRAB_DURABILITY=record)", hint)
+        return warn("postgres", found, hint)
     return ok("postgres", found)
 
 

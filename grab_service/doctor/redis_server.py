@@ -14,6 +14,7 @@ from grab_service.doctor.finding import DoctorFinding, fail, ok, unseen, warn
 from grab_service.embedded.errors import ServerError
 from grab_service.embedded.external import check_redis
 from grab_service.health.redis_checks import SKEW_MAX_MS, Skew, aof_of, ask_server, replicas_of
+from grab_service.vocabulary.durability import Durability
 from grab_service.vocabulary.keys import CellKeys
 
 SKEW_OK_MS: Final = 250
@@ -21,7 +22,9 @@ MEMORY_SHARE_MAX: Final = 0.8
 ON_REWRITE: Final = "no-appendfsync-on-rewrite"
 
 
-async def look_at_redis(redis_url: str, timeout_s: float, cell: str, replicas_min: int = 0) -> AsyncIterator[DoctorFinding]:
+async def look_at_redis(
+    redis_url: str, timeout_s: float, cell: str, durability: Durability = Durability.DISK, replicas_min: int = 0
+) -> AsyncIterator[DoctorFinding]:
     """Everything about the server itself; the first finding says whether it is there, and is the last if not."""
     try:
         await check_redis(redis_url, cell)
@@ -39,7 +42,11 @@ async def look_at_redis(redis_url: str, timeout_s: float, cell: str, replicas_mi
                 yield _server(info, redis_url)
             if replicas_min:
                 yield await _replicas(client, CellKeys.of(cell), replicas_min)
-            yield await _persistence(client, info, CellKeys.of(cell))
+            persistence = await _persistence(client, info, CellKeys.of(cell))
+            if durability is Durability.RECORD:
+                why = "no loss of Redis takes a claim that was told (GRAB_DURABILITY=record)"
+                persistence = ok("persistence", f"{persistence.found}; {why}")
+            yield persistence
             yield await _memory(client, info)
             yield await _clock(client)
     except (RedisError, OSError) as error:
@@ -105,7 +112,7 @@ async def _as_noted(client: Redis, keys: CellKeys, hint: str) -> DoctorFinding:
         return warn(
             "persistence", "Redis does not tell its settings, not even the ledger", f"See to it that they are so: {hint}"
         )
-    noted = aof_of(facts)
+    noted = aof_of(facts, Durability.DISK)
     found = f"{noted.detail}; by what the ledger noted {facts.note_age_ms // 1000} s ago"
     return ok("persistence", found) if noted.ok else warn("persistence", found, hint)
 

@@ -5,7 +5,8 @@ All grabs of one script call share its facts, so the common part of their answer
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -13,6 +14,7 @@ import structlog
 from grab_service.cell.replies import GrabReply
 from grab_service.grabpath.answers import Answer, WinTemplate, is_written_as_it_is, of_claim, of_problem, of_refusal
 from grab_service.grabpath.batcher import Grab
+from grab_service.grabpath.unrecorded import Unrecorded
 from grab_service.grabpath.view import CampaignView, StaleViewError, View
 from grab_service.metrics import GrabMetrics
 from grab_service.vocabulary.campaigns import BenefitKind
@@ -28,9 +30,11 @@ log = structlog.get_logger()
 class Responder:
     """Answers the grabs of one worker, each of them once."""
 
-    def __init__(self, view: View, metrics: GrabMetrics) -> None:
+    def __init__(self, view: View, metrics: GrabMetrics, *, only_recorded: bool = False) -> None:
+        """`only_recorded`: a claim is told only once it is on record."""
         self._view = view
         self._metrics = metrics
+        self._unrecorded = Unrecorded(view) if only_recorded else None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def problem(self, name: str, language: str, retry_after_s: int | None = None, **extra: object) -> Answer:
@@ -62,21 +66,41 @@ class Responder:
                 except UnknownRecordError:
                     self._respond_with_claim(201, campaign, campaign_id, grab, rest)
                     continue
-                if campaign is not None and (any_code_fits or is_written_as_it_is(code)):
-                    if template is None:  # they share epoch and moment
-                        template = WinTemplate(campaign, int(epoch), int(granted_at_ms))
-                    grab.respond(template.fill(grab.member_id, seq, unit_no, code))
+                if campaign is None or not (any_code_fits or is_written_as_it_is(code)):
+                    self._tell(
+                        grab, reply, seq, epoch, partial(self._respond_with_claim, 201, campaign, campaign_id, grab, rest)
+                    )
+                    continue
+                if template is None:  # they share epoch and moment
+                    template = WinTemplate(campaign, int(epoch), int(granted_at_ms))
+                filled = template.fill(grab.member_id, seq, unit_no, code)
+                if self._unrecorded is None:
+                    grab.respond(filled)
                 else:
-                    self._respond_with_claim(201, campaign, campaign_id, grab, rest)
+                    self._tell(grab, reply, seq, epoch, partial(grab.respond, filled))
                 continue
             outcome = _OUTCOMES[word]
             self._metrics.answers[outcome.value] += 1
             if outcome is Outcome.HELD:
-                self._respond_with_claim(200, campaign, campaign_id, grab, rest)
+                tell = partial(self._respond_with_claim, 200, campaign, campaign_id, grab, rest)
+                try:
+                    seq, epoch, *_ = fields_of_record(rest)
+                except UnknownRecordError:
+                    tell()
+                else:
+                    self._tell(grab, reply, seq, epoch, tell)
             else:
                 grab.respond(of_refusal(outcome, rest, reply, grab.language))
         if won:
             self._metrics.answers[Outcome.WON.value] += won
+
+    def _tell(self, grab: Grab, reply: GrabReply, seq: bytes, epoch: bytes, tell: Callable[[], None]) -> None:
+        """Tell of the claim at that place in the log: now, or once it is on record."""
+        # A life of the cell begins with what is on record of those before it.
+        if self._unrecorded is None or int(epoch) < reply.epoch or self._view.recorded.has(int(epoch), int(seq)):
+            tell()
+        else:
+            self._unrecorded.keep(int(epoch), int(seq), grab, tell)
 
     def _respond_with_claim(
         self, status: int, campaign: CampaignView | None, campaign_id: str, grab: Grab, record: bytes

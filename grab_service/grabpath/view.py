@@ -30,6 +30,7 @@ from grab_service.vocabulary.campaigns import (
     total_of,
 )
 from grab_service.vocabulary.claims import Validity
+from grab_service.vocabulary.durability import Recorded
 from grab_service.vocabulary.events import (
     BadEntryError,
     Event,
@@ -166,6 +167,11 @@ class View:
         self._first = asyncio.Event()
         self._completed = asyncio.Event()
         self._stopping = False
+        self.recorded = Recorded()
+        """How far the log was on record at the last poll."""
+
+        self.on_poll: Callable[[], None] = lambda: None
+        """Called after each poll that has read the log to its end."""
 
     @property
     def is_fresh(self) -> bool:
@@ -297,6 +303,7 @@ class View:
             except CellError:
                 self._lacks_some = True  # the log will not tell of them again
                 raise
+        self.recorded = reply.recorded
         self._sample = (reply.now_ms, sent_at_s, read_at_s)
         self._ahead_ms = reply.now_ms + 1 - (sent_at_s + read_at_s) * 500
         if self._seq < reply.seq:
@@ -307,6 +314,7 @@ class View:
         # Wakes all calls that wait for a fresh view; later calls wait for the next one.
         self._completed.set()
         self._completed.clear()
+        self.on_poll()
         return True
 
     def _apply(self, event: Event, unknown: list[str]) -> None:

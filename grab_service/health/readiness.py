@@ -17,6 +17,7 @@ from grab_service.health.redis_checks import SERVER_CHECKS, check_server
 from grab_service.refusal import refusal_of
 from grab_service.sql.sessions import READS_ONLY
 from grab_service.sql.tables import log_cursor
+from grab_service.vocabulary.durability import Durability
 from grab_service.vocabulary.events import BadEntryError, decode
 
 CHECK_TIMEOUT_S: Final = 2.0
@@ -52,11 +53,15 @@ async def check_readiness(
     view_age_s: float,
     draining: bool,
     loading: bool = False,
+    durability: Durability = Durability.DISK,
     replicas_min: int = 0,
 ) -> dict[CheckName, ReadinessCheck]:
     """Look at everything; each check within `CHECK_TIMEOUT_S`."""
     server, scripts, postgres, lag = await asyncio.gather(
-        _check_server(cell, redis, replicas_min), check_scripts(cell), check_postgres(engine), check_lag(engine, cell)
+        _check_server(cell, redis, durability, replicas_min),
+        check_scripts(cell),
+        check_postgres(engine),
+        check_lag(engine, cell, durability),
     )
     staying = ReadinessCheck(ok=not draining, detail="is about to end" if draining else "serves")
     data = ReadinessCheck(ok=not loading, detail="is being loaded" if loading else "is there")
@@ -66,9 +71,9 @@ async def check_readiness(
     return {name: found[name] for name in CheckName}
 
 
-async def _check_server(cell: Cell, redis: Redis, replicas_min: int) -> dict[str, ReadinessCheck]:
+async def _check_server(cell: Cell, redis: Redis, durability: Durability, replicas_min: int) -> dict[str, ReadinessCheck]:
     try:
-        return await asyncio.wait_for(check_server(redis, cell.keys, replicas_min), CHECK_TIMEOUT_S)
+        return await asyncio.wait_for(check_server(redis, cell.keys, durability, replicas_min), CHECK_TIMEOUT_S)
     except TimeoutError:
         silent = ReadinessCheck(ok=False, detail=f"Redis does not answer within {CHECK_TIMEOUT_S:.0f} s")
         return dict.fromkeys(SERVER_CHECKS, silent)
@@ -102,8 +107,8 @@ async def check_postgres(engine: AsyncEngine) -> ReadinessCheck:
     return await _within_time(ask(), "Postgres")
 
 
-async def check_lag(engine: AsyncEngine, cell: Cell) -> ReadinessCheck:
-    """Entries of the cell's log are on record soon."""
+async def check_lag(engine: AsyncEngine, cell: Cell, durability: Durability = Durability.DISK) -> ReadinessCheck:
+    """Entries of the cell's log are on record soon; where claims are told by that, the ledger notes it in the cell."""
 
     async def ask() -> ReadinessCheck:
         query = select(log_cursor.c.last_seq).where(log_cursor.c.cell == cell.name)
@@ -112,6 +117,9 @@ async def check_lag(engine: AsyncEngine, cell: Cell) -> ReadinessCheck:
         if last_seq is None:
             return ReadinessCheck(ok=False, detail="the ledger has never run")
         reply = await cell.tail(last_seq, 1)
+        if durability is Durability.RECORD and reply.recorded.epoch != cell.epoch:
+            why = "the ledger has not noted in Redis how far it is, so nobody is told of a claim (GRAB_DURABILITY=record)"
+            return ReadinessCheck(ok=False, detail=f"on record up to seq {last_seq}, but {why}")
         if not reply.entries:
             return ReadinessCheck(ok=True, detail=f"on record up to seq {last_seq}")
         waits_ms = max(0, reply.now_ms - decode(*reply.entries[0]).at_ms)

@@ -99,6 +99,7 @@ class Probes:
             view_age_s=age_s,
             draining=draining,
             loading=loading,
+            durability=worker.settings.durability,
             replicas_min=worker.settings.replicas_min,
         )
 

@@ -36,6 +36,7 @@ from grab_service.settings import Settings
 from grab_service.sql.engine import connect as connect_sql
 from grab_service.sql.engine import fill_pool as fill_sql_pool
 from grab_service.sql.lives import note_life
+from grab_service.vocabulary.durability import Durability
 from grab_service.vocabulary.passes import PassKeys
 
 COLLECTED_AFTER = (50_000, 20, 100)
@@ -94,7 +95,8 @@ class Worker:
             for connections_max in (ORDINARY_CONNECTIONS_MAX, settings.batches_in_flight_max + OF_THE_VIEW)
         )
         replicas, sources = Replicas(settings.replicas_min, settings.replica_wait_s), ScriptSources.read()
-        cell = Cell(redis, settings.cell, sources, replicas)
+        only_recorded = settings.durability is Durability.RECORD
+        cell = Cell(redis, settings.cell, sources, replicas, only_recorded=only_recorded)
         # The last one is left for reading the table of scripts.
         grab_cell = Cell(
             grab_redis, settings.cell, sources, replicas, kept_max=settings.batches_in_flight_max + OF_THE_VIEW - 1
@@ -102,7 +104,7 @@ class Worker:
         clock = time.monotonic
         metrics = GrabMetrics()
         view = View(grab_cell, poll_s=settings.view_poll_s, age_max_s=settings.view_age_max_s, clock=clock)
-        responder = Responder(view, metrics)
+        responder = Responder(view, metrics, only_recorded=only_recorded)
         batcher = Batcher(
             grab_cell,
             metrics,

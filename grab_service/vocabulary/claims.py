@@ -7,6 +7,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
+from grab_service.vocabulary.durability import Recorded
+
 ID_LENGTH_MAX: Final = 96
 EPOCH_MAX: Final = 2_147_483_647
 """Postgres keeps an epoch in four bytes."""
@@ -139,6 +141,19 @@ def fields_of_record(record: bytes) -> tuple[bytes, ...]:
 def parse_holding(holding: bytes) -> list[ClaimRecord]:
     """The records of one member in one campaign, in the order in which they were granted."""
     return [ClaimRecord.parse(record) for record in holding.split(b"\n") if record]
+
+
+def on_record(holding: bytes, recorded: Recorded) -> bytes:
+    """The records of a holding that are on record; `recorded` and the holding were read from the cell in one step.
+
+    A life of the cell begins with what is on record of those before it, so claims of earlier lives are.
+    """
+    kept = []
+    for record in filter(None, holding.split(b"\n")):
+        seq, epoch, *_ = map(int, fields_of_record(record)[:2])
+        if epoch < recorded.epoch or recorded.has(epoch, seq):
+            kept.append(record)
+    return b"\n".join(kept)
 
 
 def _unix_ms(time: str) -> int:

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from grab_service.cell.store import CellError
 from grab_service.sql.tables import log_cursor
+from grab_service.vocabulary.durability import Recorded
 from grab_service.vocabulary.events import Event, Granted, Returned
 from grab_service.vocabulary.keys import CellKeys
 from reconcile.alarms import LOG_KINDS, AlarmKind, clear_alarms, raise_alarm
@@ -33,7 +34,7 @@ RETRY_FIRST_S: Final = 0.05
 RETRY_MAX_S: Final = 1.0
 NOT_BEGUN_S: Final = 0.05
 GATHER_S: Final = 0.02
-"""Entries that arrive so soon after the end of the log share a transaction, which costs as much as many claims."""
+"""A transaction costs as much as many claims. Where members wait for their record, nothing is gathered."""
 IMPOSSIBLE: Final = ("22", "23")
 """Postgres' classes of errors that say that a row cannot be: data exception, integrity constraint violation."""
 
@@ -56,7 +57,9 @@ class Drain:
         pause: Pause,
         entries_max: int,
         rows_max: int,
+        gather_s: float = GATHER_S,
     ) -> None:
+        """`gather_s`: entries that arrive so soon after the end of the log share a transaction."""
         self.cursor: Cursor | None = None
         self.fault: DrainFaultError | None = None
         self._engine = engine
@@ -65,6 +68,7 @@ class Drain:
         self._open_link = open_link
         self._counters = counters
         self._pause = pause
+        self._gather_s = gather_s
         self._pages = Pages(self._keys, entries_max, rows_max)
         self._ahead: tuple[RedisLink, Page] | None = None
         self._rows = Rows()
@@ -74,6 +78,7 @@ class Drain:
         self._alarms_known_clear = False
         self._moved = asyncio.Condition()
         self._nudged = asyncio.Event()
+        self._noted: tuple[RedisLink, Cursor] | None = None
 
     async def run(self) -> None:
         """Drain until cancelled, whatever happens to Redis and Postgres meanwhile."""
@@ -110,7 +115,7 @@ class Drain:
                 block_ms = int(BLOCK_S * 1000)
                 await link.call("XREAD", "COUNT", 1, "BLOCK", block_ms, "STREAMS", self._keys.log, self.cursor.last_id)
             elif self._ahead is None and not self._one_by_one:
-                await self._rest(GATHER_S)
+                await self._rest(self._gather_s)
 
     async def step(self, link: RedisLink) -> int:
         """Drain one batch; the number of entries looked at, 0 if there are none or somebody else was faster.
@@ -125,6 +130,7 @@ class Drain:
         cursor = self.cursor
         if cursor is None:
             return 0
+        await self._note_recorded(link, cursor)
         page = self._take_ahead(link, cursor) or await self._pages.read(link, cursor, single=self._one_by_one > 0)
         self._counters.lag_seq = max(0, page.cell_seq - cursor.last_seq)
         if page.events:
@@ -141,6 +147,15 @@ class Drain:
         if page.fault is not None and not await self._was_overtaken(cursor):
             raise page.fault
         return len(page.events)
+
+    async def _note_recorded(self, link: RedisLink, cursor: Cursor) -> None:
+        """Leave in the cell how far the log is on record: workers may wait for that to tell of claims.
+
+        The cursor is one that Postgres has committed. A rebuilt cell has lost its note, and begins another epoch.
+        """
+        if self._noted != (link, cursor):
+            await link.call("HSET", self._keys.cell, "recorded", str(Recorded(cursor.epoch, cursor.last_seq)))
+            self._noted = link, cursor
 
     async def _was_overtaken(self, cursor: Cursor) -> bool:
         """Whether the fault only means that our cursor is stale: a new epoch began, or another ledger drained."""

@@ -12,6 +12,7 @@ from redis.exceptions import ResponseError
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from grab_service.vocabulary.durability import Durability
 from grab_service.vocabulary.keys import CellKeys
 from reconcile.alarms import AlarmKind, clear_alarms, raise_alarm
 from reconcile.counters import Counters
@@ -54,9 +55,11 @@ class ServerWatch:
         open_link: OpenLink,
         leader: Leader,
         counters: Counters,
+        durability: Durability = Durability.DISK,
         replicas_min: int = 0,
     ) -> None:
         self._engine = engine
+        self._durability = durability
         self._replicas_min = replicas_min
         self._keys = CellKeys.of(cell_name)
         self._open_link = open_link
@@ -87,7 +90,8 @@ class ServerWatch:
         """
         settings = await ServerSettings.read(link)
         await write_note(link, self._keys, settings)
-        wrong = [] if settings.untold else [settings.warning]
+        # Nothing that Redis loses was told where claims are told by their record.
+        wrong = [] if settings.untold or self._durability is Durability.RECORD else [settings.warning]
         if settings.may_evict:
             wrong = ["maxmemory-policy is not noeviction: claims may be thrown away"]
         if settings.replicas is not None and settings.replicas < self._replicas_min:

@@ -30,6 +30,7 @@ from grab_service.health.redis_checks import (
 from grab_service.server import probes
 from grab_service.server.probes import verdict
 from grab_service.sql.tables import alarms
+from grab_service.vocabulary.durability import Durability
 from grab_service.vocabulary.keys import CellKeys
 from reconcile.alarms import AlarmKind
 from reconcile.counters import Counters
@@ -252,15 +253,15 @@ def test_the_clocks_may_differ_by_a_little_either_way() -> None:
     ],
 )
 def test_an_aof_that_may_lose_is_named(given: ServerFacts, said: str) -> None:
-    check = aof_of(given)
+    check = aof_of(given, Durability.DISK)
     assert not check.ok
     assert said in check.detail
 
 
 def test_a_redis_that_does_not_tell_its_settings_is_not_refused_and_says_so() -> None:
-    assert aof_of(facts()).ok
+    assert aof_of(facts(), Durability.DISK).ok
     untold = facts(appendonly="", appendfsync="", untold="ERR unknown command", info={"maxmemory_policy": ""})
-    for check in (aof_of(untold), eviction_of(untold)):
+    for check in (aof_of(untold, Durability.DISK), eviction_of(untold)):
         assert check.state == "unknown"
         assert "does not tell" in check.detail
 
@@ -316,7 +317,7 @@ async def test_a_user_without_info_serves_and_says_what_it_does_not_know(service
     try:
         url = as_user(service.worker.settings.redis_url, name, "blind")
         async with connect(url, connections_max=1, timeout_s=2) as blind:
-            checks = await check_server(blind, keys, 1)
+            checks = await check_server(blind, keys, Durability.REPLICAS, 1)
     finally:
         await admin.execute_command("ACL", "DELUSER", name)
     states = {check: found.state.value for check, found in checks.items()}

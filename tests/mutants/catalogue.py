@@ -19,6 +19,7 @@ from tests.mutants.kinds import (
     one_rule,
     overload,
     postgres,
+    record,
     recovery,
     restarts,
     rights,
@@ -48,4 +49,5 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *edges.MUTANTS,
     *eligibility.MUTANTS,
     *one_rule.MUTANTS,
+    *record.MUTANTS,
 )

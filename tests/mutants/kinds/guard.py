@@ -80,10 +80,10 @@ MUTANTS: Final = (
         "a script is called by its SHA and nothing else",
         "EVALSHA falls back to EVAL, as `register_script` does",
         _STORE,
-        '            packed = [_packed("EVALSHA", self._shas[name], len(keys), *keys, self.epoch, *arguments)]\n',
+        '            packed = [_packed("EVALSHA", self._shas[name], len(keys), *keys, epoch, *arguments)]\n',
         '            nonce = await self._client.hget(self.keys.cell, "nonce")\n'
         '            source = self._sources.bake((nonce or b"").decode())[name]\n'
-        '            packed = [_packed("EVAL", source, len(keys), *keys, self.epoch, *arguments)]\n',
+        '            packed = [_packed("EVAL", source, len(keys), *keys, epoch, *arguments)]\n',
         (f"{_TESTS}nobody_wins_while_redis_is_back_and_no_ledger_has_looked",),
     ),
     Mutant(
