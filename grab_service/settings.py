@@ -149,7 +149,9 @@ class Settings(BaseSettings):
     durability: Durability = Field(
         default=Durability.DISK, description="disk, replicas or record: what has a claim before anybody is told of it"
     )
-    replicas_min: int = Field(default=0, ge=0, le=8, description="replicas that have a claim before anybody is told of it")
+    replicas_min: int = Field(
+        default=0, ge=0, le=8, validate_default=True, description="replicas that have a claim before anybody is told of it"
+    )
     replica_wait_s: float = Field(
         default=0.5, gt=0, le=1, description="seconds to wait for replicas before answering 503 outcome-unknown"
     )
@@ -200,6 +202,13 @@ class Settings(BaseSettings):
                 read(value)
         except AddressError as error:
             raise ValueError(f"{masked(value)[:200]} cannot be used: {error}") from None
+        return value
+
+    @field_validator("replicas_min")
+    @classmethod
+    def _replicas_to_wait_for(cls, value: int, info: ValidationInfo) -> int:
+        if info.data.get("durability") is Durability.REPLICAS and not value:
+            raise ValueError("GRAB_DURABILITY=replicas needs the number of replicas here, at least 1")
         return value
 
     @field_validator("cors_origins")

@@ -1,9 +1,11 @@
 """The faults of the suite. Add one here: a function that strikes, and a line in this list."""
 
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 
 from grab_service.embedded.valkey import AppendFsync
-from tests.faults.fault import Fault
+from grab_service.vocabulary.durability import Durability
+from tests.faults.fault import Act, Fault
 from tests.faults.kinds import disks, lives, networks, overload, planted, processes
 from tests.harness.district import Site
 
@@ -17,6 +19,37 @@ CAREFUL: Final = Site(proxied=True, replicated=True, replicas_min=1)
 CARELESS: Final = Site(proxied=True, replicated=True)
 SMALL_HOUSE: Final = Site(settings=(("GRAB_CONNECTIONS_MAX", "400"),))
 SMALL_BATCHES: Final = Site(proxied=True, settings=(("GRAB_BATCH_MAX", "8"),))
+
+SERVERS: Final = {
+    "everysec": Site(watched=True, appendfsync=AppendFsync.EVERYSEC),
+    "no_aof": Site(watched=True, appendonly=False),
+}
+"""Servers that keep less than what they have acknowledged."""
+
+
+def _by_record(promise: Durability) -> list[Fault]:
+    """Faults of such servers where claims are told by that promise; with DISK they show what RECORD is for."""
+    kept = promise is Durability.RECORD
+    kinds: dict[str, tuple[str, Act, dict[str, Any]]] = {
+        "power_cut": ("power cut", disks.power_cut_at_any_lag, {"must_lose": not kept}),
+        "wiped": ("an empty Redis", lives.wiped, {"may_lose": not kept, "units_a_round": 900}),
+        "older_copy": ("an older copy", lives.older_copy, {"may_lose": not kept}),
+        "lagging_replica": ("a lagging replica", lives.lagging_replica, {"may_lose": not kept, "units_a_round": 1200}),
+    }
+    return [
+        Fault(
+            f"{promise}_{kind}_{server}",
+            f"{says}, {server.replace('_', ' ')}, `GRAB_DURABILITY={promise}`",
+            act,
+            replace(site, durability=promise, proxied=kind == "lagging_replica"),
+            closes=True,
+            **given,
+        )
+        for server, site in SERVERS.items()
+        for kind, (says, act, given) in kinds.items()
+        if site.appendonly or kind != "older_copy"
+    ]
+
 
 FAULTS: Final = [
     Fault("kill_redis", "kill -9 of Redis", processes.kill_redis, closes=True, short=True, resumes_s=2),
@@ -135,4 +168,6 @@ FAULTS: Final = [
     Fault("deaf_and_silent", "deaf and silent clients", overload.deaf_and_silent_clients, units_a_round=2_400),
     Fault("more_taps", "more taps than a slow Redis can take", overload.more_taps_than_it_can_take, SMALL_BATCHES),
     Fault("rolling_restart", "rolling restart of the workers", overload.rolling_restart, units_a_round=3_000),
+    *_by_record(Durability.RECORD),
+    *_by_record(Durability.DISK),
 ]

@@ -36,6 +36,7 @@ from grab_service.embedded.steps import Steps
 from grab_service.embedded.valkey import AppendFsync
 from grab_service.settings import Settings
 from grab_service.sql.grants import OWNER
+from grab_service.vocabulary.durability import Durability
 from grab_service.vocabulary.keys import CellKeys
 from grab_service.vocabulary.passes import mint
 from grab_service.vocabulary.times import rfc3339
@@ -64,6 +65,8 @@ class Site:
 
     Attributes:
         appendfsync: of Valkey.
+        appendonly: whether Valkey has a log at all.
+        durability: what service and ledger promise by.
         watched: whether Valkey's syncs are watched, which takes a C compiler.
         proxied: whether service and ledger reach the servers through proxies.
         small_disk_mb: Valkey's data on a disk of its own of this size, which takes root; 0 for none.
@@ -76,6 +79,8 @@ class Site:
     """
 
     appendfsync: AppendFsync = AppendFsync.ALWAYS
+    appendonly: bool = True
+    durability: Durability = Durability.DISK
     watched: bool = False
     proxied: bool = False
     small_disk_mb: int = 0
@@ -337,7 +342,13 @@ async def running_district(
             stack.enter_context(small_disk(var_dir / "valkey", site.small_disk_mb))
         password = secrets.token_urlsafe(16)
         valkeys = [
-            FaultyValkey(place, appendfsync=site.appendfsync, shim=shim if site.watched else None, password=password)
+            FaultyValkey(
+                place,
+                appendfsync=site.appendfsync,
+                shim=shim if site.watched else None,
+                password=password,
+                appendonly=site.appendonly,
+            )
             for place in (var_dir / "valkey", home / "valkey-2")
         ]
         await move_in(var_dir / "postgres")
@@ -365,7 +376,8 @@ async def running_district(
             var_dir=var_dir,
         )
         programs = Programs(settings, servers, var_dir)
-        environments = environments_of(settings, servers)
+        durability = {"GRAB_DURABILITY": site.durability.value}
+        environments = {program: given | durability for program, given in environments_of(settings, servers).items()}
         of_api = {"GRAB_REPLICAS_MIN": str(site.replicas_min), **dict(site.settings)}
         programs.api = Program("api", ("serve",), var_dir, environments[Login.API] | of_api)
         other_ledger = Program("other-ledger", ("reconcile",), var_dir, environments[Login.LEDGER])

@@ -18,8 +18,11 @@ from tests.harness.powercut import Disk
 class FaultyValkey(ValkeyServer):
     """A Valkey as the project runs it, with a watched disk below it; `password` is shared by those that replicate."""
 
-    def __init__(self, home: Path, *, appendfsync: AppendFsync, shim: Path | None, password: str) -> None:
+    def __init__(
+        self, home: Path, *, appendfsync: AppendFsync, shim: Path | None, password: str, appendonly: bool = True
+    ) -> None:
         super().__init__(home, appendfsync=appendfsync)
+        self._appendonly = appendonly
         self.disk = None if shim is None else Disk(shim, home.absolute() / "synced")
         home.mkdir(parents=True, exist_ok=True)
         (home / "password").write_text(password, encoding="ascii")
@@ -30,7 +33,8 @@ class FaultyValkey(ValkeyServer):
 
     def _settings(self) -> dict[str, object]:
         # A replica that is told to follow another one needs the password to do so.
-        return {**super()._settings(), "masterauth": self._password, "repl-diskless-sync-delay": 0}
+        settings = {**super()._settings(), "masterauth": self._password, "repl-diskless-sync-delay": 0}
+        return settings if self._appendonly else {**settings, "appendonly": "no"}
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Redis]:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from grab_service.secret_texts import weakness
 from grab_service.settings import SECRET_FIELDS, Settings, settings_errors, unknown_variables, variable_of
+from grab_service.vocabulary.durability import Durability
 
 SECRET = "a secret that nobody may see, long enough".replace(",", "")
 VARIABLES = {
@@ -199,3 +200,9 @@ def test_a_variable_that_nobody_knows_is_named_with_what_was_meant() -> None:
         "GRAB_SECRET is no setting; did you mean GRAB_SECRETS?",
         "GRAB_WORKER is no setting; did you mean GRAB_WORKERS?",
     ]
+
+
+def test_a_promise_of_replicas_needs_their_number() -> None:
+    with pytest.raises(ValidationError, match="needs the number of replicas here"):
+        Settings(durability=Durability.REPLICAS)
+    assert Settings(durability=Durability.REPLICAS, replicas_min=1).replicas_min == 1

@@ -37,6 +37,19 @@ async def power_cut(district: District, dice: random.Random) -> AsyncIterator[No
     await district.valkey.start()
 
 
+async def power_cut_at_any_lag(district: District, dice: random.Random) -> AsyncIterator[None]:
+    """In every second round the ledger keeps up; in the others it lags, and claims stand in Valkey alone."""
+    if dice.random() < 0.5:
+        async for moment in power_cut(district, dice):
+            yield moment
+        return
+    await pause(dice, 0.2, 1.2)
+    await district.valkey.kill()
+    district.add("bytes cut off", disk_of(district).cut(district.valkey.data_dir))
+    yield
+    await district.valkey.start()
+
+
 async def slow_fsync(district: District, dice: random.Random) -> AsyncIterator[None]:
     disk_of(district).behave(delay_ms=dice.choice([50, 200, 500]))
     await pause(dice, 1.0, 3.0)

@@ -56,7 +56,8 @@ MUTANTS: Final = (
         "before",
         _DRAIN,
         "            try:\n                await self._commit_and_read_ahead(link, page)",
-        "            await self._note_recorded(link, page.until)\n            try:\n                await self._commit_and_read_ahead(link, page)",
+        "            try:\n                await self._note_recorded(link, page.until)\n"
+        "                await self._commit_and_read_ahead(link, page)",
         (f"{_TESTS}nothing_is_noted_that_postgres_has_not_committed",),
     ),
     Mutant(
