@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -151,7 +152,8 @@ async def test_nothing_is_noted_that_postgres_has_not_committed(backend: Backend
             step = asyncio.create_task(drain.step(link))
             await asyncio.sleep(0.2)
             assert not step.done()
-            assert Recorded.parse(await backend.redis.hget(backend.keys.cell, "recorded") or b"").seq < 3
+            noted: Any = await backend.redis.hget(backend.keys.cell, "recorded")
+        assert Recorded.parse(noted or b"").seq < 3
         assert await step
         await drain.step(link)
     assert await backend.redis.hget(backend.keys.cell, "recorded") == b"1:3"
