@@ -248,7 +248,7 @@ MUTANTS: Final = (
         "viewers may write",
         "_WRITERS = frozenset({Role.OPERATOR, Role.ADMIN})",
         "_WRITERS = _READERS",
-        ("tests/integration/test_ops_campaigns.py::test_who_may_do_what",),
+        (f"{_BY_ROLE}each_call_lets_in_those_whom_the_table_names_and_nobody_else",),
     ),
     Mutant(
         "grab_service/cli/passes.py",
