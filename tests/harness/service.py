@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+import asyncpg
 import httpx
 from pydantic import SecretStr
 from redis.asyncio import Redis
@@ -62,6 +63,7 @@ class Service:
         redis: Redis,
         drain: "DrainTask",
         ledger_engine: AsyncEngine,
+        admin_url: str,
     ) -> None:
         self.worker = worker
         self.app = app
@@ -69,6 +71,7 @@ class Service:
         self.redis = redis
         self.drain = drain
         self.ledger_engine = ledger_engine
+        self.admin_url = admin_url
 
     def ops(self, role: Role = Role.OPERATOR, actor: str = "alice") -> dict[str, str]:
         """The headers of somebody of ops."""
@@ -104,6 +107,19 @@ class Service:
         response = await self.http.post(f"/v1/ops/campaigns/{campaign_id}/schedule", headers=self.ops())
         assert response.status_code == 200, response.text
         return campaign_id
+
+    async def sale(self, *member_ids: str, **changes: Any) -> str:
+        """Register members and schedule a campaign; its id."""
+        await self.enrol(*member_ids)
+        return await self.publish(**changes)
+
+    async def sql(self, statement: str, *values: Any) -> list[asyncpg.Record]:
+        """Run a statement as the superuser; its rows."""
+        session = await asyncpg.connect(self.admin_url)
+        try:
+            return await session.fetch(statement, *values)
+        finally:
+            await session.close()
 
     async def grab(self, member_id: str, campaign_id: str, **headers: str) -> httpx.Response:
         """One grab, through the lane."""
@@ -164,5 +180,5 @@ async def running_service(redis_url: str, database_url: str, cell_name: str, **s
         lane = worker.lane(app)
         transport = httpx.ASGITransport(lane, raise_app_exceptions=False)
         http = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://grab"))
-        yield Service(worker, app, http, built.redis, drain, built.ledger_engine)
+        yield Service(worker, app, http, built.redis, drain, built.ledger_engine, built.admin_url)
     assert built.pauses == [], "the drain found something impossible"

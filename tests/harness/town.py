@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
+import asyncpg
 from redis.asyncio import Redis
 from sqlalchemy import Row, insert, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -90,6 +91,13 @@ class Town:
         finally:
             stop.set()
             await task
+
+    @asynccontextmanager
+    async def open_ledger(self, **changes: Any) -> AsyncIterator[asyncio.Task[None]]:
+        """The whole ledger, running, and the cell open for business."""
+        async with self.ledger(**changes) as task:
+            await self.open_for_business()
+            yield task
 
     @asynccontextmanager
     async def parts(self, **changes: Any) -> AsyncIterator[Ledger]:
@@ -243,6 +251,15 @@ class Town:
             assert (await publish_campaign(self.engine, self.cell, campaign_id)).outcome == "published"
         return campaign_id
 
+    async def sale(self, members: int, *, wins: int = 0, **campaign: Any) -> list[str]:
+        """Register members and publish a campaign `c`; the first so many win a unit each, on record. All names."""
+        names = await self.enrol(members)
+        await self.schedule(**campaign)
+        if wins:
+            await self.win("c", names[:wins])
+            await self.drained()
+        return names
+
     async def import_codes(self, campaign_id: str, count: int) -> None:
         """Add codes to the pool in Postgres."""
         if not count:
@@ -294,6 +311,31 @@ class Town:
 
     # -- what is on record --------------------------------------------------------------------------------------------------
 
+    @asynccontextmanager
+    async def postgres_away(self) -> AsyncIterator[None]:
+        """Nobody gets into the database until the block ends, and those who are in are thrown out."""
+        database = str((await self.sql("SELECT current_database() AS name"))[0].name)
+        session = await asyncpg.connect(self.admin_url.replace(f"/{database}", "/postgres"))
+        await session.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS false")
+        await session.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", database)
+        try:
+            yield
+        finally:
+            await session.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS true")
+            await session.close()
+
+    async def leaders(self) -> list[int]:
+        """The sessions in Postgres by which ledgers lead, by their process."""
+        rows = await self.sql(
+            "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        return [row.pid for row in rows]
+
+    async def end_leaders(self) -> None:
+        """End the sessions by which ledgers lead."""
+        await self.sql("SELECT pg_terminate_backend(pid) FROM unnest(CAST(:pids AS int[])) AS pid", pids=await self.leaders())
+
     async def sql(self, statement: str, **values: Any) -> Sequence[Row[Any]]:
         async with self.engine.begin() as connection:
             result = await connection.execute(text(statement), values)
@@ -323,6 +365,16 @@ class Town:
             rows = await connection.execute(query if but is None else query.where(alarms.c.kind != but.value))
             return {row.kind: row.detail for row in rows}
 
+    async def alarm(self, kind: AlarmKind) -> dict[str, Any]:
+        """The detail of the open alarm of a kind; empty if there is none."""
+        return (await self.open_alarms()).get(kind.value, {})
+
+    async def all_clear(self) -> None:
+        """Wait until no alarm is open."""
+        async with asyncio.timeout(PATIENCE_S):
+            while await self.open_alarms():
+                await asyncio.sleep(0.01)
+
     async def everything_in_redis(self) -> dict[str, Any]:
         """All keys of the cell with what they hold."""
         found: dict[str, Any] = {}
@@ -349,6 +401,12 @@ class Town:
         return found
 
     # -- the log, by hand ---------------------------------------------------------------------------------------------------
+
+    async def begin_log(self, stock: int = 10) -> None:
+        """Begin the cell, and a log whose first entry, of seq 2, publishes a campaign `c`."""
+        await self.begin()
+        await self.schedule(stock=stock, publish=False)
+        await self.log(2, "published", {"campaign_id": "c", "version": 1, "releases": f"1:{stock}"})
 
     async def log(self, seq: int, kind: str, fields: Mapping[str, Any], *, last_seq: int | None = None, epoch: int = 1) -> str:
         """Write an entry into the log, whatever it says; its id."""

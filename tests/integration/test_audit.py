@@ -106,10 +106,8 @@ async def test_a_stock_that_is_claimed_to_the_last_unit_is_not_undersold(day: Da
 
 
 async def test_without_a_ledger_that_keeps_up_nothing_is_said(town: Town) -> None:
-    async with town.ledger():
-        await town.open_for_business()
-        names = await town.enrol(1)
-        await town.schedule()
+    async with town.open_ledger():
+        names = await town.sale(1)
         await town.drained()
     await town.win("c", names)
     with pytest.raises(AuditImpossibleError, match="the ledger is at epoch 1"):

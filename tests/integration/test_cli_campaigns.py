@@ -11,24 +11,16 @@ from typing import Any
 
 import pytest
 
-from grab_service.cell.rights import Login
-from tests.harness.command_line import CommandLine, command_line_as
+from tests.harness.command_line import CommandLine
 from tests.harness.town import Town
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # a process for each command, on a machine that may be busy
 
 
 @pytest.fixture
-async def grab(valkey_url: str, database_url: str, cell_name: str, tmp_path: Path) -> AsyncIterator[CommandLine]:
-    async with command_line_as(Login.API, valkey_url, database_url, cell_name, tmp_path) as typed:
-        yield typed
-
-
-@pytest.fixture
 async def open_town(town: Town) -> AsyncIterator[Town]:
     """A town whose ledger runs and whose cell is open, with twenty members."""
-    async with town.ledger():
-        await town.open_for_business()
+    async with town.open_ledger():
         await town.enrol(20)
         yield town
 
@@ -238,8 +230,7 @@ async def test_a_closed_cell_is_said_and_drafts_can_be_written_all_the_same(grab
 
 
 async def test_what_took_effect_and_is_not_on_record_yet_is_said_to_be_so(grab: CommandLine, town: Town) -> None:
-    async with town.ledger():
-        await town.open_for_business()
+    async with town.open_ledger():
         await town.enrol(1)
         await town.schedule("c")
         await town.drained()

@@ -34,8 +34,7 @@ def checks(said: Said) -> dict[str, dict[str, Any]]:
 
 
 async def test_an_audit_holds_and_one_with_a_lost_claim_does_not(grab: CommandLine, town: Town) -> None:
-    async with town.ledger():
-        await town.open_for_business()
+    async with town.open_ledger():
         names = await town.enrol(5)
         await town.schedule("c", stock=3)
         await town.grab("c", names)
@@ -55,8 +54,7 @@ async def test_an_audit_holds_and_one_with_a_lost_claim_does_not(grab: CommandLi
 
 
 async def test_there_is_no_audit_of_a_cell_whose_ledger_stands_still(grab: CommandLine, town: Town) -> None:
-    async with town.ledger():
-        await town.open_for_business()
+    async with town.open_ledger():
         await town.enrol(1)
         await town.schedule("c")
         await town.drained()
@@ -65,8 +63,7 @@ async def test_there_is_no_audit_of_a_cell_whose_ledger_stands_still(grab: Comma
 
 
 async def test_the_doctor_finds_nothing_to_mend_where_all_is_well(grab: CommandLine, town: Town) -> None:
-    async with town.ledger():
-        await town.open_for_business()
+    async with town.open_ledger():
         said = await grab.run("doctor", "--json")
     found = checks(said)
     assert found["cell"]["state"] == "ok", found["cell"]
@@ -100,8 +97,7 @@ async def test_the_doctor_says_what_keeps_a_cell_closed(grab: CommandLine, town:
     assert "has not begun yet" in nothing_yet["cell"]["found"]
     assert "grab reconcile" in nothing_yet["cell"]["mend"]
     assert "no ledger is running" in nothing_yet["ledger"]["found"]
-    async with town.ledger():
-        await town.open_for_business()
+    async with town.open_ledger():
         await town.drained()
     # The ledger has gone, and Redis forgets its scripts as by a restart.
     table = await town.redis.hgetall(town.keys.scripts)
@@ -214,8 +210,7 @@ async def test_the_ledger_and_the_service_run_from_the_command_line(grab: Comman
 
 
 async def test_a_cell_is_rebuilt_by_hand_only_on_a_yes_and_where_no_ledger_runs(grab: CommandLine, town: Town) -> None:
-    async with town.ledger():
-        await town.open_for_business()
+    async with town.open_ledger():
         names = await town.enrol(4)
         await town.schedule("c", stock=3)
         await town.grab("c", names)

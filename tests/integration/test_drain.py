@@ -35,10 +35,8 @@ async def drain_all(town: Town, drain: Drain) -> None:
 
 
 async def test_a_won_claim_is_on_record_with_everything_that_was_said_of_it(town: Town) -> None:
-    async with town.ledger():
-        await town.open_for_business()
-        names = await town.enrol(3)
-        await town.schedule(valid_days=30)
+    async with town.open_ledger():
+        names = await town.sale(3, valid_days=30)
         won = await town.win("c", names, key="k")
         await town.drained()
         rows = await town.claims()
@@ -55,10 +53,8 @@ async def test_a_won_claim_is_on_record_with_everything_that_was_said_of_it(town
 
 
 async def test_a_claim_without_benefit_has_no_voucher(town: Town) -> None:
-    async with town.ledger():
-        await town.open_for_business()
-        names = await town.enrol(1)
-        await town.schedule(kind="none")
+    async with town.open_ledger():
+        names = await town.sale(1, kind="none")
         await town.grab("c", names)
         await town.drained()
         (row,) = await town.claims()
@@ -88,10 +84,8 @@ async def test_a_claim_is_on_record_to_the_letter(town: Town) -> None:
 
 
 async def test_a_grant_is_a_row_within_milliseconds(town: Town) -> None:
-    async with town.ledger():
-        await town.open_for_business()
-        names = await town.enrol(21)
-        await town.schedule(stock=100)
+    async with town.open_ledger():
+        names = await town.sale(21, stock=100)
         took_ms = []
         for name in names:
             began = time.perf_counter()
@@ -105,9 +99,7 @@ async def test_a_grant_is_a_row_within_milliseconds(town: Town) -> None:
 async def test_grants_that_follow_one_another_share_a_transaction(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first is not kept waiting, and who waits for one of the others is heard."""
     monkeypatch.setattr("reconcile.drain.drain.GATHER_S", 5.0)
-    await town.begin()
-    await town.schedule(stock=100, publish=False)
-    await town.log(2, "published", {"campaign_id": "c", "version": 1, "releases": "1:100"})
+    await town.begin_log(100)
     drain = town.new_drain()
     draining = asyncio.create_task(drain.run())
     try:
@@ -126,8 +118,7 @@ async def test_grants_that_follow_one_another_share_a_transaction(town: Town, mo
 
 
 async def test_the_campaign_on_record_follows_the_log(town: Town) -> None:
-    async with town.ledger():
-        await town.open_for_business()
+    async with town.open_ledger():
         await town.enrol(1)
         await town.schedule(stock=10)
         seq = await town.drained()
@@ -175,10 +166,8 @@ async def test_rows_are_written_in_the_order_of_the_log(town: Town) -> None:
 
 
 async def test_a_return_that_postgres_decided_is_closed_by_its_entry(town: Town) -> None:
-    async with town.ledger():
-        await town.open_for_business()
-        names = await town.enrol(2)
-        await town.schedule()
+    async with town.open_ledger():
+        names = await town.sale(2)
         claims = await town.win("c", names)
         await town.drained()
         await town.decide_return(claims[0], "c", names[0])
@@ -194,10 +183,8 @@ async def test_a_return_that_postgres_decided_is_closed_by_its_entry(town: Town)
 
 @pytest.mark.parametrize("reason", ["returned", "lapsed"])
 async def test_a_return_that_postgres_did_not_decide_is_decided_by_the_log(town: Town, reason: str) -> None:
-    async with town.ledger():
-        await town.open_for_business()
-        (name,) = await town.enrol(1)
-        await town.schedule()
+    async with town.open_ledger():
+        (name,) = await town.sale(1)
         (claim,) = await town.win("c", [name])
         assert (await town.cell.return_unit("c", name, claim.seq, reason))[0] == "returned"
         seq = await town.drained()
@@ -207,9 +194,7 @@ async def test_a_return_that_postgres_did_not_decide_is_decided_by_the_log(town:
 
 
 async def test_batches_are_bounded_by_entries_and_by_rows(town: Town) -> None:
-    await town.begin()
-    await town.schedule(stock=100, publish=False)
-    await town.log(2, "published", {"campaign_id": "c", "version": 1, "releases": "1:100"})
+    await town.begin_log(100)
     seq = 3
     for _ in range(6):
         await town.log(seq, "granted", grant(seq, *range(seq, seq + 10)), last_seq=seq + 9)
@@ -226,9 +211,7 @@ async def test_batches_are_bounded_by_entries_and_by_rows(town: Town) -> None:
 
 
 async def test_the_next_page_is_read_while_postgres_takes_the_last(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
-    await town.begin()
-    await town.schedule(stock=100, publish=False)
-    await town.log(2, "published", {"campaign_id": "c", "version": 1, "releases": "1:100"})
+    await town.begin_log(100)
     for seq in range(3, 11):
         await town.log(seq, "granted", grant(seq, seq))
     drain = town.new_drain(entries_max=2)
@@ -249,9 +232,7 @@ async def test_the_next_page_is_read_while_postgres_takes_the_last(town: Town, m
 
 
 async def test_what_was_read_ahead_is_forgotten_when_somebody_else_was_faster(town: Town) -> None:
-    await town.begin()
-    await town.schedule(stock=100, publish=False)
-    await town.log(2, "published", {"campaign_id": "c", "version": 1, "releases": "1:100"})
+    await town.begin_log(100)
     for seq in range(3, 13):
         await town.log(seq, "granted", grant(seq, seq))
     overtaken, other = town.new_drain(entries_max=3), town.new_drain(entries_max=5)
@@ -267,9 +248,7 @@ async def test_what_was_read_ahead_is_forgotten_when_somebody_else_was_faster(to
 
 
 async def test_rows_and_cursor_are_written_together_or_not_at_all(town: Town) -> None:
-    await town.begin()
-    await town.schedule(publish=False)
-    await town.log(2, "published", {"campaign_id": "c", "version": 1, "releases": "1:10"})
+    await town.begin_log()
     await town.log(3, "granted", grant(3, 1))
     await town.sql("CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'disk full'; END $$")
     await town.sql("CREATE TRIGGER fail BEFORE INSERT ON claims EXECUTE FUNCTION fail()")
@@ -286,9 +265,7 @@ async def test_rows_and_cursor_are_written_together_or_not_at_all(town: Town) ->
 
 
 async def test_two_ledgers_on_one_log_write_every_claim_once(town: Town) -> None:
-    await town.begin()
-    await town.schedule(stock=400, publish=False)
-    await town.log(2, "published", {"campaign_id": "c", "version": 1, "releases": "1:400"})
+    await town.begin_log(400)
     for seq in range(3, 403):
         await town.log(seq, "granted", grant(seq, seq - 2))
     drains = [town.new_drain(entries_max=5) for _ in range(3)]
@@ -305,9 +282,7 @@ async def test_two_ledgers_on_one_log_write_every_claim_once(town: Town) -> None
 
 
 async def test_a_ledger_that_slept_through_its_replacement_writes_nothing(town: Town) -> None:
-    await town.begin()
-    await town.schedule(stock=10, publish=False)
-    await town.log(2, "published", {"campaign_id": "c", "version": 1, "releases": "1:10"})
+    await town.begin_log()
     zombie, successor = town.new_drain(), town.new_drain()
     zombie.cursor = await read_cursor(town.engine, town.settings.cell)
     await drain_all(town, successor)
@@ -321,9 +296,7 @@ async def test_a_ledger_that_slept_through_its_replacement_writes_nothing(town: 
 
 
 async def test_whoever_waits_for_a_seq_hears_that_another_ledger_drained_it(town: Town) -> None:
-    await town.begin()
-    await town.schedule(stock=10, publish=False)
-    await town.log(2, "published", {"campaign_id": "c", "version": 1, "releases": "1:10"})
+    await town.begin_log()
     overtaken, other = town.new_drain(), town.new_drain()
     overtaken.cursor = await read_cursor(town.engine, town.settings.cell)
     await drain_all(town, other)
@@ -339,9 +312,7 @@ async def test_nothing_of_a_life_that_is_over_can_be_drained_any_more(town: Town
     """Somebody still reads the log of the epoch before, on a Redis that is not the right one any more."""
     from reconcile.epochs import begin_next
 
-    await town.begin()
-    await town.schedule(stock=10, publish=False)
-    await town.log(2, "published", {"campaign_id": "c", "version": 1, "releases": "1:10"})
+    await town.begin_log()
     zombie = town.new_drain()
     await drain_all(town, zombie)
     cursor = await read_cursor(town.engine, town.settings.cell)

@@ -8,13 +8,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 from redis.exceptions import NoScriptError
 
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell, CellError
-from grab_service.embedded.postgres import PostgresServer
 from grab_service.embedded.valkey import ValkeyServer
 from grab_service.vocabulary.claims import ClaimRecord
 from reconcile.alarms import AlarmKind
@@ -23,6 +21,7 @@ from reconcile.guard.guard import NO_POSTGRES, DoubtError
 from reconcile.guard.redis_settings import UnfitServerError
 from reconcile.leader import NotLeadingError
 from reconcile.life import Life
+from reconcile.process import end
 from reconcile.rebuild.recover import close_cell
 from reconcile.redis_link import LinkBrokenError, RedisLink
 from tests.harness.pace import slowness
@@ -37,12 +36,8 @@ async def armings(town: Town) -> bytes | None:
 
 
 async def test_the_first_start_begins_and_arms_the_cell(town: Town) -> None:
-    async with town.ledger():
-        await town.open_for_business()
-        names = await town.enrol(1)
-        await town.schedule()
-        await town.win("c", names)
-        await town.drained()
+    async with town.open_ledger():
+        await town.sale(1, wins=1)
     assert [tuple(row)[:4] for row in await town.sql("SELECT epoch, predecessor, first_seq, reason FROM epochs")] == [
         (1, 0, 1, "first_start")
     ]
@@ -52,36 +47,24 @@ async def test_the_first_start_begins_and_arms_the_cell(town: Town) -> None:
 async def test_a_first_start_that_was_cut_short_is_taken_up_again(town: Town) -> None:
     """Postgres had it, Redis had not: looks like an emptied cell, and is one."""
     await begin_first(town.engine, town.settings.cell)
-    async with town.ledger():
-        await town.open_for_business()
-        names = await town.enrol(1)
-        await town.schedule()
-        await town.win("c", names)
-        await town.drained()
+    async with town.open_ledger():
+        await town.sale(1, wins=1)
         lives = await town.lives()
         assert [(row.seq, lives[row.epoch]) for row in await town.claims()] == [(4, 2)]
 
 
 async def test_a_ledger_that_is_restarted_leaves_an_armed_cell_alone(town: Town) -> None:
-    async with town.ledger():
-        await town.open_for_business()
+    async with town.open_ledger():
         before = await armings(town)
-    async with town.parts() as parts:
-        task = asyncio.create_task(parts.leader.run())
-        async with town.link() as link:
-            await parts.leader.wait()
-            await parts.guard.look(link)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+    async with town.leading() as parts, town.link() as link:
+        await parts.guard.look(link)
         assert parts.counters.armings == 0
     assert await armings(town) == before
 
 
 async def test_after_a_plain_restart_of_redis_the_sale_resumes_within_two_seconds(mortal: Town, valkey: ValkeyServer) -> None:
-    async with mortal.ledger():
-        await mortal.open_for_business()
-        names = await mortal.enrol(30)
-        await mortal.schedule(stock=100)
+    async with mortal.open_ledger():
+        names = await mortal.sale(30, stock=100)
         won = await mortal.win("c", names[:10])
         nonce, shas = await armings(mortal), await mortal.redis.hgetall(mortal.keys.scripts)
         await valkey.kill()
@@ -102,12 +85,10 @@ async def test_after_a_plain_restart_of_redis_the_sale_resumes_within_two_second
 
 
 async def test_while_a_server_is_away_the_ledger_says_that_the_cell_is_closed_and_why(
-    mortal: Town, valkey: ValkeyServer, postgres_server: PostgresServer
+    mortal: Town, valkey: ValkeyServer
 ) -> None:
-    session = await asyncpg.connect(postgres_server.url_of("postgres"))
-    (row,) = await mortal.sql("SELECT current_database() AS name")
-    async with mortal.parts() as ledger:
-        works = [asyncio.create_task(part) for part in (ledger.leader.run(), ledger.drain.run(), ledger.guard.run())]
+    async with mortal.working() as ledger:
+        guards = asyncio.create_task(ledger.guard.run())
 
         def says(because: str | None, armed: int) -> Callable[[], Awaitable[bool]]:
             async def said() -> bool:
@@ -126,24 +107,17 @@ async def test_while_a_server_is_away_the_ledger_says_that_the_cell_is_closed_an
         await until(says(None, 1))
         assert ledger.counters.recoveries == 1
         # While Redis runs on, nobody need ask Postgres; when it is back from a restart, everything has to be compared.
-        await session.execute(f"ALTER DATABASE {row.name} ALLOW_CONNECTIONS false")
-        await session.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", row.name)
-        await valkey.kill()
-        await valkey.start()
-        await until(says(NO_POSTGRES, 0))
-        await session.execute(f"ALTER DATABASE {row.name} ALLOW_CONNECTIONS true")
+        async with mortal.postgres_away():
+            await valkey.kill()
+            await valkey.start()
+            await until(says(NO_POSTGRES, 0))
         await until(says(None, 1))
-        for work in works:
-            work.cancel()
-        await asyncio.gather(*works, return_exceptions=True)
-    await session.close()
+        await end([guards])
 
 
 async def test_nobody_wins_while_redis_is_back_and_no_ledger_has_looked(mortal: Town, valkey: ValkeyServer) -> None:
-    async with mortal.ledger():
-        await mortal.open_for_business()
-        names = await mortal.enrol(1)
-        await mortal.schedule()
+    async with mortal.open_ledger():
+        names = await mortal.sale(1)
         shas: Any = await mortal.redis.hgetall(mortal.keys.scripts)
         await mortal.drained()
     await valkey.kill()
@@ -154,29 +128,22 @@ async def test_nobody_wins_while_redis_is_back_and_no_ledger_has_looked(mortal: 
         if b":" in field:
             with pytest.raises(NoScriptError):
                 await mortal.redis.evalsha(sha.decode(), 0)
-    async with mortal.ledger():
-        await mortal.open_for_business()
+    async with mortal.open_ledger():
         await mortal.win("c", names)
 
 
 async def test_scripts_that_were_flushed_come_back_after_an_audit_with_another_nonce(mortal: Town) -> None:
-    async with mortal.ledger():
-        await mortal.open_for_business()
+    async with mortal.open_ledger():
         before = await armings(mortal)
         await mortal.redis.script_flush()
 
-        async def armed_anew() -> bool:
-            return await armings(mortal) != before
-
-        await until(armed_anew)
+        await until(lambda: _is_armed_anew(mortal, before))
         await mortal.open_for_business()
 
 
 async def test_an_emptied_redis_is_rebuilt_and_goes_on_in_a_new_epoch(mortal: Town) -> None:
-    async with mortal.ledger():
-        await mortal.open_for_business()
-        names = await mortal.enrol(20)
-        await mortal.schedule(stock=15)
+    async with mortal.open_ledger():
+        names = await mortal.sale(20, stock=15)
         won = await mortal.win("c", names[:10])
         seq = await mortal.drained()
         await mortal.redis.flushall()
@@ -193,12 +160,8 @@ async def test_an_emptied_redis_is_rebuilt_and_goes_on_in_a_new_epoch(mortal: To
     assert [lives[row.epoch] for row in rows] == [1] * 10 + [2] * 5
     assert rows[10].seq == seq + 2, "the numbers go on where the log ended; one is the epoch's own entry"
     assert [row.reason for row in await mortal.sql("SELECT reason FROM epochs ORDER BY epoch")] == ["first_start", "emptied"]
-    await until(lambda: _all_clear(mortal))
+    await mortal.all_clear()
     assert await mortal.sql("SELECT 1 FROM alarms WHERE kind = 'cell_closed'"), "but it was raised"
-
-
-async def _all_clear(town: Town) -> bool:
-    return not await town.open_alarms()
 
 
 async def _epoch_is(town: Town, epoch: int) -> bool:
@@ -208,10 +171,8 @@ async def _epoch_is(town: Town, epoch: int) -> bool:
 
 
 async def test_an_older_copy_of_redis_sells_nothing_and_is_rebuilt(mortal: Town, valkey: ValkeyServer, tmp_path: Path) -> None:
-    async with mortal.ledger():
-        await mortal.open_for_business()
-        names = await mortal.enrol(20)
-        await mortal.schedule(stock=15)
+    async with mortal.open_ledger():
+        names = await mortal.sale(20, stock=15)
         first = await mortal.win("c", names[:5])
         await mortal.drained()
         await valkey.stop()
@@ -237,12 +198,8 @@ async def test_an_older_copy_of_redis_sells_nothing_and_is_rebuilt(mortal: Town,
 
 async def test_a_primary_that_comes_back_with_its_scripts_is_closed_by_its_numbers(town: Town) -> None:
     """Demoted, resynced and promoted again it still knows its scripts: only epoch and seq tell."""
-    async with town.ledger():
-        await town.open_for_business()
-        names = await town.enrol(10)
-        await town.schedule()
-        await town.win("c", names[:2])
-        await town.drained()
+    async with town.open_ledger():
+        names = await town.sale(10, wins=2)
         older = await town.everything_in_redis()
         await town.win("c", names[2:4])
         await town.drained()
@@ -258,12 +215,8 @@ async def test_a_primary_that_comes_back_with_its_scripts_is_closed_by_its_numbe
 
 
 async def test_a_red_audit_keeps_the_cell_closed_until_it_is_rebuilt(mortal: Town, valkey: ValkeyServer) -> None:
-    async with mortal.ledger():
-        await mortal.open_for_business()
-        names = await mortal.enrol(5)
-        await mortal.schedule()
-        await mortal.win("c", names)
-        await mortal.drained()
+    async with mortal.open_ledger():
+        await mortal.sale(5, wins=5)
     await mortal.redis.hincrby(mortal.keys.of_campaign("c").campaign, "active", -3)
     await valkey.kill()
     await valkey.start()
@@ -271,7 +224,7 @@ async def test_a_red_audit_keeps_the_cell_closed_until_it_is_rebuilt(mortal: Tow
         await until(lambda: _epoch_is(mortal, 2))
         await mortal.open_for_business()
         assert await mortal.redis.hget(mortal.keys.of_campaign("c").campaign, "active") == b"5"
-        await until(lambda: _all_clear(mortal))
+        await mortal.all_clear()
     assert await mortal.sql("SELECT 1 FROM alarms WHERE kind = 'audit_red' AND cleared_at_ms IS NOT NULL")
 
 
@@ -279,8 +232,7 @@ async def test_a_redis_that_postgres_never_saw_stays_closed(town: Town) -> None:
     """A wrong DATABASE_URL must not throw away a cell that is full of claims."""
     await town.redis.hset(town.keys.cell, mapping={"epoch": 1, "seq": 5})
     async with town.ledger():
-        alarms = await until(town.open_alarms)
-        assert alarms[AlarmKind.CELL_CLOSED.value]["why"] == "unknown_to_postgres"
+        assert (await until(lambda: town.alarm(AlarmKind.CELL_CLOSED)))["why"] == "unknown_to_postgres"
         await asyncio.sleep(0.3)
         assert await armings(town) is None
         assert await town.redis.hget(town.keys.cell, "seq") == b"5"
@@ -289,17 +241,12 @@ async def test_a_redis_that_postgres_never_saw_stays_closed(town: Town) -> None:
 
 async def test_a_postgres_that_lies_behind_closes_the_cell_and_destroys_nothing(town: Town) -> None:
     """Restored from an older backup: Redis has claims that Postgres never heard of."""
-    async with town.ledger():
-        await town.open_for_business()
-        names = await town.enrol(3)
-        await town.schedule()
-        await town.win("c", names)
-        await town.drained()
+    async with town.open_ledger():
+        await town.sale(3, wins=3)
     await town.sql("UPDATE log_cursor SET epoch = 0")
     await town.sql("UPDATE epochs SET epoch = 0")
     async with town.ledger():
-        alarms = await until(town.open_alarms)
-        assert alarms[AlarmKind.CELL_CLOSED.value]["why"] == "newer_epoch"
+        assert (await until(lambda: town.alarm(AlarmKind.CELL_CLOSED)))["why"] == "newer_epoch"
         with pytest.raises(CellError):
             await town.cell.read_campaigns(())
         await asyncio.sleep(0.5)
@@ -319,57 +266,40 @@ async def test_a_doubt_is_one_alarm_and_counted_once_however_often_it_is_seen(to
 
 
 async def test_a_log_that_cannot_be_drained_keeps_the_cell_closed(mortal: Town, valkey: ValkeyServer) -> None:
-    async with mortal.ledger():
-        await mortal.open_for_business()
+    async with mortal.open_ledger():
         seq = await mortal.drained()
     await mortal.log(seq + 2, "members_published", {"members_version": 0, "changed": 0})
     await valkey.kill()
     await valkey.start()
     async with mortal.ledger():
-
-        async def both() -> Any:
-            alarms = await mortal.open_alarms()
-            return alarms if AlarmKind.CELL_CLOSED.value in alarms else None
-
-        alarms = await until(both)
-        assert alarms[AlarmKind.CELL_CLOSED.value]["fault"] == "log_gap"
-        assert AlarmKind.LOG_GAP.value in alarms
+        assert (await until(lambda: mortal.alarm(AlarmKind.CELL_CLOSED)))["fault"] == "log_gap"
+        assert await mortal.alarm(AlarmKind.LOG_GAP)
         await asyncio.sleep(0.2)
         with pytest.raises(CellError):
             await mortal.cell.read_campaigns(())
         assert await _epoch_is(mortal, 1), "nothing was rebuilt over what nobody has drained"
 
 
-async def test_a_redis_that_comes_back_while_postgres_is_away_stays_closed(
-    mortal: Town, valkey: ValkeyServer, postgres_server: PostgresServer
-) -> None:
-    session = await asyncpg.connect(postgres_server.url_of("postgres"))
-    async with mortal.ledger():
-        await mortal.open_for_business()
-        names = await mortal.enrol(2)
-        await mortal.schedule()
+async def test_a_redis_that_comes_back_while_postgres_is_away_stays_closed(mortal: Town, valkey: ValkeyServer) -> None:
+    async with mortal.open_ledger():
+        names = await mortal.sale(2)
         await mortal.drained()
-        (row,) = await mortal.sql("SELECT current_database() AS name")
-        await session.execute(f"ALTER DATABASE {row.name} ALLOW_CONNECTIONS false")
-        await session.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", row.name)
-        await mortal.win("c", names[:1])  # Postgres away stops nobody from winning
-        await valkey.kill()
-        await valkey.start()
-        await asyncio.sleep(1)
-        with pytest.raises(CellError):
-            await mortal.grab("c", names[1:])
-        await session.execute(f"ALTER DATABASE {row.name} ALLOW_CONNECTIONS true")
+        async with mortal.postgres_away():
+            await mortal.win("c", names[:1])  # Postgres away stops nobody from winning
+            await valkey.kill()
+            await valkey.start()
+            await asyncio.sleep(1)
+            with pytest.raises(CellError):
+                await mortal.grab("c", names[1:])
         await mortal.open_for_business()
         await mortal.win("c", names[1:])
         await mortal.drained()
         assert [row.member_id for row in await mortal.claims()] == names
-    await session.close()
 
 
 async def test_a_second_ledger_stands_by_and_takes_over(mortal: Town) -> None:
     async with mortal.parts() as standby:
-        async with mortal.ledger():
-            await mortal.open_for_business()
+        async with mortal.open_ledger():
             tasks = [asyncio.create_task(part) for part in (standby.leader.run(), standby.guard.run())]
             await asyncio.sleep(0.6)
             assert not standby.leader.leads
@@ -378,25 +308,19 @@ async def test_a_second_ledger_stands_by_and_takes_over(mortal: Town) -> None:
         await asyncio.wait_for(standby.leader.wait(), 5)
         tasks.append(asyncio.create_task(standby.drain.run()))
         await mortal.redis.script_flush()
-
-        async def has_armed() -> bool:
-            return standby.counters.armings == 1
-
-        await until(has_armed)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while standby.counters.armings != 1:
+            await asyncio.sleep(0.01)
+        await end(tasks)
 
 
 async def test_a_redis_that_may_evict_is_refused(mortal: Town) -> None:
     await mortal.redis.config_set("maxmemory-policy", "allkeys-lru")
     async with mortal.ledger():
-        alarms = await until(mortal.open_alarms)
-        assert "noeviction" in alarms[AlarmKind.CELL_CLOSED.value]["why"]
+        assert "noeviction" in (await until(lambda: mortal.alarm(AlarmKind.CELL_CLOSED)))["why"]
         assert await armings(mortal) is None
         await mortal.redis.config_set("maxmemory-policy", "noeviction")
         await mortal.open_for_business()
-        await until(lambda: _all_clear(mortal))
+        await mortal.all_clear()
 
 
 async def _as_an_older_release_left_it(town: Town, names: list[str]) -> None:
@@ -412,12 +336,8 @@ async def _as_an_older_release_left_it(town: Town, names: list[str]) -> None:
 
 
 async def test_a_cell_whose_records_are_of_another_release_is_rebuilt_and_not_shared_with_it(town: Town) -> None:
-    async with town.ledger():
-        await town.open_for_business()
-        names = await town.enrol(3)
-        await town.schedule()
-        await town.win("c", names)
-        await town.drained()
+    async with town.open_ledger():
+        names = await town.sale(3, wins=3)
         before = await town.redis.hgetall(town.keys.of_campaign("c").claims)
     await _as_an_older_release_left_it(town, names)
     nonce = await armings(town)
@@ -426,7 +346,7 @@ async def test_a_cell_whose_records_are_of_another_release_is_rebuilt_and_not_sh
         assert await town.redis.hgetall(town.keys.of_campaign("c").claims) == before
         assert {word for answer in await town.grab("c", names) if (word := answer.split(b"\t")[0])} == {b"held"}
         await town.drained()
-        await until(lambda: _all_clear(town))
+        await town.all_clear()
     assert [row.reason for row in await town.sql("SELECT reason FROM epochs ORDER BY first_seq")] == [
         "first_start",
         "other_records",
@@ -434,10 +354,8 @@ async def test_a_cell_whose_records_are_of_another_release_is_rebuilt_and_not_sh
 
 
 async def test_what_another_release_has_not_drained_keeps_the_cell_closed_and_is_not_thrown_away(town: Town) -> None:
-    async with town.ledger():
-        await town.open_for_business()
-        names = await town.enrol(2)
-        await town.schedule()
+    async with town.open_ledger():
+        names = await town.sale(2)
         await town.win("c", names[:1])
         seq = await town.drained()
     await _as_an_older_release_left_it(town, names[:1])
@@ -446,9 +364,9 @@ async def test_what_another_release_has_not_drained_keeps_the_cell_closed_and_is
     await town.redis.xadd(town.keys.log, old | {"campaign_id": "c", "claims": claims}, id=f"{seq + 1}-0")
     await town.redis.hset(town.keys.cell, "seq", seq + 1)
     async with town.ledger():
-        alarms = await until(lambda: _alarms_with(town, AlarmKind.CELL_CLOSED))
-        assert alarms[AlarmKind.CELL_CLOSED.value]["why"] == "the log cannot be drained"
-        assert "claims of a version that this release does not know" in alarms[AlarmKind.LOG_BAD_ENTRY.value]["why"]
+        assert (await until(lambda: town.alarm(AlarmKind.CELL_CLOSED)))["why"] == "the log cannot be drained"
+        bad_entry = await town.alarm(AlarmKind.LOG_BAD_ENTRY)
+        assert "claims of a version that this release does not know" in bad_entry["why"]
         assert await armings(town) is None
         assert await town.redis.xrange(town.keys.log, f"{seq + 1}-0")
 
@@ -457,29 +375,16 @@ async def _is_armed_anew(town: Town, nonce: bytes | None) -> bool:
     return await armings(town) not in {None, nonce}
 
 
-async def _alarms_with(town: Town, kind: AlarmKind) -> dict[str, dict[str, Any]]:
-    alarms = await town.open_alarms()
-    return alarms if kind.value in alarms else {}
-
-
 async def test_another_release_of_the_rules_is_loaded_beside_the_one_in_force(town: Town) -> None:
-    async with town.ledger():
-        await town.open_for_business()
-        names = await town.enrol(2)
-        await town.schedule()
+    async with town.open_ledger():
+        names = await town.sale(2)
         before = await armings(town)
     own = ScriptSources.read()
     other = ScriptSources({name: source + "\n-- another release\n" for name, source in own.by_name.items()}, "another")
-    async with town.parts() as parts:
-        guard = parts.guard
-        guard._sources = other
-        leader = asyncio.create_task(parts.leader.run())
-        await parts.leader.wait()
-        async with town.link() as link:
-            await guard.look(link)
-            await guard.look(link)
-        leader.cancel()
-        await asyncio.gather(leader, return_exceptions=True)
+    async with town.leading() as parts, town.link() as link:
+        parts.guard._sources = other
+        for _ in range(2):
+            await parts.guard.look(link)
         assert parts.counters.armings == 0
     assert await armings(town) == before
     newer = Cell(town.service, town.settings.cell, other)
@@ -503,21 +408,13 @@ async def test_the_own_release_or_a_part_of_it_is_not_taken_for_another_one(town
 
 async def test_scripts_cannot_land_in_a_life_that_was_not_audited(mortal: Town, valkey: ValkeyServer) -> None:
     """Redis dies and comes back between the audit and the loading: the connection of the audit is the witness."""
-    async with mortal.parts() as parts:
-        leader = asyncio.create_task(parts.leader.run())
-        drain = asyncio.create_task(parts.drain.run())
-        await parts.leader.wait()
-        async with mortal.link() as link:
-            await parts.guard._make_sound(link)
-            await valkey.kill()
-            await valkey.start()
+    async with mortal.working() as parts, mortal.link() as link:
+        await parts.guard._make_sound(link)
+        await valkey.kill()
+        await valkey.start()
+        for _ in range(2):
             with pytest.raises(LinkBrokenError):
                 await parts.guard.arm(link)
-            with pytest.raises(LinkBrokenError):
-                await parts.guard.arm(link)
-        for task in (leader, drain):
-            task.cancel()
-        await asyncio.gather(leader, drain, return_exceptions=True)
     with pytest.raises(CellError):
         await mortal.cell.reload()
 
@@ -536,14 +433,10 @@ class MortalWire(RedisLink):
 
 async def test_an_arming_that_is_cut_short_grants_nothing(town: Town) -> None:
     """Nonce, table and scripts come at one moment; until then whoever calls what is loaded must not win."""
-    async with town.ledger():
-        await town.open_for_business()
-        (name,) = await town.enrol(1)
-        await town.schedule()
+    async with town.open_ledger():
+        (name,) = await town.sale(1)
         await town.drained()
-    async with town.parts() as parts:
-        leader = asyncio.create_task(parts.leader.run())
-        await parts.leader.wait()
+    async with town.leading() as parts:
         cut_short = 0
         while True:
             async with town.link() as link:
@@ -559,8 +452,6 @@ async def test_an_arming_that_is_cut_short_grants_nothing(town: Town) -> None:
                 await mortal.close()
             with pytest.raises(CellError):
                 await Cell(town.redis, town.settings.cell, ScriptSources.read()).grab("c", b"b", (name, "", "CODE"))
-        leader.cancel()
-        await asyncio.gather(leader, return_exceptions=True)
     assert cut_short >= 4, "it was cut short before each call"
     await town.open_for_business()
     await town.win("c", [name])
@@ -569,10 +460,8 @@ async def test_an_arming_that_is_cut_short_grants_nothing(town: Town) -> None:
 async def test_a_redis_with_a_weaker_log_begins_an_epoch_when_it_comes_back(mortal: Town) -> None:
     """What it lost nobody can tell; workers that saw it must not wait for ever for the life before."""
     await mortal.redis.config_set("appendfsync", "everysec")
-    async with mortal.ledger():
-        await mortal.open_for_business()
-        names = await mortal.enrol(2)
-        await mortal.schedule()
+    async with mortal.open_ledger():
+        names = await mortal.sale(2)
         before = await mortal.win("c", names[:1])
         await mortal.drained()
         await mortal.redis.script_flush()
@@ -588,21 +477,14 @@ async def test_a_redis_with_a_weaker_log_begins_an_epoch_when_it_comes_back(mort
 
 async def test_a_leader_whose_session_has_died_arms_nothing(town: Town) -> None:
     """It believes to lead until it asks; so it asks."""
-    async with town.parts() as parts, town.link() as link:
+    async with town.leading() as parts, town.link() as link:
         await town.begin()
-        task = asyncio.create_task(parts.leader.run())
-        await parts.leader.wait()
         assert await parts.leader.confirm()
-        await town.sql(
-            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
-            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-        )
+        await town.end_leaders()
         assert not await parts.leader.confirm()
         with pytest.raises(NotLeadingError):
             await parts.guard.arm(link)
         assert await armings(town) is None
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_whoever_does_not_lead_arms_nothing(town: Town) -> None:

@@ -100,18 +100,12 @@ async def _everything_adds_up(town: Town, crowd: BatchClients, names: list[str])
     report = await audit_cell(town.cell, town.engine, town.redis, demand={"c": len(names)})
     assert report.holds, report.faults
     assert report.redis_equals_postgres
-    await until(lambda: _no_alarms(town))
-
-
-async def _no_alarms(town: Town) -> bool:
-    return not await town.open_alarms()
+    await town.all_clear()
 
 
 async def test_redis_is_killed_again_and_again(mortal: Town, valkey: ValkeyServer) -> None:
-    async with mortal.ledger():
-        await mortal.open_for_business()
-        names = await mortal.enrol(MEMBERS)
-        await mortal.schedule(stock=STOCK)
+    async with mortal.open_ledger():
+        names = await mortal.sale(MEMBERS, stock=STOCK)
         crowd = BatchClients(mortal)
         await _storm(mortal, valkey, crowd, names, deaths=5)
         await _everything_adds_up(mortal, crowd, names)
@@ -121,10 +115,8 @@ async def test_redis_is_killed_again_and_again(mortal: Town, valkey: ValkeyServe
 
 async def test_the_ledger_is_ended_again_and_again(mortal: Town) -> None:
     crowd = BatchClients(mortal)
-    async with mortal.ledger():
-        await mortal.open_for_business()
-        names = await mortal.enrol(MEMBERS)
-        await mortal.schedule(stock=STOCK)
+    async with mortal.open_ledger():
+        names = await mortal.sale(MEMBERS, stock=STOCK)
     rushes = [asyncio.create_task(crowd.rush(names[at::6])) for at in range(6)]
     while not all(rush.done() for rush in rushes):
         async with mortal.ledger():
@@ -136,10 +128,8 @@ async def test_the_ledger_is_ended_again_and_again(mortal: Town) -> None:
 
 async def test_redis_dies_and_is_emptied_and_what_was_drained_is_not_sold_again(mortal: Town, valkey: ValkeyServer) -> None:
     """What was acknowledged and never drained is gone with an emptied Redis; what was drained is not."""
-    async with mortal.ledger():
-        await mortal.open_for_business()
-        names = await mortal.enrol(MEMBERS)
-        await mortal.schedule(stock=STOCK)
+    async with mortal.open_ledger():
+        names = await mortal.sale(MEMBERS, stock=STOCK)
         crowd = BatchClients(mortal)
         await crowd.rush(names[:300])
         await mortal.drained()

@@ -19,10 +19,6 @@ from tests.harness.town import Town
 from tests.integration.test_recover import comparable
 
 STOCK: Final = 80
-END_LEADERS: Final = (
-    "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
-    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-)
 NOTHING: Final = "changed nothing"
 NEVER: Final = "never slept"
 STANDS_BACK: Final = (FencedOffError, NotLeadingError, CursorMovedError, LinkBrokenError, DoubtError)
@@ -65,10 +61,8 @@ async def look(ledger: Ledger, link: RedisLink) -> None:
 @asynccontextmanager
 async def begun(town: Town) -> AsyncIterator[list[str]]:
     """A sale that has begun."""
-    async with town.ledger():
-        await town.open_for_business()
-        names = await town.enrol(200)
-        await town.schedule(stock=STOCK, limit=3)
+    async with town.open_ledger():
+        names = await town.sale(200, stock=STOCK, limit=3)
         await town.win("c", names[:10], key="a")
         await town.drained()
     yield names
@@ -213,7 +207,7 @@ async def test_a_hold_that_is_lost_between_the_look_and_the_write_writes_nothing
 
 async def test_whoever_does_not_lead_takes_no_hold(town: Town) -> None:
     async with town.leading() as ledger, town.link() as link:
-        await town.sql(END_LEADERS)
+        await town.end_leaders()
         with pytest.raises(NotLeadingError):
             await town.fence(link, ledger)
     assert await town.redis.exists(town.keys.hold) == 0

@@ -119,19 +119,15 @@ async def test_what_is_kept_is_kept_to_the_millisecond(town: Town, monkeypatch: 
 
 
 async def test_an_audit_in_the_background_says_what_it_found_and_when_it_is_over(town: Town) -> None:
-    async with town.ledger():
-        await town.open_for_business()
-        names = await town.enrol(3)
-        await town.schedule()
-        await town.win("c", names)
-        await town.drained()
+    async with town.open_ledger():
+        await town.sale(3, wins=3)
         async with housekeeping(town) as house:
             assert house.counters.audit_green == -1, "no audit was made yet"
             assert await house.audit()
             assert (house.counters.audit_green, house.counters.audit_share, house.counters.audit_oldest_s) == (1, 1.0, 0)
             await town.redis.hincrby(town.keys.of_campaign("c").campaign, "active", 1)
             assert not await house.audit()
-            detail = (await town.open_alarms())[AlarmKind.AUDIT_RED.value]
+            detail = await town.alarm(AlarmKind.AUDIT_RED)
             assert any("I3 NoLostAck" in fault for fault in detail["faults"])
             assert (detail["records"], detail["left"], detail["share"], detail["oldest_comparison_s"]) == (3, 0, 1.0, 0)
             assert house.counters.audit_green == 0
@@ -141,12 +137,11 @@ async def test_an_audit_in_the_background_says_what_it_found_and_when_it_is_over
 
 
 async def test_the_background_audit_runs_by_itself(town: Town) -> None:
-    async with town.ledger(deep_audit_interval_s=0.1):
-        await town.open_for_business()
+    async with town.open_ledger(deep_audit_interval_s=0.1):
         await town.enrol(1)
         await town.schedule()
         await town.drained()
         await town.redis.hincrby(town.keys.of_campaign("c").campaign, "issued", 1)
         async with asyncio.timeout(10):
-            while AlarmKind.AUDIT_RED.value not in await town.open_alarms():
+            while not await town.alarm(AlarmKind.AUDIT_RED):
                 await asyncio.sleep(0.02)

@@ -20,14 +20,12 @@ ALICE = OpsIdentity("alice", Role.OPERATOR)
 
 
 async def lost(town: Town) -> dict[str, int]:
-    return dict((await town.open_alarms()).get(AlarmKind.RECOVERY_LOST.value, {}))
+    return await town.alarm(AlarmKind.RECOVERY_LOST)
 
 
 async def test_what_a_thrown_away_log_held_above_the_record_is_told_with_its_figures(town: Town) -> None:
-    async with town.ledger():
-        await town.open_for_business()
-        names = await town.enrol(10)
-        await town.schedule(stock=10)
+    async with town.open_ledger():
+        names = await town.sale(10, stock=10)
         await town.win("c", names[:4])
         on_record = await town.drained()
     told = [claim.seq for claim in await town.win("c", names[4:9])]
@@ -59,13 +57,11 @@ async def town_rows(service: Service) -> list[tuple[int, int]]:
 
 
 async def test_figures_grow_and_the_alarm_stays_until_it_is_acknowledged(town: Town) -> None:
-    async with town.ledger():
-        await town.open_for_business()
+    async with town.open_ledger():
         on_record = await town.drained()
     await town.redis.flushall()
     await town.redis.script_flush()
-    async with town.ledger():
-        await town.open_for_business()
+    async with town.open_ledger():
         await note_life(town.engine, 1, on_record)
         assert await report_losses(town.engine) == 0, "a worker that saw no more than the record has lost nothing"
         await note_life(town.engine, 1, on_record + 3)
@@ -93,8 +89,7 @@ async def test_figures_grow_and_the_alarm_stays_until_it_is_acknowledged(town: T
 
 async def test_no_number_of_an_epoch_comes_twice_after_a_restored_database(town: Town) -> None:
     """Postgres goes back to before two recoveries, and a third takes neither of their numbers."""
-    async with town.ledger():
-        await town.open_for_business()
+    async with town.open_ledger():
         await town.drained()
     await recover_once(town.settings)
     await asyncio.sleep(1.1)  # the second in which the last one began

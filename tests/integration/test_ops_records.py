@@ -21,8 +21,7 @@ async def ops(service: Service, method: str, path: str, json: Any = None, role: 
 
 
 async def test_the_claims_of_a_campaign_come_as_a_file(service: Service) -> None:
-    await service.enrol("m-1", "m-2")
-    campaign_id = await service.publish()
+    campaign_id = await service.sale("m-1", "m-2")
     won = [(await service.grab(member_id, campaign_id)).json() for member_id in ("m-1", "m-2")]
     await service.drained()
     await service.http.post(f"/v1/claims/{won[0]['claim_id']}/return", headers=service.member("m-1"))
@@ -40,8 +39,7 @@ async def test_the_claims_of_a_campaign_come_as_a_file(service: Service) -> None
 
 
 async def test_codes_in_exports_need_a_right_of_their_own_and_every_export_is_in_the_log(service: Service) -> None:
-    await service.enrol("m-1")
-    campaign_id = await service.publish()
+    campaign_id = await service.sale("m-1")
     code = (await service.grab("m-1", campaign_id)).json()["voucher"]["code"]
     await service.drained()
     for role in (Role.VIEWER, Role.APPROVER, Role.OPERATOR, Role.ADMIN):
@@ -101,8 +99,7 @@ async def test_a_large_file_is_complete(service: Service) -> None:
 
 
 async def test_the_audit_says_that_redis_equals_postgres(service: Service) -> None:
-    await service.enrol("m-1", "m-2")
-    campaign_id = await service.publish()
+    campaign_id = await service.sale("m-1", "m-2")
     for member_id in ("m-1", "m-2"):
         await service.grab(member_id, campaign_id)
     response = await ops(service, "GET", "audit", role=Role.VIEWER)
@@ -113,8 +110,7 @@ async def test_the_audit_says_that_redis_equals_postgres(service: Service) -> No
 
 
 async def test_the_audit_sees_a_claim_that_is_missing_on_one_side(service: Service) -> None:
-    await service.enrol("m-1")
-    campaign_id = await service.publish()
+    campaign_id = await service.sale("m-1")
     await service.grab("m-1", campaign_id)
     await service.drained()
     await service.redis.hdel(service.worker.cell.keys.of_campaign(campaign_id).claims, "m-1")
@@ -123,8 +119,7 @@ async def test_the_audit_sees_a_claim_that_is_missing_on_one_side(service: Servi
 
 
 async def test_a_blocked_member_wins_nothing_from_the_answer_on_until_the_block_is_lifted(service: Service) -> None:
-    await service.enrol("m-1", "m-2")
-    campaign_id = await service.publish()
+    campaign_id = await service.sale("m-1", "m-2")
     until = "2099-01-01T00:00:00.000Z"
     blocked = await ops(service, "PUT", "blocklist/m-1", {"until": until, "reason": "代抢"})
     assert (blocked.status_code, blocked.json()) == (200, {"member_id": "m-1", "until": until, "reason": "代抢"})

@@ -80,8 +80,7 @@ async def _recover(parts: Ledger, link: RedisLink) -> None:
 
 
 async def test_the_rebuilt_cell_is_the_cell_that_was(town: Town) -> None:
-    async with town.ledger():
-        await town.open_for_business()
+    async with town.open_ledger():
         await a_busy_day(town)
         await town.drained()
         before = await town.everything_in_redis()
@@ -111,10 +110,8 @@ async def test_the_rebuilt_cell_is_the_cell_that_was(town: Town) -> None:
 
 
 async def test_units_that_were_cut_off_the_stock_are_not_offered_by_the_rebuilt_cell(town: Town) -> None:
-    async with town.ledger():
-        await town.open_for_business()
-        names = await town.enrol(5)
-        await town.schedule(stock=8)
+    async with town.open_ledger():
+        names = await town.sale(5, stock=8)
         claims = await town.win("c", names)
         await town.drained()
         await town.decide_return(claims[4], "c", names[4])
@@ -129,10 +126,8 @@ async def test_units_that_were_cut_off_the_stock_are_not_offered_by_the_rebuilt_
 
 @pytest.mark.parametrize("reason", ["returned", "lapsed"])
 async def test_a_return_that_the_cell_was_not_told_of_is_held_in_the_rebuilt_cell_as_before(reason: str, town: Town) -> None:
-    async with town.ledger():
-        await town.open_for_business()
-        names = await town.enrol(3)
-        await town.schedule(stock=5)
+    async with town.open_ledger():
+        names = await town.sale(3, stock=5)
         claims = await town.win("c", names, key="k")
         await town.drained()
         before = await town.everything_in_redis()
@@ -143,14 +138,12 @@ async def test_a_return_that_the_cell_was_not_told_of_is_held_in_the_rebuilt_cel
 
 
 async def test_the_sale_goes_on_in_the_rebuilt_cell_as_if_nothing_had_been(town: Town) -> None:
-    async with town.ledger():
-        await town.open_for_business()
+    async with town.open_ledger():
         await a_busy_day(town)
         await town.drained()
     async with town.leading() as parts, town.link() as link:
         await _recover(parts, link)
-    async with town.ledger():
-        await town.open_for_business()
+    async with town.open_ledger():
         names = [f"m{at:05d}" for at in range(1, 40)]
         answers = await town.grab("one", names)
         await town.drained()
@@ -163,10 +156,8 @@ async def test_the_sale_goes_on_in_the_rebuilt_cell_as_if_nothing_had_been(town:
 
 
 async def test_what_the_lost_life_still_had_is_drained_first(town: Town) -> None:
-    async with town.ledger():
-        await town.open_for_business()
-        names = await town.enrol(5)
-        await town.schedule()
+    async with town.open_ledger():
+        names = await town.sale(5)
         await town.drained()
     won = await town.win("c", names)  # nobody drains
     async with town.leading() as parts, town.link() as link:
@@ -176,10 +167,8 @@ async def test_what_the_lost_life_still_had_is_drained_first(town: Town) -> None
 
 
 async def test_what_cannot_be_drained_is_left_behind_and_said(town: Town, capsys: pytest.CaptureFixture[str]) -> None:
-    async with town.ledger():
-        await town.open_for_business()
-        names = await town.enrol(2)
-        await town.schedule()
+    async with town.open_ledger():
+        names = await town.sale(2)
         await town.win("c", names[:1])
         seq = await town.drained()
     await town.log(seq + 2, "members_published", {"members_version": 0, "changed": 0})
@@ -205,8 +194,7 @@ class Mortal(RedisLink):
 
 async def test_a_recovery_cut_short_anywhere_is_finished_by_the_guard(town: Town) -> None:
     """By hand or by itself, before every single call to Redis: the cell is untouched, or closed until it is whole again."""
-    async with town.ledger():
-        await town.open_for_business()
+    async with town.open_ledger():
         await a_busy_day(town)
         await town.drained()
         before = await town.everything_in_redis()

@@ -36,12 +36,8 @@ def environment_of(town: Town) -> dict[str, str]:
 @pytest.fixture
 async def sold(town: Town) -> Town:
     """Five claims, all drained; the ledger has ended."""
-    async with town.ledger():
-        await town.open_for_business()
-        names = await town.enrol(8)
-        await town.schedule(stock=8)
-        await town.win("c", names[:5])
-        await town.drained()
+    async with town.open_ledger():
+        await town.sale(8, wins=5, stock=8)
     return town
 
 
@@ -60,7 +56,7 @@ async def test_recover_rebuilds_and_opens_the_cell_twice_over(sold: Town) -> Non
 @pytest.mark.slow
 async def test_recover_leaves_a_running_ledger_alone(sold: Town) -> None:
     async with sold.ledger():
-        await sold.open_for_business()
+        await until(sold.leaders)
         status, _, trouble = await reconcile(sold, "recover")
         assert (status, "Another ledger is running" in trouble) == (1, True)
     assert await sold.redis.hget(sold.keys.cell, "epoch") == b"1"
@@ -94,8 +90,7 @@ async def test_recover_that_is_broken_off_is_finished_by_the_next_ledger(sold: T
         if child.returncode is None:
             child.send_signal(sign)
         await child.wait()
-    async with sold.ledger():
-        await sold.open_for_business()
+    async with sold.open_ledger():
         answers = await sold.grab("c", [f"m{at:05d}" for at in range(1, 9)])
         await sold.drained()
     assert [answer.split(b"\t")[0] for answer in answers] == [b"held"] * 5 + [b"won"] * 3
@@ -195,10 +190,7 @@ async def test_the_figures_are_shown_to_prometheus(town: Town) -> None:
     )
     try:
         await town.open_for_business()
-        names = await town.enrol(2)
-        await town.schedule()
-        await town.win("c", names)
-        await town.drained()
+        await town.sale(2, wins=2)
 
         async def counted() -> bool:
             def fetch() -> str:

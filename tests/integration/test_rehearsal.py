@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,8 +12,7 @@ import psutil
 import pytest
 from redis.asyncio import Redis
 
-from grab_service.cell.rights import Login
-from tests.harness.command_line import CommandLine, command_line_as
+from tests.harness.command_line import CommandLine
 from tests.harness.district import alive
 from tests.harness.service import at
 
@@ -33,12 +31,6 @@ TABLES: Final = (
     "alarms",
 )
 QUICK: Final = ("--yes", "--within-s", "0.3", "--connections", "50")
-
-
-@pytest.fixture
-async def grab(valkey_url: str, database_url: str, cell_name: str, tmp_path: Path) -> AsyncIterator[CommandLine]:
-    async with command_line_as(Login.API, valkey_url, database_url, cell_name, tmp_path) as typed:
-        yield typed
 
 
 @pytest.fixture

@@ -12,21 +12,20 @@ from grab_service.publishing.publish import publish_campaign, publish_codes, pub
 from grab_service.sql.tables import commands
 from reconcile.alarms import AlarmKind
 from reconcile.maintenance.sweep import BACKOFF_FIRST_S, BACKOFF_MAX_S, Sweep
+from reconcile.process import end
 from tests.harness.town import Town, until
 
 
 @asynccontextmanager
 async def without_sweep(town: Town) -> AsyncIterator[Sweep]:
     """The ledger but for its sweep, which the test makes sweep; it does not wait for others."""
-    async with town.parts() as parts:
-        tasks = [asyncio.create_task(part) for part in (parts.leader.run(), parts.drain.run(), parts.guard.run())]
+    async with town.working() as parts:
+        guards = asyncio.create_task(parts.guard.run())
         try:
             await town.open_for_business()
             yield Sweep(parts.engine, parts.cell, parts.leader, parts.counters, interval_s=0.05, grace_s=0)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end([guards])
 
 
 async def pending(town: Town) -> list[str | None]:
@@ -43,8 +42,7 @@ async def free_units(town: Town, campaign_id: str = "c") -> list[bytes]:
 
 async def test_a_unit_decided_to_be_free_comes_back_once(town: Town) -> None:
     async with without_sweep(town) as sweep:
-        names = await town.enrol(12)
-        await town.schedule(stock=10)
+        names = await town.sale(12, stock=10)
         claims = await town.win("c", names[:10])
         await town.drained()
         assert [answer.split(b"\t")[0] for answer in await town.grab("c", [names[10]])] == [b"sold_out"]
@@ -66,8 +64,7 @@ async def test_a_unit_decided_to_be_free_comes_back_once(town: Town) -> None:
 async def test_a_command_is_repeated_until_its_entry_is_drained(town: Town) -> None:
     """Lua has done it, and whoever asked died before it heard the answer."""
     async with without_sweep(town) as sweep:
-        (name,) = await town.enrol(1)
-        await town.schedule()
+        (name,) = await town.sale(1)
         (claim,) = await town.win("c", [name])
         await town.drained()
         assert (await town.cell.return_unit("c", name, claim.seq, "returned"))[0] == "returned"
@@ -83,8 +80,7 @@ async def test_a_command_is_repeated_until_its_entry_is_drained(town: Town) -> N
 
 async def test_the_code_of_a_pool_goes_back_with_its_unit_and_is_granted_again(town: Town) -> None:
     async with without_sweep(town) as sweep:
-        names = await town.enrol(4)
-        await town.schedule(stock=3, kind="code_pool", codes=3)
+        names = await town.sale(4, stock=3, kind="code_pool", codes=3)
         claims = await town.win("c", names[:3], key="k")
         await town.drained()
         await town.decide_return(claims[0], "c", names[0])
@@ -101,8 +97,7 @@ async def test_the_code_of_a_pool_goes_back_with_its_unit_and_is_granted_again(t
 
 async def test_a_command_that_cannot_be_is_said_and_does_not_hold_up_the_others(town: Town) -> None:
     async with without_sweep(town) as sweep:
-        names = await town.enrol(2)
-        await town.schedule()
+        names = await town.sale(2)
         claims = await town.win("c", names)
         await town.drained()
         await town.command_return(claims[0], "c", names[1])  # not hers
@@ -110,10 +105,10 @@ async def test_a_command_that_cannot_be_is_said_and_does_not_hold_up_the_others(
         await sweep.round()
         await town.drained()
         assert await pending(town) == ["unknown_claim"]
-        alarm = (await town.open_alarms())[AlarmKind.RETURN_REFUSED.value]
+        alarm = await town.alarm(AlarmKind.RETURN_REFUSED)
         assert alarm["refused"] == {str(claims[0].seq): "unknown_claim"}
         await sweep.round()
-        assert AlarmKind.RETURN_REFUSED.value in await town.open_alarms()
+        assert await town.alarm(AlarmKind.RETURN_REFUSED)
         await town.sql("DELETE FROM commands WHERE done_seq IS NULL")
         await sweep.round()
         assert await town.open_alarms() == {}
@@ -121,8 +116,7 @@ async def test_a_command_that_cannot_be_is_said_and_does_not_hold_up_the_others(
 
 async def test_a_command_that_was_not_carried_out_is_sent_less_and_less_often(town: Town) -> None:
     async with without_sweep(town) as sweep:
-        names = await town.enrol(1)
-        await town.schedule(stock=1)
+        names = await town.sale(1, stock=1)
         (claim,) = await town.win("c", names)
         await town.drained()
         await town.command_return(claim, "c", "somebody-else")
@@ -142,8 +136,7 @@ async def test_a_command_that_was_not_carried_out_is_sent_less_and_less_often(to
 
 async def test_the_wait_before_a_command_is_sent_again_doubles_up_to_its_bound(town: Town) -> None:
     async with without_sweep(town) as sweep:
-        names = await town.enrol(1)
-        await town.schedule(stock=1)
+        names = await town.sale(1, stock=1)
         (claim,) = await town.win("c", names)
         await town.drained()
         await town.command_return(claim, "c", "somebody-else")
@@ -193,7 +186,7 @@ async def test_a_campaign_the_cell_will_not_take_is_said(town: Town) -> None:
         await sweep.round()
         await town.drained()
         assert (await town.campaign("fine")).published_seq is not None
-        alarm = (await town.open_alarms())[AlarmKind.PUBLISH_REFUSED.value]
+        alarm = await town.alarm(AlarmKind.PUBLISH_REFUSED)
         assert alarm["refused"] == {"short": "too_few_codes\t4\t5"}
         await town.import_codes("short", 1)
         await sweep.round()
@@ -252,10 +245,8 @@ async def test_two_who_load_the_same_codes_load_each_once(town: Town) -> None:
 
 
 async def test_the_sweep_waits_out_a_closed_cell(town: Town) -> None:
-    async with town.ledger(sweep_interval_s=0.05):
-        await town.open_for_business()
-        (name,) = await town.enrol(1)
-        await town.schedule()
+    async with town.open_ledger(sweep_interval_s=0.05):
+        (name,) = await town.sale(1)
         (claim,) = await town.win("c", [name])
         await town.drained()
         await town.redis.hset(town.keys.cell, "nonce", "closed by hand")

@@ -1,7 +1,6 @@
 """Whose token of ops is good, for how long, and who can end it before?"""
 
 import time
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import httpx
@@ -25,16 +24,10 @@ from grab_service.vocabulary.passes import (
     verify_ops,
 )
 from tests.harness.command_line import OPS_SECRET, SECRET
-from tests.harness.service import Service, running_service
+from tests.harness.service import Service
 from tests.harness.worker import forget_metrics
 
 NOW_S = 1_800_000_000
-
-
-@pytest.fixture
-async def service(valkey_url: str, database_url: str, cell_name: str) -> AsyncIterator[Service]:
-    async with running_service(valkey_url, database_url, cell_name) as running:
-        yield running
 
 
 def written_by_hand(keys: PassKeys, created_at_s: int, expires_at_s: int) -> bytes:
