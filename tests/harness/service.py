@@ -29,6 +29,7 @@ from reconcile.drain.drain import Drain
 from reconcile.guard.redis_settings import ServerSettings
 from reconcile.maintenance.redis_watch import write_note
 from reconcile.redis_link import RedisLink
+from tests.harness.databases import session_in
 from tests.harness.town import town
 from tests.harness.worker import forget_metrics
 
@@ -115,11 +116,8 @@ class Service:
 
     async def sql(self, statement: str, *values: Any) -> list[asyncpg.Record]:
         """Run a statement as the superuser; its rows."""
-        session = await asyncpg.connect(self.admin_url)
-        try:
+        async with session_in(self.admin_url) as session:
             return await session.fetch(statement, *values)
-        finally:
-            await session.close()
 
     async def grab(self, member_id: str, campaign_id: str, **headers: str) -> httpx.Response:
         """One grab, through the lane."""

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
-import asyncpg
 from redis.asyncio import Redis
 from sqlalchemy import Row, insert, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -35,6 +34,7 @@ from reconcile.epochs import begin_first, opening_commands
 from reconcile.fence import Fence
 from reconcile.process import Ledger, build, end, run
 from reconcile.redis_link import RedisLink
+from tests.harness.databases import session_in
 from tests.harness.logins import as_role, redis_logins
 
 PATIENCE_S: Final = 15.0
@@ -315,14 +315,13 @@ class Town:
     async def postgres_away(self) -> AsyncIterator[None]:
         """Nobody gets into the database until the block ends, and those who are in are thrown out."""
         database = str((await self.sql("SELECT current_database() AS name"))[0].name)
-        session = await asyncpg.connect(self.admin_url.replace(f"/{database}", "/postgres"))
-        await session.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS false")
-        await session.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", database)
-        try:
-            yield
-        finally:
-            await session.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS true")
-            await session.close()
+        async with session_in(self.admin_url.replace(f"/{database}", "/postgres")) as session:
+            await session.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS false")
+            await session.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", database)
+            try:
+                yield
+            finally:
+                await session.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS true")
 
     async def leaders(self) -> list[int]:
         """The sessions in Postgres by which ledgers lead, by their process."""

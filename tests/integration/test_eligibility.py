@@ -123,13 +123,12 @@ async def test_hour_and_stock_change_nothing_for_a_member_who_asks(service: Serv
         assert (await ask(service, campaign_id, "m-3"))["code"] == "member-unknown"
 
 
-async def test_only_a_member_with_a_pass_may_ask_and_only_of_what_is_published(service: Service) -> None:
+async def test_a_member_asks_about_themselves_and_only_of_what_is_published(service: Service) -> None:
     await service.enrol("m-1", "m-2")
     campaign_id, draft = await service.publish(), await service.create()
-    path = f"/v1/campaigns/{campaign_id}/eligibility"
-    for headers in ({}, {"Authorization": "Bearer rubbish"}, service.ops()):
-        assert problem(await service.http.get(path, headers=headers)) == (401, "pass-invalid")
-    about_another = await service.http.get(f"{path}?member_id=m-2", headers=service.member("m-1"))
+    about_another = await service.http.get(
+        f"/v1/campaigns/{campaign_id}/eligibility?member_id=m-2", headers=service.member("m-1")
+    )
     assert problem(about_another) == (422, "validation")
     for unknown in (draft, "zzzzzzzzzz", "%00"):
         answer = await service.http.get(f"/v1/campaigns/{unknown}/eligibility", headers=service.member("m-1"))

@@ -7,12 +7,12 @@ import signal
 from pathlib import Path
 from typing import Any, Final
 
-import asyncpg
 import psutil
 import pytest
 from redis.asyncio import Redis
 
 from tests.harness.command_line import CommandLine
+from tests.harness.databases import in_postgres, session_in
 from tests.harness.district import alive
 from tests.harness.service import at
 
@@ -49,25 +49,19 @@ async def enrol(database_url: str, eligible: int, young: int = 0, blocked: int =
         (left, "2020-01-31", "left"),
     ):
         rows += [(f"real-{len(rows) + n}", joined_on, status) for n in range(count)]
-    connection = await asyncpg.connect(database_url)
-    try:
-        await connection.execute("INSERT INTO orgs VALUES ('org-1', '望江软件园工会')")
-        await connection.executemany(
+    async with session_in(database_url) as session:
+        await session.execute("INSERT INTO orgs VALUES ('org-1', '望江软件园工会')")
+        await session.executemany(
             "INSERT INTO members (member_id, org_id, name, tags, joined_on, status, version)"
             " VALUES ($1, 'org-1', '张三', '{technician}', $2::text::date, $3, nextval('members_version'))",
             rows,
         )
-    finally:
-        await connection.close()
 
 
 async def contents(database_url: str) -> dict[str, list[Any]]:
     """All that stands in the tables."""
-    connection = await asyncpg.connect(database_url)
-    try:
-        return {table: await connection.fetch(f"SELECT * FROM {table} ORDER BY 1, 2") for table in TABLES}
-    finally:
-        await connection.close()
+    async with session_in(database_url) as session:
+        return {table: await session.fetch(f"SELECT * FROM {table} ORDER BY 1, 2") for table in TABLES}
 
 
 async def draft(grab: CommandLine, *, stock: int, **changes: Any) -> str:
@@ -130,9 +124,7 @@ async def test_what_cannot_be_rehearsed_is_said_and_nothing_is_started(grab: Com
     (await grab.run("rehearse", campaign_id, *QUICK)).is_refusal("There are no members to rehearse with.")
     await enrol(database_url, eligible=0, young=3)
     (await grab.run("rehearse", campaign_id, *QUICK)).is_refusal("No member may win")
-    connection = await asyncpg.connect(database_url)
-    await connection.execute("UPDATE campaigns SET state = 'closed'")
-    await connection.close()
+    await in_postgres(database_url, "UPDATE campaigns SET state = 'closed'")
     (await grab.run("rehearse", campaign_id, *QUICK)).is_refusal("only what is still to come")
     assert not (grab.home / "var").exists()
 

@@ -18,7 +18,9 @@ _CERTAIN: Final = ("tests/unit/test_gate.py::test_only_what_is_certain_is_refuse
 _NEXT: Final = ("tests/unit/test_gate.py::test_a_refusal_ends_before_what_comes_next",)
 _ANEW: Final = ("tests/unit/test_gate.py::test_a_refusal_ends_with_the_age_of_the_view_and_a_fresh_view_judges_anew",)
 _CHANGES: Final = ("tests/unit/test_gate.py::test_each_change_that_a_fresh_view_shows_is_obeyed_at_once",)
-_RUNNING_VALKEY: Final = ("tests/integration/test_servers_life.py::test_valkey_keeps_its_address_and_what_was_written",)
+_RUNNING_VALKEY: Final = (
+    "tests/integration/test_servers_life.py::test_a_server_keeps_its_address_and_what_was_written[valkey-stop]",
+)
 _IMPORTS: Final = "tests/integration/test_ops_imports.py::test_"
 _in_publish = partial(Mutant, "grab_service/publishing/publish.py")
 _in_view = partial(Mutant, "grab_service/grabpath/view.py")
@@ -315,6 +317,6 @@ MUTANTS: Final = (
         "it does not wait for the disk",
         "        if not self._durable:\n            settings",
         "        if True:\n            settings",
-        ("tests/integration/test_servers_life.py::test_postgres_keeps_its_address_and_what_was_written",),
+        ("tests/integration/test_servers_life.py::test_a_server_keeps_its_address_and_what_was_written[postgres-stop]",),
     ),
 )
