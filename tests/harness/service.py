@@ -5,7 +5,7 @@ The ledger's drain runs beside it, and a cell that is armed as the guard arms it
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -113,6 +113,18 @@ class Service:
         """Register members and schedule a campaign; its id."""
         await self.enrol(*member_ids)
         return await self.publish(**changes)
+
+    async def listed(self, path: str, headers: Mapping[str, str] | None = None, *, limit: int = 2) -> list[dict[str, Any]]:
+        """All items of a list, read page by page."""
+        found: list[dict[str, Any]] = []
+        cursor: dict[str, str] = {}
+        while True:
+            page = (await self.http.get(path, params={"limit": limit, **cursor}, headers=headers)).json()
+            assert len(page["items"]) <= limit
+            found += page["items"]
+            if page["next_cursor"] is None:
+                return found
+            cursor = {"cursor": page["next_cursor"]}
 
     async def sql(self, statement: str, *values: Any) -> list[asyncpg.Record]:
         """Run a statement as the superuser; its rows."""

@@ -113,12 +113,7 @@ async def test_campaigns_are_listed_by_phase(service: Service) -> None:
 
 async def test_a_list_goes_on_where_the_page_before_ended(service: Service) -> None:
     published = {await service.publish() for _ in range(5)}
-    seen: list[str] = []
-    query = "?limit=2"
-    while query:
-        page = (await get(service, f"/v1/campaigns{query}")).json()
-        seen += [campaign["campaign_id"] for campaign in page["items"]]
-        query = f"?limit=2&cursor={page['next_cursor']}" if page["next_cursor"] else ""
+    seen = [campaign["campaign_id"] for campaign in await service.listed("/v1/campaigns")]
     assert len(seen) == 5
     assert set(seen) == published
 
@@ -187,13 +182,7 @@ async def test_my_claims_are_newest_first_and_paged_on_record_or_not(service: Se
     await service.drained()
     await service.drain.stop()
     won += [(await service.grab("m-1", many, **{"Idempotency-Key": key})).json() for key in ("a", "b")]
-    seen: list[dict[str, Any]] = []
-    query = "?limit=2"
-    while query:
-        page = (await get(service, f"/v1/me/claims{query}", "m-1")).json()
-        seen += page["items"]
-        query = f"?limit=2&cursor={page['next_cursor']}" if page["next_cursor"] else ""
-    assert seen == won[::-1]
+    assert await service.listed("/v1/me/claims", service.member("m-1")) == won[::-1]
 
 
 async def test_a_unit_given_back_can_be_won_by_somebody_else_with_another_code(service: Service) -> None:
@@ -334,28 +323,18 @@ async def test_of_several_returns_at_once_each_counts_those_before_it(service: S
     assert problem(max(answers, key=lambda answer: answer.status_code)) == (409, "returns-used-up")
 
 
-async def test_a_member_gives_back_ten_units_a_minute_at_most(service: Service) -> None:
-    campaign_id = await service.sale(
-        "m-1", releases=[{"opens_at": at(-1), "quantity": 20}], limit_per_member=11, returns_per_member=100
-    )
-    claims = await win(service, campaign_id, 11)
-    for claim in claims[:10]:
-        assert (await give_back(service, claim)).status_code == 200
-    refused = await give_back(service, claims[10])
-    assert problem(refused) == (429, "rate-limited")
-    assert 50 <= int(refused.headers["retry-after"]) <= 60
-    async with service.ledger_engine.begin() as connection:
-        await connection.execute(
-            text("UPDATE claims SET decided_at_ms = decided_at_ms - 60000 WHERE seq = :seq"), {"seq": claims[3]["seq"]}
-        )
-    assert (await give_back(service, claims[10])).status_code == 200
-
-
 def stop_the_clock(service: Service, monkeypatch: pytest.MonkeyPatch) -> int:
     """The worker's clock stands still from now on; what it shows."""
     now_ms = service.worker.view.now_ms()
     monkeypatch.setattr(service.worker.view, "now_ms", lambda _now_s=None: now_ms)
     return now_ms
+
+
+async def many_claims(service: Service, count: int) -> list[dict[str, Any]]:
+    """So many claims of one member, who may give all of them back but for how many it is in a minute."""
+    releases = [{"opens_at": at(-1), "quantity": 20}]
+    campaign_id = await service.sale("m-1", releases=releases, limit_per_member=count, returns_per_member=100)
+    return await win(service, campaign_id, count)
 
 
 @pytest.mark.parametrize(("left_ms", "answer"), [(1, (200, None)), (0, (409, "not-returnable")), (None, (200, None))])
@@ -374,10 +353,7 @@ async def test_a_voucher_can_be_given_back_until_the_very_moment_at_which_it_end
 async def test_the_tenth_return_before_counts_for_a_minute_to_the_millisecond(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    campaign_id = await service.sale(
-        "m-1", releases=[{"opens_at": at(-1), "quantity": 20}], limit_per_member=11, returns_per_member=100
-    )
-    claims = await win(service, campaign_id, 11)
+    claims = await many_claims(service, 11)
     for claim in claims[:10]:
         assert (await give_back(service, claim)).status_code == 200
     now_ms = stop_the_clock(service, monkeypatch)
@@ -392,10 +368,7 @@ async def test_the_tenth_return_before_counts_for_a_minute_to_the_millisecond(
 async def test_whoever_gave_back_too_much_waits_for_the_first_of_the_last_ten(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    campaign_id = await service.sale(
-        "m-1", releases=[{"opens_at": at(-1), "quantity": 20}], limit_per_member=12, returns_per_member=100
-    )
-    claims = await win(service, campaign_id, 12)
+    claims = await many_claims(service, 12)
     now_ms = stop_the_clock(service, monkeypatch)
     for claim in claims[:10]:
         assert (await give_back(service, claim)).status_code == 200

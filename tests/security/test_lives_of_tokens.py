@@ -117,13 +117,7 @@ async def test_tokens_are_listed_newest_first_and_by_pages(service: Service) -> 
     for number in range(7):
         made = await service.http.post("/v1/dev/ops-sessions", json={"role": "viewer", "actor": f"v-{number}"})
         assert made.status_code == 200
-    seen, cursor = list[dict[str, object]](), ""
-    while True:
-        page = (await service.http.get(f"/v1/ops/tokens?limit=3{cursor}", headers=admin)).json()
-        seen += page["items"]
-        if page["next_cursor"] is None:
-            break
-        cursor = f"&cursor={page['next_cursor']}"
+    seen = await service.listed("/v1/ops/tokens", admin, limit=3)
     assert {one["actor"] for one in seen} == {"alice", *(f"v-{number}" for number in range(7))}
     assert len(seen) == 8
     assert all(is_token_id(str(one["token_id"])) for one in seen)

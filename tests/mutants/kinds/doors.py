@@ -153,7 +153,7 @@ MUTANTS: Final = (
         "as many as the campaigns allow",
         "            _returns(member_id, _before.c.decided_at_ms > now_ms - MINUTE_MS) < RETURNS_A_MINUTE,\n",
         "",
-        (f"{_MEMBERS}a_member_gives_back_ten_units_a_minute_at_most",),
+        (f"{_MEMBERS}whoever_gave_back_too_much_waits_for_the_first_of_the_last_ten",),
     ),
     _in_give_back(
         "seen_codes_given_back",
