@@ -27,6 +27,12 @@ async def started(server: Server) -> AsyncIterator[Server]:
         await server.stop()
 
 
+async def restart(server: EmbeddedServer) -> None:
+    """Kill it, and start it again."""
+    await server.kill()
+    await server.start()
+
+
 @asynccontextmanager
 async def foreign_valkey(*argv: str, url: str, **env: str) -> AsyncIterator[None]:
     """A Valkey that others have started by these words."""

@@ -256,8 +256,7 @@ class Town:
         names = await self.enrol(members)
         await self.schedule(**campaign)
         if wins:
-            await self.win("c", names[:wins])
-            await self.drained()
+            await self.win_on_record("c", names[:wins])
         return names
 
     async def import_codes(self, campaign_id: str, count: int) -> None:
@@ -285,6 +284,17 @@ class Town:
         answers = await self.grab(campaign_id, names, key=key)
         assert all(answer.startswith(b"won\t") for answer in answers), answers
         return [ClaimRecord.parse(answer.removeprefix(b"won\t")) for answer in answers]
+
+    async def win_on_record(self, campaign_id: str, names: Sequence[str], *, key: str = "") -> list[ClaimRecord]:
+        """The same, and Postgres has them."""
+        won = await self.win(campaign_id, names, key=key)
+        await self.drained()
+        return won
+
+    async def empty_redis(self) -> None:
+        """All keys and all scripts of that Redis are gone."""
+        await self.redis.flushall()
+        await self.redis.script_flush()
 
     async def decide_return(self, claim: ClaimRecord, campaign_id: str, member_id: str, reason: str = "returned") -> None:
         """Decide in Postgres that a unit goes back, as the call that a member makes will."""

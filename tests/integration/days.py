@@ -39,8 +39,7 @@ async def a_day(town: Town) -> Day:
     await town.schedule("pool", stock=10, kind="code_pool", codes=12)
     one = await town.win("one", names[:10])
     many = [*await town.win("many", names[:3], key="a"), *await town.win("many", names[:3], key="b")]
-    pool = await town.win("pool", names[:5])
-    await town.drained()
+    pool = await town.win_on_record("pool", names[:5])
     for campaign_id, claim, name in (("one", one[3], names[3]), ("pool", pool[2], names[2])):
         await town.decide_return(claim, campaign_id, name)
     await until(lambda: _nothing_pending(town))

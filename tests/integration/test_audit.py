@@ -116,8 +116,7 @@ async def test_without_a_ledger_that_keeps_up_nothing_is_said(town: Town) -> Non
 
 async def test_the_very_last_claim_on_record_is_compared_as_well(day: Day) -> None:
     town = day.town
-    (claim,) = await town.win("one", await town.enrol(1))
-    await town.drained()
+    (claim,) = await town.win_on_record("one", await town.enrol(1))
     assert (await town.cursor()).last_seq == claim.seq
     assert (await day.audit()).holds
     await town.sql("DELETE FROM claims WHERE seq = :seq", seq=claim.seq)

@@ -37,8 +37,7 @@ async def drain_all(town: Town, drain: Drain) -> None:
 async def test_a_won_claim_is_on_record_with_everything_that_was_said_of_it(town: Town) -> None:
     async with town.open_ledger():
         names = await town.sale(3, valid_days=30)
-        won = await town.win("c", names, key="k")
-        await town.drained()
+        won = await town.win_on_record("c", names, key="k")
         rows = await town.claims()
     assert [(row.seq, row.unit_no, row.slot, row.code, row.idempotency_key) for row in rows] == [
         (claim.seq, claim.unit_no, claim.ordinal, claim.code, "k") for claim in won
@@ -89,8 +88,7 @@ async def test_a_grant_is_a_row_within_milliseconds(town: Town) -> None:
         took_ms = []
         for name in names:
             began = time.perf_counter()
-            await town.win("c", [name])
-            await town.drained()
+            await town.win_on_record("c", [name])
             took_ms.append((time.perf_counter() - began) * 1000)
             await asyncio.sleep(0.02)  # so that the drain waits for each, and is woken
     assert statistics.median(took_ms) < 100 * slowness(), took_ms
@@ -168,8 +166,7 @@ async def test_rows_are_written_in_the_order_of_the_log(town: Town) -> None:
 async def test_a_return_that_postgres_decided_is_closed_by_its_entry(town: Town) -> None:
     async with town.open_ledger():
         names = await town.sale(2)
-        claims = await town.win("c", names)
-        await town.drained()
+        claims = await town.win_on_record("c", names)
         await town.decide_return(claims[0], "c", names[0])
         await until(lambda: town.sql("SELECT 1 FROM commands WHERE done_seq IS NOT NULL"))
         await town.drained()

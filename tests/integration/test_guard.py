@@ -24,6 +24,7 @@ from reconcile.life import Life
 from reconcile.process import end
 from reconcile.rebuild.recover import close_cell
 from reconcile.redis_link import LinkBrokenError, RedisLink
+from tests.harness.embedded import restart
 from tests.harness.pace import slowness
 from tests.harness.town import Town, now_ms, until
 
@@ -101,15 +102,13 @@ async def test_while_a_server_is_away_the_ledger_says_that_the_cell_is_closed_an
         await until(says("Redis cannot be reached", 0))
         await valkey.start()
         await until(says(None, 1))
-        await mortal.redis.flushall()
-        await mortal.redis.script_flush()
+        await mortal.empty_redis()
         await until(lambda: _epoch_is(mortal, 2))
         await until(says(None, 1))
         assert ledger.counters.recoveries == 1
         # While Redis runs on, nobody need ask Postgres; when it is back from a restart, everything has to be compared.
         async with mortal.postgres_away():
-            await valkey.kill()
-            await valkey.start()
+            await restart(valkey)
             await until(says(NO_POSTGRES, 0))
         await until(says(None, 1))
         await end([guards])
@@ -120,8 +119,7 @@ async def test_nobody_wins_while_redis_is_back_and_no_ledger_has_looked(mortal: 
         names = await mortal.sale(1)
         shas: Any = await mortal.redis.hgetall(mortal.keys.scripts)
         await mortal.drained()
-    await valkey.kill()
-    await valkey.start()
+    await restart(valkey)
     with pytest.raises(CellError):
         await mortal.grab("c", names)
     for field, sha in shas.items():
@@ -146,10 +144,8 @@ async def test_an_emptied_redis_is_rebuilt_and_goes_on_in_a_new_epoch(mortal: To
         names = await mortal.sale(20, stock=15)
         won = await mortal.win("c", names[:10])
         seq = await mortal.drained()
-        await mortal.redis.flushall()
-        await mortal.redis.script_flush()
-        await until(lambda: _epoch_is(mortal, 2))
-        await mortal.open_for_business()
+        await mortal.empty_redis()
+        await _rebuilt(mortal)
         held = await mortal.grab("c", names[:10])
         assert [ClaimRecord.parse(answer.removeprefix(b"held\t")).seq for answer in held] == [claim.seq for claim in won]
         answers = await mortal.grab("c", names[10:])
@@ -164,6 +160,12 @@ async def test_an_emptied_redis_is_rebuilt_and_goes_on_in_a_new_epoch(mortal: To
     assert await mortal.sql("SELECT 1 FROM alarms WHERE kind = 'cell_closed'"), "but it was raised"
 
 
+async def _rebuilt(town: Town) -> None:
+    """Wait until the cell is open in its second life."""
+    await until(lambda: _epoch_is(town, 2))
+    await town.open_for_business()
+
+
 async def _epoch_is(town: Town, epoch: int) -> bool:
     """Whether the cell is in its life of this number, counted from 1."""
     now = int(await town.redis.hget(town.keys.cell, "epoch") or 0)
@@ -173,20 +175,17 @@ async def _epoch_is(town: Town, epoch: int) -> bool:
 async def test_an_older_copy_of_redis_sells_nothing_and_is_rebuilt(mortal: Town, valkey: ValkeyServer, tmp_path: Path) -> None:
     async with mortal.open_ledger():
         names = await mortal.sale(20, stock=15)
-        first = await mortal.win("c", names[:5])
-        await mortal.drained()
+        first = await mortal.win_on_record("c", names[:5])
         await valkey.stop()
         shutil.copytree(valkey.data_dir, tmp_path / "older")
         await valkey.start()
         await mortal.open_for_business()
-        second = await mortal.win("c", names[5:10])
-        await mortal.drained()
+        second = await mortal.win_on_record("c", names[5:10])
         await valkey.stop()
         shutil.rmtree(valkey.data_dir)
         shutil.copytree(tmp_path / "older", valkey.data_dir)
         await valkey.start()
-        await until(lambda: _epoch_is(mortal, 2))
-        await mortal.open_for_business()
+        await _rebuilt(mortal)
         answers = await mortal.grab("c", names)
         await mortal.drained()
         rows = await mortal.claims()
@@ -201,15 +200,13 @@ async def test_a_primary_that_comes_back_with_its_scripts_is_closed_by_its_numbe
     async with town.open_ledger():
         names = await town.sale(10, wins=2)
         older = await town.everything_in_redis()
-        await town.win("c", names[2:4])
-        await town.drained()
+        await town.win_on_record("c", names[2:4])
     # The cell's hash as it was, the scripts still loaded.
     await town.redis.hset(town.keys.cell, mapping=older["cell"])
     stranger = Cell(town.service, town.settings.cell, ScriptSources.read())
     await stranger.reload()
     async with town.ledger():
-        await until(lambda: _epoch_is(town, 2))
-        await town.open_for_business()
+        await _rebuilt(town)
         answers = await town.grab("c", names)
     assert [answer.split(b"\t")[0] for answer in answers] == [b"held"] * 4 + [b"won"] * 6
 
@@ -218,11 +215,9 @@ async def test_a_red_audit_keeps_the_cell_closed_until_it_is_rebuilt(mortal: Tow
     async with mortal.open_ledger():
         await mortal.sale(5, wins=5)
     await mortal.redis.hincrby(mortal.keys.of_campaign("c").campaign, "active", -3)
-    await valkey.kill()
-    await valkey.start()
+    await restart(valkey)
     async with mortal.ledger():
-        await until(lambda: _epoch_is(mortal, 2))
-        await mortal.open_for_business()
+        await _rebuilt(mortal)
         assert await mortal.redis.hget(mortal.keys.of_campaign("c").campaign, "active") == b"5"
         await mortal.all_clear()
     assert await mortal.sql("SELECT 1 FROM alarms WHERE kind = 'audit_red' AND cleared_at_ms IS NOT NULL")
@@ -269,8 +264,7 @@ async def test_a_log_that_cannot_be_drained_keeps_the_cell_closed(mortal: Town, 
     async with mortal.open_ledger():
         seq = await mortal.drained()
     await mortal.log(seq + 2, "members_published", {"members_version": 0, "changed": 0})
-    await valkey.kill()
-    await valkey.start()
+    await restart(valkey)
     async with mortal.ledger():
         assert (await until(lambda: mortal.alarm(AlarmKind.CELL_CLOSED)))["fault"] == "log_gap"
         assert await mortal.alarm(AlarmKind.LOG_GAP)
@@ -286,14 +280,12 @@ async def test_a_redis_that_comes_back_while_postgres_is_away_stays_closed(morta
         await mortal.drained()
         async with mortal.postgres_away():
             await mortal.win("c", names[:1])  # Postgres away stops nobody from winning
-            await valkey.kill()
-            await valkey.start()
+            await restart(valkey)
             await asyncio.sleep(1)
             with pytest.raises(CellError):
                 await mortal.grab("c", names[1:])
         await mortal.open_for_business()
-        await mortal.win("c", names[1:])
-        await mortal.drained()
+        await mortal.win_on_record("c", names[1:])
         assert [row.member_id for row in await mortal.claims()] == names
 
 
@@ -410,8 +402,7 @@ async def test_scripts_cannot_land_in_a_life_that_was_not_audited(mortal: Town, 
     """Redis dies and comes back between the audit and the loading: the connection of the audit is the witness."""
     async with mortal.working() as parts, mortal.link() as link:
         await parts.guard._make_sound(link)
-        await valkey.kill()
-        await valkey.start()
+        await restart(valkey)
         for _ in range(2):
             with pytest.raises(LinkBrokenError):
                 await parts.guard.arm(link)
@@ -462,15 +453,12 @@ async def test_a_redis_with_a_weaker_log_begins_an_epoch_when_it_comes_back(mort
     await mortal.redis.config_set("appendfsync", "everysec")
     async with mortal.open_ledger():
         names = await mortal.sale(2)
-        before = await mortal.win("c", names[:1])
-        await mortal.drained()
+        before = await mortal.win_on_record("c", names[:1])
         await mortal.redis.script_flush()
-        await until(lambda: _epoch_is(mortal, 2))
-        await mortal.open_for_business()
+        await _rebuilt(mortal)
         held = await mortal.grab("c", names[:1])
         assert held[0].endswith(before[0].encode().encode()), "nothing was rebuilt"
-        await mortal.win("c", names[1:])
-        await mortal.drained()
+        await mortal.win_on_record("c", names[1:])
         lives = await mortal.lives()
         assert [lives[row.epoch] for row in await mortal.claims()] == [1, 2]
 
@@ -501,8 +489,7 @@ async def test_whoever_does_not_lead_arms_nothing(town: Town) -> None:
 async def test_a_link_that_broke_stays_broken(mortal: Town, valkey: ValkeyServer) -> None:
     link = await mortal.open_link()
     await link.call("PING")
-    await valkey.kill()
-    await valkey.start()
+    await restart(valkey)
     for _ in range(3):
         with pytest.raises(LinkBrokenError):
             await link.call("PING")

@@ -134,8 +134,7 @@ async def test_redis_dies_and_is_emptied_and_what_was_drained_is_not_sold_again(
         await crowd.rush(names[:300])
         await mortal.drained()
         for _ in range(2):
-            await mortal.redis.flushall()
-            await mortal.redis.script_flush()
+            await mortal.empty_redis()
             await mortal.open_for_business()
             await asyncio.sleep(0.3)
         await mortal.open_for_business()

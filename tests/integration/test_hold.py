@@ -63,8 +63,7 @@ async def begun(town: Town) -> AsyncIterator[list[str]]:
     """A sale that has begun."""
     async with town.open_ledger():
         names = await town.sale(200, stock=STOCK, limit=3)
-        await town.win("c", names[:10], key="a")
-        await town.drained()
+        await town.win_on_record("c", names[:10], key="a")
     yield names
 
 

@@ -59,8 +59,7 @@ async def town_rows(service: Service) -> list[tuple[int, int]]:
 async def test_figures_grow_and_the_alarm_stays_until_it_is_acknowledged(town: Town) -> None:
     async with town.open_ledger():
         on_record = await town.drained()
-    await town.redis.flushall()
-    await town.redis.script_flush()
+    await town.empty_redis()
     async with town.open_ledger():
         await note_life(town.engine, 1, on_record)
         assert await report_losses(town.engine) == 0, "a worker that saw no more than the record has lost nothing"

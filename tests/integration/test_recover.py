@@ -38,8 +38,7 @@ async def a_busy_day(town: Town) -> None:
     for key in ("a", "b", "c"):
         await town.win("many", names[:5], key=key)
     many = await town.win("many", names[5:8], key="a")
-    pool = await town.win("pool", names[:6], key="k")
-    await town.drained()
+    pool = await town.win_on_record("pool", names[:6], key="k")
     for campaign_id, claims in (("one", [(won[2], names[2]), (won[11], names[11])]), ("many", [(many[0], names[5])])):
         for claim, name in claims:
             await town.decide_return(claim, campaign_id, name)
@@ -61,6 +60,14 @@ async def a_busy_day(town: Town) -> None:
     )
 
 
+async def after_a_busy_day(town: Town) -> dict[str, Any]:
+    """All that is in Redis when all of it is on record."""
+    async with town.open_ledger():
+        await a_busy_day(town)
+        await town.drained()
+        return await town.everything_in_redis()
+
+
 async def _all_done(town: Town) -> bool:
     return not await town.sql("SELECT 1 FROM commands WHERE done_seq IS NULL")
 
@@ -79,11 +86,13 @@ async def _recover(parts: Ledger, link: RedisLink) -> None:
     await recover(fence, parts.engine, parts.leader, parts.settings.cell, "by_hand", parts.new_drain, ProgressLog())
 
 
+async def _recovered(town: Town) -> None:
+    async with town.leading() as parts, town.link() as link:
+        await _recover(parts, link)
+
+
 async def test_the_rebuilt_cell_is_the_cell_that_was(town: Town) -> None:
-    async with town.open_ledger():
-        await a_busy_day(town)
-        await town.drained()
-        before = await town.everything_in_redis()
+    before = await after_a_busy_day(town)
     async with town.leading() as parts, town.link() as link:
         await _recover(parts, link)
         once = await town.everything_in_redis()
@@ -112,37 +121,32 @@ async def test_the_rebuilt_cell_is_the_cell_that_was(town: Town) -> None:
 async def test_units_that_were_cut_off_the_stock_are_not_offered_by_the_rebuilt_cell(town: Town) -> None:
     async with town.open_ledger():
         names = await town.sale(5, stock=8)
-        claims = await town.win("c", names)
-        await town.drained()
+        claims = await town.win_on_record("c", names)
         await town.decide_return(claims[4], "c", names[4])
         await until(lambda: _all_done(town))
         await town.cell.set_stock("c", 8, 4)
         await town.drained()
         before = await town.everything_in_redis()
-    async with town.leading() as parts, town.link() as link:
-        await _recover(parts, link)
-        assert comparable(await town.everything_in_redis()) == comparable(before)
+    await _recovered(town)
+    assert comparable(await town.everything_in_redis()) == comparable(before)
 
 
 @pytest.mark.parametrize("reason", ["returned", "lapsed"])
 async def test_a_return_that_the_cell_was_not_told_of_is_held_in_the_rebuilt_cell_as_before(reason: str, town: Town) -> None:
     async with town.open_ledger():
         names = await town.sale(3, stock=5)
-        claims = await town.win("c", names, key="k")
-        await town.drained()
+        claims = await town.win_on_record("c", names, key="k")
         before = await town.everything_in_redis()
     await town.decide_return(claims[1], "c", names[1], reason)
-    async with town.leading() as parts, town.link() as link:
-        await _recover(parts, link)
-        assert comparable(await town.everything_in_redis()) == comparable(before)
+    await _recovered(town)
+    assert comparable(await town.everything_in_redis()) == comparable(before)
 
 
 async def test_the_sale_goes_on_in_the_rebuilt_cell_as_if_nothing_had_been(town: Town) -> None:
     async with town.open_ledger():
         await a_busy_day(town)
         await town.drained()
-    async with town.leading() as parts, town.link() as link:
-        await _recover(parts, link)
+    await _recovered(town)
     async with town.open_ledger():
         names = [f"m{at:05d}" for at in range(1, 40)]
         answers = await town.grab("one", names)
@@ -160,8 +164,7 @@ async def test_what_the_lost_life_still_had_is_drained_first(town: Town) -> None
         names = await town.sale(5)
         await town.drained()
     won = await town.win("c", names)  # nobody drains
-    async with town.leading() as parts, town.link() as link:
-        await _recover(parts, link)
+    await _recovered(town)
     assert [row.seq for row in await town.claims()] == [claim.seq for claim in won]
     assert await town.redis.hlen(town.keys.of_campaign("c").claims) == 5
 
@@ -172,8 +175,7 @@ async def test_what_cannot_be_drained_is_left_behind_and_said(town: Town, capsys
         await town.win("c", names[:1])
         seq = await town.drained()
     await town.log(seq + 2, "members_published", {"members_version": 0, "changed": 0})
-    async with town.leading() as parts, town.link() as link:
-        await _recover(parts, link)
+    await _recovered(town)
     assert "log_gap" in capsys.readouterr().out
     assert (await town.cursor()).last_seq == seq
     assert await town.redis.hget(town.keys.cell, "seq") == b"%d" % (seq + 1)
@@ -194,10 +196,7 @@ class Mortal(RedisLink):
 
 async def test_a_recovery_cut_short_anywhere_is_finished_by_the_guard(town: Town) -> None:
     """By hand or by itself, before every single call to Redis: the cell is untouched, or closed until it is whole again."""
-    async with town.open_ledger():
-        await a_busy_day(town)
-        await town.drained()
-        before = await town.everything_in_redis()
+    before = await after_a_busy_day(town)
     async with town.working() as parts:
         cut, done, closed = 0, False, 0
         while not done:

@@ -43,8 +43,7 @@ async def free_units(town: Town, campaign_id: str = "c") -> list[bytes]:
 async def test_a_unit_decided_to_be_free_comes_back_once(town: Town) -> None:
     async with without_sweep(town) as sweep:
         names = await town.sale(12, stock=10)
-        claims = await town.win("c", names[:10])
-        await town.drained()
+        claims = await town.win_on_record("c", names[:10])
         assert [answer.split(b"\t")[0] for answer in await town.grab("c", [names[10]])] == [b"sold_out"]
         await town.decide_return(claims[4], "c", names[4])
         await town.decide_return(claims[6], "c", names[6], reason="lapsed")
@@ -53,8 +52,7 @@ async def test_a_unit_decided_to_be_free_comes_back_once(town: Town) -> None:
         assert await free_units(town) == [b"5", b"7"]
         await town.drained()
         assert await pending(town) == []
-        again = await town.win("c", names[10:])
-        await town.drained()
+        again = await town.win_on_record("c", names[10:])
         rows = {row.seq: row for row in await town.claims()}
     assert [claim.unit_no for claim in again] == [5, 7]
     assert [rows[claims[at].seq].state for at in (4, 6)] == ["returned", "lapsed"]
@@ -65,8 +63,7 @@ async def test_a_command_is_repeated_until_its_entry_is_drained(town: Town) -> N
     """Lua has done it, and whoever asked died before it heard the answer."""
     async with without_sweep(town) as sweep:
         (name,) = await town.sale(1)
-        (claim,) = await town.win("c", [name])
-        await town.drained()
+        (claim,) = await town.win_on_record("c", [name])
         assert (await town.cell.return_unit("c", name, claim.seq, "returned"))[0] == "returned"
         seq = await town.drained()
         # The command is written after the fact: no entry will ever tell of it again.
@@ -81,12 +78,10 @@ async def test_a_command_is_repeated_until_its_entry_is_drained(town: Town) -> N
 async def test_the_code_of_a_pool_goes_back_with_its_unit_and_is_granted_again(town: Town) -> None:
     async with without_sweep(town) as sweep:
         names = await town.sale(4, stock=3, kind="code_pool", codes=3)
-        claims = await town.win("c", names[:3], key="k")
-        await town.drained()
+        claims = await town.win_on_record("c", names[:3], key="k")
         await town.decide_return(claims[0], "c", names[0])
         await sweep.round()
-        (again,) = await town.win("c", names[3:])
-        await town.drained()
+        (again,) = await town.win_on_record("c", names[3:])
         assert await pending(town) == []
         assert await town.open_alarms() == {}
         rows = {row.seq: row for row in await town.claims()}
@@ -98,8 +93,7 @@ async def test_the_code_of_a_pool_goes_back_with_its_unit_and_is_granted_again(t
 async def test_a_command_that_cannot_be_is_said_and_does_not_hold_up_the_others(town: Town) -> None:
     async with without_sweep(town) as sweep:
         names = await town.sale(2)
-        claims = await town.win("c", names)
-        await town.drained()
+        claims = await town.win_on_record("c", names)
         await town.command_return(claims[0], "c", names[1])  # not hers
         await town.decide_return(claims[1], "c", names[1])
         await sweep.round()
@@ -117,8 +111,7 @@ async def test_a_command_that_cannot_be_is_said_and_does_not_hold_up_the_others(
 async def test_a_command_that_was_not_carried_out_is_sent_less_and_less_often(town: Town) -> None:
     async with without_sweep(town) as sweep:
         names = await town.sale(1, stock=1)
-        (claim,) = await town.win("c", names)
-        await town.drained()
+        (claim,) = await town.win_on_record("c", names)
         await town.command_return(claim, "c", "somebody-else")
         calls = 0
 
@@ -137,8 +130,7 @@ async def test_a_command_that_was_not_carried_out_is_sent_less_and_less_often(to
 async def test_the_wait_before_a_command_is_sent_again_doubles_up_to_its_bound(town: Town) -> None:
     async with without_sweep(town) as sweep:
         names = await town.sale(1, stock=1)
-        (claim,) = await town.win("c", names)
-        await town.drained()
+        (claim,) = await town.win_on_record("c", names)
         await town.command_return(claim, "c", "somebody-else")
         clock, waits_s = asyncio.get_running_loop().time, list[float]()
         for _ in range(9):
@@ -247,8 +239,7 @@ async def test_two_who_load_the_same_codes_load_each_once(town: Town) -> None:
 async def test_the_sweep_waits_out_a_closed_cell(town: Town) -> None:
     async with town.open_ledger(sweep_interval_s=0.05):
         (name,) = await town.sale(1)
-        (claim,) = await town.win("c", [name])
-        await town.drained()
+        (claim,) = await town.win_on_record("c", [name])
         await town.redis.hset(town.keys.cell, "nonce", "closed by hand")
         await town.decide_return(claim, "c", name)
         await asyncio.sleep(0.3)
