@@ -5,7 +5,6 @@ Everything is real: Redis, Postgres, the rules, the ledger's own parts. A test m
 
 import asyncio
 import itertools
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
@@ -34,15 +33,11 @@ from reconcile.epochs import begin_first, opening_commands
 from reconcile.fence import Fence
 from reconcile.process import Ledger, build, end, run
 from reconcile.redis_link import RedisLink
+from tests.harness.cells import HOUR_MS, now_ms
 from tests.harness.databases import session_in
 from tests.harness.logins import as_role, redis_logins
 
 PATIENCE_S: Final = 15.0
-HOUR_MS: Final = 3_600_000
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 async def until(what: Any, patience_s: float = PATIENCE_S) -> Any:

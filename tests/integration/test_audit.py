@@ -14,7 +14,8 @@ from grab_service.audit.cut import brought_up, take_cut
 from grab_service.audit.pools import check_pools
 from grab_service.audit.rotation import BEGINNING, YOUNG_MS, Known, Rotation
 from grab_service.vocabulary.claims import ClaimRecord, parse_holding
-from tests.harness.town import Town, now_ms, until
+from tests.harness.cells import now_ms
+from tests.harness.town import Town, until
 from tests.integration.days import Day, a_day, red
 
 

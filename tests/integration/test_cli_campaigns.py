@@ -5,13 +5,13 @@ import csv
 import io
 import json
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.harness.command_line import CommandLine
+from tests.harness.service import at, definition
 from tests.harness.town import Town
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # a process for each command, on a machine that may be busy
@@ -25,29 +25,17 @@ async def open_town(town: Town) -> AsyncIterator[Town]:
         yield town
 
 
-def at(seconds: float) -> str:
-    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat(timespec="milliseconds")
-
-
-def definition(**changes: Any) -> str:
-    return json.dumps(
-        {
-            "title": "中秋月饼",
-            "releases": [{"opens_at": at(-1), "quantity": 10}],
-            "closes_at": at(3600),
-            "benefit": {"kind": "generated_code", "name": "月饼一盒"},
-            **changes,
-        }
-    )
+def written(**changes: Any) -> str:
+    return json.dumps(definition(**changes))
 
 
 async def draft(grab: CommandLine, **changes: Any) -> str:
-    said = await grab.ok("campaign", "create", "-", "--json", stdin=definition(**changes))
+    said = await grab.ok("campaign", "create", "-", "--json", stdin=written(**changes))
     return str(said.json["campaign_id"])
 
 
 async def test_a_campaign_is_written_armed_won_steered_and_closed(grab: CommandLine, open_town: Town) -> None:
-    created = await grab.ok("campaign", "create", grab.file("c.json", b"\xef\xbb\xbf" + definition().encode()))
+    created = await grab.ok("campaign", "create", grab.file("c.json", b"\xef\xbb\xbf" + written().encode()))
     campaign_id = created.out.split(":")[0]
     assert "a draft of 10 units" in created.out
     assert f"grab campaign schedule {campaign_id}" in created.err
@@ -168,7 +156,7 @@ async def test_mistakes_are_told_in_words_and_nothing_is_done(grab: CommandLine,
         _scheduled_twice(grab),
         _scheduled_without_codes(grab),
         grab.run("campaign", "create", grab.file("broken.json", '{"title": "x",\n  "releases": [}\n')),
-        grab.run("campaign", "create", "-", stdin=definition(waitlist=True, limit_per_member=0, colour="red")),
+        grab.run("campaign", "create", "-", stdin=written(waitlist=True, limit_per_member=0, colour="red")),
         grab.run("campaign", "create", "not-there.json"),
     )
     assert unknown.is_refusal("There is no such campaign", "grab campaign list")
@@ -239,9 +227,7 @@ async def test_what_took_effect_and_is_not_on_record_yet_is_said_to_be_so(grab: 
     assert said.is_refusal("It took effect, but is not on record yet", "grab reconcile")
 
 
-async def test_servers_that_are_down_are_named_with_their_addresses_and_no_password(
-    valkey_url: str, database_url: str, tmp_path: Path
-) -> None:
+async def test_servers_that_are_down_are_named_with_their_addresses_and_no_password(database_url: str, tmp_path: Path) -> None:
     nowhere = "postgresql://grab:hunter2@127.0.0.1:1/grab"
     grab = CommandLine(tmp_path, REDIS_URL="redis://:hunter2@127.0.0.1:1/0", DATABASE_URL=nowhere)
     no_postgres, no_redis, nonsense, no_scheme, unset, bad_settings = await asyncio.gather(

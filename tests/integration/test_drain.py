@@ -14,8 +14,9 @@ from grab_service.vocabulary.claims import DAY_MS
 from reconcile.drain.cursor import read_cursor
 from reconcile.drain.drain import Drain
 from reconcile.process import end
+from tests.harness.cells import now_ms
 from tests.harness.pace import slowness
-from tests.harness.town import Town, now_ms, until
+from tests.harness.town import Town, until
 
 GRANT = '[["{0}",{1},1,"CODE-{1}",""]]'
 

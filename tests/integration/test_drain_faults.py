@@ -12,7 +12,8 @@ from grab_service.embedded.valkey import ValkeyServer
 from reconcile.alarms import AlarmKind
 from reconcile.drain.drain import Drain
 from reconcile.process import end
-from tests.harness.town import PATIENCE_S, Town, now_ms, until
+from tests.harness.cells import now_ms
+from tests.harness.town import PATIENCE_S, Town, until
 
 
 def grant(*claims: str) -> dict[str, str]:

@@ -65,7 +65,7 @@ async def in_encoding(encoding: str, server: PostgresServer) -> str:
 
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII", "EUC_CN"])
 async def test_a_database_that_is_not_utf8_is_refused_by_all(
-    tmp_path: Path, valkey_url: str, postgres_server: PostgresServer, cell_name: str, encoding: str
+    tmp_path: Path, valkey_url: str, postgres_server: PostgresServer, encoding: str
 ) -> None:
     async with empty_database(postgres_server, how=await in_encoding(encoding, postgres_server)) as url:
         said = await said_by_all(tmp_path, valkey_url, url)
@@ -74,7 +74,7 @@ async def test_a_database_that_is_not_utf8_is_refused_by_all(
     )
 
 
-async def test_what_a_look_at_a_database_says_of_its_encoding(postgres_server: PostgresServer, cell_name: str) -> None:
+async def test_what_a_look_at_a_database_says_of_its_encoding(postgres_server: PostgresServer) -> None:
     async with empty_database(postgres_server, how=await in_encoding("LATIN1", postgres_server)) as url:
         with pytest.raises(UnfitDatabaseError, match="has to be UTF8"):
             await check_postgres(url)
@@ -92,7 +92,7 @@ async def test_what_a_look_at_a_database_says_of_its_encoding(postgres_server: P
     ],
 )
 async def test_a_database_of_another_program_is_refused_by_all_and_left_as_it_was(
-    tmp_path: Path, valkey_url: str, postgres_server: PostgresServer, cell_name: str, statements: tuple[str, ...]
+    tmp_path: Path, valkey_url: str, postgres_server: PostgresServer, statements: tuple[str, ...]
 ) -> None:
     async with empty_database(postgres_server) as url:
         await in_postgres(url, *statements)

@@ -520,7 +520,7 @@ async def test_no_code_is_offered_again_once_it_is_won(
     assert len(codes) == len(set(codes)) == 40
 
 
-async def test_who_may_not_wait_any_more_is_told_so_at_once(worker: Worker, cell: Cell, redis_client: Redis) -> None:
+async def test_who_may_not_wait_any_more_is_told_so_at_once(worker: Worker, cell: Cell) -> None:
     await publish(cell, replace(RUSH, stock=300))
     await seen(worker, cell.seen_seq)
     told: list[Answer] = []

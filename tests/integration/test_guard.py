@@ -24,9 +24,10 @@ from reconcile.life import Life
 from reconcile.process import end
 from reconcile.rebuild.recover import close_cell
 from reconcile.redis_link import LinkBrokenError, RedisLink
+from tests.harness.cells import now_ms
 from tests.harness.embedded import restart
 from tests.harness.pace import slowness
-from tests.harness.town import Town, now_ms, until
+from tests.harness.town import Town, until
 
 
 async def armings(town: Town) -> bytes | None:

@@ -126,7 +126,7 @@ async def test_the_ledger_is_ended_again_and_again(mortal: Town) -> None:
         await _everything_adds_up(mortal, crowd, names)
 
 
-async def test_redis_dies_and_is_emptied_and_what_was_drained_is_not_sold_again(mortal: Town, valkey: ValkeyServer) -> None:
+async def test_redis_dies_and_is_emptied_and_what_was_drained_is_not_sold_again(mortal: Town) -> None:
     """What was acknowledged and never drained is gone with an emptied Redis; what was drained is not."""
     async with mortal.open_ledger():
         names = await mortal.sale(MEMBERS, stock=STOCK)

@@ -11,7 +11,8 @@ import pytest
 from reconcile.alarms import AlarmKind
 from reconcile.maintenance import housekeeping as module
 from reconcile.maintenance.housekeeping import ASSERTIONS_KEPT_S, TOKENS_KEPT_S, Housekeeping
-from tests.harness.town import HOUR_MS, Town, now_ms
+from tests.harness.cells import HOUR_MS, now_ms
+from tests.harness.town import Town
 
 
 @asynccontextmanager

@@ -297,7 +297,7 @@ def children_of(pid: int) -> list[int]:
         return [int(child) for child in children.read().split()]
 
 
-def test_receipts_come_before_the_bytes(passes: Path, tmp_path: Path) -> None:
+def test_receipts_come_before_the_bytes(passes: Path) -> None:
     """Where receipts cannot be written, nothing is sent."""
     if os.geteuid() == 0 and not Path("/dev/full").exists():
         pytest.skip("nothing here that refuses a write")

@@ -195,7 +195,7 @@ async def test_a_stranger_with_the_number_of_an_earlier_server_is_left_alone(tmp
                 stranger.kill()
 
 
-def test_a_child_whose_parent_died_before_it_could_ask_to_die_with_it_never_begins(tmp_path: Path) -> None:
+def test_a_child_whose_parent_died_before_it_could_ask_to_die_with_it_never_begins() -> None:
     order = launch.Order(
         argv=["/bin/sh", "-c", "echo began"],
         parent_pid=os.getppid(),  # not we, who start it
