@@ -58,7 +58,7 @@ MUTANTS: Final = (
         "                    try:\n"
         "                        holding = (await self._cell.read_claims(grab.member_id, [campaign_id]))[0]\n"
         "                        if holding:\n"
-        '                            seq = int(holding.split(b"\\t")[0])\n'
+        '                            seq = int(holding.split(b"seq=")[1].split(b"\\t")[0])\n'
         '                            await self._cell.return_unit(campaign_id, grab.member_id, seq, "returned")\n'
         "                        break\n"
         "                    except (CellClosedError, CellSilentError, CellUnreachableError):\n"
