@@ -30,7 +30,7 @@ from reconcile.guard.redis_settings import ServerSettings
 from reconcile.maintenance.redis_watch import write_note
 from reconcile.redis_link import RedisLink
 from tests.harness.databases import session_in
-from tests.harness.town import town
+from tests.harness.backend import backend
 from tests.harness.worker import forget_metrics
 
 SECRET: Final = "a secret of tests, long enough"
@@ -164,7 +164,7 @@ class DrainTask:
 async def running_service(redis_url: str, database_url: str, cell_name: str, **settings: Any) -> AsyncIterator[Service]:
     """The service, until the test is over."""
     async with AsyncExitStack() as stack:
-        built = await stack.enter_async_context(town(redis_url, database_url, cell_name))
+        built = await stack.enter_async_context(backend(redis_url, database_url, cell_name))
         await built.begin()
         await built.arm()
         given = built.settings_of(

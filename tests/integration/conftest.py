@@ -12,8 +12,8 @@ from tests.harness.command_line import CommandLine, command_line_as
 from tests.harness.embedded import started as started_server
 from tests.harness.fake_service import FakeService, start
 from tests.harness.service import Service, running_service
-from tests.harness.town import Town
-from tests.harness.town import town as a_town
+from tests.harness.backend import Backend
+from tests.harness.backend import backend as a_backend
 
 
 @pytest.fixture
@@ -24,9 +24,9 @@ async def service(valkey_url: str, database_url: str, cell_name: str) -> AsyncIt
 
 
 @pytest.fixture
-async def town(valkey_url: str, database_url: str, cell_name: str) -> AsyncIterator[Town]:
+async def backend(valkey_url: str, database_url: str, cell_name: str) -> AsyncIterator[Backend]:
     """A cell and its database, for tests of the ledger; nothing of ours runs yet."""
-    async with a_town(valkey_url, database_url, cell_name) as built:
+    async with a_backend(valkey_url, database_url, cell_name) as built:
         yield built
 
 
@@ -38,9 +38,9 @@ async def valkey(tmp_path: Path) -> AsyncIterator[ValkeyServer]:
 
 
 @pytest.fixture
-async def mortal(valkey: ValkeyServer, database_url: str, cell_name: str) -> AsyncIterator[Town]:
-    """A town whose Valkey may be killed."""
-    async with a_town(valkey.url, database_url, cell_name) as built:
+async def mortal(valkey: ValkeyServer, database_url: str, cell_name: str) -> AsyncIterator[Backend]:
+    """A backend whose Valkey may be killed."""
+    async with a_backend(valkey.url, database_url, cell_name) as built:
         yield built
 
 

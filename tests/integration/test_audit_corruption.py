@@ -17,7 +17,7 @@ from grab_service.embedded.postgres import PostgresServer
 from grab_service.vocabulary.claims import ClaimRecord
 from reconcile.guard.closed_audit import audit_closed
 from tests.harness.databases import drop_database, make_database
-from tests.harness.town import town as a_town
+from tests.harness.backend import backend as a_backend
 from tests.integration.days import Day, a_day, red
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -35,52 +35,52 @@ def own_database_url(postgres_server: PostgresServer) -> Iterator[str]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def whole_day(valkey_url: str, own_database_url: str) -> AsyncIterator[Day]:
     """A day that is over: the cell is armed, nobody drains any more."""
-    async with a_town(valkey_url, own_database_url, f"t{secrets.token_hex(6)}") as town:
-        async with town.ledger():
-            day = await a_day(town)
+    async with a_backend(valkey_url, own_database_url, f"t{secrets.token_hex(6)}") as backend:
+        async with backend.ledger():
+            day = await a_day(backend)
         for table in TABLES:
-            await town.sql(f"CREATE TABLE kept_{table} AS TABLE {table}")
+            await backend.sql(f"CREATE TABLE kept_{table} AS TABLE {table}")
         yield day
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def day(whole_day: Day) -> AsyncIterator[Day]:
     """The day, to be corrupted; sound again afterwards."""
-    town = whole_day.town
-    keys = [key async for key in town.redis.scan_iter(match=town.keys.prefix + "*")]
-    dumps: dict[bytes, Any] = {key: await town.redis.dump(key) for key in keys}
+    backend = whole_day.backend
+    keys = [key async for key in backend.redis.scan_iter(match=backend.keys.prefix + "*")]
+    dumps: dict[bytes, Any] = {key: await backend.redis.dump(key) for key in keys}
     yield whole_day
     for key, dump in dumps.items():
-        await town.redis.restore(key, 0, dump, replace=True)
-    await town.sql("ALTER TABLE campaigns DISABLE TRIGGER USER")
-    await town.sql("ALTER TABLE claims DISABLE TRIGGER USER")
-    await town.sql("TRUNCATE claims, pool_codes, campaigns")
+        await backend.redis.restore(key, 0, dump, replace=True)
+    await backend.sql("ALTER TABLE campaigns DISABLE TRIGGER USER")
+    await backend.sql("ALTER TABLE claims DISABLE TRIGGER USER")
+    await backend.sql("TRUNCATE claims, pool_codes, campaigns")
     for table in TABLES:
-        await town.sql(f"INSERT INTO {table} SELECT * FROM kept_{table}")
-    await town.sql("ALTER TABLE campaigns ENABLE TRIGGER USER")
-    await town.sql("ALTER TABLE claims ENABLE TRIGGER USER")
+        await backend.sql(f"INSERT INTO {table} SELECT * FROM kept_{table}")
+    await backend.sql("ALTER TABLE campaigns ENABLE TRIGGER USER")
+    await backend.sql("ALTER TABLE claims ENABLE TRIGGER USER")
 
 
 # -- corruption, each with the invariant that must turn red -----------------------------------------------------------------
 
 
 async def a_claim_is_dropped_from_postgres(day: Day) -> None:
-    await day.town.sql("DELETE FROM claims WHERE seq = :seq", seq=day.one[5].seq)
+    await day.backend.sql("DELETE FROM claims WHERE seq = :seq", seq=day.one[5].seq)
 
 
 async def a_claim_is_dropped_from_the_cell(day: Day) -> None:
-    await day.town.redis.hdel(day.key("one", "claims"), day.names[5])
+    await day.backend.redis.hdel(day.key("one", "claims"), day.names[5])
 
 
 async def a_claim_is_added_to_postgres(day: Day) -> None:
-    await day.town.sql(
+    await day.backend.sql(
         "INSERT INTO claims (seq, epoch, campaign_id, member_id, unit_no, slot, state, granted_at_ms) "
         "VALUES (1, 1, 'one', 'ghost', 20, 1, 'fulfilled', 0)"
     )
 
 
 async def a_claim_is_added_to_the_cell(day: Day) -> None:
-    await day.town.redis.hset(day.key("one", "claims"), "ghost", ClaimRecord(1, 1, 20, 1, 1, "GHOST", "").encode())
+    await day.backend.redis.hset(day.key("one", "claims"), "ghost", ClaimRecord(1, 1, 20, 1, 1, "GHOST", "").encode())
 
 
 async def two_claims_swap_their_units_in_the_cell(day: Day) -> None:
@@ -88,24 +88,24 @@ async def two_claims_swap_their_units_in_the_cell(day: Day) -> None:
     for at, record in enumerate(records):
         other = records[1 - at]
         swapped = ClaimRecord(record.seq, 1, other.unit_no, 1, record.granted_at_ms, record.code, "")
-        await day.town.redis.hset(day.key("one", "claims"), day.names[at], swapped.encode())
+        await day.backend.redis.hset(day.key("one", "claims"), day.names[at], swapped.encode())
 
 
 async def two_claims_swap_their_units_in_postgres(day: Day) -> None:
     first, second = day.one[:2]
     for unit_no, seq in ((19, first.seq), (first.unit_no, second.seq), (second.unit_no, first.seq)):
-        await day.town.sql("UPDATE claims SET unit_no = :unit_no WHERE seq = :seq", unit_no=unit_no, seq=seq)
+        await day.backend.sql("UPDATE claims SET unit_no = :unit_no WHERE seq = :seq", unit_no=unit_no, seq=seq)
 
 
 async def two_members_hold_one_unit_in_the_cell(day: Day) -> None:
     first, second = day.one[:2]
     twin = ClaimRecord(second.seq, 1, first.unit_no, 1, second.granted_at_ms, second.code, "")
-    await day.town.redis.hset(day.key("one", "claims"), day.names[1], twin.encode())
+    await day.backend.redis.hset(day.key("one", "claims"), day.names[1], twin.encode())
 
 
 async def two_claims_hold_one_unit_in_postgres(day: Day) -> None:
     """Decided and not freed: no constraint speaks against it."""
-    await day.town.sql(
+    await day.backend.sql(
         "UPDATE claims SET state = 'returned', unit_no = :unit_no WHERE seq = :seq", unit_no=1, seq=day.one[1].seq
     )
 
@@ -113,123 +113,123 @@ async def two_claims_hold_one_unit_in_postgres(day: Day) -> None:
 async def a_code_changes_in_the_cell(day: Day) -> None:
     record = day.one[0]
     other = ClaimRecord(record.seq, 1, record.unit_no, 1, record.granted_at_ms, "ANOTHER CODE", "")
-    await day.town.redis.hset(day.key("one", "claims"), day.names[0], other.encode())
+    await day.backend.redis.hset(day.key("one", "claims"), day.names[0], other.encode())
 
 
 async def a_code_changes_in_postgres(day: Day) -> None:
-    await day.town.sql("UPDATE claims SET code = 'ANOTHER CODE' WHERE seq = :seq", seq=day.one[0].seq)
+    await day.backend.sql("UPDATE claims SET code = 'ANOTHER CODE' WHERE seq = :seq", seq=day.one[0].seq)
 
 
 async def a_claim_of_the_cell_cannot_be_read(day: Day) -> None:
-    await day.town.redis.hset(day.key("one", "claims"), day.names[0], "4\t1\t1\t1\t1795763780003\tCODE\t")
+    await day.backend.redis.hset(day.key("one", "claims"), day.names[0], "4\t1\t1\t1\t1795763780003\tCODE\t")
 
 
 async def a_binding_cannot_be_read(day: Day) -> None:
-    await day.town.redis.hset(day.key("many", "bindings"), f"{day.names[0]}\ta", "2\tseq=4")
+    await day.backend.redis.hset(day.key("many", "bindings"), f"{day.names[0]}\ta", "2\tseq=4")
 
 
 async def a_claim_goes_to_another_member_in_the_cell(day: Day) -> None:
     holding = await day.holding("one", day.names[0])
-    await day.town.redis.hdel(day.key("one", "claims"), day.names[0])
-    await day.town.redis.hset(day.key("one", "claims"), day.names[15], holding)
+    await day.backend.redis.hdel(day.key("one", "claims"), day.names[0])
+    await day.backend.redis.hset(day.key("one", "claims"), day.names[15], holding)
 
 
 async def a_binding_points_at_another_claim(day: Day) -> None:
     bindings = day.key("many", "bindings")
-    other = await day.town.redis.hget(bindings, f"{day.names[1]}\ta")
+    other = await day.backend.redis.hget(bindings, f"{day.names[1]}\ta")
     assert isinstance(other, bytes)
-    await day.town.redis.hset(bindings, f"{day.names[0]}\ta", other)
+    await day.backend.redis.hset(bindings, f"{day.names[0]}\ta", other)
 
 
 async def a_counter_of_active_claims_drifts(day: Day) -> None:
-    await day.town.redis.hincrby(day.key("one", "campaign"), "active", 1)
+    await day.backend.redis.hincrby(day.key("one", "campaign"), "active", 1)
 
 
 async def a_sum_of_units_drifts(day: Day) -> None:
-    await day.town.redis.hincrby(day.key("one", "campaign"), "unit_sum", 1)
+    await day.backend.redis.hincrby(day.key("one", "campaign"), "unit_sum", 1)
 
 
 async def a_sum_of_seqs_drifts(day: Day) -> None:
-    await day.town.redis.hincrby(day.key("one", "campaign"), "seq_sum", -1)
+    await day.backend.redis.hincrby(day.key("one", "campaign"), "seq_sum", -1)
 
 
 async def units_are_issued_that_nobody_has(day: Day) -> None:
-    await day.town.redis.hincrby(day.key("one", "campaign"), "issued", 2)
+    await day.backend.redis.hincrby(day.key("one", "campaign"), "issued", 2)
 
 
 async def a_free_unit_is_lost(day: Day) -> None:
-    await day.town.redis.delete(day.key("one", "free"))
+    await day.backend.redis.delete(day.key("one", "free"))
 
 
 async def a_held_unit_is_free(day: Day) -> None:
     """In the place of the one that is: the counters cannot tell."""
     free = day.key("one", "free")
-    await day.town.redis.delete(free)
-    await day.town.redis.zadd(free, {str(day.one[0].unit_no): day.one[0].unit_no})
+    await day.backend.redis.delete(free)
+    await day.backend.redis.zadd(free, {str(day.one[0].unit_no): day.one[0].unit_no})
 
 
 async def a_return_is_forgotten(day: Day) -> None:
-    await day.town.redis.delete(day.key("one", "returns"))
+    await day.backend.redis.delete(day.key("one", "returns"))
 
 
 async def a_returned_claim_comes_back_to_life(day: Day) -> None:
     """And the counters with it."""
     record = day.one[3]
-    await day.town.redis.hset(day.key("one", "claims"), day.names[3], record.encode())
+    await day.backend.redis.hset(day.key("one", "claims"), day.names[3], record.encode())
 
 
 async def the_cell_releases_more_than_there_is(day: Day) -> None:
-    releases = await day.town.redis.hget(day.key("one", "campaign"), "releases")
+    releases = await day.backend.redis.hget(day.key("one", "campaign"), "releases")
     assert isinstance(releases, bytes)
-    await day.town.redis.hset(day.key("one", "campaign"), "releases", releases.replace(b":20", b":30"))
+    await day.backend.redis.hset(day.key("one", "campaign"), "releases", releases.replace(b":20", b":30"))
 
 
 async def postgres_has_another_total(day: Day) -> None:
-    await day.town.sql("UPDATE campaigns SET total = 25 WHERE campaign_id = 'one'")
+    await day.backend.sql("UPDATE campaigns SET total = 25 WHERE campaign_id = 'one'")
 
 
 async def a_paused_campaign_is_open_in_the_cell(day: Day) -> None:
-    await day.town.sql("UPDATE campaigns SET state = 'paused' WHERE campaign_id = 'one'")
+    await day.backend.sql("UPDATE campaigns SET state = 'paused' WHERE campaign_id = 'one'")
 
 
 async def a_campaign_is_missing_in_the_cell(day: Day) -> None:
-    await day.town.redis.srem(day.town.keys.campaigns, "many")
+    await day.backend.redis.srem(day.backend.keys.campaigns, "many")
 
 
 async def more_is_granted_than_released(day: Day) -> None:
     """The release is set into the future after units of it were granted."""
-    await day.town.sql("UPDATE campaigns SET releases = '[[4102444800000, 20]]' WHERE campaign_id = 'one'")
-    await day.town.redis.hset(day.key("one", "campaign"), "releases", "4102444800000:20")
+    await day.backend.sql("UPDATE campaigns SET releases = '[[4102444800000, 20]]' WHERE campaign_id = 'one'")
+    await day.backend.redis.hset(day.key("one", "campaign"), "releases", "4102444800000:20")
 
 
 async def a_code_is_lost_from_the_pool(day: Day) -> None:
-    await day.town.redis.rpop(day.key("pool", "codes"))
+    await day.backend.redis.rpop(day.key("pool", "codes"))
 
 
 async def a_code_that_somebody_has_is_in_the_pool_again(day: Day) -> None:
     """In the place of another: the counters cannot tell."""
-    await day.town.redis.lset(day.key("pool", "codes"), 0, day.pool[0].code)
+    await day.backend.redis.lset(day.key("pool", "codes"), 0, day.pool[0].code)
 
 
 async def a_code_that_went_back_stays_with_its_claim(day: Day) -> None:
-    await day.town.sql("UPDATE claims SET code = :code WHERE seq = :seq", code=day.pool[2].code, seq=day.pool[2].seq)
+    await day.backend.sql("UPDATE claims SET code = :code WHERE seq = :seq", code=day.pool[2].code, seq=day.pool[2].seq)
 
 
 async def a_code_nobody_imported_is_in_the_pool(day: Day) -> None:
-    await day.town.redis.lset(day.key("pool", "codes"), 0, "FORGED")
+    await day.backend.redis.lset(day.key("pool", "codes"), 0, "FORGED")
 
 
 async def the_pool_is_empty_and_units_are_left(day: Day) -> None:
     """Codes and claims agree, but six units can never be granted."""
-    await day.town.redis.delete(day.key("pool", "codes"))
-    await day.town.redis.hset(day.key("pool", "campaign"), "codes_loaded", 4)
+    await day.backend.redis.delete(day.key("pool", "codes"))
+    await day.backend.redis.hset(day.key("pool", "campaign"), "codes_loaded", 4)
 
 
 async def a_member_holds_more_than_the_limit(day: Day) -> None:
-    await day.town.sql("UPDATE campaigns SET limit_per_member = 5 WHERE campaign_id = 'many'")
-    await day.town.sql("UPDATE claims SET slot = 4 WHERE seq = :seq", seq=day.many[0].seq)
-    await day.town.sql("ALTER TABLE campaigns DISABLE TRIGGER USER")
-    await day.town.sql("UPDATE campaigns SET limit_per_member = 3 WHERE campaign_id = 'many'")
+    await day.backend.sql("UPDATE campaigns SET limit_per_member = 5 WHERE campaign_id = 'many'")
+    await day.backend.sql("UPDATE claims SET slot = 4 WHERE seq = :seq", seq=day.many[0].seq)
+    await day.backend.sql("ALTER TABLE campaigns DISABLE TRIGGER USER")
+    await day.backend.sql("UPDATE campaigns SET limit_per_member = 3 WHERE campaign_id = 'many'")
 
 
 Corrupt = Callable[[Day], Awaitable[None]]
@@ -299,18 +299,18 @@ COUNTED: dict[Corrupt, set[Invariant]] = {
 
 @pytest.mark.parametrize("corrupt", COUNTED, ids=lambda value: getattr(value, "__name__", ""))
 async def test_the_closed_cell_is_audited_by_the_same_counters(day: Day, corrupt: Corrupt) -> None:
-    town = day.town
-    async with town.link() as link:
-        assert (await audit_closed(link, town.engine, town.settings.cell)).holds
+    backend = day.backend
+    async with backend.link() as link:
+        assert (await audit_closed(link, backend.engine, backend.settings.cell)).holds
         await corrupt(day)
-        assert red(await audit_closed(link, town.engine, town.settings.cell)) == COUNTED[corrupt]
+        assert red(await audit_closed(link, backend.engine, backend.settings.cell)) == COUNTED[corrupt]
 
 
 async def test_the_closed_and_the_open_cell_are_read_alike(day: Day) -> None:
-    town = day.town
-    opened = await audit_cell(town.cell, town.engine, None)
-    async with town.link() as link:
-        closed = await audit_closed(link, town.engine, town.settings.cell)
+    backend = day.backend
+    opened = await audit_cell(backend.cell, backend.engine, None)
+    async with backend.link() as link:
+        closed = await audit_closed(link, backend.engine, backend.settings.cell)
     assert closed.campaigns == opened.campaigns
     assert closed.invariants == opened.invariants
 
@@ -326,7 +326,7 @@ async def test_what_was_not_compared_is_said(day: Day) -> None:
 async def test_counterexamples_are_bounded_and_show_no_code(day: Day) -> None:
     for name, record in zip(day.names, day.one, strict=False):
         other = ClaimRecord(record.seq, 1, record.unit_no, 1, record.granted_at_ms, f"SECRET-{name}", "")
-        await day.town.redis.hset(day.key("one", "claims"), name, other.encode())
+        await day.backend.redis.hset(day.key("one", "claims"), name, other.encode())
     report = await day.audit()
     assert len(report.invariants[I3].counterexamples) <= 20
     written = orjson.dumps(report.as_json()).decode()

@@ -12,17 +12,17 @@ import pytest
 
 from tests.harness.command_line import CommandLine
 from tests.harness.service import at, definition
-from tests.harness.town import Town
+from tests.harness.backend import Backend
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # a process for each command, on a machine that may be busy
 
 
 @pytest.fixture
-async def open_town(town: Town) -> AsyncIterator[Town]:
-    """A town whose ledger runs and whose cell is open, with twenty members."""
-    async with town.open_ledger():
-        await town.enrol(20)
-        yield town
+async def open_backend(backend: Backend) -> AsyncIterator[Backend]:
+    """A backend whose ledger runs and whose cell is open, with twenty members."""
+    async with backend.open_ledger():
+        await backend.enrol(20)
+        yield backend
 
 
 def written(**changes: Any) -> str:
@@ -34,14 +34,14 @@ async def draft(grab: CommandLine, **changes: Any) -> str:
     return str(said.json["campaign_id"])
 
 
-async def test_a_campaign_is_written_armed_won_steered_and_closed(grab: CommandLine, open_town: Town) -> None:
+async def test_a_campaign_is_written_armed_won_steered_and_closed(grab: CommandLine, open_backend: Backend) -> None:
     created = await grab.ok("campaign", "create", grab.file("c.json", b"\xef\xbb\xbf" + written().encode()))
     campaign_id = created.out.split(":")[0]
     assert "a draft of 10 units" in created.out
     assert f"grab campaign schedule {campaign_id}" in created.err
 
     assert "is scheduled" in (await grab.ok("campaign", "schedule", campaign_id)).out
-    await open_town.win(campaign_id, ["m00001", "m00002", "m00003"])
+    await open_backend.win(campaign_id, ["m00001", "m00002", "m00003"])
 
     shown = await grab.ok("campaign", "show", campaign_id)
     assert "10 units, 3 given out, 7 available now" in shown.out
@@ -50,10 +50,10 @@ async def test_a_campaign_is_written_armed_won_steered_and_closed(grab: CommandL
     paused = await grab.ok("campaign", "pause", campaign_id, "--reason", "一批券码有误", "--json")
     assert (paused.json["state"], paused.json["phase"]) == ("paused", "paused")
     assert paused.json["stock"] == {"total": 10, "available": 7, "active": 3}
-    assert (await open_town.campaign(campaign_id)).state == "paused"  # on record before the command has ended
+    assert (await open_backend.campaign(campaign_id)).state == "paused"  # on record before the command has ended
     assert "is resumed" in (await grab.ok("campaign", "resume", campaign_id)).out
 
-    await open_town.drained()
+    await open_backend.drained()
     exported = await grab.ok("campaign", "claims", campaign_id, "--out", "claims.csv")
     assert exported.err.startswith("3 claims in claims.csv")
     rows = list(csv.DictReader(io.StringIO((grab.home / "claims.csv").read_text(encoding="utf-8"))))
@@ -70,7 +70,7 @@ async def test_a_campaign_is_written_armed_won_steered_and_closed(grab: CommandL
     assert "3 of 10 units are given out and stay with their winners" in closed.err
     (await grab.run("campaign", "resume", campaign_id)).is_refusal("closed", "grab campaign show")
 
-    lines = await open_town.sql("SELECT actor, role, action, reason, outcome FROM ops_log ORDER BY entry_id")
+    lines = await open_backend.sql("SELECT actor, role, action, reason, outcome FROM ops_log ORDER BY entry_id")
     assert {(line.actor, line.role) for line in lines} == {("cli:tester", "admin")}
     assert [(line.action, line.outcome) for line in lines] == [
         ("campaign.create", "done"),
@@ -85,14 +85,14 @@ async def test_a_campaign_is_written_armed_won_steered_and_closed(grab: CommandL
     assert [line.reason for line in lines if line.action == "campaign.pause"] == ["一批券码有误"]
 
 
-async def test_why_a_grab_of_a_member_would_be_refused_is_said_in_words_and_as_json(grab: CommandLine, open_town: Town) -> None:
+async def test_why_a_grab_of_a_member_would_be_refused_is_said_in_words_and_as_json(grab: CommandLine, open_backend: Backend) -> None:
     campaign_id = await draft(grab, eligibility={"orgs": ["org-1"]})
     (await grab.run("campaign", "explain", campaign_id, "m00001")).is_refusal("draft", "")
     await grab.ok("campaign", "schedule", campaign_id)
 
     free = await grab.ok("campaign", "explain", campaign_id, "m00001")
     assert free.out == f"A grab of m00001 in {campaign_id}, whose phase is open, would not be refused\n"
-    (claim,) = await open_town.win(campaign_id, ["m00001"])
+    (claim,) = await open_backend.win(campaign_id, ["m00001"])
     held = (await grab.ok("campaign", "explain", campaign_id, "m00001")).out.splitlines()
     assert held[0] == free.out.strip()
     assert [line.startswith("holds unit 1, won 20") for line in held[1:]] == [True]
@@ -115,10 +115,10 @@ async def test_why_a_grab_of_a_member_would_be_refused_is_said_in_words_and_as_j
     assert early[1].startswith("opens: 20")
 
 
-async def test_stock_goes_by_compare_and_set_and_never_below_what_is_issued(grab: CommandLine, open_town: Town) -> None:
+async def test_stock_goes_by_compare_and_set_and_never_below_what_is_issued(grab: CommandLine, open_backend: Backend) -> None:
     campaign_id = await draft(grab)
     await grab.ok("campaign", "schedule", campaign_id)
-    await open_town.win(campaign_id, [f"m{number:05d}" for number in range(1, 6)])
+    await open_backend.win(campaign_id, [f"m{number:05d}" for number in range(1, 6)])
     stock = ("campaign", "stock", campaign_id, "--reason", "赞助商追加")
 
     more = await grab.ok(*stock, "--expected", "10", "--total", "12")
@@ -130,11 +130,11 @@ async def test_stock_goes_by_compare_and_set_and_never_below_what_is_issued(grab
     assert "add --yes" in unasked.err
     fewer = await grab.ok(*stock, "--expected", "12", "--total", "6", "--yes")
     assert "goes down from 12 to 6 units" in fewer.err
-    assert (await open_town.campaign(campaign_id)).total == 6
+    assert (await open_backend.campaign(campaign_id)).total == 6
     assert (await grab.run(*stock[:3], "--expected", "6", "--total", "7", "--reason", "")).status == 2
 
 
-async def test_what_cannot_be_undone_asks_at_a_terminal(grab: CommandLine, open_town: Town) -> None:
+async def test_what_cannot_be_undone_asks_at_a_terminal(grab: CommandLine, open_backend: Backend) -> None:
     campaign_id = await draft(grab)
     await grab.ok("campaign", "schedule", campaign_id)
 
@@ -142,15 +142,15 @@ async def test_what_cannot_be_undone_asks_at_a_terminal(grab: CommandLine, open_
     assert no.status == 1
     assert "is called off for good" in no.err
     assert "Nothing was done." in no.err
-    assert (await open_town.campaign(campaign_id)).state == "scheduled"
+    assert (await open_backend.campaign(campaign_id)).state == "scheduled"
 
     yes = await grab.at_terminal("campaign", "cancel", campaign_id, types="y\n")
     assert yes.status == 0, yes
     assert "is cancelled" in yes.out
-    assert (await open_town.campaign(campaign_id)).state == "cancelled"
+    assert (await open_backend.campaign(campaign_id)).state == "cancelled"
 
 
-async def test_mistakes_are_told_in_words_and_nothing_is_done(grab: CommandLine, open_town: Town) -> None:
+async def test_mistakes_are_told_in_words_and_nothing_is_done(grab: CommandLine, open_backend: Backend) -> None:
     unknown, twice, no_codes, broken, wrong, gone = await asyncio.gather(
         grab.run("campaign", "pause", "no-such-one"),
         _scheduled_twice(grab),
@@ -168,7 +168,7 @@ async def test_mistakes_are_told_in_words_and_nothing_is_done(grab: CommandLine,
     )
     assert gone.status == 2
     assert "not-there.json" in gone.err
-    rows = await open_town.sql("SELECT state FROM campaigns ORDER BY state")
+    rows = await open_backend.sql("SELECT state FROM campaigns ORDER BY state")
     assert [row.state for row in rows] == ["draft", "scheduled"], "only those of the helpers below"
 
 
@@ -184,7 +184,7 @@ async def _scheduled_without_codes(grab: CommandLine) -> Any:
     return await grab.run("campaign", "schedule", campaign_id)
 
 
-async def test_codes_come_in_and_every_broken_row_is_named(grab: CommandLine, open_town: Town) -> None:
+async def test_codes_come_in_and_every_broken_row_is_named(grab: CommandLine, open_backend: Backend) -> None:
     campaign_id = await draft(grab, benefit={"kind": "code_pool", "name": "券"})
     codes = grab.file("codes.csv", "code\r\nAB-1\r\nAB 2\r\nAB-3\r\nAB-1\r\n" + "x" * 65 + "\r\n")
     said = await grab.run("campaign", "codes", campaign_id, codes, "--errors", "2", "--rejected", "bad.csv")
@@ -217,11 +217,11 @@ async def test_a_closed_cell_is_said_and_drafts_can_be_written_all_the_same(grab
     assert "The cell cannot be asked" in shown.err
 
 
-async def test_what_took_effect_and_is_not_on_record_yet_is_said_to_be_so(grab: CommandLine, town: Town) -> None:
-    async with town.open_ledger():
-        await town.enrol(1)
-        await town.schedule("c")
-        await town.drained()
+async def test_what_took_effect_and_is_not_on_record_yet_is_said_to_be_so(grab: CommandLine, backend: Backend) -> None:
+    async with backend.open_ledger():
+        await backend.enrol(1)
+        await backend.schedule("c")
+        await backend.drained()
     # The ledger has gone; the cell is open still.
     said = await grab.run("campaign", "pause", "c")
     assert said.is_refusal("It took effect, but is not on record yet", "grab reconcile")

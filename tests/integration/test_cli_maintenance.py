@@ -18,7 +18,7 @@ from grab_service.embedded.saved_run import remembering
 from grab_service.embedded.stack import Stack
 from grab_service.settings import Settings
 from tests.harness.command_line import RECONCILE, SECRET, CommandLine, Said, command_line_as, run_command
-from tests.harness.town import Town
+from tests.harness.backend import Backend
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # a process for each command, on a machine that may be busy
 
@@ -33,19 +33,19 @@ def checks(said: Said) -> dict[str, dict[str, Any]]:
     return {check["name"]: check for check in said.json["checks"]}
 
 
-async def test_an_audit_holds_and_one_with_a_lost_claim_does_not(grab: CommandLine, town: Town) -> None:
-    async with town.open_ledger():
-        names = await town.enrol(5)
-        await town.schedule("c", stock=3)
-        await town.grab("c", names)
+async def test_an_audit_holds_and_one_with_a_lost_claim_does_not(grab: CommandLine, backend: Backend) -> None:
+    async with backend.open_ledger():
+        names = await backend.enrol(5)
+        await backend.schedule("c", stock=3)
+        await backend.grab("c", names)
         holds = await grab.ok("audit")
         assert "I6 Conserved" in holds.out
         assert "Redis equals Postgres: yes" in holds.out
         assert "3 records compared one by one (100%)" in holds.out
         assert "The oldest comparison of a campaign is 0 min old" in holds.out
         # What must never happen, by hand.
-        await town.drained()
-        await town.sql("DELETE FROM claims WHERE unit_no = 2")
+        await backend.drained()
+        await backend.sql("DELETE FROM claims WHERE unit_no = 2")
         broken = await grab.run("audit", "--json")
         assert broken.status == 1
         assert broken.json["holds"] is False
@@ -53,17 +53,17 @@ async def test_an_audit_holds_and_one_with_a_lost_claim_does_not(grab: CommandLi
         assert broken.json["invariants"]["I3 NoLostAck"]["holds"] is False
 
 
-async def test_there_is_no_audit_of_a_cell_whose_ledger_stands_still(grab: CommandLine, town: Town) -> None:
-    async with town.open_ledger():
-        await town.enrol(1)
-        await town.schedule("c")
-        await town.drained()
-    await town.win("c", ["m00001"])
+async def test_there_is_no_audit_of_a_cell_whose_ledger_stands_still(grab: CommandLine, backend: Backend) -> None:
+    async with backend.open_ledger():
+        await backend.enrol(1)
+        await backend.schedule("c")
+        await backend.drained()
+    await backend.win("c", ["m00001"])
     (await grab.run("audit", "--wait-s", "0.2")).is_refusal("There can be no audit now", "the ledger is at", "grab reconcile")
 
 
-async def test_the_doctor_finds_nothing_to_mend_where_all_is_well(grab: CommandLine, town: Town) -> None:
-    async with town.open_ledger():
+async def test_the_doctor_finds_nothing_to_mend_where_all_is_well(grab: CommandLine, backend: Backend) -> None:
+    async with backend.open_ledger():
         said = await grab.run("doctor", "--json")
     found = checks(said)
     assert found["cell"]["state"] == "ok", found["cell"]
@@ -80,9 +80,9 @@ async def test_the_doctor_finds_nothing_to_mend_where_all_is_well(grab: CommandL
 
 
 async def test_the_doctor_says_which_right_is_missing_or_too_much(
-    grab: CommandLine, town: Town, valkey_url: str, cell_name: str
+    grab: CommandLine, backend: Backend, valkey_url: str, cell_name: str
 ) -> None:
-    await town.redis.execute_command("ACL", "SETUSER", user_of(cell_name, Login.LEDGER), "-zrem")  # type: ignore[no-untyped-call]
+    await backend.redis.execute_command("ACL", "SETUSER", user_of(cell_name, Login.LEDGER), "-zrem")  # type: ignore[no-untyped-call]
     found = checks(await grab.run("doctor", "--json"))
     assert (found["rights"]["state"], found["guard-rights"]["state"]) == ("fail", "fail")
     assert "ZREM" in found["rights"]["found"]
@@ -92,25 +92,25 @@ async def test_the_doctor_says_which_right_is_missing_or_too_much(
     assert "guard-rights" not in as_admin
 
 
-async def test_the_doctor_says_what_keeps_a_cell_closed(grab: CommandLine, town: Town) -> None:
+async def test_the_doctor_says_what_keeps_a_cell_closed(grab: CommandLine, backend: Backend) -> None:
     nothing_yet = checks(await grab.run("doctor", "--json"))
     assert "has not begun yet" in nothing_yet["cell"]["found"]
     assert "grab reconcile" in nothing_yet["cell"]["mend"]
     assert "no ledger is running" in nothing_yet["ledger"]["found"]
-    async with town.open_ledger():
-        await town.drained()
+    async with backend.open_ledger():
+        await backend.drained()
     # The ledger has gone, and Redis forgets its scripts as by a restart.
-    table = await town.redis.hgetall(town.keys.scripts)
+    table = await backend.redis.hgetall(backend.keys.scripts)
     forgotten = {field: b"0" * 40 if b":" in field else value for field, value in table.items()}
-    await town.redis.hset(town.keys.scripts, mapping=forgotten)  # type: ignore[arg-type]  # bytes are fine
-    await town.sql("INSERT INTO alarms (raised_at_ms, kind, detail) VALUES (1, 'audit_red', '{\"why\": \"a test\"}')")
+    await backend.redis.hset(backend.keys.scripts, mapping=forgotten)  # type: ignore[arg-type]  # bytes are fine
+    await backend.sql("INSERT INTO alarms (raised_at_ms, kind, detail) VALUES (1, 'audit_red', '{\"why\": \"a test\"}')")
     said = await grab.run("doctor")
     assert said.status == 1
     assert "FAIL  cell" in said.out
     assert "knows no scripts" in said.out
     assert "audit_red" in said.out
     assert "a test" in said.out
-    await town.redis.delete(*[key async for key in town.redis.scan_iter(match=town.keys.prefix + "*")])
+    await backend.redis.delete(*[key async for key in backend.redis.scan_iter(match=backend.keys.prefix + "*")])
     assert "Redis lost the cell" in checks(await grab.run("doctor", "--json"))["cell"]["found"]
 
 
@@ -179,7 +179,7 @@ async def test_a_port_that_is_taken_is_said_before_anything_starts(grab: Command
     assert not (grab.home / "var").exists(), "nothing was started"
 
 
-async def test_the_ledger_and_the_service_run_from_the_command_line(grab: CommandLine, town: Town) -> None:
+async def test_the_ledger_and_the_service_run_from_the_command_line(grab: CommandLine, backend: Backend) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -191,7 +191,7 @@ async def test_the_ledger_and_the_service_run_from_the_command_line(grab: Comman
         for command in ("reconcile", "serve")
     ]
     try:
-        await town.open_for_business(60)
+        await backend.open_for_business(60)
         async with asyncio.timeout(60):
             while True:
                 try:
@@ -209,23 +209,23 @@ async def test_the_ledger_and_the_service_run_from_the_command_line(grab: Comman
     assert ended[0] == 0, "the ledger ends as it was told"
 
 
-async def test_a_cell_is_rebuilt_by_hand_only_on_a_yes_and_where_no_ledger_runs(grab: CommandLine, town: Town) -> None:
-    async with town.open_ledger():
-        names = await town.enrol(4)
-        await town.schedule("c", stock=3)
-        await town.grab("c", names)
-        await town.drained()
+async def test_a_cell_is_rebuilt_by_hand_only_on_a_yes_and_where_no_ledger_runs(grab: CommandLine, backend: Backend) -> None:
+    async with backend.open_ledger():
+        names = await backend.enrol(4)
+        await backend.schedule("c", stock=3)
+        await backend.grab("c", names)
+        await backend.drained()
         (await grab.run("recover", "--yes")).is_refusal("Another ledger is running")
-    await town.redis.hdel(town.keys.cell, "nonce")
-    await town.redis.delete(town.keys.scripts)
+    await backend.redis.hdel(backend.keys.cell, "nonce")
+    await backend.redis.delete(backend.keys.scripts)
     closed = await grab.ok("audit", "--json")
     assert "The cell is closed" in closed.err
     assert closed.json["holds"] is True
-    await town.redis.delete(*[key async for key in town.redis.scan_iter(match=town.keys.prefix + "*")])
+    await backend.redis.delete(*[key async for key in backend.redis.scan_iter(match=backend.keys.prefix + "*")])
 
     unasked = await grab.run("recover")
     assert unasked.status == 2
     assert "add --yes" in unasked.err
     rebuilt = await grab.ok("recover", "--yes")
     assert "The cell is open, in epoch 2" in rebuilt.out
-    assert [answer.split(b"\t")[0] for answer in await town.grab("c", names)] == [b"held"] * 3 + [b"sold_out"]
+    assert [answer.split(b"\t")[0] for answer in await backend.grab("c", names)] == [b"held"] * 3 + [b"sold_out"]

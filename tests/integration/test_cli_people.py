@@ -9,19 +9,19 @@ import pytest
 
 from grab_service.cell.rights import Login
 from tests.harness.command_line import OPS_SECRET, SECRET, CommandLine, command_line_as
-from tests.harness.town import Town
+from tests.harness.backend import Backend
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # a process for each command, on a machine that may be busy
 
 HEADER = "member_id,org_id,person_id,name,tags,birthday_month,joined_on,status\n"
 
 
-async def test_made_up_members_come_in_and_can_grab(grab: CommandLine, town: Town) -> None:
+async def test_made_up_members_come_in_and_can_grab(grab: CommandLine, backend: Backend) -> None:
     made = await grab.ok(
         "members", "generate", "--out", "m.csv", "--orgs-out", "o.csv", "--members", "300", "--orgs", "7", "--seed", "1"
     )
     assert "300 members in 7 unions in m.csv" in made.err
-    async with town.open_ledger():
+    async with backend.open_ledger():
         assert "7 unions new, 0 known before" in (await grab.ok("orgs", "import", "o.csv")).out
         imported = (await grab.ok("members", "import", "m.csv", "--json")).json
         assert {**imported, "published": True} == {
@@ -36,10 +36,10 @@ async def test_made_up_members_come_in_and_can_grab(grab: CommandLine, town: Tow
         }
         again = await grab.ok("members", "import", "m.csv")
         assert "0 members new, 300 known before, of whom 300 are as they were" in again.out
-    assert len(await town.sql("SELECT name FROM orgs WHERE name LIKE '%工会'")) == 7
+    assert len(await backend.sql("SELECT name FROM orgs WHERE name LIKE '%工会'")) == 7
 
 
-async def test_broken_rows_are_named_and_the_others_are_taken(grab: CommandLine, town: Town) -> None:
+async def test_broken_rows_are_named_and_the_others_are_taken(grab: CommandLine, backend: Backend) -> None:
     rows = [
         "m-1,org-1,,张三,driver|night-shift,9,2016-05-01,active",
         "m-2,org-1,,李四,,13,2016-05-01,active",
@@ -73,16 +73,16 @@ async def test_broken_rows_are_named_and_the_others_are_taken(grab: CommandLine,
         mended = mended.replace(wrong, right)
     again = await grab.run("members", "import", grab.file("mended.csv", mended))
     assert "5 rows: 2 members new, 1 known before" in again.out, "it is taken as it is, notes and all"
-    taken = await town.sql("SELECT member_id FROM members ORDER BY member_id")
+    taken = await backend.sql("SELECT member_id FROM members ORDER BY member_id")
     assert [row.member_id for row in taken] == ["m-1", "m-2", "m-3", "m-7"]
-    log = await town.sql("SELECT actor, action, outcome, detail FROM ops_log")
+    log = await backend.sql("SELECT actor, action, outcome, detail FROM ops_log")
     assert [(line.actor, line.action, line.outcome, line.detail["rejected"]) for line in log] == [
         ("cli:tester", "members.import", "done", 5),
         ("cli:tester", "members.import", "done", 2),
     ]
 
 
-async def test_a_file_that_is_no_csv_of_members_is_refused_as_a_whole(grab: CommandLine, town: Town) -> None:
+async def test_a_file_that_is_no_csv_of_members_is_refused_as_a_whole(grab: CommandLine, backend: Backend) -> None:
     no_columns, gbk, large, unions = await asyncio.gather(
         grab.run("members", "import", "-", stdin="member_id,org_id\nm-1,org-1\n"),
         grab.run("members", "import", "-", stdin=(HEADER + "m-1,org-1,,张三,,,,active\n").encode("gb18030")),
@@ -96,7 +96,7 @@ async def test_a_file_that_is_no_csv_of_members_is_refused_as_a_whole(grab: Comm
     assert "1 unions new" in unions.out
     assert "org_id" in unions.err
     assert "name" in unions.err
-    assert not await town.sql("SELECT member_id FROM members")
+    assert not await backend.sql("SELECT member_id FROM members")
 
 
 async def test_passes_are_minted_for_a_file_of_members_or_not_at_all(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ async def test_passes_are_minted_for_a_file_of_members_or_not_at_all(tmp_path: P
 
 
 async def test_a_token_is_ended_from_the_command_line_by_its_id_or_by_itself(
-    valkey_url: str, database_url: str, cell_name: str, tmp_path: Path, town: Town
+    valkey_url: str, database_url: str, cell_name: str, tmp_path: Path, backend: Backend
 ) -> None:
     keys = {"GRAB_SECRETS": SECRET, "GRAB_OPS_SECRETS": OPS_SECRET}
     async with command_line_as(Login.API, valkey_url, database_url, cell_name, tmp_path, **keys) as grab:
@@ -146,5 +146,5 @@ async def test_a_token_is_ended_from_the_command_line_by_its_id_or_by_itself(
     assert {one["actor"] for one in listed.json} == {"alice", "bob"}
     assert all(one["ended_at_ms"] for one in listed.json)
     assert token_id in shown.out
-    rows = await town.sql("SELECT token_id FROM ops_tokens WHERE ended_at_ms IS NOT NULL")
+    rows = await backend.sql("SELECT token_id FROM ops_tokens WHERE ended_at_ms IS NOT NULL")
     assert {row.token_id for row in rows} == {one["token_id"] for one in listed.json}

@@ -14,7 +14,7 @@ from grab_service.cell.nodes import Nodes
 from grab_service.vocabulary.keys import CellKeys
 from reconcile.redis_link import LinkBrokenError, RedisLink
 from tests.harness.databases import NewDatabase
-from tests.harness.town import Town, town
+from tests.harness.backend import Backend, backend
 from tests.harness.worker import LaneClients, grab_worker
 from tests.integration.clusters import Cluster, Node, a_cluster, slot_of
 
@@ -26,15 +26,15 @@ MEMBERS = 400
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One cell: its town with a ledger that runs, its members, and their way in through one worker."""
+    """One cell: its backend with a ledger that runs, its members, and their way in through one worker."""
 
-    town: Town
+    backend: Backend
     crowd: LaneClients
     names: list[str]
     home: int
 
     async def audit_holds(self) -> None:
-        report = await audit_cell(self.town.cell, self.town.engine, self.town.service)
+        report = await audit_cell(self.backend.cell, self.backend.engine, self.backend.service)
         assert report.holds, report.faults
         assert report.records_compared, "claims were compared one by one"
 
@@ -64,7 +64,7 @@ async def place(cluster: Cluster, new_database: NewDatabase, home: int, members:
     await cluster.furnish(cell_name)
     elsewhere = cluster.nodes[(home + 1) % 3]
     async with (
-        town(elsewhere.url, await new_database(), cell_name) as here,
+        backend(elsewhere.url, await new_database(), cell_name) as here,
         here.ledger(),
         grab_worker(elsewhere.url, cell_name) as worker,
         LaneClients(worker) as crowd,
@@ -86,14 +86,14 @@ async def test_three_cells_on_three_nodes_each_sell_exactly_their_stock(cluster:
         answers = await asyncio.gather(*(one.rush(one.names) for one in places))
         for one, answer in zip(places, answers, strict=True):
             assert answer == {"won": STOCK, "sold-out": MEMBERS - STOCK}
-            assert await claims_on(cluster.nodes[one.home], one.town.settings.cell) == STOCK
-            await one.town.drained()
-            rows = await one.town.claims()
+            assert await claims_on(cluster.nodes[one.home], one.backend.settings.cell) == STOCK
+            await one.backend.drained()
+            rows = await one.backend.claims()
             assert {row.unit_no for row in rows} == set(range(1, STOCK + 1))
             await one.audit_holds()
-            assert await one.town.open_alarms() == {}
+            assert await one.backend.open_alarms() == {}
         # Nothing of a cell lies anywhere else.
-        slots = [slot_of(one.town.settings.cell) for one in places]
+        slots = [slot_of(one.backend.settings.cell) for one in places]
         for number, node in enumerate(cluster.nodes):
             assert [bool(await node.keys_in(slot)) for slot in slots] == [number == home for home in range(3)]
 
@@ -102,7 +102,7 @@ async def test_a_cell_whose_slot_moves_in_the_middle_of_a_sale_goes_on_at_its_ne
     cluster: Cluster, new_database: NewDatabase
 ) -> None:
     async with place(cluster, new_database, 0) as one:
-        slot, source, target = slot_of(one.town.settings.cell), cluster.nodes[0], cluster.nodes[2]
+        slot, source, target = slot_of(one.backend.settings.cell), cluster.nodes[0], cluster.nodes[2]
         assert await one.rush(one.names[:60]) == {"won": 60}
         await cluster.begin_move(slot, source, target)
         keys = await source.keys_in(slot)
@@ -115,10 +115,10 @@ async def test_a_cell_whose_slot_moves_in_the_middle_of_a_sale_goes_on_at_its_ne
         await cluster.carry(source, target, await source.keys_in(slot))
         await cluster.end_move(slot, target)
         assert await rest == {"won": STOCK - 60, "sold-out": MEMBERS - STOCK}
-        assert await claims_on(target, one.town.settings.cell) == STOCK
+        assert await claims_on(target, one.backend.settings.cell) == STOCK
         assert await one.rush(one.names[:60]) == {"won": 60}, "who won before is told the same at the new node"
-        await one.town.drained()
-        assert len(await one.town.claims()) == STOCK
+        await one.backend.drained()
+        assert len(await one.backend.claims()) == STOCK
         await one.audit_holds()
 
 
@@ -126,15 +126,15 @@ async def test_a_cell_whose_node_dies_goes_on_at_the_replica_that_takes_over(
     cluster: Cluster, new_database: NewDatabase, tmp_path: Path
 ) -> None:
     async with place(cluster, new_database, 0) as one, cluster.replica(cluster.nodes[0], tmp_path / "replica") as replica:
-        await cluster.furnish(one.town.settings.cell)
+        await cluster.furnish(one.backend.settings.cell)
         assert await one.rush(one.names[:60]) == {"won": 60}
-        await one.town.drained()
+        await one.backend.drained()
         await cluster.nodes[0].kill()
         # All is well: what was told is on record, the replica is promoted, the guard audits and arms there.
         assert await one.rush(one.names[60:]) == {"won": STOCK - 60, "sold-out": MEMBERS - STOCK}
-        assert await claims_on(replica, one.town.settings.cell) == STOCK
-        await one.town.drained()
-        rows = await one.town.claims()
+        assert await claims_on(replica, one.backend.settings.cell) == STOCK
+        await one.backend.drained()
+        rows = await one.backend.claims()
         assert len({row.unit_no for row in rows}) == len(rows) == STOCK
         await one.audit_holds()
 
@@ -145,10 +145,10 @@ async def test_it_does_not_matter_if_the_node_of_the_address_is_gone_once_the_ot
     async with place(cluster, new_database, 0) as one:
         await cluster.nodes[1].kill()
         # Whoever has a connection keeps it; whoever makes a new one finds the way without the address.
-        await one.town.service.connection_pool.disconnect()
+        await one.backend.service.connection_pool.disconnect()
         assert await one.rush(one.names[:10]) == {"won": 10}
         async with asyncio.timeout(15):
-            while (await one.town.service.hget(one.town.keys.cell, "epoch")) is None:
+            while (await one.backend.service.hget(one.backend.keys.cell, "epoch")) is None:
                 await asyncio.sleep(0.1)
 
 

@@ -19,7 +19,7 @@ from grab_service.cell.rights import Login
 from grab_service.embedded import bootstrap
 from grab_service.embedded.ports import free_port
 from tests.harness.command_line import SECRET, command_line_as
-from tests.harness.town import town
+from tests.harness.backend import backend
 from tests.harness.warm_commands import CHECKOUT
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("doors")]  # the wheel is built once
@@ -66,7 +66,7 @@ async def test_an_installed_wheel_serves(
 async def serves_until_told_to_stop(
     argv: tuple[str, ...], home: Path, valkey_url: str, database_url: str, cell_name: str
 ) -> None:
-    async with town(valkey_url, database_url, cell_name) as built:
+    async with backend(valkey_url, database_url, cell_name) as built:
         await built.begin()
         await built.arm()  # a service opens its door at once where the cell is open
     port = free_port()

@@ -13,7 +13,7 @@ from reconcile.alarms import AlarmKind
 from reconcile.drain.drain import Drain
 from reconcile.process import end
 from tests.harness.cells import now_ms
-from tests.harness.town import PATIENCE_S, Town, until
+from tests.harness.backend import PATIENCE_S, Backend, until
 
 
 def grant(*claims: str) -> dict[str, str]:
@@ -25,7 +25,7 @@ def unit(number: int, member: str | None = None, code: str | None = None, ordina
 
 
 @asynccontextmanager
-async def draining(town: Town, drain: Drain) -> AsyncIterator[None]:
+async def draining(backend: Backend, drain: Drain) -> AsyncIterator[None]:
     task = asyncio.create_task(drain.run())
     try:
         yield
@@ -39,25 +39,25 @@ class Fault:
 
     alarm: AlarmKind
     says: str
-    entry: Callable[[Town], Awaitable[str]]
+    entry: Callable[[Backend], Awaitable[str]]
     pauses: bool = False
 
 
-def logged(seq: int, kind: str, fields: dict[str, Any], **more: int) -> Callable[[Town], Awaitable[str]]:
-    return lambda town: town.log(seq, kind, fields, **more)
+def logged(seq: int, kind: str, fields: dict[str, Any], **more: int) -> Callable[[Backend], Awaitable[str]]:
+    return lambda backend: backend.log(seq, kind, fields, **more)
 
 
-def granted(*claims: str, **more: int) -> Callable[[Town], Awaitable[str]]:
+def granted(*claims: str, **more: int) -> Callable[[Backend], Awaitable[str]]:
     return logged(5, "granted", grant(*claims), **more)
 
 
-async def without_a_type(town: Town) -> str:
-    name = await town.redis.xadd(town.keys.log, {"hello": "world"}, id="5-0")
+async def without_a_type(backend: Backend) -> str:
+    name = await backend.redis.xadd(backend.keys.log, {"hello": "world"}, id="5-0")
     assert isinstance(name, bytes)
     return name.decode()
 
 
-def impossible(says: str, entry: Callable[[Town], Awaitable[str]]) -> Fault:
+def impossible(says: str, entry: Callable[[Backend], Awaitable[str]]) -> Fault:
     """An entry that Postgres does not let pass; the campaign that it is about is paused."""
     return Fault(AlarmKind.LOG_VIOLATION, says, entry, pauses=True)
 
@@ -99,140 +99,140 @@ FAULTS = {
 }
 
 
-async def four_sound_entries(town: Town) -> None:
-    await town.begin_log()
-    await town.log(3, "granted", grant(unit(1)))
-    await town.log(4, "granted", grant(unit(2)))
+async def four_sound_entries(backend: Backend) -> None:
+    await backend.begin_log()
+    await backend.log(3, "granted", grant(unit(1)))
+    await backend.log(4, "granted", grant(unit(2)))
 
 
-async def drained_up_to_four(town: Town) -> Drain:
+async def drained_up_to_four(backend: Backend) -> Drain:
     """A drain that has drained these."""
-    await four_sound_entries(town)
-    drain = town.new_drain()
-    async with draining(town, drain):
-        await until(lambda: _cursor_is(town, 4))
+    await four_sound_entries(backend)
+    drain = backend.new_drain()
+    async with draining(backend, drain):
+        await until(lambda: _cursor_is(backend, 4))
     return drain
 
 
 @pytest.mark.parametrize("name", FAULTS)
-async def test_the_drain_stops_at_a_fault_and_goes_on_once_it_is_mended(town: Town, name: str) -> None:
+async def test_the_drain_stops_at_a_fault_and_goes_on_once_it_is_mended(backend: Backend, name: str) -> None:
     fault = FAULTS[name]
-    await four_sound_entries(town)
+    await four_sound_entries(backend)
     # The faulty entry lies among sound ones, in the same batch.
-    entry_id = await fault.entry(town)
+    entry_id = await fault.entry(backend)
     last = int(entry_id.split("-")[0])
-    await town.log(last + 1, "granted", grant(unit(9)))
-    drain = town.new_drain()
-    async with draining(town, drain):
-        alarms = await until(town.open_alarms)
+    await backend.log(last + 1, "granted", grant(unit(9)))
+    drain = backend.new_drain()
+    async with draining(backend, drain):
+        alarms = await until(backend.open_alarms)
         assert list(alarms) == [fault.alarm.value]
         detail = alarms[fault.alarm.value]
         assert detail["entry_id"] == entry_id
         assert fault.says in detail["why"]
-        assert {row.unit_no for row in await town.claims()} == {1, 2}, "what lies before the fault, and no more"
-        before = (await town.cursor()).last_seq
+        assert {row.unit_no for row in await backend.claims()} == {1, 2}, "what lies before the fault, and no more"
+        before = (await backend.cursor()).last_seq
         await asyncio.sleep(0.3)
-        assert (await town.cursor()).last_seq == before, "something was skipped"
-        assert len(await town.sql("SELECT 1 FROM alarms")) == 1, "one fault is one alarm"
-        assert town.pauses == ([detail["campaign_id"]] if fault.pauses else [])
-        await _mend(town, before)
-        await until(lambda: _cursor_is(town, before + 1))
-        await town.all_clear()
-    assert 9 in {row.unit_no for row in await town.claims()}
+        assert (await backend.cursor()).last_seq == before, "something was skipped"
+        assert len(await backend.sql("SELECT 1 FROM alarms")) == 1, "one fault is one alarm"
+        assert backend.pauses == ([detail["campaign_id"]] if fault.pauses else [])
+        await _mend(backend, before)
+        await until(lambda: _cursor_is(backend, before + 1))
+        await backend.all_clear()
+    assert 9 in {row.unit_no for row in await backend.claims()}
 
 
-async def _mend(town: Town, last_seq: int) -> None:
+async def _mend(backend: Backend, last_seq: int) -> None:
     """Somebody writes the log anew by hand: it ends with what was drained last, and goes on with a sound grant."""
-    cursor = await town.cursor()
+    cursor = await backend.cursor()
     anchor: dict[Any, Any] = {"type": "members_published", "epoch": 1, "seq": last_seq, "last_seq": last_seq}
     anchor |= {"at_ms": cursor.at_ms, "members_version": 0, "changed": 0}
-    await town.redis.delete(town.keys.log)
-    await town.redis.xadd(town.keys.log, anchor, id=cursor.last_id)
-    await town.log(last_seq + 1, "granted", grant(unit(9, code="MENDED")))
+    await backend.redis.delete(backend.keys.log)
+    await backend.redis.xadd(backend.keys.log, anchor, id=cursor.last_id)
+    await backend.log(last_seq + 1, "granted", grant(unit(9, code="MENDED")))
 
 
-async def _cursor_is(town: Town, seq: int) -> bool:
-    return bool((await town.cursor()).last_seq == seq)
+async def _cursor_is(backend: Backend, seq: int) -> bool:
+    return bool((await backend.cursor()).last_seq == seq)
 
 
-async def test_another_log_under_the_same_name_is_noticed(town: Town) -> None:
+async def test_another_log_under_the_same_name_is_noticed(backend: Backend) -> None:
     """An older copy of Redis came back and went on by itself: the numbers fit, the history does not."""
-    drain = await drained_up_to_four(town)
-    await town.redis.delete(town.keys.log)
+    drain = await drained_up_to_four(backend)
+    await backend.redis.delete(backend.keys.log)
     for seq in (4, 5):
         await asyncio.sleep(0.002)
-        await town.log(seq, "granted", grant(unit(seq)))
-    async with draining(town, drain):
-        alarms = await until(town.open_alarms)
+        await backend.log(seq, "granted", grant(unit(seq)))
+    async with draining(backend, drain):
+        alarms = await until(backend.open_alarms)
     assert list(alarms) == [AlarmKind.LOG_LOST.value]
-    assert (await town.cursor()).last_seq == 4
+    assert (await backend.cursor()).last_seq == 4
 
 
-async def test_a_log_that_lost_what_was_drained_last_is_noticed(town: Town) -> None:
-    drain = await drained_up_to_four(town)
-    await town.log(5, "granted", grant(unit(5)))
-    await town.redis.xdel(town.keys.log, "4-0")
-    async with draining(town, drain):
-        alarms = await until(town.open_alarms)
+async def test_a_log_that_lost_what_was_drained_last_is_noticed(backend: Backend) -> None:
+    drain = await drained_up_to_four(backend)
+    await backend.log(5, "granted", grant(unit(5)))
+    await backend.redis.xdel(backend.keys.log, "4-0")
+    async with draining(backend, drain):
+        alarms = await until(backend.open_alarms)
     assert list(alarms) == [AlarmKind.LOG_LOST.value]
-    assert (await town.cursor()).last_seq == 4
+    assert (await backend.cursor()).last_seq == 4
 
 
-async def test_what_was_drained_last_need_not_be_of_a_version_that_this_release_knows(town: Town) -> None:
-    drain = await drained_up_to_four(town)
-    newest: Any = await town.redis.xrevrange(town.keys.log, count=1)
+async def test_what_was_drained_last_need_not_be_of_a_version_that_this_release_knows(backend: Backend) -> None:
+    drain = await drained_up_to_four(backend)
+    newest: Any = await backend.redis.xrevrange(backend.keys.log, count=1)
     ((_, last),) = newest
     for name in (b"version", b"fields", b"state"):
         del last[name]
-    await town.redis.delete(town.keys.log)
-    await town.redis.xadd(town.keys.log, last, id="4-0")
-    await town.log(5, "granted", grant(unit(5)))
-    async with draining(town, drain):
-        await until(lambda: _cursor_is(town, 5))
-    assert not await town.open_alarms()
+    await backend.redis.delete(backend.keys.log)
+    await backend.redis.xadd(backend.keys.log, last, id="4-0")
+    await backend.log(5, "granted", grant(unit(5)))
+    async with draining(backend, drain):
+        await until(lambda: _cursor_is(backend, 5))
+    assert not await backend.open_alarms()
 
 
-async def test_a_violation_pauses_the_campaign_in_the_cell(town: Town) -> None:
-    async with town.open_ledger():
-        names = await town.sale(2)
-        await town.win("c", names[:1])
-        seq = await town.drained()
+async def test_a_violation_pauses_the_campaign_in_the_cell(backend: Backend) -> None:
+    async with backend.open_ledger():
+        names = await backend.sale(2)
+        await backend.win("c", names[:1])
+        seq = await backend.drained()
         # A row that nobody granted stands where the next claim belongs.
-        await town.sql(
+        await backend.sql(
             "INSERT INTO claims (seq, epoch, campaign_id, member_id, unit_no, slot, state, granted_at_ms) "
             "VALUES (:seq, 1, 'c', 'nobody', 2, 1, 'fulfilled', 0)",
             seq=seq + 100,
         )
-        await town.win("c", names[1:])
+        await backend.win("c", names[1:])
 
         async def paused() -> bool:
-            return (await town.redis.hget(town.keys.of_campaign("c").campaign, "state")) == b"paused"
+            return (await backend.redis.hget(backend.keys.of_campaign("c").campaign, "state")) == b"paused"
 
         await until(paused)
-        assert list(await town.open_alarms()) == [AlarmKind.LOG_VIOLATION.value]
-        await town.sql("DELETE FROM claims WHERE member_id = 'nobody'")
-        await town.all_clear()
-        await town.drained()
-        assert [row.member_id for row in await town.claims()] == names
-        assert (await town.campaign()).state == "paused", "it stays so until somebody resumes it"
+        assert list(await backend.open_alarms()) == [AlarmKind.LOG_VIOLATION.value]
+        await backend.sql("DELETE FROM claims WHERE member_id = 'nobody'")
+        await backend.all_clear()
+        await backend.drained()
+        assert [row.member_id for row in await backend.claims()] == names
+        assert (await backend.campaign()).state == "paused", "it stays so until somebody resumes it"
 
 
-async def test_postgres_away_is_waited_out_and_is_no_alarm(town: Town) -> None:
-    await four_sound_entries(town)
-    async with draining(town, town.new_drain()):
-        await until(lambda: _cursor_is(town, 4))
-        async with town.postgres_away(), asyncio.timeout(PATIENCE_S):
+async def test_postgres_away_is_waited_out_and_is_no_alarm(backend: Backend) -> None:
+    await four_sound_entries(backend)
+    async with draining(backend, backend.new_drain()):
+        await until(lambda: _cursor_is(backend, 4))
+        async with backend.postgres_away(), asyncio.timeout(PATIENCE_S):
             before_ms = now_ms()
-            await town.log(5, "granted", grant(unit(5)))
-            while town.counters.lag_seq != 1 or town.counters.lag_ms < 400:
+            await backend.log(5, "granted", grant(unit(5)))
+            while backend.counters.lag_seq != 1 or backend.counters.lag_ms < 400:
                 await asyncio.sleep(0.01)
-            assert town.counters.lag_ms <= now_ms() - before_ms, "it is counted from the grant"
-        await until(lambda: _cursor_is(town, 5))
-        assert town.counters.lag_seq == 0
-    assert await town.sql("SELECT 1 FROM alarms") == []
+            assert backend.counters.lag_ms <= now_ms() - before_ms, "it is counted from the grant"
+        await until(lambda: _cursor_is(backend, 5))
+        assert backend.counters.lag_seq == 0
+    assert await backend.sql("SELECT 1 FROM alarms") == []
 
 
-async def test_redis_away_is_waited_out_and_is_no_alarm(mortal: Town, valkey: ValkeyServer) -> None:
+async def test_redis_away_is_waited_out_and_is_no_alarm(mortal: Backend, valkey: ValkeyServer) -> None:
     await four_sound_entries(mortal)
     async with draining(mortal, mortal.new_drain()):
         await until(lambda: _cursor_is(mortal, 4))
@@ -244,14 +244,14 @@ async def test_redis_away_is_waited_out_and_is_no_alarm(mortal: Town, valkey: Va
     assert await mortal.sql("SELECT 1 FROM alarms") == []
 
 
-async def test_the_lag_is_known(town: Town) -> None:
-    await four_sound_entries(town)
-    drain = town.new_drain(entries_max=2)
-    async with town.link() as link:
+async def test_the_lag_is_known(backend: Backend) -> None:
+    await four_sound_entries(backend)
+    drain = backend.new_drain(entries_max=2)
+    async with backend.link() as link:
         await drain.step(link)
-    assert town.counters.lag_seq == 2
-    assert 0 <= town.counters.lag_ms <= now_ms()
-    async with town.link() as link:
+    assert backend.counters.lag_seq == 2
+    assert 0 <= backend.counters.lag_ms <= now_ms()
+    async with backend.link() as link:
         while await drain.step(link):
             pass
-    assert town.counters.lag_seq == 0
+    assert backend.counters.lag_seq == 0

@@ -11,8 +11,8 @@ from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell, CellError
 from grab_service.embedded.valkey import ValkeyServer
 from grab_service.vocabulary.claims import ClaimRecord
-from tests.harness.town import Town, until
-from tests.harness.town import town as a_town
+from tests.harness.backend import Backend, until
+from tests.harness.backend import backend as a_backend
 
 pytestmark = pytest.mark.slow
 
@@ -22,16 +22,16 @@ BATCH = 5
 
 
 @pytest.fixture
-async def mortal(valkey: ValkeyServer, database_url: str, cell_name: str) -> AsyncIterator[Town]:
-    async with a_town(valkey.url, database_url, cell_name, redis_timeout_s=1.0) as built:
+async def mortal(valkey: ValkeyServer, database_url: str, cell_name: str) -> AsyncIterator[Backend]:
+    async with a_backend(valkey.url, database_url, cell_name, redis_timeout_s=1.0) as built:
         yield built
 
 
 class BatchClients:
     """Members who grab until they hear an answer, through a view of the cell of their own; `told` is what they were told."""
 
-    def __init__(self, town: Town) -> None:
-        self.cell = Cell(town.service, town.settings.cell, ScriptSources.read())
+    def __init__(self, backend: Backend) -> None:
+        self.cell = Cell(backend.service, backend.settings.cell, ScriptSources.read())
         self.told: dict[str, bytes] = {}
         self.contradictions: list[tuple[str, bytes, bytes]] = []
         self.unanswered = 0
@@ -62,7 +62,7 @@ class BatchClients:
         return True
 
 
-async def _storm(town: Town, valkey: ValkeyServer, crowd: BatchClients, names: list[str], deaths: int) -> None:
+async def _storm(backend: Backend, valkey: ValkeyServer, crowd: BatchClients, names: list[str], deaths: int) -> None:
     """Redis dies each time that another share of the crowd was answered, so that a fast machine is not done before."""
     rushes = [asyncio.create_task(crowd.rush(names[at::6])) for at in range(6)]
     for death in range(1, deaths + 1):
@@ -71,19 +71,19 @@ async def _storm(town: Town, valkey: ValkeyServer, crowd: BatchClients, names: l
         await valkey.kill()
         await asyncio.sleep(random.uniform(0, 0.1))
         await valkey.start()
-        await town.open_for_business(10)
+        await backend.open_for_business(10)
     await asyncio.gather(*rushes)
 
 
-async def _everything_adds_up(town: Town, crowd: BatchClients, names: list[str]) -> None:
+async def _everything_adds_up(backend: Backend, crowd: BatchClients, names: list[str]) -> None:
     async def ask_once_more() -> bool:
         return await crowd._ask(names[:1])
 
     await until(ask_once_more)
     for at in range(0, len(names), 100):
         assert await crowd._ask(names[at : at + 100])
-    await town.drained()
-    rows = {row.member_id: row for row in await town.claims()}
+    await backend.drained()
+    rows = {row.member_id: row for row in await backend.claims()}
     assert crowd.contradictions == []
     told = {name: ClaimRecord.parse(record) for name, record in crowd.told.items() if b"\t" in record}
     assert len(rows) == STOCK, "exactly the stock, not one more and not one less"
@@ -97,13 +97,13 @@ async def _everything_adds_up(town: Town, crowd: BatchClients, names: list[str])
             claim.code,
             claim.granted_at_ms,
         )
-    report = await audit_cell(town.cell, town.engine, town.redis, demand={"c": len(names)})
+    report = await audit_cell(backend.cell, backend.engine, backend.redis, demand={"c": len(names)})
     assert report.holds, report.faults
     assert report.redis_equals_postgres
-    await town.all_clear()
+    await backend.all_clear()
 
 
-async def test_redis_is_killed_again_and_again(mortal: Town, valkey: ValkeyServer) -> None:
+async def test_redis_is_killed_again_and_again(mortal: Backend, valkey: ValkeyServer) -> None:
     async with mortal.open_ledger():
         names = await mortal.sale(MEMBERS, stock=STOCK)
         crowd = BatchClients(mortal)
@@ -113,7 +113,7 @@ async def test_redis_is_killed_again_and_again(mortal: Town, valkey: ValkeyServe
     assert len(await mortal.sql("SELECT 1 FROM epochs")) == 1, "nothing was ever lost"
 
 
-async def test_the_ledger_is_ended_again_and_again(mortal: Town) -> None:
+async def test_the_ledger_is_ended_again_and_again(mortal: Backend) -> None:
     crowd = BatchClients(mortal)
     async with mortal.open_ledger():
         names = await mortal.sale(MEMBERS, stock=STOCK)
@@ -126,7 +126,7 @@ async def test_the_ledger_is_ended_again_and_again(mortal: Town) -> None:
         await _everything_adds_up(mortal, crowd, names)
 
 
-async def test_redis_dies_and_is_emptied_and_what_was_drained_is_not_sold_again(mortal: Town) -> None:
+async def test_redis_dies_and_is_emptied_and_what_was_drained_is_not_sold_again(mortal: Backend) -> None:
     """What was acknowledged and never drained is gone with an emptied Redis; what was drained is not."""
     async with mortal.open_ledger():
         names = await mortal.sale(MEMBERS, stock=STOCK)

@@ -15,7 +15,7 @@ from reconcile.guard.guard import DoubtError
 from reconcile.leader import NotLeadingError
 from reconcile.process import Ledger, end
 from reconcile.redis_link import LinkBrokenError, RedisLink
-from tests.harness.town import Town
+from tests.harness.backend import Backend
 from tests.integration.test_recover import comparable
 
 STOCK: Final = 80
@@ -59,27 +59,27 @@ async def look(ledger: Ledger, link: RedisLink) -> None:
 
 
 @asynccontextmanager
-async def begun(town: Town) -> AsyncIterator[list[str]]:
+async def begun(backend: Backend) -> AsyncIterator[list[str]]:
     """A sale that has begun."""
-    async with town.open_ledger():
-        names = await town.sale(200, stock=STOCK, limit=3)
-        await town.win_on_record("c", names[:10], key="a")
+    async with backend.open_ledger():
+        names = await backend.sale(200, stock=STOCK, limit=3)
+        await backend.win_on_record("c", names[:10], key="a")
     yield names
 
 
-async def sleep_through_a_succession(town: Town, names: list[str], before_call: int, damage: str, work: Work) -> str:
+async def sleep_through_a_succession(backend: Backend, names: list[str], before_call: int, damage: str, work: Work) -> str:
     """What a ledger did that fell asleep before so many calls, and woke up behind its successor; or that it never slept."""
     came_of_it = NEVER
-    async with town.parts() as zombie:
+    async with backend.parts() as zombie:
         leads = asyncio.create_task(zombie.leader.run())
         drains = asyncio.create_task(zombie.drain.run())
         await zombie.leader.wait()
-        link = await Sleeper.open(town.settings.redis_url_of_guard, 30)
+        link = await Sleeper.open(backend.settings.redis_url_of_guard, 30)
         link.sleeps_before = before_call
         if damage == "flushed":
-            await town.redis.delete(*[key async for key in town.redis.scan_iter(match=town.keys.prefix + "*")])
+            await backend.redis.delete(*[key async for key in backend.redis.scan_iter(match=backend.keys.prefix + "*")])
         elif damage == "scripts lost":
-            await town.redis.delete(town.keys.scripts)
+            await backend.redis.delete(backend.keys.scripts)
         works = asyncio.create_task(_work(work, zombie, link))
         falls_asleep = asyncio.create_task(link.asleep.wait())
         await asyncio.wait([works, falls_asleep], return_when=asyncio.FIRST_COMPLETED)
@@ -90,29 +90,29 @@ async def sleep_through_a_succession(town: Town, names: list[str], before_call: 
         await asyncio.wait([leads])
         await end([falls_asleep, drains])
         if slept:
-            await _succeed(town)
-            await town.win("c", [names[20 + before_call]], key="b")  # and nobody has drained it when the other wakes up
-            before = await town.everything_in_redis()
+            await _succeed(backend)
+            await backend.win("c", [names[20 + before_call]], key="b")  # and nobody has drained it when the other wakes up
+            before = await backend.everything_in_redis()
             link.woken.set()
         drains = asyncio.create_task(zombie.drain.run())
         await works
         await end([drains])
         await link.close()
         if slept:
-            after = await town.everything_in_redis()
+            after = await backend.everything_in_redis()
             changed = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
             came_of_it = f"changed {changed}" if changed else NOTHING
-    await _succeed(town)
-    await town.drained()
+    await _succeed(backend)
+    await backend.drained()
     return came_of_it
 
 
-async def _succeed(town: Town) -> None:
+async def _succeed(backend: Backend) -> None:
     """Another ledger leads, looks after the cell, and drains what there is."""
-    async with town.working() as successor, town.link() as link:
+    async with backend.working() as successor, backend.link() as link:
         await successor.guard.look(link)
-        await town.open_for_business()
-        await town.drained()
+        await backend.open_for_business()
+        await backend.drained()
 
 
 async def _work(work: Work, ledger: Ledger, link: RedisLink) -> None:
@@ -131,82 +131,82 @@ async def _work(work: Work, ledger: Ledger, link: RedisLink) -> None:
         pytest.param("", recover_and_arm, id="by hand"),
     ],
 )
-async def test_a_ledger_that_wakes_up_behind_its_successor_changes_nothing(town: Town, damage: str, work: Work) -> None:
-    async with begun(town) as names:
+async def test_a_ledger_that_wakes_up_behind_its_successor_changes_nothing(backend: Backend, damage: str, work: Work) -> None:
+    async with begun(backend) as names:
         before_call, won = 0, 10
-        while (came := await sleep_through_a_succession(town, names, before_call, damage, work)) != NEVER:
+        while (came := await sleep_through_a_succession(backend, names, before_call, damage, work)) != NEVER:
             assert came == NOTHING, f"asleep before call {before_call}"
             won += 1
             before_call += 1
-            cell = comparable(await town.everything_in_redis())
-            report = await audit_cell(town.cell, town.engine, town.redis)
+            cell = comparable(await backend.everything_in_redis())
+            report = await audit_cell(backend.cell, backend.engine, backend.redis)
             assert report.holds, (before_call, report.faults)
             assert report.redis_equals_postgres
-            assert len(await town.claims()) == won, f"asleep before call {before_call}: a claim was lost"
+            assert len(await backend.claims()) == won, f"asleep before call {before_call}: a claim was lost"
         assert before_call > 8, "there were calls to sleep before"
         # The same cell as is made from Postgres by somebody wide awake.
-        async with town.working() as parts, town.link() as link:
+        async with backend.working() as parts, backend.link() as link:
             await recover_and_arm(parts, link)
-        await town.drained()
-        assert comparable(await town.everything_in_redis()) == cell
-        await town.open_for_business()
-        rest = await town.grab("c", names[100:190], key="c")
+        await backend.drained()
+        assert comparable(await backend.everything_in_redis()) == cell
+        await backend.open_for_business()
+        rest = await backend.grab("c", names[100:190], key="c")
         assert sum(answer.startswith(b"won\t") for answer in rest) == STOCK - won
 
 
 @pytest.mark.slow
-async def test_without_the_hold_it_would(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_the_hold_it_would(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is tested above can go wrong: without the condition, somebody's claim is lost, or the cell is closed again."""
 
     async def write(self: Fence, commands: Any, timeout_s: float | None = None) -> list[Any]:
         return (await self.link.calls([["MULTI"], *commands, ["EXEC"]], timeout_s))[-1]  # type: ignore[no-any-return]
 
     monkeypatch.setattr(Fence, "write", write)
-    async with begun(town) as names:
-        came = {await sleep_through_a_succession(town, names, at, "flushed", look) for at in range(4, 14, 3)}
+    async with begun(backend) as names:
+        came = {await sleep_through_a_succession(backend, names, at, "flushed", look) for at in range(4, 14, 3)}
     assert came - {NOTHING, NEVER}
 
 
-async def test_whoever_takes_hold_ends_the_hold_of_whoever_had_it(town: Town) -> None:
-    async with town.leading() as ledger, town.link() as one, town.link() as other:
-        first = await town.fence(one, ledger)
-        await first.write([["HSET", town.keys.cell, "epoch", 1]])
-        second = await town.fence(other, ledger)
+async def test_whoever_takes_hold_ends_the_hold_of_whoever_had_it(backend: Backend) -> None:
+    async with backend.leading() as ledger, backend.link() as one, backend.link() as other:
+        first = await backend.fence(one, ledger)
+        await first.write([["HSET", backend.keys.cell, "epoch", 1]])
+        second = await backend.fence(other, ledger)
         with pytest.raises(FencedOffError, match="another ledger"):
-            await first.write([["HSET", town.keys.cell, "epoch", 2]])
-        await second.write([["HSET", town.keys.cell, "epoch", 3]])
-        await town.redis.delete(town.keys.hold)
+            await first.write([["HSET", backend.keys.cell, "epoch", 2]])
+        await second.write([["HSET", backend.keys.cell, "epoch", 3]])
+        await backend.redis.delete(backend.keys.hold)
         with pytest.raises(FencedOffError, match="emptied"):
-            await second.write([["HSET", town.keys.cell, "epoch", 4]])
-    assert await town.redis.hget(town.keys.cell, "epoch") == b"3"
+            await second.write([["HSET", backend.keys.cell, "epoch", 4]])
+    assert await backend.redis.hget(backend.keys.cell, "epoch") == b"3"
 
 
-async def test_a_hold_that_is_lost_between_the_look_and_the_write_writes_nothing(town: Town) -> None:
+async def test_a_hold_that_is_lost_between_the_look_and_the_write_writes_nothing(backend: Backend) -> None:
     class Slow(RedisLink):
         taken: Fence | None = None
 
         async def calls(self, commands: Any, timeout_s: float | None = None) -> list[Any]:
             answers = await super().calls(commands, timeout_s)
             if commands[-1][0] == "HGET":
-                async with town.link() as link:
-                    await town.fence(link, ledger)
+                async with backend.link() as link:
+                    await backend.fence(link, ledger)
             return answers
 
-    async with town.leading() as ledger:
-        link = await Slow.open(town.settings.redis_url_of_guard, 2)
+    async with backend.leading() as ledger:
+        link = await Slow.open(backend.settings.redis_url_of_guard, 2)
         try:
-            fence = await town.fence(link, ledger)
+            fence = await backend.fence(link, ledger)
             with pytest.raises(FencedOffError, match="this moment"):
-                await fence.write([["HSET", town.keys.cell, "epoch", 1], ["SCRIPT", "LOAD", "return 'late'"]])
+                await fence.write([["HSET", backend.keys.cell, "epoch", 1], ["SCRIPT", "LOAD", "return 'late'"]])
         finally:
             await link.close()
-    assert await town.redis.exists(town.keys.cell) == 0
-    assert await town.redis.script_exists(sha_of("return 'late'")) == [False]
+    assert await backend.redis.exists(backend.keys.cell) == 0
+    assert await backend.redis.script_exists(sha_of("return 'late'")) == [False]
 
 
-async def test_whoever_does_not_lead_takes_no_hold(town: Town) -> None:
-    async with town.leading() as ledger, town.link() as link:
-        await town.end_leaders()
+async def test_whoever_does_not_lead_takes_no_hold(backend: Backend) -> None:
+    async with backend.leading() as ledger, backend.link() as link:
+        await backend.end_leaders()
         with pytest.raises(NotLeadingError):
-            await town.fence(link, ledger)
-    assert await town.redis.exists(town.keys.hold) == 0
+            await backend.fence(link, ledger)
+    assert await backend.redis.exists(backend.keys.hold) == 0

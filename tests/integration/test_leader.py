@@ -12,7 +12,7 @@ from sqlalchemy.engine import make_url
 from reconcile.counters import Counters
 from reconcile.leader import Leader
 from reconcile.process import end
-from tests.harness.town import until
+from tests.harness.backend import until
 
 FAREWELL_FIELDS: Final = b"SFATAL\0VFATAL\0C57P02\0Mterminating connection because of crash of another server process\0\0"
 FAREWELL: Final = b"E" + (4 + len(FAREWELL_FIELDS)).to_bytes(4) + FAREWELL_FIELDS

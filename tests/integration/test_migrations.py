@@ -234,7 +234,7 @@ IMPOSSIBLE = {
 async def _try(engine: AsyncEngine, statements: list[str]) -> str:
     """The name of the constraint that the last of the statements breaks; the others must pass. Leaves nothing behind."""
     async with engine.connect() as connection:
-        await connection.execute(TOWN)
+        await connection.execute(A_CAMPAIGN)
         for statement in statements[:-1]:
             await connection.execute(text(statement))
         with pytest.raises(IntegrityError) as refused:
@@ -242,7 +242,7 @@ async def _try(engine: AsyncEngine, statements: list[str]) -> str:
         return str(refused.value.orig.__cause__.constraint_name)  # type: ignore[union-attr]
 
 
-TOWN = text(campaign("c", state="scheduled", limit=2))
+A_CAMPAIGN = text(campaign("c", state="scheduled", limit=2))
 """The campaign `c`: ten units, two for each."""
 
 
@@ -296,7 +296,7 @@ async def test_a_change_that_would_leave_a_claim_outside_its_campaign_is_refused
 
 async def test_what_is_possible_is_not_refused(engine: AsyncEngine) -> None:
     async with engine.connect() as connection:
-        await connection.execute(TOWN)
+        await connection.execute(A_CAMPAIGN)
         for statement in (
             claim(1, unit=10, slot=2),
             claim(2, unit=10, state="returned", returned=3),
@@ -328,7 +328,7 @@ _MANY = (
 async def test_the_claims_of_a_member_are_found_by_the_index_over_members(engine: AsyncEngine, query: str) -> None:
     """Of all claims on one page, of the older ones on the next, of what was given back: none may read the whole table."""
     async with engine.connect() as connection:
-        await connection.execute(TOWN)
+        await connection.execute(A_CAMPAIGN)
         for statement in (
             "UPDATE campaigns SET total = 20000 WHERE campaign_id = 'c'",
             _MANY,
@@ -343,7 +343,7 @@ async def test_the_claims_of_a_member_are_found_by_the_index_over_members(engine
 async def test_a_batch_pays_for_one_check(engine: AsyncEngine) -> None:
     """A trigger for each row would make a drained batch of thousands run as many queries."""
     async with engine.connect() as connection:
-        await connection.execute(TOWN)
+        await connection.execute(A_CAMPAIGN)
         await connection.execute(text("UPDATE campaigns SET total = 5000 WHERE campaign_id = 'c'"))
         plan = await connection.execute(
             text(

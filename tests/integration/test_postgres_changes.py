@@ -8,7 +8,7 @@ from grab_service.embedded.postgres import PostgresServer
 from reconcile.alarms import AlarmKind
 from tests.harness.databases import in_postgres
 from tests.harness.service import Service, definition
-from tests.harness.town import Town, until
+from tests.harness.backend import Backend, until
 
 NOTICED_WITHIN_S = 5.0
 
@@ -22,37 +22,37 @@ async def set_read_only(postgres_server: PostgresServer, database: str, value: s
     )
 
 
-async def test_a_database_that_was_restored_under_running_sessions_is_noticed(town: Town) -> None:
-    async with town.open_ledger():
-        await town.sale(3, wins=3)
+async def test_a_database_that_was_restored_under_running_sessions_is_noticed(backend: Backend) -> None:
+    async with backend.open_ledger():
+        await backend.sale(3, wins=3)
         # Restored to before the cell's present life: no session ends, nothing is grabbed.
-        await town.sql("UPDATE epochs SET epoch = 0")
-        await town.sql("UPDATE log_cursor SET epoch = 0")
-        alarm = await until(lambda: town.alarm(AlarmKind.CELL_CLOSED), NOTICED_WITHIN_S)
+        await backend.sql("UPDATE epochs SET epoch = 0")
+        await backend.sql("UPDATE log_cursor SET epoch = 0")
+        alarm = await until(lambda: backend.alarm(AlarmKind.CELL_CLOSED), NOTICED_WITHIN_S)
         assert alarm["why"] == "newer_epoch"
-        assert await town.redis.hget(town.keys.cell, "nonce") is None, "and nobody grabs meanwhile"
+        assert await backend.redis.hget(backend.keys.cell, "nonce") is None, "and nobody grabs meanwhile"
 
 
-async def test_a_cursor_that_went_back_within_a_life_is_read_again_and_drained_once_more(town: Town) -> None:
-    async with town.open_ledger():
-        names = await town.sale(4)
-        await town.drained()
-        (then,) = await town.sql("SELECT last_seq, last_id, at_ms FROM log_cursor")
-        await town.win_on_record("c", names)
-        before = await town.claims()
-        await town.sql(f"DELETE FROM claims WHERE seq > {then.last_seq}")
-        await town.sql(f"UPDATE log_cursor SET last_seq = {then.last_seq}, last_id = '{then.last_id}', at_ms = {then.at_ms}")
+async def test_a_cursor_that_went_back_within_a_life_is_read_again_and_drained_once_more(backend: Backend) -> None:
+    async with backend.open_ledger():
+        names = await backend.sale(4)
+        await backend.drained()
+        (then,) = await backend.sql("SELECT last_seq, last_id, at_ms FROM log_cursor")
+        await backend.win_on_record("c", names)
+        before = await backend.claims()
+        await backend.sql(f"DELETE FROM claims WHERE seq > {then.last_seq}")
+        await backend.sql(f"UPDATE log_cursor SET last_seq = {then.last_seq}, last_id = '{then.last_id}', at_ms = {then.at_ms}")
 
         async def again() -> bool:
-            return len(await town.claims()) == len(before)
+            return len(await backend.claims()) == len(before)
 
         await until(again, NOTICED_WITHIN_S)
-        assert await town.claims() == before
+        assert await backend.claims() == before
 
 
-async def test_nobody_leads_on_a_postgres_that_takes_no_writes(town: Town, postgres_server: PostgresServer) -> None:
-    ((database,),) = await town.sql("SELECT current_database()")
-    async with town.leading() as parts:
+async def test_nobody_leads_on_a_postgres_that_takes_no_writes(backend: Backend, postgres_server: PostgresServer) -> None:
+    ((database,),) = await backend.sql("SELECT current_database()")
+    async with backend.leading() as parts:
         await set_read_only(postgres_server, database, "on")
         async with asyncio.timeout(NOTICED_WITHIN_S):
             while parts.leader.leads or not parts.leader.lacks_postgres:

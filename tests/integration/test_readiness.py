@@ -33,7 +33,7 @@ from reconcile.leader import Leader
 from reconcile.maintenance.redis_watch import ServerWatch
 from reconcile.redis_link import RedisLink
 from tests.harness.service import Service, running_service
-from tests.harness.town import Town
+from tests.harness.backend import Backend
 
 ALL = {"redis", "scripts", "view", "staying", "data", "eviction_policy", "aof_policy", "replicas", "skew", "postgres", "lag"}
 
@@ -166,18 +166,18 @@ async def test_what_is_left_out_is_shown_and_does_not_count(sound: Service) -> N
     assert "aof_policy" in wrong.text, "it says what may be left out"
 
 
-async def test_the_ledger_notes_what_redis_is_set_to_and_alarms(town: Town) -> None:
-    async with town.open_ledger():
+async def test_the_ledger_notes_what_redis_is_set_to_and_alarms(backend: Backend) -> None:
+    async with backend.open_ledger():
         note: dict[Any, Any] = {}
         async with asyncio.timeout(10):
             while not note:
-                note = await town.redis.hgetall(town.keys.server)
+                note = await backend.redis.hgetall(backend.keys.server)
                 await asyncio.sleep(0.05)
         # The Valkey of these tests is set to `no`: fast, and not what a service should run on.
         assert (note[b"appendonly"], note[b"appendfsync"]) == (b"yes", b"no")
         assert abs(int(note[b"looked_at_ms"]) - time.time() * 1000) < 60_000
         async with asyncio.timeout(10):
-            while AlarmKind.SERVER_SETTINGS.value not in await town.open_alarms(but=None):
+            while AlarmKind.SERVER_SETTINGS.value not in await backend.open_alarms(but=None):
                 await asyncio.sleep(0.05)
 
 

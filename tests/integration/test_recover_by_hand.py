@@ -11,38 +11,38 @@ import pytest
 
 from reconcile.process import run as run_ledger
 from tests.harness.command_line import RECONCILE, environment, run_command
-from tests.harness.town import Town, until
+from tests.harness.backend import Backend, until
 
 COMMAND = [sys.executable, "-m", "reconcile"]
 ROOT = Path(__file__).parents[2]
 
 
-async def reconcile(town: Town, *arguments: str, **env: str) -> tuple[int, str, str]:
+async def reconcile(backend: Backend, *arguments: str, **env: str) -> tuple[int, str, str]:
     """(exit status, standard output, standard error) of `python -m reconcile …`."""
-    said = await run_command(RECONCILE, arguments, ROOT, environment_of(town) | env)
+    said = await run_command(RECONCILE, arguments, ROOT, environment_of(backend) | env)
     return said.status, said.out, said.err
 
 
-def environment_of(town: Town) -> dict[str, str]:
+def environment_of(backend: Backend) -> dict[str, str]:
     given = {
-        "REDIS_URL": town.settings.redis_url,
-        "GRAB_GUARD_REDIS_URL": town.settings.guard_redis_url,
-        "DATABASE_URL": town.settings.database_url,
-        "GRAB_CELL": town.settings.cell,
+        "REDIS_URL": backend.settings.redis_url,
+        "GRAB_GUARD_REDIS_URL": backend.settings.guard_redis_url,
+        "DATABASE_URL": backend.settings.database_url,
+        "GRAB_CELL": backend.settings.cell,
     }
     return environment() | given
 
 
 @pytest.fixture
-async def sold(town: Town) -> Town:
+async def sold(backend: Backend) -> Backend:
     """Five claims, all drained; the ledger has ended."""
-    async with town.open_ledger():
-        await town.sale(8, wins=5, stock=8)
-    return town
+    async with backend.open_ledger():
+        await backend.sale(8, wins=5, stock=8)
+    return backend
 
 
 @pytest.mark.slow
-async def test_recover_rebuilds_and_opens_the_cell_twice_over(sold: Town) -> None:
+async def test_recover_rebuilds_and_opens_the_cell_twice_over(sold: Backend) -> None:
     await sold.redis.delete(sold.keys.cell, sold.keys.of_campaign("c").claims)
     for life in (2, 3):
         status, said, trouble = await reconcile(sold, "recover")
@@ -54,7 +54,7 @@ async def test_recover_rebuilds_and_opens_the_cell_twice_over(sold: Town) -> Non
 
 
 @pytest.mark.slow
-async def test_recover_leaves_a_running_ledger_alone(sold: Town) -> None:
+async def test_recover_leaves_a_running_ledger_alone(sold: Backend) -> None:
     async with sold.ledger():
         await until(sold.leaders)
         status, _, trouble = await reconcile(sold, "recover")
@@ -63,7 +63,7 @@ async def test_recover_leaves_a_running_ledger_alone(sold: Town) -> None:
 
 
 @pytest.mark.slow
-async def test_recover_from_two_terminals_at_once_is_done_by_one_after_the_other_or_said(sold: Town) -> None:
+async def test_recover_from_two_terminals_at_once_is_done_by_one_after_the_other_or_said(sold: Backend) -> None:
     both = await asyncio.gather(reconcile(sold, "recover"), reconcile(sold, "recover"))
     assert any(status == 0 for status, _, _ in both)
     for status, said, trouble in both:
@@ -75,7 +75,7 @@ async def test_recover_from_two_terminals_at_once_is_done_by_one_after_the_other
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
-async def test_recover_that_is_broken_off_is_finished_by_the_next_ledger(sold: Town, sign: signal.Signals) -> None:
+async def test_recover_that_is_broken_off_is_finished_by_the_next_ledger(sold: Backend, sign: signal.Signals) -> None:
     child = await asyncio.create_subprocess_exec(
         *COMMAND, "recover", cwd=ROOT, env=environment_of(sold), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -98,7 +98,7 @@ async def test_recover_that_is_broken_off_is_finished_by_the_next_ledger(sold: T
 
 
 @pytest.mark.slow
-async def test_drain_once_drains_what_is_there(sold: Town) -> None:
+async def test_drain_once_drains_what_is_there(sold: Backend) -> None:
     await sold.win("c", ["m00006", "m00007"])
     status, said, _ = await reconcile(sold, "drain-once")
     assert status == 0
@@ -107,7 +107,7 @@ async def test_drain_once_drains_what_is_there(sold: Town) -> None:
 
 
 @pytest.mark.slow
-async def test_drain_once_says_what_it_cannot_drain(sold: Town) -> None:
+async def test_drain_once_says_what_it_cannot_drain(sold: Backend) -> None:
     seq = int(await sold.redis.hget(sold.keys.cell, "seq") or 0)
     await sold.log(seq + 3, "members_published", {"members_version": 0, "changed": 0})
     status, _, trouble = await reconcile(sold, "drain-once")
@@ -117,7 +117,7 @@ async def test_drain_once_says_what_it_cannot_drain(sold: Town) -> None:
 
 
 @pytest.mark.slow
-async def test_audit_tells_by_its_exit_status(sold: Town) -> None:
+async def test_audit_tells_by_its_exit_status(sold: Backend) -> None:
     status, said, _ = await reconcile(sold, "audit", "--json")
     assert status == 0
     assert orjson.loads(said)["records_compared"] == 5
@@ -133,7 +133,7 @@ async def test_audit_tells_by_its_exit_status(sold: Town) -> None:
 
 
 @pytest.mark.slow
-async def test_what_is_missing_is_said_in_a_sentence(town: Town) -> None:
+async def test_what_is_missing_is_said_in_a_sentence(backend: Backend) -> None:
     nowhere = "127.0.0.1:1"
     for arguments, env, says in (
         (("migrate",), {"DATABASE_URL": f"postgresql://x@{nowhere}/x"}, "leads to no server that can be used"),
@@ -142,7 +142,7 @@ async def test_what_is_missing_is_said_in_a_sentence(town: Town) -> None:
         (("run",), {"DATABASE_URL": ""}, "Set DATABASE_URL and REDIS_URL"),
         (("run",), {"GRAB_CELL": "no cell"}, "GRAB_CELL"),
     ):
-        status, _, trouble = await reconcile(town, *arguments, **env)
+        status, _, trouble = await reconcile(backend, *arguments, **env)
         assert status in {1, 2}
         assert says in trouble
         assert "Traceback" not in trouble
@@ -150,10 +150,10 @@ async def test_what_is_missing_is_said_in_a_sentence(town: Town) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
-async def test_the_process_runs_until_it_is_told_to_end(town: Town, sign: signal.Signals) -> None:
-    child = await asyncio.create_subprocess_exec(*COMMAND, "run", cwd=ROOT, env=environment_of(town), stderr=subprocess.PIPE)
+async def test_the_process_runs_until_it_is_told_to_end(backend: Backend, sign: signal.Signals) -> None:
+    child = await asyncio.create_subprocess_exec(*COMMAND, "run", cwd=ROOT, env=environment_of(backend), stderr=subprocess.PIPE)
     try:
-        await town.open_for_business()
+        await backend.open_for_business()
         child.send_signal(sign)
         _, err = await asyncio.wait_for(child.communicate(), 10)
     finally:
@@ -164,7 +164,7 @@ async def test_the_process_runs_until_it_is_told_to_end(town: Town, sign: signal
     assert "ledger_stopped" in err.decode()
 
 
-async def test_a_part_that_crashes_ends_the_process_with_an_error(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_part_that_crashes_ends_the_process_with_an_error(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     """A ledger that goes on without its guard would be worse than none: whoever watches starts it again."""
     from reconcile.guard.guard import Guard
 
@@ -173,12 +173,12 @@ async def test_a_part_that_crashes_ends_the_process_with_an_error(town: Town, mo
 
     monkeypatch.setattr(Guard, "look", bug)
     with pytest.raises(ExceptionGroup) as crashed:
-        await asyncio.wait_for(run_ledger(town.settings, asyncio.Event()), 20)
+        await asyncio.wait_for(run_ledger(backend.settings, asyncio.Event()), 20)
     assert crashed.group_contains(AssertionError, match="a bug")
 
 
 @pytest.mark.slow
-async def test_the_figures_are_shown_to_prometheus(town: Town) -> None:
+async def test_the_figures_are_shown_to_prometheus(backend: Backend) -> None:
     import socket
     import urllib.request
 
@@ -186,11 +186,11 @@ async def test_the_figures_are_shown_to_prometheus(town: Town) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     child = await asyncio.create_subprocess_exec(
-        *COMMAND, "run", cwd=ROOT, env=environment_of(town) | {"GRAB_LEDGER_METRICS_PORT": str(port)}, stderr=subprocess.DEVNULL
+        *COMMAND, "run", cwd=ROOT, env=environment_of(backend) | {"GRAB_LEDGER_METRICS_PORT": str(port)}, stderr=subprocess.DEVNULL
     )
     try:
-        await town.open_for_business()
-        await town.sale(2, wins=2)
+        await backend.open_for_business()
+        await backend.sale(2, wins=2)
 
         async def counted() -> bool:
             def fetch() -> str:

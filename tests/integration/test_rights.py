@@ -30,7 +30,7 @@ from tests.harness.cells import arm, everything
 from tests.harness.embedded import started
 from tests.harness.every_command import CALLS, furnish
 from tests.harness.logins import redis_logins
-from tests.harness.town import Town, until
+from tests.harness.backend import Backend, until
 from tests.integration.days import a_day
 
 SOURCES: Final = ScriptSources.read()
@@ -235,42 +235,42 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
 
 
 @pytest.mark.slow
-async def test_no_right_is_given_that_nothing_uses(town: Town, cell_name: str, sent: Sent, redis_client: Redis) -> None:
+async def test_no_right_is_given_that_nothing_uses(backend: Backend, cell_name: str, sent: Sent, redis_client: Redis) -> None:
     """Everything that a cell can meet with in its life, and what each user sent while it did."""
     name_of = {login: user_of(cell_name, login) for login in Login}
-    async with town.ledger(log_retention_h=1e-9), town.parts(log_retention_h=1e-9) as parts:
-        day = await a_day(town)
+    async with backend.ledger(log_retention_h=1e-9), backend.parts(log_retention_h=1e-9) as parts:
+        day = await a_day(backend)
         await parts.housekeeping.trim()
         # Both audit: the API when ops ask, the ledger by itself; here a unit is in two hands, and more claims than it looks at.
         first, second = day.one[:2]
         twin = ClaimRecord(second.seq, 1, first.unit_no, 1, second.granted_at_ms, second.code, "")
-        await town.redis.hset(day.key("one", "claims"), day.names[1], twin.encode())
-        for client in (town.service, parts.redis):
-            await audit_cell(town.cell, town.engine, client, ledger_wait_s=10)
-            await audit_cell(town.cell, town.engine, client, ledger_wait_s=10, records_max=1)
+        await backend.redis.hset(day.key("one", "claims"), day.names[1], twin.encode())
+        for client in (backend.service, parts.redis):
+            await audit_cell(backend.cell, backend.engine, client, ledger_wait_s=10)
+            await audit_cell(backend.cell, backend.engine, client, ledger_wait_s=10, records_max=1)
         # A Redis that forgets its scripts: audited while closed, rebuilt because of the twin.
-        await town.redis.script_flush()
-        await until(lambda: _rebuilt(town))
-        await town.open_for_business()
+        await backend.redis.script_flush()
+        await until(lambda: _rebuilt(backend))
+        await backend.open_for_business()
         await parts.cell.snapshot(())
-        waiting = Cell(town.service, cell_name, SOURCES, Replicas(1, 0.01))
+        waiting = Cell(backend.service, cell_name, SOURCES, Replicas(1, 0.01))
         with pytest.raises(CellSilentError, match="0 of 1 replicas"):
             await waiting.read_claims(day.names[5], ["one"])
-    await recover_once(town.settings)
-    for url in (town.settings.redis_url, town.settings.guard_redis_url):
-        await check_redis(url, town.settings.cell)
-    async for _ in look_at_redis(town.settings.guard_redis_url, 2, town.settings.cell):
+    await recover_once(backend.settings)
+    for url in (backend.settings.redis_url, backend.settings.guard_redis_url):
+        await check_redis(url, backend.settings.cell)
+    async for _ in look_at_redis(backend.settings.guard_redis_url, 2, backend.settings.cell):
         pass
-    await check_redis(_address_of(town.service), town.settings.cell)
-    await check_readiness(town.cell, town.service, town.engine, view_age_s=0.0, draining=False)
+    await check_redis(_address_of(backend.service), backend.settings.cell)
+    await check_readiness(backend.cell, backend.service, backend.engine, view_age_s=0.0, draining=False)
     for login in Login:
         used = sent.by_user[name_of[login]] - {"AUTH"}
         assert DIRECT[login] - used == set(), f"{login} never needs them"
     assert [what for what in await denied(redis_client, cell_name) if "client|setinfo" not in what] == []
 
 
-async def _rebuilt(town: Town) -> bool:
-    return await town.redis.hget(town.keys.cell, "epoch") not in {None, b"1"}
+async def _rebuilt(backend: Backend) -> bool:
+    return await backend.redis.hget(backend.keys.cell, "epoch") not in {None, b"1"}
 
 
 def _address_of(client: Redis) -> str:
@@ -282,37 +282,37 @@ def _address_of(client: Redis) -> str:
     ("login", "right"), [(Login.API, "XADD"), (Login.LEDGER, "HSET"), (Login.GUARD, "ZADD"), (Login.GUARD, "SCRIPT|LOAD")]
 )
 async def test_the_guard_opens_nothing_while_a_user_of_the_cell_lacks_a_right(
-    login: Login, right: str, town: Town, cell_name: str
+    login: Login, right: str, backend: Backend, cell_name: str
 ) -> None:
     name = user_of(cell_name, login)
-    await town.redis.execute_command("ACL", "SETUSER", name, f"-{right.lower()}")  # type: ignore[no-untyped-call]
-    async with town.ledger():
+    await backend.redis.execute_command("ACL", "SETUSER", name, f"-{right.lower()}")  # type: ignore[no-untyped-call]
+    async with backend.ledger():
 
         async def says_so() -> bool:
-            alarms = await town.open_alarms()
+            alarms = await backend.open_alarms()
             why = alarms.get("cell_closed", {}).get("why", "")
             return f"{name} lacks {right.replace('|', ' ')}" in why and "grab provision" in why
 
         await until(says_so)
-        assert await town.redis.exists(town.keys.scripts) == 0
-        await town.redis.execute_command("ACL", "SETUSER", name, f"+{right.lower()}")  # type: ignore[no-untyped-call]
-        await town.open_for_business()
+        assert await backend.redis.exists(backend.keys.scripts) == 0
+        await backend.redis.execute_command("ACL", "SETUSER", name, f"+{right.lower()}")  # type: ignore[no-untyped-call]
+        await backend.open_for_business()
 
         async def is_over() -> bool:
-            return await town.open_alarms() == {}
+            return await backend.open_alarms() == {}
 
         await until(is_over)
 
 
-async def test_a_guard_that_knows_of_no_such_users_looks_at_itself_alone(town: Town, cell_name: str) -> None:
+async def test_a_guard_that_knows_of_no_such_users_looks_at_itself_alone(backend: Backend, cell_name: str) -> None:
     for login in (Login.API, Login.LEDGER):
-        await town.redis.execute_command("ACL", "DELUSER", user_of(cell_name, login))  # type: ignore[no-untyped-call]
-    async with town.link() as link:
+        await backend.redis.execute_command("ACL", "DELUSER", user_of(cell_name, login))  # type: ignore[no-untyped-call]
+    async with backend.link() as link:
         await check_rights(link, cell_name, SOURCES)
-        await town.redis.execute_command("ACL", "SETUSER", user_of(cell_name, Login.GUARD), "-unlink")  # type: ignore[no-untyped-call]
+        await backend.redis.execute_command("ACL", "SETUSER", user_of(cell_name, Login.GUARD), "-unlink")  # type: ignore[no-untyped-call]
         with pytest.raises(UnfitServerError, match="guard lacks UNLINK"):
             await check_rights(link, cell_name, SOURCES)
-        await town.redis.execute_command("ACL", "SETUSER", user_of(cell_name, Login.GUARD), "-acl|dryrun")  # type: ignore[no-untyped-call]
+        await backend.redis.execute_command("ACL", "SETUSER", user_of(cell_name, Login.GUARD), "-acl|dryrun")  # type: ignore[no-untyped-call]
         await check_rights(link, cell_name, SOURCES)
 
 

@@ -50,7 +50,7 @@ async def until(what: Any, patience_s: float = PATIENCE_S) -> Any:
             await asyncio.sleep(0.01)
 
 
-class Town:
+class Backend:
     """A cell, its database, and whoever lives there. `pauses` collects what a drain built here wanted paused.
 
     `redis` and `engine` are the admin's, for scenes; `service` is the API's, on which `cell` stands.
@@ -435,8 +435,8 @@ def _settings(program: Login, urls: Mapping[Login, str], admin_url: str, cell_na
 
 
 @asynccontextmanager
-async def town(redis_url: str, database_url: str, cell_name: str, **changes: Any) -> AsyncIterator[Town]:
-    """A town of its own."""
+async def backend(redis_url: str, database_url: str, cell_name: str, **changes: Any) -> AsyncIterator[Backend]:
+    """A backend of its own."""
     async with AsyncExitStack() as stack:
         urls = await stack.enter_async_context(redis_logins(redis_url, cell_name))
         settings = _settings(Login.LEDGER, urls, database_url, cell_name, **changes)
@@ -445,7 +445,7 @@ async def town(redis_url: str, database_url: str, cell_name: str, **changes: Any
         )
         stack.push_async_callback(redis.aclose)
         stack.push_async_callback(service.aclose)
-        built = Town(urls, database_url, redis, service, settings)
+        built = Backend(urls, database_url, redis, service, settings)
         for engine in (built.engine, built.ledger_engine):
             stack.push_async_callback(engine.dispose)
         yield built
