@@ -1,4 +1,4 @@
-# What can be done with a checkout. It needs a POSIX shell and Python >= 3.11 (with venv), and brings everything else itself.
+# Commands of a checkout. It needs a POSIX shell and Python >= 3.11 (with venv), and brings everything else itself.
 
 PYTHON =
 ONCE ?=
@@ -7,7 +7,7 @@ ROUNDS = 10
 # More than there are cores, for most tests wait most of their time. The longest tests come first (tests/harness/order.py).
 WORKERS_OF_TESTS = 4
 
-# What one process of a run has compiled the others need not compile again, whatever the environment says.
+# The processes of a run share their compiled files, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
 
 # The versions the locks were tried with come first. `.venv` comes before all, for it may be the only one that works here.

@@ -19,7 +19,7 @@ PATIENCE_S: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """What came of it.
+    """Result of a run.
 
     Attributes:
         by_status: answers, those of the further turns too.

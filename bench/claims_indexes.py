@@ -1,4 +1,4 @@
-"""What do the indexes of claims cost a claim that is copied in, when the table is empty and when it holds a million?
+"""Cost of the indexes of claims for a claim that is copied in: into an empty table, and into one with a million claims.
 
 The same members in the same random order, each claim with an idempotency key, in turn into tables that differ in their indexes
 and in how codes begin. Every run begins behind a checkpoint, as a rush does after a quiet hour: the first change of a page is
@@ -44,7 +44,7 @@ Log = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A table of claims: what is changed in the one of this release, and whether codes begin with their time."""
+    """A table of claims: its changes to the one of this release, and whether codes begin with their time."""
 
     title: str
     changes: str

@@ -23,7 +23,7 @@ _HEAD_END: Final = b"\r\n\r\n"
 
 @dataclass(frozen=True, slots=True)
 class LoopResult:
-    """What came of one run: answers by status, how long all of it took, latencies in seconds."""
+    """Result of one run: answers by status, its duration, latencies in seconds."""
 
     answers: int
     seconds: float

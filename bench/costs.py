@@ -83,7 +83,7 @@ async def measure(testbed: Testbed, *, quick: bool = False, log: Log = print) ->
 
 
 async def _memory_of_the_present(testbed: Testbed, number: int) -> tuple[float, float]:
-    """What a worker needs for each connection that has asked once, and for each whose grab waits for Redis.
+    """Memory of a worker for each connection that has asked once, and for each whose grab waits for Redis.
 
     Raises:
         InexactError: not everyone was answered.
@@ -96,7 +96,7 @@ async def _memory_of_the_present(testbed: Testbed, number: int) -> tuple[float, 
     try:
         await asyncio.to_thread(_exchange, connections, _requests(testbed, gone, others))
         connected = resident_bytes(testbed)
-        # Nothing comes back from a Redis that stands still: who asks waits in the worker.
+        # Nothing comes back from a Redis that stands still: callers wait in the worker.
         testbed.stack.redis.send(signal.SIGSTOP)
         try:
             for one, request in zip(connections, _requests(testbed, open_, others), strict=True):
@@ -113,7 +113,7 @@ async def _memory_of_the_present(testbed: Testbed, number: int) -> tuple[float, 
 
 
 async def _memory_of_claims(testbed: Testbed, members: Sequence[Member]) -> tuple[float, float]:
-    """What Redis and a worker need for each claim of a large campaign."""
+    """Memory of Redis and of a worker for each claim of a large campaign."""
     await testbed.drained()
     before = await redis_bytes(testbed), resident_bytes(testbed)
     await wins(testbed, members, CONNECTIONS)

@@ -37,7 +37,7 @@ VISIBLE_MAX_S: Final = 0.5
 
 
 class Layout(StrEnum):
-    """Which processors the ledger and PostgreSQL may use."""
+    """The processors that the ledger and PostgreSQL may use."""
 
     ONE_CORE = "one_core"
     TWO_CORES = "two_cores"
@@ -152,7 +152,7 @@ async def _drain(testbed: Testbed, members: Sequence[Member], layout: Layout) ->
 
 
 async def _sell_out(testbed: Testbed, members: Sequence[Member]) -> float:
-    """How long after the last grant all claims are on record, in seconds."""
+    """Seconds from the last grant until all claims are on record."""
     await testbed.drained()
     pin([testbed.programs.ledger.pid, *_with_children(testbed.stack.postgres.pid)], _cores())
     campaign_id = await testbed.campaign(STOCK)
@@ -183,7 +183,7 @@ def _place(testbed: Testbed, ledger_pid: int, postgres: Sequence[int], layout: L
     others = rest or [first]
     pin(postgres, [first])
     pin([ledger_pid], [first] if layout is Layout.ONE_CORE else others)
-    # What only fills the log, or looks on, keeps away from the core that is shared.
+    # Programs that only fill the log, or look on, keep away from the core that is shared.
     pin([testbed.redis_pid(), *testbed.service_pids(), testbed.programs.api.pid], others)
 
 

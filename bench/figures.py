@@ -75,7 +75,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """How one value goes with another.
+    """One value as a function of another.
 
     Attributes:
         name: by which it is found; the picture is called so.
@@ -100,7 +100,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """What one experiment found, and on what kind of machine."""
+    """Results of one experiment, and the kind of machine."""
 
     experiment: str
     machine: dict[str, Any]
@@ -117,7 +117,7 @@ class Results:
 
     @classmethod
     def read(cls, path: Path) -> "Results":
-        """What `write` left."""
+        """The file that `write` left."""
         found = orjson.loads(path.read_bytes())
         figures = tuple(Figure(**{**figure, "samples": tuple(figure["samples"])}) for figure in found["figures"])
         curves = tuple(
@@ -128,5 +128,5 @@ class Results:
 
 
 def ratios(above: Sequence[float], below: Sequence[float]) -> tuple[float, ...]:
-    """Round by round, what was measured side by side."""
+    """The figures measured side by side, round by round."""
     return tuple(one / other for one, other in zip(above, below, strict=True))

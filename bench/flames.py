@@ -27,7 +27,7 @@ _STARTS: Final = (
     ),
     *("reconcile/__main__.py", "uvicorn/server.py", "uvicorn/main.py", "uvicorn/_compat.py"),
 )
-"""What only starts the rest: every stack goes through it."""
+"""Functions that only start the rest: every stack goes through them."""
 
 _FRAME: Final = re.compile(
     r"<title>(?P<name>[^<]*) \([\d,]+ samples?, [^<]*</title>"
@@ -58,7 +58,7 @@ class Frame:
 
     @property
     def file(self) -> str:
-        """Where it is written, from the top of its package; empty for what is no Python."""
+        """Its file, from the top of its package; empty for a frame that is no Python."""
         place = _PLACE.match(self.name)
         return place["file"] if place else ""
 
@@ -88,7 +88,7 @@ class Flames:
 
     @property
     def samples(self) -> int:
-        """How many there are."""
+        """The number of samples."""
         return sum(samples for _, samples in self.stacks)
 
     def functions(self) -> Counter[str]:
@@ -99,7 +99,7 @@ class Flames:
         return found
 
     def modules(self) -> Counter[str]:
-        """Samples by module of ours or package of others; the standard library's count for whoever called it."""
+        """Samples by module of ours or package of others; the standard library's count for its caller."""
         found: Counter[str] = Counter()
         for stack, samples in self.stacks:
             found[next((owner for frame in reversed(stack) if (owner := _owner(frame.file))), LOOP)] += samples

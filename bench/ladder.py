@@ -20,7 +20,10 @@ RUNGS: Final = {
     "templates": "winners' answers filled into a response template that their call shares",
     "freezing": "long-lived objects are exempt from garbage collection, which runs seldom",
 }
-"""By the name of what is taken out: what it is."""
+"""Titles of the parts that are taken out, by name."""
+OF_MANY: Final = ("scheduler", "freezing")
+"""Parts that were made for many connections, and are measured with these too."""
+MANY: Final = 2_000
 
 
 async def measure(testbed: Testbed, rounds: int, folder: Path, log: Log, grabs: int = GRABS) -> Results:
@@ -33,4 +36,12 @@ async def measure(testbed: Testbed, rounds: int, folder: Path, log: Log, grabs: 
             samples = ratios(getattr(found[OURS], kind), getattr(found[name], kind))
             figures.append(Figure(f"{kind}_with_{name}", title, "", samples))
     rows = {name: {key: getattr(one, key) for key in Found.__slots__} for name, one in found.items()}
+    many, _, _ = await compare(testbed, (OURS, *OF_MANY), rounds, grabs, folder, log, connections=MANY, direct=False)
+    for name in OF_MANY:
+        title = f"{RUNGS[name]}; {MANY:,} connections"
+        for kind in ("won", "refused"):
+            samples = ratios(getattr(many[OURS], kind), getattr(many[name], kind))
+            figures.append(Figure(f"{kind}_with_{name}_of_many", title, "", samples))
+            tails = ratios(getattr(many[OURS], f"{kind}_p99_s"), getattr(many[name], f"{kind}_p99_s"))
+            figures.append(Figure(f"{kind}_p99_with_{name}_of_many", f"{title}: p99 of {kind}", "", tails))
     return Results("ladder", machine.describe(), tuple(figures), details={"rows": rows})

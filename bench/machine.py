@@ -12,7 +12,7 @@ from grab_service.embedded.binaries import dotted, find_valkey
 
 
 def describe() -> dict[str, Any]:
-    """What a reader needs to place the figures: processor, cores, memory, versions, and how busy it was before."""
+    """Facts that a reader needs to place the figures: processor, cores, memory, versions, and load beforehand."""
     valkey = find_valkey()
     return {
         "processor": _processor(),
@@ -35,5 +35,5 @@ def _processor() -> str:
 
 
 def busy_share(seconds: float = 1.0) -> float:
-    """What share of all processors is in use, over so long; 0 to 1."""
+    """The share of all processors in use, over so long; 0 to 1."""
     return float(psutil.cpu_percent(interval=seconds)) / 100

@@ -20,13 +20,13 @@ PATIENCE_S: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """What came of it: answers by status, how long it took, latencies from the intended moment, and the generator's own lag."""
+    """Result of a run: answers by status, its duration, latencies from the intended moment, and the generator's own lag."""
 
     by_status: dict[int, int]
     seconds: float
     latencies_s: list[float] = field(repr=False)
     late_s: list[float] = field(repr=False)
-    """How long after its moment a request was sent though a connection was free: the generator's own share."""
+    """Delay of a request behind its moment though a connection was free: the generator's own share."""
 
 
 def open_loop(port: int, requests: Sequence[bytes], connections: int, per_second: float) -> Flow:

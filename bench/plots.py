@@ -138,7 +138,7 @@ def _middle(samples: Sequence[float]) -> float:
 
 
 def _ticks_at_points(axes: Axes, curves: Sequence[Curve]) -> None:
-    """Where something was measured, as far as the labels do not touch."""
+    """Ticks at the measured values, as far as the labels do not touch."""
     chosen: list[float] = []
     xs = sorted({point.x for curve in curves for point in curve.points})
     apart = math.log(xs[-1] / xs[0]) / 11 if len(xs) > 1 else 0.0

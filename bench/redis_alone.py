@@ -29,8 +29,8 @@ class Direct:
 async def direct_calls(testbed: Testbed, campaign_id: str, folder: Path, calls: int, members: int, log: Log) -> Direct | None:
     """So many calls, each for one of the members at random; None if redis-benchmark cannot be had.
 
-    Who is picked twice holds already, which is less work, and the campaign has no codes, for redis-benchmark cannot offer a new
-    one each time: the figure is, if anything, too good.
+    A member who is picked twice holds already, which is less work, and the campaign has no codes, for redis-benchmark cannot
+    offer a new one each time: the figure is, if anything, too good.
     """
     try:
         program, libraries = await asyncio.to_thread(dependencies.redis_benchmark, folder)

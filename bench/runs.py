@@ -151,7 +151,7 @@ Samples = Mapping[float, Sequence[float]]
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What several curves share: name of the picture, its title, its axes."""
+    """The common part of several curves: name of the picture, its title, its axes."""
 
     name: str
     title: str

@@ -30,7 +30,7 @@ OPEN_CONNECTIONS: Final = 2_000
 RUSH_CONNECTIONS: Final = 256
 P99_MAX: Final = 0.05
 FEWER: Final = {PLAIN: 0.2}
-"""Whose rush would last for minutes gets this share of the members: its winners are among the first all the same."""
+"""A peer whose rush would last for minutes gets this share of the members: its winners are among the first all the same."""
 
 
 async def measure(testbed: Testbed, rounds: int, folder: Path, log: Log, members: int = MEMBERS) -> Results:

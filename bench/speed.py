@@ -31,14 +31,14 @@ CONNECTIONS: Final = 64
 MEMBERS: Final = 100_000
 GRABS: Final = 40_000
 GRABS_OF: Final = {PLAIN: 8_000, NODE: 20_000, NGINX: 20_000, "batches": 10_000, "lane": 20_000}
-"""Slow peers get fewer, so that a round does not last for ever; what is compared is grabs a second."""
+"""Slow peers get fewer, so that a round does not last for ever; grabs a second are compared."""
 CONSTANT: Final = "decision"
 SETTLED_S: Final = 0.2
 
 
 @dataclass(slots=True)
 class Found:
-    """What the rounds brought for one peer: answers a second, µs of processor time, seconds of latency."""
+    """Results of the rounds for one peer: answers a second, µs of processor time, seconds of latency."""
 
     won: list[float] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
@@ -46,6 +46,7 @@ class Found:
     refused_us: list[float] = field(default_factory=list)
     redis_us: list[float] = field(default_factory=list)
     won_p99_s: list[float] = field(default_factory=list)
+    refused_p99_s: list[float] = field(default_factory=list)
 
 
 @asynccontextmanager
@@ -67,7 +68,15 @@ def _pin_around(testbed: Testbed, cpus: list[int]) -> None:
 
 
 async def compare(
-    testbed: Testbed, names: Sequence[str], rounds: int, grabs: int, folder: Path, log: Log, *, direct: bool = True
+    testbed: Testbed,
+    names: Sequence[str],
+    rounds: int,
+    grabs: int,
+    folder: Path,
+    log: Log,
+    *,
+    connections: int = CONNECTIONS,
+    direct: bool = True,
 ) -> tuple[dict[str, Found], dict[str, str], list[Direct]]:
     """So many rounds of each: what they brought, who is missing and why, and (`direct`) what calls to Redis alone bring.
 
@@ -88,7 +97,8 @@ async def compare(
                 async with awake(peers[OURS]):  # ops ask the service itself
                     campaign_ids = await asyncio.gather(testbed.campaign(len(few)), testbed.campaign(1))
                 async with ledger_at_rest(testbed), awake(peer):
-                    note = await _round(testbed, peer, campaign_ids, few, found[name] if number else Found())
+                    into = found[name] if number else Found()
+                    note = await _round(testbed, peer, campaign_ids, few, connections, into)
                 log(f"round {number} of {rounds}, {TITLES.get(name, name)}: {note}")
             if number and direct:
                 await testbed.drained()
@@ -101,7 +111,7 @@ async def compare(
 
 @asynccontextmanager
 async def ledger_at_rest(testbed: Testbed) -> AsyncIterator[None]:
-    """Suspend the ledger, which would take its share of the generator's core: what is granted is drained afterwards."""
+    """Suspend the ledger, which would take its share of the generator's core: grants are drained afterwards."""
     ledger = psutil.Process(testbed.programs.ledger.pid)
     ledger.suspend()
     try:
@@ -120,11 +130,13 @@ async def awake(peer: Peer) -> AsyncIterator[None]:
         peer.rest()
 
 
-async def _round(testbed: Testbed, peer: Peer, campaign_ids: Sequence[str], members: Sequence[Member], found: Found) -> str:
+async def _round(
+    testbed: Testbed, peer: Peer, campaign_ids: Sequence[str], members: Sequence[Member], connections: int, found: Found
+) -> str:
     in_stock, sold_out = campaign_ids
     only_refuses = peer.name == CONSTANT
     if not only_refuses:
-        result, used_us, redis_us = await run_of(testbed, peer, in_stock, members)
+        result, used_us, redis_us = await run_of(testbed, peer, in_stock, members, connections)
         await exactly(testbed, in_stock, result, {201: len(members)}, len(members))
         found.won.append(result.per_second)
         found.won_us.append(used_us)
@@ -132,10 +144,11 @@ async def _round(testbed: Testbed, peer: Peer, campaign_ids: Sequence[str], memb
         found.won_p99_s.append(quantile(result.latencies_s, 0.99))
         await run_of(testbed, peer, sold_out, members[:1])
         await asyncio.sleep(SETTLED_S)
-    result, used_us, _ = await run_of(testbed, peer, sold_out, members[1:])
+    result, used_us, _ = await run_of(testbed, peer, sold_out, members[1:], connections)
     await exactly(testbed, sold_out, result, {409: len(members) - 1}, 0 if only_refuses else 1)
     found.refused.append(result.per_second)
     found.refused_us.append(used_us)
+    found.refused_p99_s.append(quantile(result.latencies_s, 0.99))
     won = f"{found.won[-1]:,.0f} won/s, " if found.won else ""
     return f"{won}{found.refused[-1]:,.0f} refused/s"
 

@@ -40,7 +40,7 @@ from loadtest.passes import Member
 from reconcile.migrate import upgrade
 
 KID: Final = "bench"
-SECRET: Final = "whoever-measures-keeps-no-secrets"  # noqa: S105 -- as it says
+SECRET: Final = "a-measurement-keeps-no-secrets"  # noqa: S105 -- as it says
 VALID_DAYS: Final = 30
 PASSES_LAST_S: Final = 6 * 3600
 WINDOW_MS: Final = 24 * 3600 * 1000
@@ -111,7 +111,7 @@ class Testbed:
         return campaign_id
 
     async def persist(self, appendfsync: AppendFsync | None) -> None:
-        """How Redis keeps its log of writes from now on; None: it keeps none."""
+        """Set Redis' log of writes from now on; None: no log."""
         if appendfsync is None:
             await self.redis.config_set("appendonly", "no")
             return

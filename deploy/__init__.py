@@ -1,1 +1,1 @@
-"""What stands around the service on a machine of its own: image, proxy, secrets."""
+"""Surroundings of the service on a machine of its own: image, proxy, secrets."""

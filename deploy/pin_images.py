@@ -1,6 +1,6 @@
 """Names the images of the compose file and the Dockerfile by digest, as the registry has them now: `make pin-images`.
 
-A tag is moved, a digest is not: who builds next year builds what was tried. It needs a container engine; where there is none,
+A tag is moved, a digest is not: a build next year is the one that was tried. It needs a container engine; where there is none,
 or only a client that cannot ask a registry, nothing is changed, and that is said.
 """
 
@@ -16,7 +16,7 @@ FILES: Final = ("docker-compose.yml", "deploy/Dockerfile")
 """In the checkout, from which `make` starts this."""
 
 TIMEOUT_S: Final = 120
-# What is built here has no digest before it is built, and the second stage of a build is named by the first.
+# An image that is built here has no digest before, and the second stage of a build is named by the first.
 _IMAGE: Final = re.compile(
     r"^(?P<before>\s*image: |FROM )(?P<name>(?!grab-service)[\w./-]+:[\w.-]+)(?:@sha256:[0-9a-f]{64})?(?P<after>.*)$",
     re.MULTILINE,
@@ -26,7 +26,7 @@ _ASK: Final = {
     "docker": ("buildx", "imagetools", "inspect", "--format", "{{.Manifest.Digest}}"),
     "podman": ("image", "inspect", "--format", "{{.Digest}}"),
 }
-# What succeeds where the engine can be asked. A client of docker may be there without buildx, or podman without its storage.
+# Commands that succeed where the engine can be asked. Docker's client may be there without buildx, podman without its storage.
 _ABLE: Final = {"docker": ("buildx", "version"), "podman": ("info",)}
 
 

@@ -1,4 +1,4 @@
-"""Which addresses of Redis and PostgreSQL are understood, and what do they say?
+"""Addresses of Redis and PostgreSQL: parsing, and the forms that are accepted.
 
 The one place for all programs: an address means the same to each of them, or none of them takes it. Known parameters are handed
 on; one that is not known, or that would replace what the programs rely on, is refused when the settings are read.
@@ -47,7 +47,7 @@ class AddressError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class RedisAddress:
-    """Where Redis is, and how it is spoken to.
+    """Address of Redis, and the options of connections.
 
     Attributes:
         nodes: (host, port) of one server, or of several nodes of one cluster; empty for a Unix socket.
@@ -114,7 +114,7 @@ class RedisAddress:
         return replace(self, nodes=((host, port),))
 
     def settings(self, connect_timeout_s: float) -> dict[str, Any]:
-        """What a connection of redis-py is made with; `connect_timeout_s` is used unless the address names another."""
+        """Arguments for a connection of redis-py; `connect_timeout_s` is used unless the address names another."""
         common: dict[str, Any] = {
             "db": self.database,
             "username": self.user or None,
@@ -130,7 +130,7 @@ class RedisAddress:
 
 @dataclass(frozen=True, slots=True)
 class PostgresAddress:
-    """Where a database is, and how it is spoken to.
+    """Address of a database, and the options of connections.
 
     Attributes:
         user, database: empty where none is named: libpq's variables and defaults count then.

@@ -1,11 +1,11 @@
-"""How does a child begin its life: as whom, and bound to whose?
+"""The start of a child process: its user, and the parent with which it ends.
 
 This file is run by its path as a program of its own, between the parent's fork and the server's exec, and needs nothing but
 the standard library. A program in between, and not a function run after fork, because code between fork and exec of a threaded
 parent may deadlock. It keeps its process id through exec, so the pid file it writes is the server's.
 
-The order matters: whoever changes its identity loses the wish to die with its parent (the kernel clears it), so that wish comes
-last, followed by a look whether the parent is still there.
+The order matters: a process that changes its identity loses its parent-death signal (the kernel clears it), so that is set
+last, and then the parent is looked for once more.
 """
 
 import ctypes
@@ -41,7 +41,7 @@ class RunAs(StrEnum):
 
 
 class Order(TypedDict):
-    """What the parent asks of this program, as JSON in its only argument."""
+    """The parent's order to this program, as JSON in its only argument."""
 
     argv: list[str]
     parent_pid: int
@@ -51,7 +51,7 @@ class Order(TypedDict):
 
 
 def started_at(pid: int) -> str | None:
-    """When the process with this id began, in words that only compare; None if it is dead, buried or not."""
+    """Start time of the process with this id, as a text fit for comparison only; None if it is dead, reaped or not."""
     if platform.system() == "Linux":
         try:
             stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
@@ -124,7 +124,7 @@ def become(order: Order) -> NoReturn:
         enter_user_namespace()
     elif order["run_as"] == RunAs.NOBODY:
         drop_to_nobody()
-    # Python ignores these for itself, and what is ignored stays so through exec.
+    # Python ignores these for itself, and ignored signals stay so through exec.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     die_with(order["parent_pid"], order["death_signal"])
@@ -146,7 +146,7 @@ def _call(function: str, *arguments: object) -> None:
 
 
 def main() -> int:
-    """Run the order in the only argument, or a command to end with whoever called; return only if that failed."""
+    """Run the order in the only argument, or a command that ends with its caller; return only if that failed."""
     try:
         if sys.argv[1] == "with-parent":
             die_with(os.getppid(), signal.SIGTERM)

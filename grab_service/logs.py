@@ -1,4 +1,4 @@
-"""How does the project log? Events by a static name with fields, as JSON lines; readable lines on a terminal.
+"""Logging: events with a static name and fields, as JSON lines; readable lines on a terminal.
 
 One line a batch or surprise, never one a grab. No names, passes or codes.
 """

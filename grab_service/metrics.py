@@ -1,4 +1,4 @@
-"""What does this worker count?
+"""The counters of this worker.
 
 The grab path adds to plain integers; they are handed to Prometheus twice a second, because a labelled counter shared between
 processes costs as much as verifying a pass.

@@ -1,4 +1,4 @@
-"""What happens to a character that the terminal, or the encoding of a pipe, does not have?"""
+"""Replacement of characters that a terminal or the encoding of a pipe lacks."""
 
 import io
 import sys

@@ -1,8 +1,7 @@
-"""How does a call say that it will not be done, or that nobody knows whether it was?
+"""Exceptions for a call that is refused, and for one whose outcome is unknown.
 
-What is refused or cannot be had now is named by a problem of the catalogue, which knows the status and the words. One table
-says which failure of Redis or Postgres is which problem, for the answers over HTTP, for the log of what was done and for the
-command line.
+A problem of the catalogue names the refusal or the outage, with its status and words. One table maps failures of Redis and
+Postgres to problems, for the answers over HTTP, for the log of ops and for the command line.
 """
 
 from asyncpg import PostgresError

@@ -1,4 +1,4 @@
-"""Is a text fit to be a secret? What comes out of examples and templates, and what is quickly guessed, is not."""
+"""Judgement of secrets: texts of examples and templates, and texts quickly guessed, are refused."""
 
 import re
 from typing import Final
@@ -18,7 +18,7 @@ OWN_MIN: Final = 6
 
 
 def weakness(secret: str) -> str | None:
-    """Why it cannot be a secret, in words that show none of it; None if it can.
+    """The reason why it cannot be a secret, in words that show none of it; None if it can.
 
     How long it has to be is for the caller to say.
     """

@@ -1,4 +1,4 @@
-"""What can be set from outside, and within which bounds does everything run?
+"""All settings, with the bounds of every loop, pool, queue, body and wait.
 
 Read once, where a process is built; nothing below that place looks at the environment.
 """
@@ -165,12 +165,12 @@ class Settings(BaseSettings):
 
     @property
     def redis_url_of_guard(self) -> str:
-        """Whose user may load scripts and rebuild the cell."""
+        """Address with the user that may load scripts and rebuild the cell."""
         return self.guard_redis_url or self.redis_url
 
     @property
     def allowed_origins(self) -> tuple[str, ...]:
-        """Whose pages may call."""
+        """Origins whose pages may call."""
         return tuple(origin.strip() for origin in self.cors_origins.split(",") if origin.strip())
 
     def pass_keys(self) -> PassKeys:
@@ -225,7 +225,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """What is given in the program, then files of secrets, then variables; no `.env`, and no folder of secrets."""
+        """Values given in the program, then files of secrets, then variables; no `.env`, and no folder of secrets."""
         del dotenv_settings, file_secret_settings
         return init_settings, _SecretFiles(settings_cls), env_settings
 
@@ -278,7 +278,7 @@ SECRET_FIELDS: Final = ("redis_url", "guard_redis_url", "database_url", *SECRETS
 
 
 def _secrets_in(value: Any) -> Iterator[str]:
-    """What is secret in a value of the settings, of whatever kind."""
+    """The secret parts of a value of the settings, of any kind."""
     for secret in value.values() if isinstance(value, dict) else [value]:
         if isinstance(secret, SecretStr) and secret.get_secret_value():
             yield secret.get_secret_value()

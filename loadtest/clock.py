@@ -25,7 +25,7 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ServerClock:
-    """How far the server's clock is ahead of ours.
+    """Lead of the server's clock over ours.
 
     Attributes:
         offset_us: server minus ours, best guess.

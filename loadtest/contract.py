@@ -30,7 +30,7 @@ _AGAIN = frozenset({429, 502, 503, 504})
 
 
 class Meaning(StrEnum):
-    """What the asker may conclude, and so what an honest client does next."""
+    """The conclusion of the asker, which decides the next step of an honest client."""
 
     WON = "won"
     HELD = "held"
@@ -58,7 +58,7 @@ class Reading:
     """An answer to a grab, as every client of the load tools reads it.
 
     Attributes:
-        meaning: what the asker may conclude.
+        meaning: the conclusion of the asker.
         name: of the outcome, or the problem's code; with the status where the contract knows neither.
         code: the problem's code, empty for an answer that is no problem.
         opens_in_ms: how long until the opening, where a problem says so.
@@ -81,7 +81,7 @@ def read_answer(status: int, body: bytes) -> Reading:
 
 
 def pause_s(retry_after: str | None, opens_in_ms: int | None) -> float:
-    """How long an answer asks to wait before the same request again: bounded, and not the same for all."""
+    """Wait that an answer asks for before the same request again: bounded, and not the same for all."""
     if opens_in_ms is not None:
         return max(1, opens_in_ms) / 1000
     try:

@@ -6,7 +6,7 @@ r"""The options of a locust run of the members, its begin and its end.
 The campaign should have fewer units than there are users, or nobody is refused. Start it some time before the opening:
 members arrive, set their clocks, watch, grab when it opens, repeat where the answer asks for it, and look at what they
 got. It ends when everyone is done, or after the run time. With `--processes N` the members are shared out. Exit status
-is 0 if nothing failed, what clients heard is what the service holds, and no cheater gained anything; a business refusal
+is 0 if nothing failed, the clients' answers agree with the service's record, and no cheater gained anything; a business refusal
 is no failure.
 """
 
@@ -32,7 +32,7 @@ from loadtest.behaviour.users import Member, Refresher
 from loadtest.passes import read_passes
 from loadtest.service import Service, ServiceError
 
-# What locust looks for here.
+# The names that locust looks for here.
 __all__ = ["Hammerer", "Member", "Refresher", "Replayer", "Shape", "Sharer"]
 
 WEB_HOST = "127.0.0.1"
@@ -68,7 +68,7 @@ def add_options(parser: LocustArgumentParser) -> None:
 
 
 def _stay_on_this_machine(parser: LocustArgumentParser) -> None:
-    """Let the web page listen on loopback unless something else is asked for: whoever reaches it can start a rush."""
+    """Let the web page listen on loopback unless something else is asked for: everybody who reaches it can start a rush."""
     parser.set_defaults(web_host=WEB_HOST)
     for action in parser._actions:  # noqa: SLF001  # argparse has no other way to an option's help
         if action.dest == "web_host":
@@ -93,7 +93,7 @@ def set_the_scene(environment: Environment, **_: Any) -> None:
             environment.shape_class.outcomes = outcomes
         Judge(environment, outcomes).listen()
     if not isinstance(runner, MasterRunner):
-        # After the judge, who waits at the begin of a run until the one before is judged.
+        # After the judge, which waits at the begin of a run until the one before is judged.
         _on(environment.events.test_start, lambda **_: _open_the_doors(environment, outcomes))
         _on(environment.events.test_stop, lambda **_: _close_the_doors())
 

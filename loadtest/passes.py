@@ -6,7 +6,7 @@ from pathlib import Path
 
 MEMBERS_MAX = 2_000_000
 
-# What may stand in a header and in a line of the receipts: visible ASCII.
+# Characters that may stand in a header and in a line of the receipts: visible ASCII.
 _VISIBLE = re.compile(rb"[\x21-\x7e]{1,512}")
 
 

@@ -1,4 +1,4 @@
-"""What was asked, when, and what was answered: evidence that outlives the one who asked.
+"""Receipts: requests and answers with their times, as evidence that outlives the asker.
 
 One append-only text file per process. Requests are written before their bytes go to any socket, so that a request
 without a line in a receipt was never sent. Fields are separated by tabs:
@@ -55,7 +55,7 @@ class ReceiptBook:
         """Write whole lines.
 
         Raises:
-            OSError: the disk is full or gone. Whatever was about to be sent must not be.
+            OSError: the disk is full or gone. The requests must not be sent.
         """
         rest = b"".join(lines)
         while rest:
@@ -74,7 +74,7 @@ def header_line(facts: dict[str, Any]) -> bytes:
 
 
 def clock_line(clock: ServerClock) -> bytes:
-    """What is known of the server's clock; may be written more than once."""
+    """Bounds of the server's clock; may be written more than once."""
     known = {"offset_us": clock.offset_us, "error_us": clock.error_us, "rtt_us": clock.rtt_us}
     return b"C\t%b\n" % orjson.dumps(known)
 
@@ -118,7 +118,7 @@ class ReceiptFile:
     Attributes:
         path: where they were.
         facts: the header.
-        clocks: what was known of the server's clock.
+        clocks: the known bounds of the server's clock.
         attempts: by number.
         torn: whether the last line was cut off.
     """

@@ -32,7 +32,7 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class CampaignFacts:
-    """What a campaign promises, by its public page.
+    """The promises of a campaign, by its public page.
 
     Attributes:
         campaign_id: as asked for.
@@ -58,7 +58,7 @@ class CampaignFacts:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the service listens."""
+    """The address of the service."""
 
     host: str
     port: int

@@ -3,7 +3,7 @@ r"""The verifier's command line: it compares the clients' receipts with the serv
     python -m loadtest.verify --url http://127.0.0.1:8000 --campaign ID --ops-token TOKEN \
         --receipts var/receipts --json var/verdict.json
 
-Run it once the log is drained: what is not in the ledger yet counts as lost.
+Run it once the log is drained: a claim not in the ledger yet counts as lost.
 """
 
 import argparse

@@ -148,7 +148,7 @@ def _settings(*, redis: bool = True) -> Settings:
 
 
 def _do(work: Coroutine[Any, Any, T]) -> T:
-    """Run it; what is known to go wrong is said in a sentence."""
+    """Run it; a known failure is said in a sentence."""
     try:
         return asyncio.run(work)
     except tuple(MENDS) as error:

@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 
 class AlarmKind(StrEnum):
-    """What can be wrong."""
+    """The kinds of alarms."""
 
     LOG_GAP = "log_gap"
     LOG_DUPLICATE = "log_duplicate"

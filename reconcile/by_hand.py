@@ -36,7 +36,7 @@ async def drain_once(settings: Settings) -> Drained:
     """Drain what the log has now. Harmless beside a running ledger.
 
     Raises:
-        DrainFaultError: something cannot be drained; what lies before it is.
+        DrainFaultError: an entry cannot be drained; those before it are.
         LinkBrokenError, SQLAlchemyError, OSError: Redis or Postgres does not answer.
     """
     async with build(settings) as ledger, _link(settings.redis_url, settings) as link:

@@ -68,7 +68,7 @@ async def begin_next(session: Session, cell_name: str, cursor: Cursor, reason: s
 
 
 def opening_commands(keys: CellKeys, cursor: Cursor, predecessor: int, reason: str, at_ms: int, version: int) -> list[Command]:
-    """What makes a cell of `cursor.epoch` go on where the cursor stands: its hash, and the entry that says so."""
+    """Commands after which a cell of `cursor.epoch` goes on at the cursor: its hash, and the entry that says so."""
     seq = cursor.last_seq + 1
     entry: list[str | int] = ["type", "epoch_began", "epoch", cursor.epoch, "seq", seq, "last_seq", seq, "at_ms", at_ms]
     return [

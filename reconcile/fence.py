@@ -78,7 +78,7 @@ class Fence:
 
 
 async def _carry_out(link: RedisLink, commands: Sequence[Command], timeout_s: float | None) -> list[Any] | None:
-    """A transaction; None if what is watched has changed."""
+    """A transaction; None if a watched key has changed."""
     answers: list[Any] | None = (await link.calls([["MULTI"], *commands, ["EXEC"]], timeout_s))[-1]
     for answer in answers or ():
         if isinstance(answer, ResponseError):

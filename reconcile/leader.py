@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 
 class NotLeadingError(Exception):
-    """This ledger does not lead, or cannot tell; what it wanted was not done, or it is not known."""
+    """This ledger does not lead, or cannot tell; its work was not done, or it is not known."""
 
 
 class ReadOnlyError(Exception):
@@ -80,7 +80,7 @@ class Leader:
         return self.leads
 
     async def fetchval(self, query: str, *values: Any) -> Any:
-        """One value, asked on the very session that holds the lock: what is done there, is done while leading.
+        """One value, asked on the very session that holds the lock: its statements run while leading.
 
         Raises:
             NotLeadingError: that session has ended, or Postgres did not answer, or refused.

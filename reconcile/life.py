@@ -30,7 +30,7 @@ In the other cases it is Postgres that lies behind, and throwing Redis away woul
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """What the cell says of itself at one moment; `epoch` and `seq` are 0 if there is no cell."""
+    """The cell's own state at one moment; `epoch` and `seq` are 0 if there is no cell."""
 
     epoch: int
     seq: int

@@ -57,7 +57,7 @@ class Ledger:
 
 @asynccontextmanager
 async def build(settings: Settings, on_progress: OnProgress | None = None) -> AsyncIterator[Ledger]:
-    """Put the parts together; what they opened is closed in the end. `on_progress` is told how far a rebuild has come."""
+    """Put the parts together; their connections are closed in the end. `on_progress` gets the progress of a rebuild."""
     engine = connect_sql(settings.database_url, connections_max=SQL_CONNECTIONS_MAX)
     # Of its own, because a ledger that stands still in the midst of a batch must not keep its successor from draining.
     draining = connect_sql(

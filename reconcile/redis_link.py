@@ -20,7 +20,7 @@ Command = Sequence[str | bytes | int | float]
 
 
 class LinkBrokenError(Exception):
-    """The connection to Redis is gone or was never there; what was sent last may have been carried out or not."""
+    """The connection to Redis is gone or was never there; the last command may have been carried out or not."""
 
 
 class RedisLink:

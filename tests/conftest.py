@@ -1,4 +1,4 @@
-"""What may a test ask for: real servers, and names and databases of its own on them.
+"""Fixtures of all tests: real servers, and names and databases of a test's own on them.
 
 Servers are started when the first test asks, and live as long as the run: a Valkey for each worker, a PostgreSQL for all of
 them. Nothing is ever flushed: a test that wants to be alone has its own cell, or its own database.

@@ -1,6 +1,6 @@
 """The cost of many campaigns that are rushed at the same time. A batch is one script call for one campaign.
 
-All campaigns are published from the beginning; what changes is over how many of them a crowd of the same size spreads.
+All campaigns are published from the beginning; the number of them over which a crowd of the same size spreads changes.
 """
 
 import asyncio

@@ -19,7 +19,7 @@ QUICK_SIZES: Final = (10, 500)
 CROWD: Final = 20_000
 QUICK_CROWD: Final = 1_000
 GRABS_MAX: Final = 250_000
-"""What is tried several times over makes no more than so many grabs together; what is larger is tried once."""
+"""A size is tried several times over up to so many grabs together; a larger one is tried once."""
 ROUNDS: Final = 5
 WEIGHED_MIN: Final = 10_000
 SELLING_MAX_S: Final = 60.0
@@ -73,7 +73,7 @@ async def measure(testbed: Testbed, *, quick: bool = False, log: Log = print) ->
                     refused[size].append(other.per_second)
                     log(f"{size:,} claims are held: {other.per_second:,.0f} refused/s")
     largest = sizes[-1]
-    # What the system gives a process is too coarse a scale for fewer.
+    # Pages that the system gives a process are too coarse a scale for fewer.
     weighed = {size: [max(value, 0.01) for value in found] for size, found in worker_mb.items() if quick or size >= WEIGHED_MIN}
     return Results(
         "growth_stock",

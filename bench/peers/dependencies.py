@@ -1,6 +1,6 @@
 """The programs and libraries that the peers need, and where they are on this machine.
 
-What the system has is used. What it lacks is brought into a folder of the bench's own, and nothing is installed: Node comes
+Programs of the system are used. Missing ones are brought into a folder of the bench's own, and nothing is installed: Node comes
 from PyPI, its libraries from npm, nginx with Lua and redis-benchmark as Debian packages that are only unpacked. A peer that
 cannot be had is left out of the table, with the reason.
 """

@@ -25,7 +25,7 @@ ALPHABET = "ABCDEFGHJKMNPQRSTVWXYZ23456789"
 
 
 class Voucher(BaseModel):
-    """What the winner shows at the counter."""
+    """The voucher that the winner shows at the counter."""
 
     voucher_id: str
     code: str
@@ -35,7 +35,7 @@ class Voucher(BaseModel):
 
 
 class Claim(BaseModel):
-    """What the winner holds."""
+    """The winner's claim."""
 
     claim_id: str
     campaign_id: str
@@ -67,7 +67,7 @@ def redis_of(request: Request) -> Redis:
 
 
 def member_of(authorization: Annotated[str, Header()]) -> str:
-    """Whose pass it is."""
+    """The member of the pass."""
     scheme, _, token = authorization.partition(" ")
     payload, _, mac = token.rpartition(".")
     fields = payload.split(".")

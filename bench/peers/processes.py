@@ -200,7 +200,7 @@ def _peer(name: str, folder: Path, home: Path, port: int) -> tuple[tuple[str, ..
 
 
 async def _facts(testbed: Testbed, port: int) -> dict[str, str]:
-    """What every peer is told."""
+    """Settings of every peer."""
     address = urlsplit(testbed.stack.redis_url)
     found = await testbed.redis.hgetall(CellKeys.of(testbed.settings.cell).scripts)
     table = {bytes(name).decode(): bytes(value).decode() for name, value in found.items()}  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ from grab_service.vocabulary.passes import Role
 
 
 class Token(Shape):
-    """Who holds a token of ops, and how long it is good; `ended_at` null: nobody has ended it before its time."""
+    """A token of ops: its holder and its validity; `ended_at` null: nobody has ended it before its time."""
 
     token_id: str
     actor: str

@@ -1,4 +1,4 @@
-"""Which calls tell admins who holds a token of ops, and end one before its time?"""
+"""Calls for admins: list the holders of ops tokens, and revoke a token early."""
 
 from typing import Any
 
@@ -51,6 +51,6 @@ async def tokens(
     responses=answers("token-not-found", *OPS_ONLY, *LEDGER),
 )
 async def end(token_id: str, identity: Admin, engine: TheEngine) -> Response:
-    """When this has answered, every worker refuses the token. No error if it was ended before."""
+    """After the answer every worker refuses the token. No error if it was ended before."""
     await end_token(engine, identity, token_id)
     return Response(status_code=204)

@@ -1,1 +1,1 @@
-"""What the ledger has found wrong, and who of ops has taken note."""
+"""Alarms of the ledger, and their acknowledgement by ops."""

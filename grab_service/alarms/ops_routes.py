@@ -1,4 +1,4 @@
-"""Which calls tell ops what the ledger has found wrong, and let them take note of it?"""
+"""Calls for ops: list the ledger's alarms, and acknowledge them."""
 
 from typing import Annotated, Any
 

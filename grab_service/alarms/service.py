@@ -1,4 +1,4 @@
-"""What has the ledger found wrong, and who of ops has taken note?"""
+"""Alarms of the ledger: reading them, and recording their acknowledgement by ops."""
 
 import time
 from collections.abc import Mapping
@@ -59,7 +59,7 @@ class Alarm:
 
     @property
     def state(self) -> AlarmState:
-        """Which of the three it is in."""
+        """Its state, one of three."""
         if self.cleared_at_ms is not None:
             return AlarmState.CLEARED
         return AlarmState.OPEN if self.acknowledged_at_ms is None else AlarmState.ACKNOWLEDGED
@@ -77,7 +77,7 @@ async def list_alarms(engine: AsyncEngine, *, state: AlarmState | None, before_a
 
 
 async def acknowledge_alarm(engine: AsyncEngine, identity: OpsIdentity, alarm_id: str, reason: str) -> Alarm:
-    """Take note of an alarm; who was first stays on record, and repeating is no error.
+    """Take note of an alarm; the first ops user stays on record, and repeating is no error.
 
     Raises:
         RefusalError: alarm-not-found.

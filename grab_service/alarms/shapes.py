@@ -33,7 +33,7 @@ class AlarmPage(Shape):
 
 
 class BecauseNeeded(BaseModel):
-    """Why; it stands in the log of ops."""
+    """The reason, for the log of ops."""
 
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [{"reason": "已通知受影响的会员"}]})
 

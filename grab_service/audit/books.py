@@ -11,6 +11,7 @@ from typing import Any, Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from grab_service.audit.counters import COMPARED, columns_of
 from grab_service.sql.tables import HELD
 from grab_service.vocabulary.campaigns import Release
 
@@ -21,21 +22,18 @@ _CAMPAIGNS: Final = text(
     "FROM campaigns WHERE published_seq <= :seq ORDER BY campaign_id"
 )
 _SUMS: Final = (
-    " count(*) AS granted,"
     " count(*) FILTER (WHERE NOT active) AS returned,"
-    " count(*) FILTER (WHERE active) AS active,"
-    " coalesce(sum(unit_no) FILTER (WHERE active), 0) AS unit_sum,"
-    " coalesce(sum(seq) FILTER (WHERE active), 0) AS seq_sum,"
     " coalesce(max(unit_no) FILTER (WHERE active), 0) AS unit_max,"
-    " coalesce(max(slot), 0) AS slot_max,"
+    " coalesce(max(ordinal), 0) AS ordinal_max,"
     " count(code) AS codes,"
     " count(*) FILTER (WHERE code IS NOT NULL OR (returned_seq > :seq AND voucher_state IS NOT NULL)) AS codes_out,"
-    " count(*) FILTER (WHERE held) AS held"
+    " count(*) FILTER (WHERE held) AS held,"
+    f" {columns_of(COMPARED)}"
 )
 _DISTINCT: Final = (
     ", count(DISTINCT member_id) FILTER (WHERE active) AS holders,"
     " count(DISTINCT unit_no) FILTER (WHERE active) AS units,"
-    " count(DISTINCT member_id || '/' || slot) FILTER (WHERE active) AS slots,"
+    " count(DISTINCT member_id || '/' || ordinal) FILTER (WHERE active) AS ordinals,"
     " count(DISTINCT code) AS codes_distinct"
 )
 _AS_OF: Final = (
@@ -51,8 +49,9 @@ class CampaignBooks:
     """One published campaign in Postgres. All but `state`, `releases`, `total` and `held` are as of the seq asked for.
 
     `over_at_ms`: when it closes, or was closed.
+    `counted`: what the counters of the rules should be, by name.
     `codes` counts those that claims have now, `codes_out` those that they had then: what came back since has given its code up.
-    `holders`, `units`, `slots` and `codes_distinct` count what is distinct; None if that was not counted.
+    `holders`, `units`, `ordinals` and `codes_distinct` count what is distinct; None if that was not counted.
     """
 
     campaign_id: str
@@ -63,20 +62,22 @@ class CampaignBooks:
     benefit_kind: str
     over_at_ms: int
     pool_codes: int
-    granted: int = 0
+    counted: Mapping[str, int]
     returned: int = 0
-    active: int = 0
-    unit_sum: int = 0
-    seq_sum: int = 0
     unit_max: int = 0
-    slot_max: int = 0
+    ordinal_max: int = 0
     codes: int = 0
     codes_out: int = 0
     held: int = 0
     holders: int | None = 0
     units: int | None = 0
-    slots: int | None = 0
+    ordinals: int | None = 0
     codes_distinct: int | None = 0
+
+    @property
+    def active(self) -> int:
+        """Claims that hold a unit."""
+        return self.counted["active"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +112,15 @@ async def read_books(engine: AsyncEngine, cell_name: str, seq: int, *, distinct:
     books = {}
     for row in campaigns:
         figures: dict[str, Any] = {**row, "releases": tuple(Release(*release) for release in row["releases"])}
+        of_claims: Mapping[Any, Any] = claims.pop(row["campaign_id"], {})
         # Sums come as decimals.
-        counted: Mapping[Any, Any] = claims.pop(row["campaign_id"], {})
-        figures |= {name: int(value) for name, value in counted.items() if name != "campaign_id"}
-        if counted and not distinct:
-            figures |= {"units": None, "slots": None, "codes_distinct": None}
-            figures["holders"] = figures["active"] if row["limit_per_member"] == 1 else None
-        books[row["campaign_id"]] = CampaignBooks(**figures)
+        numbers = {name: int(value) for name, value in of_claims.items() if name != "campaign_id"}
+        counted = {name: numbers.pop(name, 0) for name in COMPARED}
+        figures |= numbers
+        if numbers and not distinct:
+            figures |= {"units": None, "ordinals": None, "codes_distinct": None}
+            figures["holders"] = counted["active"] if row["limit_per_member"] == 1 else None
+        books[row["campaign_id"]] = CampaignBooks(counted=counted, **figures)
     return Books(epoch, cursor_seq, books, tuple(sorted(claims)))
 
 

@@ -156,7 +156,7 @@ def _differences(campaign_id: str, member_id: str, record: ClaimRecord, row: Row
         "member_id": member_id,
         "epoch": record.epoch,
         "unit_no": record.unit_no,
-        "slot": record.ordinal,
+        "ordinal": record.ordinal,
         "granted_at_ms": record.granted_at_ms,
         "code": record.code,
         "idempotency_key": record.idempotency_key,

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
+from grab_service.audit.counters import COUNTERS
 from grab_service.cell.store import Cell
 from grab_service.vocabulary.campaigns import Release, decode_releases
 from grab_service.vocabulary.events import BadEntryError, StateSet, StockSet, decode
 
-COUNTERS: Final = ("active", "issued", "unit_sum", "seq_sum", "codes_loaded")
-"""The counters of a campaign's hash: those that the rules under `lua/rules/` name, and the codes loaded."""
+FACTS: Final = ("state", "releases", "codes_loaded", *COUNTERS)
+"""What a cut reads of a campaign's hash."""
 SIZES: Final = ("holders", "free_units", "returns", "free_codes")
 STEADY_TRIES_MAX: Final = 10
 ENTRIES_MAX: Final = 500
@@ -24,20 +25,27 @@ class AuditImpossibleError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CampaignCut:
-    """The counters of one campaign; `holders`, `free_units`, `returns` and `free_codes` are sizes."""
+    """One campaign: the counters of the rules by name, the codes loaded, and sizes."""
 
     campaign_id: str
     state: str
     releases: tuple[Release, ...]
-    active: int
-    issued: int
-    unit_sum: int
-    seq_sum: int
+    counters: Mapping[str, int]
     codes_loaded: int
     holders: int
     free_units: int
     returns: int
     free_codes: int
+
+    @property
+    def active(self) -> int:
+        """Claims that hold a unit."""
+        return self.counters["active"]
+
+    @property
+    def issued(self) -> int:
+        """The highest unit that was given out."""
+        return self.counters["issued"]
 
     @classmethod
     def parse(cls, campaign_id: str, snapshot: Mapping[bytes, bytes | int | None]) -> Self | None:
@@ -45,8 +53,10 @@ class CampaignCut:
         state, releases = snapshot[b"state"], snapshot[b"releases"]
         if not isinstance(state, bytes) or not state or not isinstance(releases, bytes):
             return None
-        numbers = {name: int(snapshot[name.encode()] or 0) for name in COUNTERS + SIZES}
-        return cls(campaign_id, state.decode(), decode_releases(releases.decode()), **numbers)
+        counters, others = (
+            {name: int(snapshot[name.encode()] or 0) for name in names} for names in (COUNTERS, ("codes_loaded", *SIZES))
+        )
+        return cls(campaign_id, state.decode(), decode_releases(releases.decode()), counters, **others)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""How is a campaign shown to members? From the worker's view of the log, without asking anybody."""
+"""A campaign as members see it, made from the worker's view of the log without a call to Redis or SQL."""
 
 from random import random
 from typing import Any, Final
@@ -46,7 +46,7 @@ def summary_body(campaign: CampaignView, now_ms: int) -> dict[str, Any]:
 
 
 def stock_body(campaign: CampaignView, now_ms: int) -> dict[str, int]:
-    """The whole stock, and what of it can be had now."""
+    """The whole stock, and its part that can be had now."""
     return {"total": campaign.total, "available": campaign.available(now_ms)}
 
 
@@ -67,10 +67,10 @@ def pulse_body(campaign: CampaignView, now_ms: int) -> dict[str, Any]:
 
 
 def poll_after_ms(phase: Phase, until_release_ms: int | None) -> int:
-    """How long a member should wait before asking again, spread so that a crowd does not ask at once.
+    """Time for a member to wait before asking again, spread so that a crowd does not ask at once.
 
     While open, every few seconds. Before a release less often, the further away it is, and never in its very moment, in which
-    the grabs come: who waits knows the time and needs no answer for it.
+    the grabs come: a waiting member knows the time and needs no answer for it.
     """
     if phase is Phase.OPEN:
         wait_ms: float = POLL_OPEN_MS

@@ -1,6 +1,6 @@
-"""How do the codes of a third party come into a campaign's pool?
+"""Import of third-party codes into a campaign's pool.
 
-Into Postgres first, numbered in the order of the file; a published campaign's cell gets them at once. Rows that cannot be taken
+Codes go into Postgres first, numbered in the order of the file; a published campaign's cell gets them at once. Unusable rows
 are named, the others are taken.
 """
 
@@ -42,7 +42,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class CodesImport:
-    """What became of a file: `rows` = codes taken + `rejected_rows`; and how many codes the campaign has now."""
+    """Result of an import: `rows` = codes taken + `rejected_rows`; and how many codes the campaign has now."""
 
     imported: int
     rejected: Sequence[Rejection]

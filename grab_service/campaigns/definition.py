@@ -1,7 +1,7 @@
-"""What may ops write into a campaign, and what does this release make of it?
+"""The definition of a campaign as ops write it, and its translation into the rules of this release.
 
-Checked here is the shape: fields, bounds, order, and what is not supported, which is said and never passed over in silence.
-Whether it is wise, against the clock, the codes and the members, is said by `preflight`.
+The shape is checked here: fields, bounds, order. An unsupported part is refused by name, never ignored. `preflight` judges the
+definition against the clock, the codes and the members.
 """
 
 from itertools import pairwise
@@ -27,7 +27,7 @@ READ_ONLY: Final = frozenset(
     {"campaign_id", "state", "phase", "version", "published", "opens_at", "opens_at_ms", "closed_at", "closed_at_ms", "stock"}
     | {"created_at", "created_at_ms"}
 )
-"""What a campaign says of itself beside its definition."""
+"""Fields of a campaign's answer that are not part of its definition."""
 
 
 T = TypeVar("T")
@@ -71,7 +71,7 @@ class ReleasePart(_Part):
 
 
 class PricePart(_Part):
-    """What a claim costs; this release only gives away."""
+    """Price of a claim; this release only gives away."""
 
     points: Whole = Field(default=0, ge=0, le=0)
     cash_fen: Whole = Field(default=0, ge=0, le=0)
@@ -85,7 +85,7 @@ class PricePart(_Part):
 
 
 class EligibilityPart(_Part):
-    """Who may ask; a rule left out is met by everybody. `joined_before`: joined the union before that day."""
+    """Conditions on a member; a rule left out is met by everybody. `joined_before`: joined the union before that day."""
 
     orgs: list[OrgId] | None = Field(default=None, min_length=1, max_length=ORGS_MAX)
     tags_any: list[Tag] = Field(default=[], max_length=TAGS_MAX)
@@ -99,7 +99,7 @@ class EligibilityPart(_Part):
 
 
 class BenefitPart(_Part):
-    """What is won, and when its voucher is valid: between fixed times, or for some days from the grant, or without a bound."""
+    """The benefit, and the validity of its voucher: between fixed times, for some days from the grant, or without a bound."""
 
     kind: Literal["generated_code", "code_pool", "none"]
     name: Line = Field(min_length=1, max_length=TITLE_MAX)
@@ -154,7 +154,7 @@ class Definition(_Part):
     @model_validator(mode="before")
     @classmethod
     def _without_what_is_read_only(cls, given: Any) -> Any:
-        """What a campaign says of itself may be sent back with it, and is not carried over."""
+        """The read-only fields of a campaign's answer may be sent back with it, and are not carried over."""
         return {name: value for name, value in given.items() if name not in READ_ONLY} if isinstance(given, dict) else given
 
     @field_validator("closes_at_ms")
@@ -216,10 +216,10 @@ class Definition(_Part):
 
     @property
     def benefit_kind(self) -> BenefitKind:
-        """Where the winner's code comes from."""
+        """Source of the winner's code."""
         return BenefitKind(self.benefit.kind)
 
     def rules_of_eligibility(self) -> Eligibility:
-        """Who may ask, as the rules read it."""
+        """Conditions on a member, as the rules read them."""
         part = self.eligibility
         return Eligibility(tuple(part.orgs or ()), tuple(part.tags_any), tuple(part.birthday_months), part.joined_before)

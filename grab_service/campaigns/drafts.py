@@ -1,4 +1,4 @@
-"""How is a draft changed, copied from another campaign, looked at before it is written, and deleted?"""
+"""Drafts: change, copy from another campaign, preview before saving, deletion."""
 
 from collections.abc import Mapping
 from typing import Any, Final

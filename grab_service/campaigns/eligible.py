@@ -1,4 +1,4 @@
-"""Which members do the rules of a campaign let in, as Postgres can say it?
+"""SQL conditions that select the members whom a campaign's rules admit.
 
 The rules themselves are in `lua/rules/`; this looks ahead, for advice and for trials.
 """
@@ -13,7 +13,7 @@ from grab_service.vocabulary.campaigns import Eligibility
 
 
 def conditions_of(rules: Eligibility) -> Iterator[ColumnElement[bool]]:
-    """What a row of members must meet, all of it; of what is not known of a member, Postgres says null."""
+    """Conditions on a row of members, all to be met; an unknown field of a member makes a condition null."""
     if rules.orgs:
         yield members.c.org_id.in_(rules.orgs)
     if rules.tags_any:

@@ -1,4 +1,4 @@
-"""How does a campaign stand, as ops read it over HTTP and on the command line?"""
+"""The state of a campaign for ops, over HTTP and on the command line."""
 
 from typing import Any
 

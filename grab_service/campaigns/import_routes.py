@@ -1,4 +1,4 @@
-"""Which calls take files from ops? Codes of a third party, and members."""
+"""Upload calls for ops: third-party codes, and members."""
 
 from fastapi import APIRouter, Request, Response
 

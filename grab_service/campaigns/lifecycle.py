@@ -1,7 +1,7 @@
-"""How do ops arm a campaign, pause, resume, close and cancel it, and change its stock?
+"""Lifecycle of a campaign: arm, pause, resume, close, cancel, and change of stock.
 
-Postgres decides about drafts, Lua about what is published. A change that Lua made is answered for only when the ledger has it
-too, so that no later loss of Redis can undo what ops were told.
+Postgres decides about drafts, Lua about published campaigns. A change by Lua is answered only when the ledger has it too, so
+that no later loss of Redis can undo a change that ops were told of.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ log = structlog.get_logger()
 
 
 class Action(StrEnum):
-    """What can be done to a published campaign; the words of `lua/set_state.lua`."""
+    """Changes of a published campaign's state, in the words of `lua/commands/set_state.lua`."""
 
     PAUSE = "pause"
     RESUME = "resume"

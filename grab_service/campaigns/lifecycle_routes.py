@@ -1,4 +1,4 @@
-"""Which calls do ops have to look ahead, and to arm, pause, resume, close and cancel a campaign, and change its stock?"""
+"""Lifecycle calls for ops: preflight, arm, pause, resume, close, cancel, and change of stock."""
 
 from typing import Annotated, Any, Final
 
@@ -28,7 +28,7 @@ _FOUND: Final = ("campaign-not-found",)
 
 
 class Because(BaseModel):
-    """Why; it stands in the log of what was done."""
+    """The reason, for the log of ops."""
 
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [{"reason": "一批券码有误"}]})
 
@@ -81,7 +81,7 @@ async def look_ahead_of(
     cell: TheCell,
     language: TheLanguage,
 ) -> Response:
-    """Nothing is stored. What is missing or cannot be is a finding of its own; the rest is looked at when all is there."""
+    """Nothing is stored. Each missing or impossible field is a finding of its own; the rest is checked once all are there."""
     try:
         whole = Definition.model_validate(definition)
     except ValidationError as error:
@@ -172,7 +172,7 @@ async def close(campaign_id: str, identity: Writer, worker: TheWorker, because: 
 
 @router.post("/{campaign_id}/cancel", summary="Cancel", response_model=OpsCampaign, responses=_CONTROLLED)
 async def cancel(campaign_id: str, identity: Writer, worker: TheWorker, because: Because | None = None) -> Response:
-    """For good; a draft, too. Vouchers already issued stay valid: what was given away is not taken back."""
+    """For good; a draft, too. Vouchers already issued stay valid: nothing is taken back."""
     return await _control(worker, identity, campaign_id, Action.CANCEL, because)
 
 
@@ -200,7 +200,7 @@ async def cancel(campaign_id: str, identity: Writer, worker: TheWorker, because:
     ),
 )
 async def change_stock(campaign_id: str, change: StockChange, identity: Writer, worker: TheWorker) -> Response:
-    """`expected_total` must be the total in force. What is added is there at once; what is taken comes off the last release."""
+    """`expected_total` must be the total in force. Added units are there at once; removed ones come off the last release."""
     campaign = await set_stock(
         worker.engine,
         worker.cell,

@@ -1,4 +1,4 @@
-"""Which calls show members the time and the campaigns? All answered from the worker's view, without SQL."""
+"""Calls for members: the time and the campaigns, answered from the worker's view without SQL."""
 
 from typing import Annotated, Any, Final, Literal
 

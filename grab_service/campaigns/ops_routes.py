@@ -1,4 +1,4 @@
-"""Which calls do ops have to write campaigns, read them, and change their drafts?"""
+"""Calls for ops: create and read campaigns, and change drafts."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,7 +50,7 @@ _IF_MATCH: Final = {
 
 
 class WantedCopy(BaseModel):
-    """What the copy has of its own."""
+    """The fields in which the copy differs."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -64,7 +64,7 @@ class WantedCopy(BaseModel):
 
 
 def campaign_body(campaign: Campaign, view: View) -> dict[str, Any]:
-    """A campaign as ops read it; what of the stock is given out comes from the worker's view of the log."""
+    """A campaign as ops read it; the number of units given out comes from the worker's view of the log."""
     published = view.campaign(campaign.campaign_id)
     return campaign_facts(campaign, published.active if published is not None else 0, view.now_ms())
 
@@ -89,7 +89,7 @@ async def create(
 ) -> Response:
     """Only `title`, `releases`, `closes_at` and `benefit` are required; the rest is a free rush for all, one each.
 
-    What this release does not support is refused by name. What `GET` gives may be sent; read-only fields are not carried over.
+    An unsupported field is refused by name. The answer of `GET` may be sent; read-only fields are not carried over.
     """
     campaign = await create_campaign(engine, identity, definition)
     return campaign_answer(campaign, view, 201, location=f"/v1/ops/campaigns/{campaign.campaign_id}")
@@ -156,7 +156,7 @@ async def change(
     changes: Annotated[
         dict[str, Any],
         Body(
-            description="A merge patch (RFC 7396): what is left out stays, null goes back to its default.",
+            description="A merge patch (RFC 7396): a field left out stays, null goes back to its default.",
             openapi_examples={"a better title": {"value": {"title": "中秋月饼（第二批）"}}},
         ),
     ],
@@ -215,7 +215,7 @@ async def remove(
     engine: TheEngine,
     if_match: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> Response:
-    """With the codes that were imported for it. What was scheduled once is cancelled or closed, and stays on record."""
+    """With the codes that were imported for it. A scheduled campaign can only be cancelled or closed, and stays on record."""
     campaign = await read_campaign(engine, campaign_id)
     _check_version(campaign, if_match)
     await delete_draft(engine, identity, campaign)

@@ -1,4 +1,4 @@
-"""What would go wrong with a campaign, before it does?
+"""Checks of a campaign before publication.
 
 Errors keep it from being scheduled; warnings are advice.
 """

@@ -1,4 +1,4 @@
-"""How are campaigns written, read and changed while they are drafts?
+"""Campaigns in PostgreSQL: creating and reading them, and changing drafts.
 
 A draft lives in Postgres alone. Once scheduled, its configuration is fixed; state and stock then follow the log.
 """

@@ -10,7 +10,7 @@ from grab_service.vocabulary.campaigns import CampaignState, Phase
 
 
 class OpsStock(Shape):
-    """Units of a campaign; what is not published yet has none available."""
+    """Units of a campaign; one that is not published yet has none available."""
 
     total: int
     available: int

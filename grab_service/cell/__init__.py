@@ -1,1 +1,1 @@
-"""How the service and the ledger talk to the cell in Redis: keys, scripts, one method per Lua command."""
+"""The interface of service and ledger to the cell in Redis: keys, scripts, one method per Lua command."""

@@ -24,7 +24,7 @@ Address = tuple[str, int]
 
 
 class Nodes:
-    """What is known of the servers behind one address, for the connections of one client. A single server is its only node.
+    """The known servers behind one address, for the connections of one client. A single server is its only node.
 
     Attributes:
         at: where the cell was seen last; None: where the address leads.

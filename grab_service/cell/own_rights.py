@@ -19,7 +19,7 @@ class Rights:
     """What came of it.
 
     Attributes:
-        user: who was asked about.
+        user: the name asked about.
         lacks: what Redis would refuse, in words; a cell may not be used with any.
         why_unknown: Redis' words where it does not let itself be asked, as some hosted ones do not; else empty.
     """
@@ -55,7 +55,7 @@ async def own_rights(client: Redis, keys: CellKeys, sources: ScriptSources, *, w
 
 
 def judge(user: str, trials: Sequence[Trial], answers: Sequence[object]) -> Rights:
-    """What the answers to ACL DRYRUN say. One that Redis refuses to give is no answer."""
+    """The user's rights, by the answers to ACL DRYRUN; unknown if Redis refused one of them."""
     refusal = next((answer for answer in answers if isinstance(answer, ResponseError)), None)
     if refusal is not None:
         return Rights(user, why_unknown=str(refusal))

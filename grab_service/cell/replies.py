@@ -41,7 +41,7 @@ class Question(StrEnum):
 
 
 class Explained(NamedTuple):
-    """What one member would hear; `outcome` None: nothing keeps them out. `rest` is what follows the word in the header."""
+    """The answer that one member would get; `outcome` None: no refusal. `rest` follows the outcome, as the header says."""
 
     outcome: Outcome | None
     rest: bytes

@@ -1,7 +1,7 @@
-"""The rights of each user of Redis: what its work needs, and nothing more.
+"""The rights of each user of Redis: those that its work needs, and no others.
 
-Three users share a cell: the API, the ledger, and the ledger's guard. What the scripts call inside is read from the scripts
-themselves, because Redis checks it against the rights of their caller. EVALSHA cannot be limited to some scripts, so a
+Three users share a cell: the API, the ledger, and the ledger's guard. The calls inside the scripts are read from the scripts
+themselves, because Redis checks them against the rights of their caller. EVALSHA cannot be limited to some scripts, so a
 user who may call one needs the rights of all: a right that is missing in the middle of a script leaves half of its work.
 """
 
@@ -17,7 +17,7 @@ from grab_service.vocabulary.keys import CellKeys
 
 
 class Login(StrEnum):
-    """Who logs in to the servers. The guard is a part of the ledger, with a connection to Redis of its own."""
+    """The programs' logins to the servers. The guard is a part of the ledger, with a connection to Redis of its own."""
 
     API = "api"
     LEDGER = "ledger"
@@ -42,11 +42,11 @@ DIRECT: Final[Mapping[Login, frozenset[str]]] = MappingProxyType(
         | {"DEL", "HDEL", "HSET", "RPUSH", "SADD", "SCAN", "SCRIPT|LOAD", "UNLINK", "WATCH", "XADD", "ZADD"},
     }
 )
-"""What each sends by itself, outside of any script. A test sees that each of these is used."""
+"""Commands that each sends by itself, outside of any script. A test sees that each of these is used."""
 
 _KEY: Final = "<key>"
 _CALL: Final = re.compile(r"redis\.p?call\('([A-Z]+)'(?:, KEYS\[(\d+)\])?")
-_LOG_CALL: Final = re.compile(r"\blog\.append\(KEYS\[(\d+)\]")
+_LOG_CALL: Final = re.compile(r"\blog_append\(KEYS\[(\d+)\]")
 """`lua/cell/log.lua` appends to the key that it is given."""
 _DECLARED: Final = re.compile(r"^  KEYS\[(\d+)\] +([a-z]+)", re.MULTILINE)
 _ANY_CAMPAIGN: Final = "any"
@@ -97,7 +97,7 @@ _ARGUMENTS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "ZSCORE": (_KEY, "v"),
     }
 )
-"""How each command is written, for ACL DRYRUN: it carries nothing out, but insists on the number of arguments."""
+"""A sample of each command for ACL DRYRUN, which carries nothing out but insists on the number of arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,14 +164,14 @@ def trials_of_guard(keys: CellKeys) -> tuple[Trial, ...]:
 
 
 def _key_called(keys: CellKeys, name: str) -> str:
-    """A key of that name in a header; what a header leaves open are keys of campaigns."""
+    """A key of that name in a header; names that a header leaves open are keys of campaigns."""
     campaign = keys.of_campaign(_ANY_CAMPAIGN)
     of_cell = {part: getattr(keys, part) for part in ("cell", "log", "members", "campaigns")}
     return str(of_cell.get(name) or getattr(campaign, name, campaign.claims))
 
 
 def lacking(trials: Iterable[Trial], answers: Iterable[object]) -> list[str]:
-    """What the server would refuse, in words: command, what needs it, and what the server says."""
+    """The refusals of the server, in words: command, purpose, and the server's answer."""
     refused: dict[str, list[str]] = {}
     for trial, answer in zip(trials, answers, strict=True):
         said = answer.decode(errors="replace") if isinstance(answer, bytes) else str(answer)

@@ -80,7 +80,7 @@ class CellSilentError(CellError):
 
 @dataclass(frozen=True, slots=True)
 class Replicas:
-    """How many replicas must have confirmed a claim before anybody is told of it, and how long that may take."""
+    """Number of replicas that must confirm a claim before anybody is told of it, and the time limit."""
 
     least: int = 0
     wait_s: float = 0.5
@@ -218,7 +218,7 @@ class Cell:
         return MembersReply(MembersOutcome(reply[0].decode()), self._saw(reply[1]), reply[2])
 
     async def tail(self, after_seq: int, entries_max: int) -> TailReply:
-        """What the log says after `after_seq`."""
+        """The log's entries after `after_seq`."""
         reply = await self._call("tail", (self.keys.cell, self.keys.log), (after_seq, entries_max))
         return TailReply(reply[1], self._saw(reply[2]), [(entry[0], entry[1]) for entry in reply[3]])
 
@@ -241,7 +241,7 @@ class Cell:
         return HoldersReply(reply[1], reply[2])
 
     async def read_claims(self, member_id: str, campaign_ids: Sequence[str]) -> list[bytes]:
-        """What the member holds in each of these campaigns, as `claims.parse_holding` takes it."""
+        """The member's claims in each of these campaigns, as `claims.parse_holding` takes them."""
         keys = self.keys
         names = [keys.of_campaign(campaign_id).claims for campaign_id in campaign_ids]
         reply = await self._call("read_claims", (keys.cell, *names), (member_id,))
@@ -261,11 +261,11 @@ class Cell:
 
     @property
     def replicas_min(self) -> int:
-        """How many replicas must have a claim before anybody is told of it."""
+        """Number of replicas that must have a claim before anybody is told of it."""
         return self._replicas.least
 
     async def replicas_noted(self) -> int | None:
-        """How many replicas the ledger saw last; None if it has not noted that, or Redis does not tell.
+        """Number of replicas that the ledger saw last; None if it has not noted that, or Redis does not tell.
 
         Raises:
             CellUnreachableError: Redis cannot be asked.

@@ -1,4 +1,4 @@
-"""Would a grab of this member be refused, and why? The cell answers by the rules of the grab, and nothing is written."""
+"""Explanation of a member's refusal: the cell applies the rules of the grab and writes nothing."""
 
 from typing import Any, Final
 

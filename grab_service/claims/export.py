@@ -1,7 +1,6 @@
-"""How do the claims of a campaign leave as a file that a spreadsheet can open without harm?
+"""Export of a campaign's claims as a CSV file that is safe to open in a spreadsheet.
 
-Anybody who reads a code can spend it, so codes are masked unless full ones are asked for, and the log of ops has every
-export.
+Every reader of a code can spend it, so codes are masked unless full ones are asked for, and the log of ops has every export.
 """
 
 from collections.abc import AsyncIterator

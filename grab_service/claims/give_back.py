@@ -1,7 +1,7 @@
-"""How does a member give a unit back?
+"""Return of a unit by its holder.
 
 Postgres decides, by a compare-and-set on the one row: until then it is held, from then on it is returned. The same statement
-counts what the member gave back before, under a lock of the member's own, so that no number of calls at once gets past a bound.
+counts the member's earlier returns, under a lock of the member's own, so that parallel calls cannot get past a bound.
 The same transaction queues the command that tells the cell; it is sent at once, and if that fails, again and again by the
 ledger's sweep.
 """
@@ -67,7 +67,7 @@ def _of_campaign(campaign_id: str, column: ColumnElement[Any]) -> ScalarSelect[A
 
 
 def _limit(campaign_id: str) -> ScalarSelect[int]:
-    """How many units of the campaign a member may give back."""
+    """Number of units of the campaign that a member may give back."""
     return _of_campaign(campaign_id, cast(campaigns.c.definition["returns_per_member"].astext, Integer))
 
 
@@ -81,7 +81,7 @@ def _code_unseen(campaign_id: str) -> ColumnElement[bool]:
 
 
 def _returns(member_id: str, *which: ColumnElement[bool]) -> ScalarSelect[int]:
-    """How many units the member has given back."""
+    """Number of units that the member has given back."""
     given = and_(_before.c.member_id == member_id, _before.c.state == ClaimState.RETURNED.value, *which)
     return select(func.count()).select_from(_before).where(given).scalar_subquery()
 

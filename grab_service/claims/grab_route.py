@@ -1,4 +1,4 @@
-"""How does the grab stand in OpenAPI?
+"""The grab in OpenAPI.
 
 The lane in front of FastAPI answers it; this route leads to the same `GrabPath`, says what it may answer, and serves where
 there is no lane.

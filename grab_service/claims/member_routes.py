@@ -1,4 +1,4 @@
-"""Which calls tell a member whether they may take part, show them what they have won, and take it back?"""
+"""Calls for members: eligibility, own claims, and the return of a claim."""
 
 from typing import Any
 

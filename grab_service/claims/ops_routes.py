@@ -1,4 +1,4 @@
-"""Which calls show ops what happened, and why? Claims as a file, one member's grab explained, the audit, and who did what."""
+"""Calls for ops about claims: export, explanation of one member's grab, audit, and the ops log."""
 
 from typing import Annotated, Any, Final
 
@@ -85,7 +85,7 @@ async def explain_member(
     engine: TheEngine,
     cell: TheCell,
 ) -> Response:
-    """By the rules of the grab, and nothing is written. What the member heard before is not stored.
+    """By the rules of the grab, and nothing is written. Earlier answers to the member are not stored.
 
     `code` is the first refusal, with its own fields; null: a unit would be won, or the claim that is held would be shown again.
     """

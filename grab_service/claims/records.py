@@ -1,4 +1,4 @@
-"""What has a member won? Postgres knows what became of it, the cell what was won a moment ago and is not on record yet."""
+"""A member's claims: settled states from PostgreSQL, and recent wins from the cell until they are drained."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -38,7 +38,7 @@ class StoredClaim:
         """From a row of the table."""
         state = ClaimState(row.state)
         record = ClaimRecord(
-            row.seq, row.epoch, row.unit_no, row.slot, row.granted_at_ms, row.code or "", row.idempotency_key or "", state
+            row.seq, row.epoch, row.unit_no, row.ordinal, row.granted_at_ms, row.code or "", row.idempotency_key or "", state
         )
         voucher_state = VoucherState(row.voucher_state) if row.voucher_state is not None else None
         on_request = row.reveal == Reveal.ON_REQUEST
@@ -121,12 +121,12 @@ async def read_claim(engine: AsyncEngine, view: View, cell: Cell, ref: ClaimRef,
 async def read_my_claims(
     engine: AsyncEngine, view: View, cell: Cell, member_id: str, *, before_seq: int | None, limit: int
 ) -> list[dict[str, Any]]:
-    """A member's claims of all campaigns, newest first; what is not on record yet comes from the cell.
+    """A member's claims of all campaigns, newest first; those not on record yet come from the cell.
 
     Raises:
         CellError: the cell cannot be asked, so something might be missing.
     """
-    # The cell first: what is drained between the two looks is then in both, and in Postgres is where it counts.
+    # The cell first: a claim drained between the two looks is then in both, and the one in Postgres counts.
     held = await _held_now(view, cell, member_id)
     query = _CLAIMS.where(claims.c.member_id == member_id).order_by(claims.c.seq.desc()).limit(limit)
     if before_seq is not None:

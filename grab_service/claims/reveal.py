@@ -1,7 +1,7 @@
-"""How does a member see a code that is shown on request?
+"""Reveal of a code that is shown on request.
 
-Postgres decides, by a compare-and-set on the one row, against the return of the same claim:
-whichever comes first ends the other.
+Postgres decides between it and the return of the same claim by a compare-and-set on the one row: the first one excludes the
+other.
 """
 
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""Which calls show a member what they take to the counter?"""
+"""Calls for members: the voucher that is presented at the counter."""
 
 from fastapi import APIRouter, Response
 
@@ -33,7 +33,7 @@ router = APIRouter(prefix="/v1/me/vouchers", tags=["members"], dependencies=WITH
     ),
 )
 async def show_code(voucher_id: str, member_id: MemberId, engine: TheEngine, view: TheView, cell: TheCell) -> Response:
-    """Where a campaign shows codes on request. Whoever has seen a code of a third party cannot give its unit back."""
+    """Where a campaign shows codes on request. A member who has seen a code of a third party cannot give its unit back."""
     ref = ClaimRef.parse(voucher_id.removeprefix(VOUCHER_PREFIX)) if voucher_id.startswith(VOUCHER_PREFIX) else None
     if ref is None or not is_campaign_id(ref.campaign_id):
         raise RefusalError("voucher-not-found")

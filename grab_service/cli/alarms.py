@@ -1,4 +1,4 @@
-"""Which commands show what the ledger has found wrong, and take note of it?"""
+"""Commands for the ledger's alarms: list and acknowledge."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Final

@@ -1,4 +1,4 @@
-"""What does an audit look like on a terminal?"""
+"""Audits as terminal tables."""
 
 from rich.console import Console
 from rich.table import Table

@@ -1,4 +1,4 @@
-"""How many units of each campaign are held now?
+"""The number of units of each campaign that are held now.
 
 The cell knows best; where it cannot be asked, Postgres says what is on record.
 """

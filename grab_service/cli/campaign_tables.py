@@ -1,4 +1,4 @@
-"""What do campaigns look like on a terminal?"""
+"""Campaigns as terminal tables."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -45,7 +45,7 @@ def sheet_of(campaign: dict[str, Any], clock: Clock) -> Table:
 
 
 def findings_of(findings: Sequence[PreflightFinding]) -> Table:
-    """What a look ahead has found."""
+    """The findings of a preflight."""
     table = Table(box=None, pad_edge=False)
     for name in ("level", "field", "what"):
         table.add_column(name, no_wrap=name != "what", overflow="fold")

@@ -1,4 +1,4 @@
-"""Which commands write campaigns, show them, and bring their codes in and their claims out?"""
+"""Commands that write and show campaigns, import their codes and export their claims."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,7 +61,7 @@ The least that the file holds; the HTTP call takes the same:
 def create(definition: JsonFile, as_json: AsJson = False) -> None:
     """Write a campaign: a draft.
 
-    Nobody sees it until it is scheduled. What this release cannot run is refused by name.
+    Nobody sees it until it is scheduled. A field that this release cannot run is refused by name.
     """
     from grab_service.campaigns.service import create_campaign
     from grab_service.cli.context import with_context
@@ -151,7 +151,7 @@ def edit(campaign_id: CampaignId, changes: JsonFile, as_json: AsJson = False) ->
 
 @app.command(epilog=examples("grab campaign delete n4bv82kq7d"))
 def delete(campaign_id: CampaignId, yes: Yes = False) -> None:
-    """Delete a draft, with the codes that were imported for it. What was scheduled once can be cancelled or closed."""
+    """Delete a draft, with the codes that were imported for it. A scheduled campaign can only be cancelled or closed."""
     from grab_service.campaigns.drafts import delete_draft
     from grab_service.campaigns.service import read_campaign
     from grab_service.cli.context import with_context
@@ -223,7 +223,7 @@ def explain(
 ) -> None:
     """Say what a grab of a member would hear now, and why.
 
-    By the rules of the grab; nothing is given out. Refusals are not stored, so what the member heard before is not known.
+    By the rules of the grab; nothing is given out. Refusals are not stored, so earlier answers to the member are not known.
     Claims that the member holds are listed, with codes masked.
     """
     from grab_service.claims.explain import explain as ask
@@ -350,7 +350,7 @@ lifecycle.add_to(app)
 
 
 async def _say_written(context: "CommandContext", campaign: "Campaign", *, as_json: bool) -> None:
-    """What a draft is now, and what comes next."""
+    """The state of a draft, and the next step."""
     from grab_service.campaigns.facts import campaign_facts
     from grab_service.cli.campaign_figures import figures_of
 

@@ -1,4 +1,4 @@
-"""How does a command read the file it was given, and write the one it was asked for?"""
+"""Input and output files of commands."""
 
 import io
 import os
@@ -17,7 +17,7 @@ STANDARD: Final = Path("-")
 
 
 def _readable(path: Path) -> Path:
-    """That a file is not there or cannot be read is a mistake of usage."""
+    """A missing or unreadable file is a mistake of usage."""
     if path != STANDARD and not path.exists():
         raise typer.BadParameter(f"there is no file {path}")
     if path != STANDARD and (path.is_dir() or not os.access(path, os.R_OK)):
@@ -56,7 +56,7 @@ def written(path: Path, *, private: bool = False) -> Iterator[TextIO]:
 
     Args:
         path: where; - is standard output.
-        private: for its owner's eyes only, for it holds what can be used by whoever reads it.
+        private: readable for its owner only, because every reader could use its content.
     """
     if path == STANDARD and not sys.stdout.isatty():
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""What does `--help` look like? Commands by what they are for, and examples that can be typed.
+"""The layout of `--help`: commands grouped by purpose, and examples ready to type.
 
 Plain text and no rich: it starts in a third of the time, and reads the same in a pipe.
 """

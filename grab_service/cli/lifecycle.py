@@ -1,6 +1,6 @@
-"""Which commands arm a campaign, pause, resume, close and cancel it, and change its stock?
+"""Commands that arm a campaign, pause, resume, close and cancel it, and change its stock.
 
-What cannot be undone is said before it is done, and done only when whoever types it agrees.
+An irreversible change is announced first, and done only when the user agrees.
 """
 
 from typing import TYPE_CHECKING, Annotated
@@ -37,8 +37,8 @@ def add_to(app: typer.Typer) -> None:
 def schedule(campaign_id: CampaignId, reason: Why = None, as_json: AsJson = False) -> None:
     """Arm a draft.
 
-    Members see it from then on, and it opens by the clock with nobody touching anything. What would go wrong is looked for
-    first, as by `preflight`; an error there leaves it a draft.
+    Members see it from then on, and it opens by the clock with nobody touching anything. `preflight` runs first; an
+    error there leaves it a draft.
     """
     from grab_service.campaigns import lifecycle as control
     from grab_service.cli.context import with_context
@@ -75,7 +75,7 @@ def close(campaign_id: CampaignId, reason: Why = None, yes: Yes = False, as_json
 
 
 def cancel(campaign_id: CampaignId, reason: Why = None, yes: Yes = False, as_json: AsJson = False) -> None:
-    """Cancel for good, also a draft. Vouchers already issued stay valid: what was given away is not taken back."""
+    """Cancel for good, also a draft. Vouchers already issued stay valid: nothing is taken back."""
     from grab_service.campaigns.lifecycle import Action
 
     _set_state(campaign_id, Action.CANCEL, "is cancelled", reason, asks=not yes, as_json=as_json)
@@ -93,8 +93,8 @@ def stock(
 ) -> None:
     """Change the stock of a published campaign.
 
-    Only if its total still is what you expect. What is added is there at once. What is taken comes off the last release,
-    and never below what has been given out.
+    Only if its total still is what you expect. Added units are there at once. Removed ones come off the last release,
+    and the total never falls below the units given out.
     """
     from grab_service.campaigns.lifecycle import set_stock
     from grab_service.campaigns.service import read_campaign

@@ -1,4 +1,4 @@
-"""What can be done from the command line? `grab --help`; one module a family of commands."""
+"""The command line, `grab --help`; one module for each family of commands."""
 
 import logging
 import sys

@@ -1,4 +1,4 @@
-"""Which commands look after what runs? doctor, audit, provision, migrate, recover."""
+"""Maintenance commands: doctor, audit, provision, migrate, recover."""
 
 import asyncio
 import logging
@@ -89,7 +89,7 @@ def provision(
 ) -> None:
     """Set the users and roles that the programs log in as.
 
-    Those of the cell in Redis and in Postgres. REDIS_URL and DATABASE_URL are those of whoever may make users there;
+    Those of the cell in Redis and in Postgres. REDIS_URL and DATABASE_URL name logins that may make users there;
     passwords are GRAB_API_PASSWORD, GRAB_LEDGER_PASSWORD and GRAB_GUARD_PASSWORD, and GRAB_OWNER_PASSWORD if the tables are to
     belong to a role of their own. Safe to repeat: after an upgrade, or with other passwords. `grab migrate` comes afterwards.
     """

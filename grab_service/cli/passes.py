@@ -1,4 +1,4 @@
-"""Which commands make passes? For load tests, and for ops at the server's own terminal."""
+"""Commands that make passes, for load tests and for ops at the server's own terminal."""
 
 import csv
 import sys

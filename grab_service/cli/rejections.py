@@ -1,4 +1,4 @@
-"""What is said of the rows of a file that could not be taken?"""
+"""The report of rejected rows of a file."""
 
 import sys
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Which commands start something that runs? serve, reconcile, demo, run."""
+"""Commands that start processes: serve, reconcile, demo, run."""
 
 import asyncio
 import logging

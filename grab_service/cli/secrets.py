@@ -1,4 +1,4 @@
-"""Which command makes secrets? Good ones, each for one purpose, in the form that the settings read."""
+"""The command that generates secrets: one for each purpose, in the form that the settings read."""
 
 import os
 import secrets

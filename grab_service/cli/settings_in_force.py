@@ -1,7 +1,7 @@
-"""With which settings does a command work, and against which servers?
+"""The settings and servers of a command.
 
-Those of the environment. Where it names no servers, those of the run that goes on in this directory (`grab run`, `grab demo`)
-are used, and that is said.
+Settings come from the environment. If it names no servers, those of the run in progress in this directory (`grab run`,
+`grab demo`) are used, and the command says so.
 """
 
 import os
@@ -42,7 +42,7 @@ def settings_of_environment(*names: str) -> "Settings":
 
 
 def settings_in_force(*names: str, **joining: Any) -> "Settings":
-    """The same, and what the environment does not name is taken from the run in this directory, if there is one."""
+    """The same; settings that the environment does not name come from the run in this directory, if there is one."""
     from grab_service.settings import Settings
 
     join(_read(), **joining)

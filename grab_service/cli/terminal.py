@@ -1,4 +1,4 @@
-"""How does a command talk: what is asked for on standard output, everything else on standard error?"""
+"""Terminal output of a command: results on standard output, everything else on standard error."""
 
 import json
 import sys
@@ -57,14 +57,14 @@ ERRORS_SHOWN: Final = 20
 
 
 def output() -> "Console":
-    """Where answers go."""
+    """Console for answers."""
     from rich.console import Console
 
     return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_A_PIPE)
 
 
 def aside() -> "Console":
-    """Where is said what is being done meanwhile."""
+    """Console for progress messages."""
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else WIDTH_OF_A_PIPE)
@@ -82,7 +82,7 @@ def note(text: str) -> None:
 
 
 def progress() -> "Progress":
-    """A bar on standard error with figures, seconds and what is being done; nothing where that is no terminal."""
+    """A bar on standard error with figures, seconds and the step; nothing where that is no terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 

@@ -1,4 +1,4 @@
-"""Which commands show the tokens of ops, and end one before its time?"""
+"""Commands that list ops tokens, and revoke one early."""
 
 import sys
 import time

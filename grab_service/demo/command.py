@@ -1,4 +1,4 @@
-"""What do `grab demo` and `grab run` do? Servers, service, ledger, a crowd or none, and a clean end."""
+"""`grab demo` and `grab run`: servers, service, ledger, a crowd or none, and a clean end."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -30,7 +30,7 @@ ANSWER_S: Final = 5.0
 
 
 async def server_versions(settings: Settings) -> dict[str, str]:
-    """Which Redis or Valkey and which PostgreSQL this ran on."""
+    """Versions of Redis or Valkey and of PostgreSQL in this run."""
     async with connect(settings.redis_url, connections_max=1, timeout_s=settings.redis_timeout_s) as client:
         info = await client.info("server")
     connection = await Sessions(settings.database_url, connect_timeout_s=ANSWER_S, command_timeout_s=ANSWER_S).open()
@@ -44,7 +44,7 @@ async def server_versions(settings: Settings) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What runs, and where its logs are."""
+    """The programs that run, and the place of their logs."""
 
     settings: Settings
     programs: Programs
@@ -159,7 +159,7 @@ class Demonstration:
 
 
 def curl() -> str:
-    """How to call curl so that it asks this machine directly; where the environment names no proxy it does so by itself."""
+    """The curl command that asks this machine directly; plain `curl` does so where the environment names no proxy."""
     return "curl --noproxy '*'" if getproxies_environment() else "curl"
 
 

@@ -1,4 +1,4 @@
-"""How does a crowd rush at a campaign that is published, and what was heard, recorded and proved?
+"""The crowd of a demo: a rush at a published campaign, and its comparison with the record.
 
 The crowd taps over HTTP with a pass each; the figures come from its receipts, from Postgres and from the audit.
 """
@@ -32,7 +32,7 @@ STAMPEDE_TIMEOUT_S: Final = 120
 
 @dataclass(frozen=True, slots=True)
 class CrowdPlan:
-    """How a crowd comes.
+    """Size and arrival of a crowd.
 
     Attributes:
         members: how many tap.

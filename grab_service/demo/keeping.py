@@ -1,4 +1,4 @@
-"""Who looks after what a run has started? A child that dies is named with its log and started again; not for ever."""
+"""Supervision of child processes: a child that dies is reported with its log and restarted, a limited number of times."""
 
 import asyncio
 import contextlib
@@ -42,7 +42,7 @@ async def kept(children: Sequence[Kept], stopping: Stopping, log: Callable[[str]
     """While this lasts, children that die are started again.
 
     Raises:
-        ServerError: one of them cannot be, or dies again and again; whoever waits for `stopping` has been woken up.
+        ServerError: one of them cannot be, or dies again and again; waiters for `stopping` have been woken up.
     """
     keeping = asyncio.create_task(_keep_all(children, log))
     keeping.add_done_callback(lambda _: stopping.stop())
@@ -57,7 +57,7 @@ async def kept(children: Sequence[Kept], stopping: Stopping, log: Callable[[str]
 
 
 def manner(exit_status: int | None) -> str:
-    """How a process came to its end, in words."""
+    """The end of a process, in words."""
     if exit_status is not None and exit_status < 0:
         names = {sign.value: sign.name for sign in signal.Signals}
         return f"was killed by {names.get(-exit_status, f'signal {-exit_status}')}"

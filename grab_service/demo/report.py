@@ -142,7 +142,7 @@ def show(report: Mapping[str, Any], console: Console) -> None:
 
 
 def _place(invariant: str) -> tuple[int, str]:
-    """I2 before I10; what has no number comes last."""
+    """I2 before I10; names without a number come last."""
     number = invariant.split(" ", 1)[0].removeprefix("I")
     return (int(number) if number.isdigit() else 99, invariant)
 

@@ -1,4 +1,4 @@
-"""The main job, from an empty machine to a proof: what does the demo do, step by step?
+"""The demo step by step: from an empty machine through the sale to its proof.
 
 Everything goes through the doors a real district would use: members and the campaign over HTTP as ops, the crowd over HTTP as
 members with a pass each.
@@ -28,7 +28,7 @@ IMPORT_TIMEOUT_S: Final = 120.0
 
 @dataclass(frozen=True, slots=True)
 class RushPlan:
-    """How large, and how the crowd comes. `spread_s`: over how long after opening the members tap."""
+    """Sizes of a demo, and arrival of its crowd. `spread_s`: time after opening over which the members tap."""
 
     members: int = 110_000
     orgs: int = 588

@@ -1,4 +1,4 @@
-"""How does a long run end when it is asked to, with everything that it started ended first?"""
+"""Shutdown of a long run on request, after all of its children."""
 
 import asyncio
 import signal
@@ -17,10 +17,10 @@ class Stopping:
     def obey_signals(self) -> None:
         """From now on a signal that asks us to end is heard, and ends nothing by itself."""
         loop = asyncio.get_running_loop()
-        # A shell ignores SIGINT for what it starts in the background; whoever sends it there means it all the same.
+        # A shell ignores SIGINT for its background processes; a SIGINT sent to one is meant all the same.
         for sign in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(sign, self._stop.set)
-        # SIGHUP: the terminal is gone, and with it whoever looked on. Under `nohup` we go on without them.
+        # SIGHUP: the terminal is gone, and its user with it. Under `nohup` we go on without them.
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             loop.add_signal_handler(signal.SIGHUP, self._stop.set)
 
@@ -33,7 +33,7 @@ class Stopping:
         await self._stop.wait()
 
     async def unless_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
-        """What the work gives, or None if we were asked to stop before; the work is called off then."""
+        """The result of the work, or None if we were asked to stop before; the work is called off then."""
         task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(self._stop.wait())
         try:
             await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)

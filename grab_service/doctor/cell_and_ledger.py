@@ -1,4 +1,4 @@
-"""Is the cell open, and does the ledger keep up with it?"""
+"""Checks that the cell is open and that the ledger keeps up with it."""
 
 import asyncio
 import time
@@ -81,7 +81,7 @@ async def look_at_cell(settings: Settings) -> AsyncIterator[DoctorFinding]:
 
 
 async def _cell_by_its_scripts(settings: Settings) -> tuple[DoctorFinding, tuple[int, int]]:
-    """What its scripts answer to somebody who may do no more than call them; and the (epoch, seq) that they tell, or zeros."""
+    """The cell by the answers of its scripts, for a user who may only call them; and the (epoch, seq) they tell, or zeros."""
     sources = ScriptSources.read()
     nodes = Nodes(settings.cell)
     async with connect_redis(settings.redis_url, connections_max=1, timeout_s=settings.redis_timeout_s, nodes=nodes) as client:

@@ -1,4 +1,4 @@
-"""Are the settings complete, and safe?"""
+"""Checks that the settings are complete and safe."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -40,7 +40,7 @@ def _field_of(location: tuple[int | str, ...]) -> str:
 def look_at_settings(
     settings: Settings, unusable: frozenset[str] = frozenset(), standpoint: Standpoint = Standpoint.ALL_IN_ONE
 ) -> Iterator[DoctorFinding]:
-    """What can be told of the settings but those that are unusable; what only the service needs is demanded only there."""
+    """Findings about the usable settings; those that only the service needs are demanded only there."""
     missing = [
         variable
         for variable in ("REDIS_URL", "DATABASE_URL")
@@ -100,7 +100,7 @@ def _assertions(settings: Settings) -> Iterator[DoctorFinding]:
         yield fail("sign-in", f"assertions of the host app cannot be checked: {error}", hint)
         return
     if settings.dev:
-        hint = "Never in production: anybody is whoever they say. Unset GRAB_DEV there."
+        hint = "Never in production: every caller may act as any member. Unset GRAB_DEV there."
         yield warn("sign-in", "development mode: sessions without an assertion", hint)
     elif not keys.secret and not keys.public.by_name:
         hint = "Set GRAB_ASSERTION_SECRET, or GRAB_ASSERTION_JWKS_FILE with the host app's public keys."

@@ -1,4 +1,4 @@
-"""In which order is everything looked at, and what is left out because something before it failed?"""
+"""The order of all checks, and the checks that are skipped after an earlier failure."""
 
 import traceback
 from collections.abc import AsyncIterator, Iterable
@@ -58,7 +58,7 @@ async def _each(findings: Iterable[DoctorFinding]) -> AsyncIterator[DoctorFindin
 
 
 async def _to_its_end(name: str, look: AsyncIterator[DoctorFinding]) -> AsyncIterator[DoctorFinding]:
-    """What a look finds; a failure that it does not expect is a finding, too, and ends it alone."""
+    """The findings of one check; a failure that it does not expect is a finding, too, and ends it alone."""
     try:
         async for finding in look:
             yield finding

@@ -1,4 +1,4 @@
-"""Is this machine fit: Python, open files, waiting connections, disk?"""
+"""Checks of the machine: Python, open files, waiting connections, disk."""
 
 import platform
 import resource
@@ -21,7 +21,7 @@ _SOMAXCONN: Final = Path("/proc/sys/net/core/somaxconn")
 
 
 def look_at_machine(settings: Settings) -> Iterator[DoctorFinding]:
-    """What can be told without asking anybody else."""
+    """The findings about this machine, without a call to any server."""
     yield _python()
     yield _open_files()
     yield from _waiting_connections(settings.backlog)

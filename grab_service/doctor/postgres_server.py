@@ -1,4 +1,4 @@
-"""Is Postgres there, new enough, safe, and with the tables of this release?"""
+"""Checks that PostgreSQL is reachable, new enough, safe, and migrated to this release."""
 
 from collections.abc import AsyncIterator
 from importlib.resources import as_file, files

@@ -1,4 +1,4 @@
-"""Is Redis there, new enough, and set up so that it loses nothing?"""
+"""Checks that Redis is reachable, new enough, and configured to lose nothing."""
 
 import time
 from collections.abc import AsyncIterator
@@ -94,7 +94,7 @@ async def _persistence(client: Redis, info: dict[str, Any], keys: CellKeys) -> D
 
 
 async def _as_noted(client: Redis, keys: CellKeys, hint: str) -> DoctorFinding:
-    """Who may not ask for settings reads what the ledger has noted of them; a Redis that tells nobody leaves no more."""
+    """A user who may not ask for settings reads the ledger's note of them; a Redis that tells nobody leaves no more."""
     try:
         facts = await ask_server(client, keys)
     except ResponseError:

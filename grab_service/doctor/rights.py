@@ -1,4 +1,4 @@
-"""Do the users of Redis have the rights that they need, and no more than that?"""
+"""Checks that each Redis user has exactly the rights it needs."""
 
 from collections.abc import AsyncIterator
 from typing import Any, Final

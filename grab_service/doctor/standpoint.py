@@ -1,8 +1,8 @@
-"""As whom does the doctor look, and what can be seen from there?
+"""The user that the doctor runs as, and the checks that this user can make.
 
-Each program has an environment of its own, with users that may do its work and nothing else. What they may not see is no fault:
-it is said, and looked at from where it can be seen. Told by the names in the addresses, which `grab provision` gives; where one
-login does everything, Redis is asked whether it knows the cell's users beside it.
+Each program has an environment of its own, with users that may do its work and nothing else. A part that they may not see is no
+fault: it is named, and checked from where it can be seen. The names in the addresses, which `grab provision` gives, tell the
+program; where one login does everything, Redis is asked whether it knows the cell's users beside it.
 """
 
 from enum import StrEnum
@@ -20,12 +20,12 @@ from grab_service.sql.grants import role_of
 
 
 class Standpoint(StrEnum):
-    """Whose environment this is."""
+    """The owner of the environment."""
 
     SERVICE = "the service"
     LEDGER = "the ledger"
     ADMIN = "an admin"
-    ALL_IN_ONE = "whoever does everything"
+    ALL_IN_ONE = "an all-in-one program"
     """One login for all programs: nothing is hidden from it, and it must have all that they need."""
 
     @property
@@ -47,13 +47,13 @@ def user_in(url: str) -> str:
 
 
 def asks_scripts_only(settings: Settings) -> bool:
-    """Whether the guard's commands are refused to whoever looks: the service's user and the ledger's own."""
+    """Whether the guard's commands are refused to the doctor's user: that of the service, or the ledger's own."""
     callers = {user_of(settings.cell, login) for login in (Login.API, Login.LEDGER)}
     return user_in(settings.redis_url_of_guard) in callers
 
 
 async def find_standpoint(settings: Settings) -> Standpoint:
-    """Whose environment these settings are; asks Redis where the addresses do not tell."""
+    """The owner of these settings' environment; asks Redis where the addresses do not tell."""
     names = {user_in(url) for url in (settings.redis_url, settings.guard_redis_url, settings.database_url)}
     logins = {Login.API: Standpoint.SERVICE, Login.LEDGER: Standpoint.LEDGER, Login.GUARD: Standpoint.LEDGER}
     for login, standpoint in logins.items():

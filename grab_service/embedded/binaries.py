@@ -1,7 +1,7 @@
-"""Where are the server programs, and are they new enough?
+"""The search for server programs, and their minimum versions.
 
-In this order: what the project's own wheels bring, then what the system has installed. Whoever has neither is told the
-three ways out.
+Programs of the project's own wheels come first, then those of the system. If there are neither, the error names the three
+ways out.
 """
 
 import re

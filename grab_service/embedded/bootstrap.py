@@ -1,9 +1,9 @@
-"""How does a fresh checkout become something that runs?
+"""Set-up of a fresh checkout, until it runs.
 
 Run by its path with any Python >= 3.11, before anything is installed: `python bootstrap.py run` or `dev` makes `.venv` from the
 hashed lock of that name, `clean` takes away what this and the runs have made. The standard library is all it may use.
 
-The checkout itself is not installed but named in a .pth file: that needs no build tool, and what is edited is what runs.
+The checkout itself is not installed but named in a .pth file: that needs no build tool, and edits take effect at once.
 """
 
 import fcntl
@@ -31,7 +31,7 @@ OF_THIS_MACHINE = "127.0.0.1,localhost,::1"
 """An index here is asked directly, whatever the environment says of proxies."""
 
 COVERED_BY = {"run": ("run", "dev"), "dev": ("dev",)}
-"""Which locks hold all that a lock holds: whoever can test can also run."""
+"""For each lock, the locks that contain it: an environment that can test can also run."""
 
 CACHES = (".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis", ".import_linter_cache")
 MADE = (*CACHES, "dist", ".venv.old", ".venv", "var")  # the last holds the locks
@@ -239,7 +239,7 @@ def _stamp(venv: Path, profile: str) -> Path:
 
 
 def _key(profile: str) -> str:
-    """What an installation depends on: the lock, this file, and where the checkout is."""
+    """The inputs of an installation: the lock, this file, and the place of the checkout."""
     lock = CHECKOUT / "requirements" / f"{profile}.lock"
     return hashlib.sha256(lock.read_bytes() + Path(__file__).read_bytes() + os.fsencode(CHECKOUT)).hexdigest()
 

@@ -1,4 +1,4 @@
-"""How does a server live and die as our child?
+"""A server as a child process, from start to end.
 
 A child dies with its parent, however the parent dies (Linux), and leaves a pid file by which the next run finds it where
 the system cannot promise that. Nothing here is bound to an event loop, so that a server may outlive the loop that started it.

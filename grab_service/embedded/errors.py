@@ -1,6 +1,6 @@
-"""What can keep a server from running, and how is it mended?
+"""Errors that keep a server from running, each with its remedy.
 
-Every error here carries two sentences: what was found, and what to do about it. The command line prints both and no traceback.
+Every error here carries two sentences: the finding, and the remedy. The command line prints both and no traceback.
 """
 
 
@@ -8,8 +8,8 @@ class ServerError(Exception):
     """A server of ours, or one we were pointed at, cannot be used.
 
     Attributes:
-        message: what was found, with the numbers and paths that matter.
-        hint: what the reader can do about it.
+        message: the finding, with the numbers and paths that matter.
+        hint: the remedy.
     """
 
     def __init__(self, message: str, hint: str) -> None:
@@ -18,7 +18,7 @@ class ServerError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        # What a log said has lines of its own.
+        # Excerpts of a log keep their own lines.
         return ("\n" if "\n" in self.message else " ").join((self.message, self.hint))
 
 

@@ -1,4 +1,4 @@
-"""Can a server that was given by its address be used: is it there, new enough, and ours?"""
+"""Checks of a server given by its address: it is reachable, new enough, and for our use."""
 
 from contextlib import suppress
 from typing import Any, Final
@@ -49,7 +49,7 @@ async def check_redis(url: str, cell: str) -> None:
 
 
 async def _server_info(client: Redis) -> dict[str, Any] | None:
-    """What INFO says of the server; None where this user may not ask."""
+    """The server's INFO; None where this user may not ask."""
     try:
         return dict(await client.info("server"))
     except ResponseError as refusal:
@@ -117,7 +117,7 @@ async def refuse_unfit_postgres(url: str) -> None:
 
 
 async def _whose(session: asyncpg.Connection) -> str:
-    """Why the database is somebody else's; empty if it is ours, or nobody's yet.
+    """The sign that the database is somebody else's; empty if it is ours, or nobody's yet.
 
     Ours has Alembic's note of a step beside our tables, whichever release made them; nobody's has neither.
     """

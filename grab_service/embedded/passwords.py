@@ -1,4 +1,4 @@
-"""With which passwords do the programs log in to servers of our own, and how do addresses carry them?"""
+"""Passwords of the programs on embedded servers, and their place in addresses."""
 
 import hashlib
 import hmac
@@ -7,7 +7,7 @@ from urllib.parse import quote, urlsplit
 
 
 def derived_password(secret: str, cell: str, who: str) -> str:
-    """A password made from one secret that stays with whoever starts the server; none leads back to it or to another."""
+    """A password derived from the secret of the process that starts the server; none leads back to it or to another."""
     return hmac.new(secret.encode(), f"{cell}:{who}".encode(), hashlib.sha256).hexdigest()
 
 

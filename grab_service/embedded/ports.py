@@ -1,4 +1,4 @@
-"""Which port does a server listen on, and is it free?
+"""The choice of a free port for a server.
 
 Ports are taken from below the range in which the system finds ports for outgoing connections. A server that is killed and
 started again must find its port free; a client that keeps trying to reach it in the meantime could be given that very port as

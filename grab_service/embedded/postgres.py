@@ -1,8 +1,8 @@
-"""How does an embedded PostgreSQL run?
+"""An embedded PostgreSQL.
 
 On the loopback interface only, with a password that is made with the data, no Unix socket (its path may not be longer than
 about a hundred characters, and nobody needs it), and with fsync unless the caller can do without the data. The superuser is for
-whoever starts it; programs log in as roles of their cell.
+the process that starts it; programs log in as roles of their cell.
 """
 
 import asyncio

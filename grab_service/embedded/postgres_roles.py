@@ -1,7 +1,7 @@
-"""How do the roles of a cell come into a PostgreSQL?
+"""Creation of a cell's roles in PostgreSQL.
 
-As statements that may be repeated, for a superuser or for whoever may create roles and owns the database. A password is never
-part of them, only what PostgreSQL keeps of it (SCRAM): statements end in logs.
+The statements may be repeated; they need a superuser, or the database's owner with the right to create roles. They hold no
+passwords, only the verifiers that PostgreSQL keeps (SCRAM), because statements end in logs.
 """
 
 import base64
@@ -14,12 +14,12 @@ from typing import Final
 from grab_service.sql.grants import GRANTS, OWNER, quoted, role_of
 
 POSTGRES_LOGINS: Final = (*(login.value for login in GRANTS), OWNER)
-"""Who logs in there: the guard does as the ledger."""
+"""The programs that log in there; the guard does as the ledger."""
 
 _ITERATIONS: Final = 4096
 _SALT_BYTES: Final = 16
 
-# Whatever an earlier release, or a superuser, has made; extensions keep theirs.
+# All objects that an earlier release, or a superuser, has made; extensions keep theirs.
 _TAKE_OVER: Final = """DO $take$ DECLARE one record; BEGIN
   FOR one IN SELECT oid::regclass AS name, relkind FROM pg_class
              WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'S') AND relowner <> {owner}::regrole

@@ -1,4 +1,4 @@
-"""How do the service and the ledger run as children of one command, as they would run on a machine of their own?"""
+"""Service and ledger as children of one command, configured as on a machine of their own."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ STOPS: Final = ((signal.SIGTERM, 15.0), (signal.SIGKILL, 5.0))
 
 
 def grab() -> tuple[str, ...]:
-    """How users start `grab`: by the script beside the Python that runs; by the module where there is no such script."""
+    """The command by which users start `grab`: the script beside the Python that runs; the module where there is no script."""
     script = Path(sys.executable).with_name("grab")
     with contextlib.suppress(OSError):
         said = script.read_text(encoding="utf-8", errors="replace")
@@ -130,7 +130,7 @@ def environment_of(settings: Settings, addresses: Addresses) -> dict[str, str]:
         "GRAB_WORKERS": str(settings.workers),
         **loading,
     }
-    # What came from a file is handed on as a variable, and one of the two is all that a child takes.
+    # A value from a file is handed on as a variable, and a child takes only one of the two.
     return given | {f"{name}_FILE": "" for name in map(variable_of, ((field,) for field in SECRET_FIELDS)) if name in given}
 
 

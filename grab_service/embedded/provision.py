@@ -1,6 +1,6 @@
-"""How does somebody else's Redis and PostgreSQL come to the users and roles of a cell?
+"""Creation of a cell's users and roles in Redis and PostgreSQL servers that others run.
 
-By whoever may make them there, once, and again after an upgrade and to change passwords; or by hand, from what `…_lines` write.
+An admin of these servers runs it once, and again after an upgrade or to change passwords; or types the lines of `…_lines`.
 """
 
 from collections.abc import Iterator, Mapping

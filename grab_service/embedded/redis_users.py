@@ -1,4 +1,4 @@
-"""How do the users of a cell come into a Redis: into its ACL file, or into one that runs?
+"""Creation of a cell's users in Redis: in its ACL file, or in a running server.
 
 Only hashes of passwords are written down or sent.
 """
@@ -35,7 +35,7 @@ class RedisUser:
 
     @property
     def command(self) -> tuple[str, ...]:
-        """What sets it, whatever it was before, on a server that runs."""
+        """The command that sets it on a running server, independent of its former state."""
         return ("ACL", "SETUSER", self.name, "reset", *self._words)
 
     @property
@@ -53,7 +53,7 @@ def users_of(cell: str, passwords: Mapping[Login, str]) -> list[RedisUser]:
 
 
 def admin(password: str) -> RedisUser:
-    """Whoever looks after the server; none of the programs runs as this one."""
+    """The user of the server's administrator; none of the programs runs as this one."""
     return RedisUser(ADMIN, _hash(password), _ADMIN_RULES)
 
 

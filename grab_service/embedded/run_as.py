@@ -1,4 +1,4 @@
-"""As whom can PostgreSQL run here?
+"""The user that PostgreSQL can run as on this machine.
 
 It refuses to run as root. Where we are root (containers, CI, small machines), it runs in a user namespace, where root outside
 is somebody else inside and every file stays reachable; where the system allows no such namespace, as `nobody`.

@@ -1,7 +1,7 @@
-"""How do the commands in a directory find the servers of the run that goes on there, and how does a run tell them?
+"""The file by which commands in a directory find the servers of the run in progress there.
 
-It writes down, readable for its owner alone, what its own children get as their environment, and takes that away when it ends.
-What a run has left that was killed counts as nothing. Nothing is started, locked or asked.
+The run writes the environment of its own children into the file, readable for its owner alone, and deletes it at its end. The
+file of a run that was killed is ignored. Reading it starts, locks and asks nothing.
 """
 
 import json
@@ -17,10 +17,10 @@ from grab_service.settings import Settings
 from grab_service.sql.grants import OWNER
 
 SERVERS: Final = ("REDIS_URL", "DATABASE_URL", "GRAB_GUARD_REDIS_URL", "GRAB_CELL", "GRAB_SECRETS", "GRAB_OPS_SECRETS")
-"""What another program takes from a run to work beside its own."""
+"""Settings that another program takes from a run to work beside its own."""
 
 OF_THE_SERVICE: Final = ("GRAB_HOST", "GRAB_PORT", "GRAB_WORKERS", "GRAB_DEV")
-"""What is true of the run's own service, for those who look at it."""
+"""Settings of the run's own service, for those who look at it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What do our own servers have in common: a home, a port, and a life that ends and begins again?"""
+"""The common part of embedded servers: home, port, start, stop and restart."""
 
 import asyncio
 import shutil
@@ -54,7 +54,7 @@ class EmbeddedServer(ABC):
 
     @property
     def port(self) -> int:
-        """Where it listens; known once it was started."""
+        """Its port; known once it was started."""
         assert self._port is not None, f"{self.name} was never started"
         return self._port
 
@@ -144,7 +144,7 @@ class EmbeddedServer(ABC):
 
     @abstractmethod
     def _argv(self) -> tuple[str, ...]:
-        """What to start, to listen on the port that is chosen now."""
+        """The command that starts it, to listen on the port that is chosen now."""
 
     @abstractmethod
     async def _answers(self, child: Child) -> bool:

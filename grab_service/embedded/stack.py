@@ -1,7 +1,6 @@
-"""Which Redis and which PostgreSQL does this run use?
+"""The Redis and the PostgreSQL of a run: embedded, or given by their addresses.
 
-Those it is given by their addresses; for the others it starts its own, with their data under one directory that one run at a
-time may use, and ends them when it ends.
+An embedded server keeps its data under one directory, which one run at a time may use, and ends with the run.
 """
 
 import fcntl
@@ -25,7 +24,7 @@ FREE_BYTES_MIN: Final = 512 * 1024**2
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where one program finds its servers, and as whom it logs in there; the guard's is empty where it has none of its own."""
+    """Addresses of one program's servers, with its logins; the guard's is empty where it has none of its own."""
 
     redis_url: str
     database_url: str
@@ -105,7 +104,7 @@ class Stack:
         return self._database_url or self.postgres.url
 
     def addresses_of(self, program: Login) -> Addresses:
-        """Where the service, or the ledger, finds the servers: as a user of its own on those that are embedded."""
+        """Addresses of the servers for the service or the ledger, with a user of its own on embedded ones."""
         return Addresses(
             self._redis_url or self.redis.url_of(program),
             self._database_url or self.postgres.url_as(program.value),
@@ -148,7 +147,7 @@ class Stack:
         """Check the servers that were given and start the others.
 
         Raises:
-            ServerError: one of them cannot be used; whatever was started is stopped again.
+            ServerError: one of them cannot be used; the started ones are stopped again.
         """
         try:
             if self._redis_url:

@@ -1,4 +1,4 @@
-"""How does a command say what it is doing, step by step, and how does it ask the service for something?"""
+"""Progress of a command, step by step, and its requests to the service."""
 
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -22,7 +22,7 @@ class Steps:
 
     @asynccontextmanager
     async def step(self, doing: str) -> AsyncIterator[list[str]]:
-        """One step; what the caller puts into the list is shown when it is done."""
+        """One step; the texts that the caller puts into the list are shown when it is done."""
         started_s = time.monotonic()
         notes: list[str] = []
         with self._console.status(f"{doing} …"):

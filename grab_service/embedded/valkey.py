@@ -1,4 +1,4 @@
-"""How does an embedded Valkey (or Redis) run so that no acknowledged grab is lost?
+"""An embedded Valkey (or Redis), configured so that no acknowledged grab is lost.
 
 Every write is on disk before its answer (`appendfsync always`), nothing is ever evicted, and there are no snapshots beside
 the log. Its users stand in an ACL file, which is written anew at every start: those of a cell, and the admin.
@@ -35,7 +35,7 @@ _CLIENTS_MAX: Final = 4096
 
 
 class AppendFsync(StrEnum):
-    """When what is written to the log reaches the disk."""
+    """The time at which writes to the log reach the disk."""
 
     ALWAYS = "always"
     EVERYSEC = "everysec"
@@ -109,7 +109,7 @@ class ValkeyServer(EmbeddedServer):
             "appendonly": "yes",
             "appendfsync": self._appendfsync.value,
             "no-appendfsync-on-rewrite": "no",
-            # With `always`, what is torn off the end was never acknowledged.
+            # With `always`, a torn end of the log was never acknowledged.
             "aof-load-truncated": "yes",
             "save": '""',
             "maxmemory-policy": "noeviction",

@@ -1,4 +1,4 @@
-"""Which voucher codes of a third party does a CSV file hold, and which of its rows hold none?
+"""CSV files of third-party voucher codes: the codes, and the rows that hold none.
 
 One column, `code`. Codes are kept as they are written: case and punctuation are the third party's business.
 """
@@ -53,7 +53,7 @@ def _refusal(code: str, rounded: bool) -> Text | None:
     unseen = unseen_in(code)
     if unseen is not None:
         return words_for(unseen)
-    # Not printable are also wide spaces and what no font has: nobody can type them.
+    # Wide spaces and characters of no font are not printable either: nobody can type them.
     if not code.isprintable() or " " in code:
         return Text(
             f"券码里有空格或不可见的字符：“{shown(code)}”", f"there are spaces or invisible characters in “{shown(code)}”"

@@ -1,6 +1,6 @@
-"""How do the CSV files that people make become rows, and what is said about those that cannot?
+"""Rows of CSV files that people make, and reports about unreadable ones.
 
-Made for what spreadsheets write: with or without a byte order mark, CRLF or LF, quoted cells, empty rows at the end,
+Made for the files of spreadsheets: with or without a byte order mark, CRLF or LF, quoted cells, empty rows at the end,
 columns in any order. Row numbers are those that a spreadsheet shows, the header being row 1. Nothing in a file raises;
 the sizes are bounded.
 """
@@ -36,7 +36,7 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why a row, or with `of_file` the whole file from there on, was not taken. `field` is None for the whole row."""
+    """Rejection of a row, or with `of_file` of the whole file from there on. `field` is None for the whole row."""
 
     row: int
     field: str | None

@@ -1,6 +1,6 @@
-"""What has a spreadsheet made of a code, an id or a day, so that it is not any more what somebody wrote?
+"""Damage that a spreadsheet does to a code, an id or a day.
 
-The one place that knows the marks. A damaged cell is refused with what happened and what to do: most of what was there is lost,
+The one place that knows the marks. A damaged cell is refused with its cause and remedy: most of its text is lost,
 and a voucher code that was rounded must never reach a member.
 """
 
@@ -71,7 +71,7 @@ _WITH_TIME: Final = Text(
 
 
 def damage_of(cell: str, *, rounded: bool = False) -> Text | None:
-    """What a spreadsheet has done to a code or an id, and what to do; None if nothing can be seen.
+    """The damage by a spreadsheet to a code or an id, and its remedy; None if nothing can be seen.
 
     `rounded`: the long numbers of this file were, as `all_rounded` says; alone, a number that ends in a zero proves nothing.
     """

@@ -1,4 +1,4 @@
-"""Which members does a CSV file name, and which of its rows name none?
+"""CSV files of members: the members, and the rows that name none.
 
 The columns are `member_id,org_id,person_id,name,tags,birthday_month,joined_on,status`, all of them, in any order: a
 column that is not there must not empty what is known of a member. `person_id`, `tags`, `birthday_month` and `joined_on`

@@ -1,4 +1,4 @@
-"""Which unions does a CSV file name, and which of its rows name none? The columns are `org_id,name`."""
+"""CSV files of unions, with the columns `org_id,name`: the unions, and the rows that name none."""
 
 import csv
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Who are the 110,000 members that no real person stands behind?
+"""110,000 synthetic members, modelled on no real person.
 
 The same seed gives the same unions and members on every machine and Python: only `random.Random` with a number as its
 seed decides, no set and no hash. Everybody is active, so that a crowd of n has n who may win, unless a rule says otherwise.

@@ -1,7 +1,7 @@
 """The unions of members that this worker knows without a call of a script.
 
 A pass names the union that the cell held for its member when the pass was made. The log names every member whose union changed
-since. What happened before this worker began to read the log is not known to it, so an older pass proves nothing here.
+since. A worker does not know the changes before it began to read the log, so an older pass proves nothing to it.
 """
 
 from collections import OrderedDict

@@ -87,13 +87,13 @@ def of_validation(language: str, errors: list[dict[str, str]]) -> Answer:
 
 
 def of_phase(outcome: Outcome, opens_at_ms: int, next_release_at_ms: int | None, now_ms: int, language: str) -> Answer:
-    """What a campaign says to everybody who holds nothing."""
+    """A campaign's answer to everybody who holds nothing."""
     fields = fields_of_refusal(outcome, b"", opens_at_ms, next_release_at_ms, now_ms)
     return of_problem(slug(outcome), language, **fields)
 
 
 def of_refusal(outcome: Outcome, rest: bytes, reply: GrabReply, language: str) -> Answer:
-    """A refusal of Lua; `rest` is what follows the outcome's word, as the header of `lua/commands/grab.lua` says."""
+    """A refusal of Lua; `rest` is what follows the outcome's word, as the header of its rule says."""
     fields = fields_of_refusal(outcome, rest, reply.opens_at_ms, reply.next_release_at_ms, reply.now_ms)
     return of_problem(slug(outcome), language, **fields)
 

@@ -15,7 +15,7 @@ from grab_service.vocabulary.campaigns import CampaignState, next_release_at_ms,
 from grab_service.vocabulary.outcomes import Outcome
 
 CLOCK_STEP_MS: Final = 2
-"""Redis' clock is read in whole milliseconds: what it shows may be this much behind."""
+"""Redis' clock is read in whole milliseconds: a reading may be this much behind."""
 
 FOREVER: Final = float("inf")
 

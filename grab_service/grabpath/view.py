@@ -48,7 +48,7 @@ CAMPAIGNS_PAGE: Final = 50
 RETRY_S: Final = 0.05
 UNREADABLE_S: Final = 1.0
 FIND_TIMEOUT_S: Final = 1.0
-"""How long a call waits for a fresh view before it hears that nothing is known."""
+"""Longest wait of a call for a fresh view, before it is answered that nothing is known."""
 
 log = structlog.get_logger()
 
@@ -78,7 +78,7 @@ class CampaignView:
     """Whether the winner sees the code only when asking for it."""
 
     closed_at_ms: int | None = None
-    """When ops closed or cancelled it; None: nobody did."""
+    """Time at which ops closed or cancelled it; None: nobody did."""
 
     holders: set[str] = field(default_factory=set)
     ready: bool = False
@@ -104,7 +104,7 @@ class CampaignView:
 
     @property
     def opens_at_ms(self) -> int:
-        """When the first release opens."""
+        """Opening time of the first release."""
         return self.releases[0].opens_at_ms
 
     @property
@@ -286,7 +286,7 @@ class View:
         for entry_id, pairs in reply.entries:
             event = decode(entry_id, pairs)
             if event.seq != self._seq + 1:
-                # Trimmed past us, or worse: what is known is not complete any more.
+                # Trimmed past us, or worse: the view is not complete any more.
                 self._epoch = 0
                 return False
             self._apply(event, unknown)

@@ -1,4 +1,4 @@
-"""What does one check of readiness say?"""
+"""The result of one readiness check."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""Can a worker do its work now, and if not, what is missing?"""
+"""Readiness of a worker, and the list of failed checks."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -103,7 +103,7 @@ async def check_postgres(engine: AsyncEngine) -> ReadinessCheck:
 
 
 async def check_lag(engine: AsyncEngine, cell: Cell) -> ReadinessCheck:
-    """What the cell logged is on record soon."""
+    """Entries of the cell's log are on record soon."""
 
     async def ask() -> ReadinessCheck:
         query = select(log_cursor.c.last_seq).where(log_cursor.c.cell == cell.name)

@@ -1,4 +1,4 @@
-"""Is Redis, as a worker sees it, set up so that nothing is lost, and do the clocks agree?
+"""Redis as a worker sees it: settings that protect against loss, and the difference of the clocks.
 
 A worker may not ask Redis for its settings (`CONFIG` tells passwords, too): the ledger does, and leaves a note in the cell.
 """
@@ -17,12 +17,12 @@ SKEW_MAX_MS: Final = 5_000
 """The window of a campaign is Redis' time, the expiry of a pass the worker's: beyond this they tell different stories."""
 SERVER_CHECKS: Final = ("redis", "eviction_policy", "aof_policy", "replicas", "skew")
 NOTE_AGE_MAX_MS: Final = 60_000
-"""The ledger looks every few seconds; what it said so long ago may not be so any more."""
+"""The ledger looks every few seconds; a note of this age may not hold any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Skew:
-    """How far Redis' clock is ahead of this machine's, and by how much that may be wrong."""
+    """Lead of Redis' clock over this machine's, and its uncertainty."""
 
     ahead_ms: float
     margin_ms: float
@@ -54,7 +54,7 @@ class ServerFacts:
 
     @property
     def note_age_ms(self) -> int:
-        """How long ago the ledger looked, by Redis' clock."""
+        """Time since the ledger looked, by Redis' clock."""
         return max(0, self.redis_ms - int(self.note.get(b"looked_at_ms", b"0")))
 
     def noted(self, name: str) -> str:
@@ -81,7 +81,7 @@ async def ask_server(redis: Redis, keys: CellKeys) -> ServerFacts:
         if isinstance(needed, Exception):
             raise needed
     redis_ms = seconds_and_micros[0] * 1000 + seconds_and_micros[1] // 1000
-    # A user that may not ask for INFO learns less, and what it does not learn is not known.
+    # A user that may not ask for INFO learns less, and the rest stays unknown.
     info = {name: value for section in sections if isinstance(section, dict) for name, value in section.items()}
     return ServerFacts(before_ms, redis_ms, after_ms, info, note)
 
@@ -112,7 +112,7 @@ def eviction_of(facts: ServerFacts) -> ReadinessCheck:
 
 
 def aof_of(facts: ServerFacts) -> ReadinessCheck:
-    """What Redis has acknowledged is on its disk."""
+    """Writes that Redis has acknowledged are on its disk."""
     if facts.info.get("aof_enabled") == 0:
         return ReadinessCheck(ok=False, detail="appendonly is no: a restart loses what was won; set it to yes")
     if facts.info.get("aof_last_write_status", "ok") != "ok":

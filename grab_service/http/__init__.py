@@ -1,1 +1,1 @@
-"""What all calls have in common: bodies, answers, problems, paging, OpenAPI. Knows no feature."""
+"""The common part of all calls: bodies, answers, problems, paging, OpenAPI. Knows no feature."""

@@ -1,4 +1,4 @@
-"""How does an answer leave? JSON as bytes, problems after RFC 9457, every failure put into words in one place."""
+"""Responses: JSON as bytes, problems after RFC 9457, and one place that words every failure."""
 
 from typing import Any, Final, Protocol, runtime_checkable
 
@@ -33,7 +33,7 @@ def json_answer(content: Any, status: int = 200, **headers: str) -> Response:
 
 @runtime_checkable
 class _Spoken(Protocol):
-    """What can be said in two languages."""
+    """A text in two languages."""
 
     def in_language(self, lang: str, /) -> Any: ...
 
@@ -97,7 +97,7 @@ def _on_http_exception(request: Request, error: Exception) -> Response:
 
 
 def put_failures_into_words(app: FastAPI) -> None:
-    """Have every declared failure answered as a problem; what is not declared is a bug, and left to the edge."""
+    """Have every declared failure answered as a problem; an undeclared one is a bug, and left to the edge."""
     for failure in (RefusalError, CellError, UnknownRecordError, SQLAlchemyError, PostgresError, OSError):
         app.add_exception_handler(failure, _on_refusal)
     app.add_exception_handler(RequestValidationError, _on_validation)

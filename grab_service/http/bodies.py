@@ -1,4 +1,4 @@
-"""How is a request read? No parameter is ignored; a body is of the right type and within its limits; one parser reads JSON."""
+"""Reading of requests: no parameter is ignored; a body has the right type and size; one parser reads JSON."""
 
 import asyncio
 from collections.abc import Callable, Coroutine

@@ -1,4 +1,4 @@
-"""How does OpenAPI learn what each call answers? Problems by their names, with what they look like."""
+"""The problems of each call in OpenAPI: by name, with an example."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -26,7 +26,7 @@ Responses = dict[int | str, dict[str, Any]]
 
 
 def answers(*names: str, extra: Mapping[str, Mapping[str, Any]] | None = None, ok: Responses | None = None) -> Responses:
-    """The `responses` of a route: what it answers if all goes well, and the problems it may answer, by status.
+    """The `responses` of a route, by status: the answer if all goes well, and the problems it may answer.
 
     Args:
         names: slugs of the catalogue; those of every call need not be named.

@@ -1,4 +1,4 @@
-"""What may a route ask for? The parts of the worker, the language, and who is calling; each by a named type.
+"""The dependencies of routes: parts of the worker, language, caller; each a named type.
 
 All are coroutines: FastAPI would send a plain function to another thread, which costs more than it does.
 """
@@ -84,7 +84,7 @@ async def signed_in(member_id: "AnyMember") -> str:
 
 
 async def identity_of(request: Request) -> OpsIdentity:
-    """Who of ops is calling.
+    """The ops user who calls.
 
     Raises:
         RefusalError: sign-in-required.
@@ -171,7 +171,7 @@ TheEngine = Annotated[AsyncEngine, Depends(_engine)]
 TheSettings = Annotated[Settings, Depends(_settings)]
 TheLanguage = Annotated[Language, Depends(_language)]
 
-# The schemes are there for OpenAPI; who is calling is found out by us, in one way for all.
+# The schemes are there for OpenAPI; we identify the caller ourselves, in one way for all.
 AnyMember = Annotated[str | None, Depends(member_of)]
 MemberId = Annotated[str, Depends(signed_in)]
 Reader = Annotated[OpsIdentity, Depends(reader)]

@@ -1,4 +1,4 @@
-"""What does somebody see at `/docs`? The calls, shown by a viewer that is part of this package: it asks nobody but us."""
+"""The page at `/docs`: the calls in a viewer that is part of this package and contacts no other server."""
 
 import hashlib
 from dataclasses import dataclass

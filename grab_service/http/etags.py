@@ -1,4 +1,4 @@
-"""Is what the caller has still what there is?"""
+"""Entity tags, by which a caller learns that its copy is still current."""
 
 from hashlib import sha256
 

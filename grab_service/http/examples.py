@@ -1,4 +1,4 @@
-"""What do the examples of OpenAPI show? One story: 3,000 boxes of moon cakes at noon of a day in September."""
+"""Examples of OpenAPI, all from one story: 3,000 boxes of moon cakes at noon of a day in September."""
 
 from typing import Any, Final
 

@@ -1,4 +1,4 @@
-"""What is wrong with which field of what was sent, in words for people?"""
+"""Validation errors by field, in words for people."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,11 +8,11 @@ from grab_service.problems import Language, Text
 from grab_service.vocabulary.invisible import words_for
 
 ERRORS_MAX: Final = 50
-"""More than these are not listed; whoever mends so many asks again anyway."""
+"""Further errors are not listed: a caller with so many to mend asks again anyway."""
 
 _PLACES: Final = frozenset({"body", "query", "path", "header"})
 
-# By the type of error of pydantic, and of ours in `ops.definition`; what stands in braces comes with the error.
+# By the type of error of pydantic, and of ours in `campaigns.definition`; the texts in braces come with the error.
 _REASONS: Final[Mapping[str, Text]] = {
     "missing": Text("必填", "is required"),
     "extra_forbidden": Text("没有这个字段", "there is no such field"),

@@ -1,6 +1,6 @@
-"""How is one field checked when it comes in from outside?
+"""Validation of single fields from outside.
 
-Types for pydantic models; the kinds of errors that they raise have their words in `api.field_errors`.
+Types for pydantic models; `http.field_errors` has the words for the kinds of errors that they raise.
 """
 
 from typing import Annotated, Final, TypeVar
@@ -16,7 +16,7 @@ from grab_service.vocabulary.times import parse_rfc3339, rfc3339
 
 REASON_MAX: Final = 500
 MOMENT_BOUND_MS: Final = parse_rfc3339("2200-01-01T00:00:00Z")
-"""No campaign opens, closes or is valid beyond it; what is computed from these times stays in what can be written."""
+"""No campaign opens, closes or is valid beyond it; times computed from these can still be written."""
 
 T = TypeVar("T")
 
@@ -137,7 +137,7 @@ Lines = Annotated[
 ]
 """Text with line breaks, all else of which can be seen."""
 Reason = Annotated[Lines, Field(min_length=1, max_length=REASON_MAX)]
-"""Why something is done, for the log of what was done."""
+"""Reason of a change, for the log of ops."""
 OrgId = Annotated[str, AfterValidator(_org_id), Field(json_schema_extra={"pattern": "^[A-Za-z0-9_-]{1,32}$"})]
 MemberIdText = Annotated[str, AfterValidator(_member_id), Field(json_schema_extra={"pattern": "^[A-Za-z0-9_:-]{1,64}$"})]
 Actor = Annotated[str, AfterValidator(_actor), Field(json_schema_extra={"pattern": "^[^\\s/,;<>'\\\"]{1,64}$"})]

@@ -1,4 +1,4 @@
-"""What does a merge patch (RFC 7396) make of a document?"""
+"""Merge patches (RFC 7396)."""
 
 from collections.abc import Mapping
 from typing import Any

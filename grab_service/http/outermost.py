@@ -1,4 +1,4 @@
-"""What holds for every request before and after FastAPI sees it? The server's time, and no answer missing.
+"""The outermost middleware: the server's time on every response, and a response to every request.
 
 Plain ASGI: what stands here runs for each request, and a class of middleware with its own tasks would cost more than the rest.
 """
@@ -64,7 +64,7 @@ class OutermostMiddleware:
 
 
 def evidence_of(error: Exception) -> dict[str, str]:
-    """What the log may keep of a bug. Postgres puts whole rows into its messages, and no name of a member may stand there."""
+    """A bug as the log may keep it. Postgres puts whole rows into its messages, and no name of a member may stand there."""
     evidence = {"error": type(error).__name__, "frames": "".join(traceback.format_tb(error.__traceback__))}
     if isinstance(error, SQLAlchemyError | PostgresError):
         origin = getattr(error, "orig", error)

@@ -1,4 +1,4 @@
-"""How does a list go on? By an opaque cursor that says where the last page ended."""
+"""Pages of lists: an opaque cursor names the end of the last page."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Annotated, Final, TypeVar

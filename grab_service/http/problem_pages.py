@@ -1,4 +1,4 @@
-"""What does somebody read who follows the `type` of a problem?"""
+"""The page behind the `type` of a problem."""
 
 from html import escape
 from typing import Final
@@ -81,7 +81,7 @@ async def index(language: TheLanguage) -> Response:
     responses=answers("not-found", ok=HTML),
 )
 async def page(slug: str, language: TheLanguage) -> Response:
-    """What happened, and what to do."""
+    """The event, and the advice."""
     problem = problems.CATALOGUE.get(slug)
     if problem is None:
         raise RefusalError("not-found")

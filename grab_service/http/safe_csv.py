@@ -1,8 +1,8 @@
-"""How does text of others leave as a CSV that a spreadsheet can open without harm?
+"""Text of others as CSV that is safe to open in a spreadsheet.
 
 A spreadsheet carries out a cell that begins like a formula. Where a cell begins is its own affair: in much of the world it
-splits at `;`, and then a quote in the midst of what it takes for a cell means nothing to it. So whatever might begin one is
-made harmless, also inside of ours.
+splits at `;`, and then a quote in the midst of what it takes for a cell means nothing to it. So every possible beginning of
+such a cell is made harmless, also inside of our cells.
 """
 
 import re

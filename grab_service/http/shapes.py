@@ -1,6 +1,6 @@
-"""What do answers to members and machines look like? For OpenAPI only: answers are built as plain data and written by orjson.
+"""Response shapes for members and machines, for OpenAPI only: responses are plain data, written by orjson.
 
-Tests hold what the server sends against these; those of ops stand in `ops_shapes`.
+Tests compare the server's responses with these; those of ops stand with their features (`campaigns.shapes`, ...).
 """
 
 from typing import Annotated
@@ -28,14 +28,14 @@ class Now(Shape):
 
 
 class Price(Shape):
-    """What a claim costs; 0 and 0 is free."""
+    """Price of a claim; 0 and 0 is free."""
 
     points: int
     cash_fen: int
 
 
 class Voucher(Shape):
-    """What the holder shows at the counter; `qr` and `revealed_at` are there where the code is shown on request."""
+    """The voucher that the holder shows at the counter; `qr` and `revealed_at` are there where the code is shown on request."""
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=False)
 
@@ -49,7 +49,7 @@ class Voucher(Shape):
 
 
 class Claim(Shape):
-    """A unit of a campaign, and who has it. `claim_id`, `unit_no`, `seq` and `granted_at` never change."""
+    """A unit of a campaign in the hands of a member. `claim_id`, `unit_no`, `seq` and `granted_at` never change."""
 
     claim_id: str
     campaign_id: str
@@ -81,7 +81,7 @@ class Stock(Shape):
 
 
 class Benefit(Shape):
-    """What is won; campaigns published by an earlier release do not say `reveal`."""
+    """The benefit; campaigns published by an earlier release do not say `reveal`."""
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=False)
 
@@ -95,7 +95,7 @@ class Benefit(Shape):
 
 
 class EligibilityShape(Shape):
-    """Who may ask; an empty rule is met by everybody."""
+    """Conditions on a member; an empty rule is met by everybody."""
 
     orgs: list[str] | None
     tags_any: list[str]
@@ -230,7 +230,7 @@ class Alive(Shape):
 
 
 class Signpost(Shape):
-    """What this is, and where to go on."""
+    """The name of the service, and links."""
 
     name: str
     version: str

@@ -1,4 +1,4 @@
-"""How does a file that ops upload become rows, and when is it refused as a whole?"""
+"""Uploaded files of ops as rows, and refusal of a whole file."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

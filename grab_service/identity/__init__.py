@@ -1,1 +1,1 @@
-"""Who is calling: assertions of the host app, keys, ended tokens."""
+"""Identification of callers: assertions of the host app, keys, ended tokens."""

@@ -1,4 +1,4 @@
-"""Whom does the host app say is calling?
+"""Assertions of the host app about the identity of a caller.
 
 It signs a short-lived assertion (JWT): by a shared secret (HS256), or by a key whose public half stands in a JWKS file (EdDSA,
 ES256). Which algorithms are taken follows from what was configured, never from what the assertion says of itself.
@@ -27,7 +27,7 @@ class AssertionRefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class AssertionKeys:
-    """Whose assertions are taken."""
+    """The issuer, audience and keys of accepted assertions."""
 
     issuer: str
     audience: str

@@ -1,4 +1,4 @@
-"""Which public keys of a JWKS file check assertions? As in RFC 7517: others are passed over by name, ambiguous ones refused."""
+"""Public keys of a JWKS file (RFC 7517) for assertions: other keys are skipped by name, ambiguous ones refused."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _KINDS: Final = {("OKP", "Ed25519"): "EdDSA", ("EC", "P-256"): "ES256"}
 
 @dataclass(frozen=True, slots=True)
 class VerifyingKey:
-    """What a signature is checked with, and by which algorithm: a public key, or for HS256 the secret of the host app."""
+    """A key for signatures, with its algorithm: a public key, or for HS256 the secret of the host app."""
 
     algorithm: str
     key: Any
@@ -100,7 +100,7 @@ def _entries(path: Path) -> list[Any]:
 
 
 def _unusable(entry: Mapping[str, Any]) -> str | None:
-    """Why a key is not for checking signatures of the kinds that we take; None if it is."""
+    """The reason why a key cannot check signatures of the kinds that we take; None if it can."""
     kty, crv, alg, operations = entry.get("kty"), entry.get("crv"), entry.get("alg"), entry.get("key_ops")
     kind = (kty, crv) if isinstance(kty, str) and isinstance(crv, str) else None
     if kind not in _KINDS:

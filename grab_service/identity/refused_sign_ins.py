@@ -1,4 +1,4 @@
-"""Who could not sign in, and why? Counted by reason, and logged as one line a second and reason at most."""
+"""Refused sign-ins: counted by reason, and logged at most once a second for each reason."""
 
 import asyncio
 from collections import Counter as Tally

@@ -1,7 +1,7 @@
-"""Which tokens of ops are there, and which of them have been ended?
+"""The ops tokens on record, and their revocation.
 
-A token is on record from its first use on, or from when it was made here; one that was ended is refused by every worker, for
-each asks here at every call of ops. What a call began before that, it finishes.
+A token is on record from its first use on, or from its making here. Every worker refuses a revoked one, because each asks here
+at every call of ops. A call that began before the revocation is finished.
 """
 
 from dataclasses import dataclass

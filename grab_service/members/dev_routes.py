@@ -1,4 +1,4 @@
-"""What does development mode add? Passes and ops tokens for the asking; there only if it was switched on."""
+"""Calls of development mode, present only if it is on: passes and ops tokens on request."""
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,7 +18,7 @@ router = APIRouter(prefix="/v1/dev", tags=["development"], route_class=StrictRou
 
 
 class WantedSession(BaseModel):
-    """Whose pass is wanted."""
+    """The member for whom a pass is wanted."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"member_id": "m-000001"}]})
 
@@ -26,7 +26,7 @@ class WantedSession(BaseModel):
 
 
 class WantedOpsSession(BaseModel):
-    """Which role is wanted, and by which name it is to stand in the log of what was done."""
+    """The wanted role, and the name for the log of ops."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"role": "operator"}]})
 

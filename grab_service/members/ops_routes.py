@@ -1,4 +1,4 @@
-"""Which calls do ops have about members, their unions, and those who may not grab for a time?"""
+"""Calls for ops about members, unions and blocks."""
 
 from typing import Annotated, Any
 
@@ -100,7 +100,7 @@ async def all_members(
     responses=answers("member-not-found", *OPS_ONLY, *LEDGER),
 )
 async def one_member(member_id: str, _identity: Reader, engine: TheEngine, view: TheView) -> Response:
-    """What is known of them, and whether they are blocked."""
+    """The member's record, and their block if there is one."""
     return json_answer(member_body(await read_member(engine, member_id, now_ms=view.now_ms())))
 
 
@@ -160,7 +160,7 @@ async def all_blocks(
 async def set_block(
     member_id: str, written: WrittenBlock, identity: Writer, engine: TheEngine, view: TheView, cell: TheCell
 ) -> Response:
-    """When this has answered, no later grab of theirs wins. What they hold stays theirs."""
+    """After the answer no later grab of theirs wins. Their claims stay theirs."""
     until_ms = FOREVER_MS if written.until is None else parse_rfc3339(written.until)
     if until_ms <= view.now_ms():
         reason = Text("应为将来的时间", "a time to come is needed")

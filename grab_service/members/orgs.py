@@ -1,4 +1,4 @@
-"""Which grassroots unions are there, and what are they called?"""
+"""The grassroots unions and their names."""
 
 from sqlalchemy import Boolean, literal_column, select
 from sqlalchemy.dialects.postgresql import insert

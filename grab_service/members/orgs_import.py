@@ -1,4 +1,4 @@
-"""How do unions come in from a file?"""
+"""Import of unions from a file."""
 
 import asyncio
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ ROWS_PER_STATEMENT: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class OrgsImport:
-    """What became of a file: unions that are new, those that were known and have the name of the file now, and rows refused."""
+    """Result of an import: unions that are new, those that were known and have the name of the file now, and rows refused."""
 
     imported: int
     updated: int

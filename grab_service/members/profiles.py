@@ -1,6 +1,6 @@
-"""How does what the host app says of a member get on record, each assertion once?
+"""Member profiles from the host app: recorded from each assertion once.
 
-Who bound their account a minute ago is registered by the assertion itself, at once.
+A member who bound their account a minute ago is registered by the assertion itself, at once.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ CLEANED_MAX = 1000
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What an assertion says of a member; None: nothing."""
+    """The fields that an assertion gives of a member; None: not given."""
 
     org_id: str | None = None
     person_id: str | None = None

@@ -1,6 +1,7 @@
-"""How do members come in from a file, and how is one of them blocked for a time?
+"""Import of members from a file, and blocks of a member for a time.
 
-Postgres first, each change with a rising version; then the cell is told. What ops were answered, the next grab obeys.
+Postgres comes first, each change with a rising version; then the cell is told. The next grab obeys the change that ops were
+answered.
 """
 
 import asyncio
@@ -67,7 +68,7 @@ class MembersImport:
 
     Attributes:
         updated: were known before.
-        unchanged: of these, who are as they were.
+        unchanged: those of them who are as they were.
         rejected: a reason for each cell that could not be taken; a row may have several.
         new_orgs: unions that nobody had registered, and how many rows name each: a typo shows here.
         published: whether the cell has been told.
@@ -222,7 +223,7 @@ async def read_member(engine: AsyncEngine, member_id: str, *, now_ms: int) -> Me
 
 
 async def block(engine: AsyncEngine, cell: Cell, identity: OpsIdentity, member_id: str, until_ms: int, reason: str) -> Block:
-    """Keep a member from winning until then; what they hold stays theirs.
+    """Keep a member from winning until then; their claims stay theirs.
 
     Raises:
         RefusalError: member-not-found.

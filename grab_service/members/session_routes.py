@@ -1,4 +1,4 @@
-"""Which call gives a member a pass? The one that takes an assertion of the host app, well before the rush."""
+"""The call that exchanges an assertion of the host app for a pass, well before the rush."""
 
 from datetime import date
 from typing import Any
@@ -75,8 +75,8 @@ class _Said(BaseModel):
 async def exchange(wanted: Assertion, worker: TheWorker, keys: TheAssertionKeys, language: TheLanguage) -> Response:
     """Well before the rush. Each assertion (`jti`) is good for one pass.
 
-    It may carry the member's profile: `org_id`, `person_id`, `name`, `tags`, `birthday_month`, `joined_on`; whoever is not
-    registered yet is registered by it, at once, if it names their union.
+    It may carry the member's profile: `org_id`, `person_id`, `name`, `tags`, `birthday_month`, `joined_on`; a member who
+    is not registered yet is registered by it, at once, if it names their union.
     """
     now_ms, version_in_cell = now_ms_of(worker), worker.view.members_version
     try:
@@ -99,7 +99,7 @@ async def exchange(wanted: Assertion, worker: TheWorker, keys: TheAssertionKeys,
             log.warning("member_not_published_yet", why=str(error))
     made_at_s = now_ms // 1000
     expires_at_s = made_at_s + worker.settings.pass_ttl_s
-    # The pass names the union only if the cell held this very record before it was read: what comes later, the log tells.
+    # The pass names the union only if the cell held this very record before it was read: the log tells later changes.
     org_id = member.org_id if member.version <= version_in_cell else ""
     return json_answer(
         {

@@ -19,7 +19,7 @@ class OrgPage(Shape):
 
 
 class BlockOfMember(Shape):
-    """Why a member may not grab for a time; `until` null: until lifted."""
+    """A block: a member may not grab for a time; `until` null: until lifted."""
 
     until: Time | None
     reason: str

@@ -1,4 +1,4 @@
-"""In which order did members change? The cell is told in this order, so no change may come in behind one already told.
+"""The order of changes to members. The cell is told in this order, so no change may come in behind one already told.
 
 A sequence alone would hand out numbers in one order and let the transactions commit in another; so a lock is held until the
 commit.

@@ -1,4 +1,4 @@
-"""Who did what, when and why? Every change that ops ask for is written down before it is tried, and again with its outcome."""
+"""The log of ops: every change that they request is recorded before it is tried, and again with its outcome."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -19,14 +19,14 @@ DONE: Final = "done"
 FAILED: Final = "failed"
 OBJECT_ID_MAX: Final = 100
 LINE: Final = ("entry_id", "at_ms", "actor", "role", "action", "object_id", "reason", "outcome", "detail")
-"""What a line of the log has."""
+"""The fields of a line of the log."""
 
 log = structlog.get_logger()
 
 
 @dataclass(slots=True)
 class Entry:
-    """A line of the log while its call runs; what is put into it is written with the outcome."""
+    """A line of the log while its call runs; its fields are written with the outcome."""
 
     detail: dict[str, Any] = field(default_factory=dict)
 
@@ -68,7 +68,7 @@ async def logged(
 
 
 def _written(object_id: str | None) -> str | None:
-    """What was asked about, even where no such thing can be: bounded, and fit for the database."""
+    """The object of a request, even where no such object can exist: bounded, and fit for the database."""
     if object_id is None or (object_id.isprintable() and len(object_id) <= OBJECT_ID_MAX):
         return object_id
     return ascii(object_id[:OBJECT_ID_MAX])
@@ -87,7 +87,7 @@ async def _conclude(engine: AsyncEngine, entry_id: int, entry: Entry, outcome: s
 
 @dataclass(frozen=True, slots=True)
 class LogFilter:
-    """Which lines are wanted; None: all. `from_ms` is the first moment, `to_ms` the first one after."""
+    """Filter of lines; None: all. `from_ms` is the first moment, `to_ms` the first one after."""
 
     object_id: str | None = None
     actor: str | None = None

@@ -1,4 +1,4 @@
-"""What can go wrong for a caller, how is it said, and in which language?
+"""All problems of callers, in both languages.
 
 Problem details after RFC 9457. Every slug has one status, a title, a sentence for the member, a page for people (at its
 `type`) and, where repeating helps, a time to wait. No answer of the service uses a slug that is not listed here.

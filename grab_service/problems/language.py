@@ -1,4 +1,4 @@
-"""In which of our two languages does a caller want to be spoken to?"""
+"""The choice between our two languages for a caller."""
 
 import re
 from typing import Literal

@@ -1,4 +1,4 @@
-"""What can keep a member from a unit, a claim or a voucher?"""
+"""Problems between a member and a unit, a claim or a voucher."""
 
 from grab_service.problems.problem import Problem, Text, Variant
 

@@ -1,4 +1,4 @@
-"""What can keep ops from a change to a campaign?"""
+"""Problems between ops and a change to a campaign."""
 
 from grab_service.problems.problem import Problem, Text, Variant
 

@@ -1,4 +1,4 @@
-"""What can be wrong with a request itself, with who sends it, or with the house that should answer it?"""
+"""Problems of a request itself, of its sender, and of the service."""
 
 from grab_service.problems.problem import Problem, Text, Variant
 

@@ -1,4 +1,4 @@
-"""What is a problem, before it has happened to anybody?"""
+"""The definition of a problem, independent of a request."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -47,7 +47,7 @@ class Problem:
 
     `detail` needs nothing and always fits; the first of `variants` that fits goes before it. `words` says how coded
     values of an extra member are put in a sentence (`words["state"]["draft"]`); a value without words stands as it is.
-    `explanation` is for the page at `type`: what happened, and what the reader can do. After
+    `explanation` is for the page at `type`: the event, and the advice to the reader. After
     `retry_after_s` seconds, if there are any, a client may repeat the same request by itself.
     """
 
@@ -62,7 +62,7 @@ class Problem:
 
     @property
     def type(self) -> str:
-        """Where its page is, and the `type` of the answer."""
+        """Address of its page, and the `type` of the answer."""
         return f"/problems/{self.slug}"
 
     def detail_for(self, lang: str, extra: Mapping[str, object]) -> str:

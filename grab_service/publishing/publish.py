@@ -1,7 +1,7 @@
-"""How does what Postgres holds come into the cell: campaigns, codes, members?
+"""Publication from PostgreSQL into the cell: campaigns, codes, members.
 
-Postgres first, then the cell: whoever calls these has committed. Each may be repeated, by anybody, at any time and side by
-side; what is there already stays as it is. What was not finished, the ledger's sweep finishes.
+Postgres comes first, then the cell: callers have committed. Each function may be repeated, by anybody, at any time and in
+parallel; parts that are there already stay as they are. The ledger's sweep finishes an interrupted publication.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from grab_service.vocabulary.outcomes import CodesOutcome
 CODES_PER_CALL: Final = 1000
 MEMBERS_PER_CALL: Final = 1000
 RULES_KEYS: Final = ("opens_at", "closes_at", "releases")
-"""Of a definition, what is not copied into `display`: it changes after publication and stands in fields of its own."""
+"""Parts of a definition not copied into `display`: they change after publication and stand in fields of their own."""
 
 
 @dataclass(frozen=True, slots=True)

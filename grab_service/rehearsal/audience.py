@@ -1,6 +1,6 @@
-"""Who may come to a campaign, what must each of them hear, and what of them is copied?
+"""The members of a campaign in a rehearsal: the answer that each must get, and the fields that are copied.
 
-What the rules read is copied, and nothing else: no names, no persons, no ids. A member becomes a number.
+Only the fields that the rules read are copied: no names, no persons, no ids. A member becomes a number.
 """
 
 import csv
@@ -23,7 +23,7 @@ NOBODYS_NAME: Final = "会员"
 
 
 class Standing(StrEnum):
-    """What a member would be told, but for the stock: that they may win, or the problem that says why not."""
+    """The answer to a member if stock were endless: that they may win, or the problem that says why not."""
 
     ELIGIBLE = "eligible"
     NOT_ELIGIBLE = "not-eligible"
@@ -47,7 +47,7 @@ class Audience:
 
     @property
     def size(self) -> int:
-        """How many there are."""
+        """The number of members."""
         return len(self.eligible) + len(self.barred)
 
 

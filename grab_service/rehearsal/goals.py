@@ -1,4 +1,4 @@
-"""What must a rehearsal reach, and did it?"""
+"""The goals of a rehearsal, and their verdict."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """One of them: what was measured, what was wanted, in words, and whether it was reached."""
+    """One of them: the measured and the wanted value, in words, and whether it was reached."""
 
     name: str
     measured: str
@@ -38,9 +38,9 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What must come out by the rules: so many units won at least and at most.
+    """The outcome required by the rules: so many units won at least and at most.
 
-    They differ only if a later release comes while members still tap: who was too early for it does not come back.
+    They differ only if a later release comes while members still tap: members too early for it do not come back.
     `sells_out` says whether as many may win as there are units at the opening.
     """
 
@@ -54,7 +54,7 @@ def judged(figures: Mapping[str, Any], load: Load, expected: Expected, limits: L
 
     Args:
         figures: the report of the rush.
-        load: what was let loose.
+        load: the crowd of the run.
         expected: how many had to win.
         limits: see there.
     """

@@ -1,6 +1,6 @@
-"""Where does a rehearsal live while it lasts, and how is it made sure that nothing stays?
+"""The temporary directory and servers of a rehearsal, and their removal.
 
-Whoever is killed clears nothing up: the next one does it for them. A lock tells who still lives.
+A rehearsal that was killed removes nothing: the next one does it. A lock tells which ones still run.
 """
 
 import fcntl

@@ -1,4 +1,4 @@
-"""How large is the load of a rehearsal? As large as the audience, unless somebody says otherwise, and within bounds."""
+"""The load of a rehearsal: as large as the audience unless given otherwise, and within bounds."""
 
 import math
 import random
@@ -30,7 +30,7 @@ SEED: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What whoever types the command wants otherwise; None: by the audience."""
+    """Sizes that the command line sets; None: by the audience."""
 
     eligible: int | None = None
     others: int | None = None
@@ -56,12 +56,12 @@ class Load:
 
     @property
     def taps(self) -> int:
-        """How many tap, once each."""
+        """Number of members who tap, once each."""
         return self.eligible + self.others
 
     @property
     def lead_s(self) -> float:
-        """How long before its opening the campaign is published."""
+        """Time from publication to the opening."""
         return LEAD_S + self.taps / LEAD_TAPS_PER_S
 
 

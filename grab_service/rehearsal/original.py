@@ -1,4 +1,4 @@
-"""What does a rehearsal need to know of the real campaign, and how is it read without touching anything?
+"""The facts of the real campaign for a rehearsal, read without a write.
 
 Postgres alone is asked, in transactions that may only read. The real Redis is never spoken to.
 """

@@ -1,4 +1,4 @@
-"""How are ops told what will happen, and whether it passed?"""
+"""The report of a rehearsal for ops: forecast and verdict."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ LATE_MS: Final = 50
 
 
 def preview(shadow: Shadow, load: Load, workers: int) -> str:
-    """What will happen, before it does."""
+    """The plan of a rehearsal, before it begins."""
     original = shadow.original
     campaign, definition, counts = original.campaign, original.definition, original.counts
     limit = definition.limit_per_member

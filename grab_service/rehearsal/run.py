@@ -1,4 +1,4 @@
-"""How is a rehearsal run, from servers of its own to figures, with nothing left behind?
+"""A rehearsal from the start of its own servers to its figures, with nothing left behind.
 
 Everything lives in one temporary directory. The service and its ledger are told the addresses of these servers and no others.
 """
@@ -71,7 +71,7 @@ def forget_the_real_world() -> None:
 
 
 def expected_of(shadow: Shadow, load: Load) -> Expected:
-    """How many units must be won."""
+    """Number of units that must be won."""
     at_once, in_all = shadow.opening.quantity, shadow.stock_within(load.spread_s)
     return Expected(min(load.eligible, at_once), min(load.eligible, in_all), sells_out=load.eligible >= at_once)
 

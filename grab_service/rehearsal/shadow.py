@@ -1,4 +1,4 @@
-"""What does the shadow of a campaign look like: the same rules, moved in time, with made-up codes?"""
+"""The shadow of a campaign: the same rules, moved in time, with made-up codes."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ from grab_service.vocabulary.voucher_codes import GENERATE_MAX, generate
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
-    """What is rehearsed: one release of the campaign, and those after it at their distance.
+    """The rehearsed part: one release of the campaign, and those after it at their distance.
 
     Attributes:
         original: the real campaign.

@@ -1,6 +1,6 @@
 """Calls by pages of other origins (CORS): the allowed origins, and the headers for the browser.
 
-Those that are set, by their exact origin, and none otherwise. Who they are is said by a pass and never by a cookie, so nothing
+Those that are set, by their exact origin, and none otherwise. A pass identifies callers, never a cookie, so nothing
 is granted beyond the call itself. A browser asks before most calls (a preflight): that is answered here, without a place or a
 route.
 """

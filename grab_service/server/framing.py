@@ -1,6 +1,6 @@
 """The framing of requests: where one ends, and whether another may follow. Decided here alone, for both ways.
 
-The parser splits bytes into names and values. What these mean for the connection is decided here, from the whole head and
+The parser splits bytes into names and values. Their meaning for the connection is decided here, from the whole head and
 before any of the body is read. A request that two servers could read in two ways is refused, because the proxy in front may
 have read it in the other one.
 """
@@ -29,7 +29,7 @@ _CONTINUE: Final = b"100-continue"
 
 
 class Frame(NamedTuple):
-    """How one request lies in the stream of its connection.
+    """The place of one request in the stream of its connection.
 
     Attributes:
         length: bytes of the body; None if it comes in chunks.

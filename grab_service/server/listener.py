@@ -11,10 +11,10 @@ SILENT_BEFORE_PROBE_S: Final = 30
 PROBE_INTERVAL_S: Final = 10
 PROBES: Final = 3
 UNCONFIRMED_MAX_S: Final = 30
-"""What was sent and not confirmed for so long was sent to nobody: the client has vanished without a word."""
+"""A client that has not confirmed our bytes for so long has vanished without a word."""
 
 UNSENT_MAX_BYTES: Final = 128 * 1024
-"""What the kernel takes from us for a reader who does not read; by itself it would take megabytes, for each of them."""
+"""Bound of the kernel's send buffer for a client that does not read; its default is megabytes for each connection."""
 
 ACCEPTS_A_TURN: Final = 16
 """libuv takes one connection for each descriptor in a turn of the loop, and a turn among thousands of busy clients is long: who

@@ -5,7 +5,7 @@ Redis nor Postgres turns it away. Before that it would take its share of the mem
 them. It says what it waits for, and its supervisor decides. A restart is given up, and the old workers stay. In the place of a
 worker that has died it goes on waiting while others serve: its door may open any moment, and a closed one harms nobody.
 
-Where nobody else serves, the door opens after a moment, whatever is there: at the start of a service that is up before its
+Where nobody else serves, the worker opens after a moment in any case: at the start of a service that is up before its
 Redis (compose and `make run` start that way), and when the only worker has died. Members hear `paused-for-recovery` then, which
 is true, and nothing needs to be restarted when the cell opens.
 """
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 LOOK_INTERVAL_S: Final = 0.2
-"""Of a worker that waits: what keeps its door closed is looked at, and said, so often."""
+"""Interval at which a waiting worker checks, and reports, the condition that keeps it closed."""
 
 OPEN_ANYWAY_S: Final = 2.0
 """A worker of which nobody demands to be ready waits so long for its view, and for Postgres."""
@@ -39,5 +39,5 @@ class Opening:
 
     @property
     def look_s(self) -> float:
-        """How long to wait for something before looking whether to go on without it."""
+        """Wait for a condition before the check whether to go on without it."""
         return LOOK_INTERVAL_S if self.must_be_ready else OPEN_ANYWAY_S

@@ -79,11 +79,11 @@ class Probes:
         return None
 
     async def readiness(self, exclude: tuple[CheckName, ...]) -> Kept:
-        """What `/readyz` says."""
+        """The body of `/readyz`."""
         return verdict(await self._readiness.get(), exclude)
 
     async def figures(self) -> Kept:
-        """What `/metrics` says."""
+        """The body of `/metrics`."""
         return 200, CONTENT_TYPE_LATEST, await self._figures.get()
 
     async def _look(self) -> dict[CheckName, ReadinessCheck]:

@@ -1,8 +1,8 @@
-"""The HTTP protocol of a connection: requests in, answers out, and the bounds on how long a connection may keep a worker busy.
+"""The HTTP protocol of a connection: the requests that come in, and the bounds on how long they may keep a worker busy.
 
-A subclass of uvicorn's protocol. A plain grab (`POST …/claims`, whole in one read, nothing else under way on the connection) is
-answered without a scope, a task or a future, in one write. Everything else takes the ordinary way, through the same `GrabPath`;
-a test sends both ways the same requests and compares the bytes.
+A subclass of uvicorn's protocol; `answering` has the side that answers. A plain grab (`POST …/claims`, whole in one read,
+nothing else under way on the connection) is answered without a scope, a task or a future, in one write. Everything else takes
+the ordinary way, through the same `GrabPath`; a test sends both ways the same requests and compares the bytes.
 
 Nothing is carried out before its request is whole and valid: head, body and trailers have come, and `framing` has said where
 they end. Bytes behind a request that cannot be framed, that asks for another protocol, or that declares itself the last, are
@@ -13,16 +13,15 @@ all have bounds, as have idle connections, readers who do not read, the number o
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Callable
 from typing import Any, Final, NoReturn, cast
 from urllib.parse import unquote
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from grab_service.grabpath.answers import Answer, of_problem
 from grab_service.problems import choose_language
+from grab_service.server.answering import AnsweringProtocol, FastCycle
 from grab_service.server.bodies import (
     DISCARD_MAX_BYTES,
     DISCARD_TIMEOUT_S,
@@ -32,15 +31,12 @@ from grab_service.server.bodies import (
 )
 from grab_service.server.call_kinds import CallKind, kind_of
 from grab_service.server.framing import HEADERS_MAX, Ambiguous, Frame, frame_of
-from grab_service.server.lane import GrabLane, campaign_of_grab
+from grab_service.server.lane import campaign_of_grab
 from grab_service.server.reader import START, bearer_token
 
 HEAD_MAX_BYTES: Final = 32 * 1024
 HEAD_TIMEOUT_S: Final = 10.0
 WRITE_TIMEOUT_S: Final = 30.0
-LINGER_S: Final = 2.0
-"""Time for which a connection is still read after a refusal: if it were closed while the client sends, the kernel would reset
-it, and the refusal would be lost."""
 
 PIPELINE_MAX: Final = 64
 """Requests that may wait behind the one being answered; a connection with more of them is aborted."""
@@ -53,37 +49,6 @@ TURNED_AWAY_S: Final = 2.0
 
 class _EndOfReadingError(Exception):
     """Stops the parser in the middle of its input: nothing behind this point is read."""
-
-
-class _NobodyWaits:
-    """Stands in for the event that the task of an ordinary call waits for."""
-
-    def set(self) -> None:
-        """Nobody waits."""
-
-
-_NOBODY_WAITS: Final = _NobodyWaits()
-
-
-class FastCycle:
-    """A request that is answered in one write; uvicorn's protocol sees in it the one that the connection is busy with."""
-
-    __slots__ = ("_protocol", "bodiless", "disconnected", "keep_alive", "message_event", "response_complete")
-
-    def __init__(self, protocol: "GrabProtocol", *, keep_alive: bool = True, bodiless: bool = False) -> None:
-        self._protocol = protocol
-        self.keep_alive = keep_alive
-        self.bodiless = bodiless
-        self.disconnected = False
-        self.response_complete = True
-        self.message_event = _NOBODY_WAITS
-
-    def respond(self, answer: Answer) -> None:
-        """Write the answer, unless the client has gone."""
-        self.response_complete = True
-        if not self.disconnected:
-            answer = answer.without_body() if self.bodiless else answer
-            self._protocol.write_answer(answer, keep_alive=self.keep_alive)
 
 
 class _Incoming:
@@ -115,7 +80,7 @@ class _Incoming:
         self.body_bytes = self.read_bytes = self.quiet_bytes = 0
 
     def note_read(self, read_bytes: int, body_bytes_before: int) -> bool:
-        """Count a read that was whole inside this body; False if what is not body has become too much."""
+        """Count a read that was whole inside this body; False if the framing bytes have become too many."""
         self.read_bytes += read_bytes
         self.quiet_bytes = self.quiet_bytes + read_bytes if self.body_bytes == body_bytes_before else 0
         beside_bytes = self.read_bytes - self.body_bytes
@@ -126,64 +91,38 @@ class _Incoming:
         return next((value for key, value in reversed(self.headers) if key == name), None)
 
 
-class GrabProtocol(HttpToolsProtocol):
+class GrabProtocol(AnsweringProtocol):
     """One connection of the grab lane, which must be the application that uvicorn was given.
 
-    What every grab touches, uvicorn's as well as ours, lies side by side in slots: with thousands of connections, the dicts of
-    them all do not stay in the processor's cache.
+    The attributes that every grab touches, uvicorn's as well as ours, lie side by side in slots, here and in the base class:
+    with thousands of connections, their dicts would not stay in the processor's cache.
     """
 
     __slots__ = (
-        "_between",
         "_fast",
         "_grab",
         "_head_bytes",
         "_held",
         "_in_head",
         "_incoming",
-        "_last",
-        "_lingers_until_s",
         "_no_more",
         "_probes_only",
-        "_running",
         "_shed_in_read",
-        "_silent_since_s",
-        "_stalled",
         "_turned_away",
-        "_unread_since_s",
-        "_unsent",
-        "cycle",
-        "flow",
-        "lane",
-        "loop",
-        "pipeline",
-        "server_state",
-        "transport",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        assert isinstance(self.app, GrabLane), "the grab protocol serves the grab lane, with nothing in between"
-        self.lane: GrabLane = self.app
         self.parser = httptools.HttpRequestParser(self)  # uvicorn's own is lenient
-        self.pipeline: deque[tuple[Any, Callable[[], None]]] = deque()  # type: ignore[assignment]  # ours begin by themselves
-        self._silent_since_s: float | None = None
-        self._unread_since_s: float | None = None
-        self._lingers_until_s: float | None = None
         self._in_head = False
         self._head_bytes = 0
         self._incoming: _Incoming | None = None
         self._no_more = False
         self._fast = self.lane.fast
         self._probes_only = False
-        self._stalled = False
         self._turned_away = False
-        self._between = True
         self._held: bytes | None = None
-        self._unsent = b""
         self._grab = FastCycle(self)
-        self._last: Any = None
-        self._running: Any = None
         self._shed_in_read = False
 
     # What the transport calls
@@ -281,23 +220,6 @@ class GrabProtocol(HttpToolsProtocol):
         ):
             raise error  # a bug of ours
         self.refuse("malformed")
-
-    def _give_up_answers(self) -> None:
-        """Drop all answers of a lost connection, the current one and those queued. uvicorn itself knows only the last."""
-        for cycle in (self._running, *(waiting for waiting, _ in self.pipeline)):
-            if cycle is not None and not cycle.response_complete:
-                cycle.disconnected = True
-                cycle.message_event.set()
-        while self.pipeline:
-            _, begin = self.pipeline.pop()
-            begin()  # of a call that nobody waits for any more: lets go of its body
-
-    def resume_writing(self) -> None:
-        self._unread_since_s = None  # slow, but they read
-        super().resume_writing()
-        if self._stalled:
-            self._stalled = False
-            self._begin_next()
 
     # What the parser calls
 
@@ -445,67 +367,6 @@ class GrabProtocol(HttpToolsProtocol):
         cycle.message_event.set()
         self._in_turn(cycle, lambda: self._begin(cycle, caller, body_bytes))
 
-    def _in_turn(self, cycle: Any, begin: Callable[[], None]) -> None:
-        """Begin now, or behind what is still to be answered on this connection."""
-        answering = self._is_answering()
-        before: Any = self.cycle  # None before the first request
-        self.cycle = cycle
-        if self.lane.connections.draining:
-            if before is not None and before is self._last and not getattr(before, "response_started", False):
-                before.keep_alive = True  # one more came behind it
-            self._end_with(cycle)
-        if answering or self.flow.write_paused:
-            self._stalled |= not answering
-            self.flow.pause_reading()
-            self.pipeline.appendleft((cycle, begin))
-        else:
-            begin()
-
-    def _begin(self, cycle: RequestResponseCycle, caller: str | None, body_bytes: int) -> None:
-        """Start an ordinary call, in one of the next turns of the loop if it needs a place."""
-        lane = self.lane
-        self._running = cycle
-        if cycle.disconnected:  # while it waited behind others
-            lane.bodies.done(body_bytes)
-        elif caller is None:
-            self._start(cycle, None, body_bytes)
-        elif lane.admission.enter(caller):
-
-            def start() -> None:
-                if cycle.disconnected:  # while it was queued
-                    lane.admission.leave(caller)
-                    lane.bodies.done(body_bytes)
-                else:
-                    self._start(cycle, caller, body_bytes)
-
-            lane.admission.begin_soon(start, self.loop.call_soon)
-        else:
-            lane.bodies.done(body_bytes)
-            self._start_asgi_task(cycle, cast("Any", lane.turn_away))
-
-    def _start(self, cycle: RequestResponseCycle, caller: str | None, body_bytes: int) -> None:
-        lane, flow = self.lane, self.flow
-
-        async def ordinary(scope: Any, receive: Any, send: Any) -> None:
-            async def send_when_read(message: Any) -> None:
-                if caller is not None and flow.write_paused and not cycle.disconnected:
-                    # A call whose client does not read takes no place meanwhile.
-                    lane.admission.leave(caller)
-                    try:
-                        await flow.drain()
-                    finally:
-                        lane.admission.resume(caller)
-                await send(message)
-
-            try:
-                await lane(scope, receive, send_when_read)
-            finally:
-                lane.bodies.done(body_bytes)
-                if caller is not None:
-                    lane.admission.leave(caller)
-
-        self._start_asgi_task(cycle, cast("Any", ordinary))
-
     def _shed(self, incoming: _Incoming) -> None:
         """Refuse an ordinary call beyond the limit at once: shedding must cost next to nothing."""
         # Pipelined calls behind a refused one of the same read are not answered.
@@ -518,34 +379,7 @@ class GrabProtocol(HttpToolsProtocol):
         answer = self.lane.cors.of(answer, incoming.header(b"origin"))
         self._respond_in_turn(answer, keep_alive=not self._no_more, bodiless=incoming.method == b"HEAD")
 
-    def _respond_in_turn(self, answer: Answer, *, keep_alive: bool, bodiless: bool) -> None:
-        cycle = FastCycle(self, keep_alive=keep_alive, bodiless=bodiless)
-        cycle.response_complete = False
-        self._in_turn(cycle, lambda: cycle.respond(answer))
-
-    def on_response_complete(self) -> None:
-        self.server_state.total_requests += 1
-        self._silent_since_s = self.loop.time()
-        if self.transport.is_closing():
-            return
-        if not self.pipeline:
-            self.flow.resume_reading()
-        elif self.flow.write_paused:
-            self._stalled = True
-        else:
-            self._begin_next()
-
-    def _begin_next(self) -> None:
-        if self.pipeline and not self.transport.is_closing():
-            _, begin = self.pipeline.pop()
-            self.flow.resume_reading()
-            begin()
-
     # The grab
-
-    def _is_answering(self) -> bool:
-        cycle: Any = self.cycle  # None before the first request
-        return cycle is not None and not cycle.response_complete
 
     def process_held(self, now_s: float) -> None:
         """Process the request that was read: answer it, or have it answered later."""
@@ -570,58 +404,6 @@ class GrabProtocol(HttpToolsProtocol):
         if answer is not None:
             grab.response_complete = True
             self.write_answer(answer, keep_alive=True, now_s=now_s)
-
-    def abort(self) -> None:
-        """Close the connection at once; no answer is possible any more."""
-        self.transport.abort()
-
-    def write_answer(self, answer: Answer, *, keep_alive: bool, now_s: float | None = None) -> None:
-        """Write a whole answer, with the same bytes as the ordinary way."""
-        if self.transport.is_closing():
-            return
-        if now_s is None:
-            now_s = self.lane.clock()
-        now_ms = self.lane.now_ms(now_s)
-        defaults = self.server_state.default_headers
-        if not keep_alive:
-            self._unsent += self.lane.render(answer, now_ms, defaults, b"connection: close\r\n")
-            self.write_unsent()
-            self.server_state.total_requests += 1
-            self._hang_up(now_s)
-            return
-        if answer.rendered_at_ms != now_ms or answer.rendered_with is not defaults:
-            answer.rendered = self.lane.render(answer, now_ms, defaults)
-            answer.rendered_at_ms, answer.rendered_with = now_ms, defaults
-        if self._unsent:
-            self._unsent += answer.rendered
-        else:
-            self._unsent = answer.rendered
-            self.lane.scheduler.write_soon(self)
-        if self.pipeline:
-            self.write_unsent()
-            self.on_response_complete()
-        else:
-            self.server_state.total_requests += 1
-            self._silent_since_s = now_s
-
-    def write_unsent(self) -> None:
-        """Write the answers given below ASGI; anything else on this connection is written behind them."""
-        unsent, self._unsent = self._unsent, b""
-        if unsent and not self.transport.is_closing():
-            self.transport.write(unsent)
-
-    # The end of a worker
-
-    def shutdown(self) -> None:
-        """The worker is to end: the current request is the last of this connection; an idle connection may send one more."""
-        self.lane.connections.drain()
-        if self._is_answering():
-            self._end_with(self.cycle)
-
-    def _end_with(self, cycle: Any) -> None:
-        if cycle.keep_alive:
-            cycle.keep_alive = False
-            self._last = cycle
 
     # What keeps a worker waiting
 
@@ -657,14 +439,6 @@ class GrabProtocol(HttpToolsProtocol):
         self._incoming = None
         self._in_head = False
         self.lane.bodies.drop(self)
-
-    def _hang_up(self, now_s: float) -> None:
-        """Close; if the client may be in the middle of sending, not before it has had a moment to read."""
-        if self._between or not self.transport.can_write_eof():
-            self.transport.close()
-        else:
-            self._lingers_until_s = now_s + LINGER_S
-            self.transport.write_eof()
 
     def look_at_the_clock(self, now_s: float) -> None:
         """End the connection if the other side has been silent, or has not read, for too long."""

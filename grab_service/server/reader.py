@@ -2,7 +2,7 @@
 
 Nearly every grab comes whole in one read: a request line, headers, no body. Such a one is recognised here, by the parser that
 reads everything else, too: one for all connections, and with next to no Python in between. The headers go straight into a dict,
-and what their names mean is worked out once for each set of names that clients send. Whatever is odd in any way is left to the
+and the meaning of their names is worked out once for each set of names that clients send. Anything odd is left to the
 ordinary way; here nothing is refused.
 """
 
@@ -39,7 +39,7 @@ class _NotPlainError(Exception):
 
 
 class _Shape(NamedTuple):
-    """How the headers that matter are spelled in one set of names; None: not among them."""
+    """Spelling of the headers that matter in one set of names; None: not among them."""
 
     authorization: bytes | None
     idempotency_key: bytes | None

@@ -20,17 +20,21 @@ AT_ONCE: Final = 32
 log = structlog.get_logger()
 
 
-class Connection(Protocol):
-    """A connection of the server, as the scheduler sees it."""
-
-    def process_held(self, now_s: float) -> None:
-        """Process the request that was read, unless it is gone. It came before `now_s`, by the scheduler's clock."""
+class Writer(Protocol):
+    """A connection with responses to write."""
 
     def write_unsent(self) -> None:
         """Write the responses that are ready."""
 
     def abort(self) -> None:
         """Close the connection at once."""
+
+
+class Connection(Writer, Protocol):
+    """A connection with a request to process."""
+
+    def process_held(self, now_s: float) -> None:
+        """Process the request that was read, unless it is gone. It came before `now_s`, by the scheduler's clock."""
 
 
 class ReadScheduler:
@@ -40,7 +44,7 @@ class ReadScheduler:
         self._clock = clock
         self._call_soon = call_soon
         self._to_read: deque[Connection] = deque()
-        self._to_write: list[Connection] = []
+        self._to_write: list[Writer] = []
         self._scheduled = False
 
     def read_soon(self, connection: Connection) -> None:
@@ -49,7 +53,7 @@ class ReadScheduler:
         if not self._scheduled:
             self._run_soon()
 
-    def write_soon(self, connection: Connection) -> None:
+    def write_soon(self, connection: Writer) -> None:
         """Write the connection's responses together with those of others, in this turn or the next."""
         self._to_write.append(connection)
         if not self._scheduled:

@@ -7,7 +7,7 @@ from grab_service.settings import Settings
 
 
 def standing_headers(settings: Settings) -> list[tuple[str, str]]:
-    """What browsers are told of every answer; pages add a stricter policy of their own, and both hold."""
+    """Headers for browsers on every answer; pages add a stricter policy of their own, and both hold."""
     headers = [
         ("x-content-type-options", "nosniff"),
         ("content-security-policy", "frame-ancestors 'none'"),

@@ -78,7 +78,7 @@ class Supervisor:
         return [*self._serving, *coming, *(worker for worker, _ in self._leaving)]
 
     def _started(self, *, must_be_ready: bool) -> WorkerProcess:
-        # A hang-up of the terminal goes to all processes: what it means is decided here, so the workers inherit it blocked.
+        # A hang-up of the terminal goes to all processes: its meaning is decided here, so the workers inherit it blocked.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         try:
             return WorkerProcess(self._config, self._listeners, must_be_ready=must_be_ready)
@@ -144,7 +144,7 @@ class Supervisor:
             self._to_replace.clear()
 
     def _bury(self) -> None:
-        """See to it that who has to leave leaves, and forget who has."""
+        """See to it that workers that have to leave leave, and forget those that have."""
         staying = []
         for worker, until_s in self._leaving:
             worker.listen(time.monotonic())
@@ -174,7 +174,7 @@ class Supervisor:
 
 
 def _does_not_come_up(new: WorkerProcess, now_s: float) -> str | None:
-    """Why a successor is given up, or None: it may still come up."""
+    """The reason to give a successor up, or None: it may still come up."""
     if not new.alive:
         return new.waits_for or "the new worker has ended; its own lines stand above"
     if new.waits_for and now_s - new.waits_since_s > KEPT_MAX_S:

@@ -49,7 +49,7 @@ OF_THE_VIEW = 2
 """Connections to Redis besides those of batches: for the tail, and for reading what a campaign looks like."""
 
 _REFUSALS = ("28", "3D", "42501")
-"""What Postgres' codes begin with where it will not have this worker: as this user, in this database, with these rights."""
+"""Beginnings of Postgres' codes by which it refuses this worker: as this user, in this database, with these rights."""
 
 log = structlog.get_logger()
 

@@ -25,7 +25,7 @@ multiprocessing.allow_connection_pickling()  # the listening socket travels the 
 
 TICKS_A_BEAT: Final = 10
 STARTED, BEAT, LEAVING, WAITING = b"s", b"b", b"l", b"w"
-"""What a line of a worker begins with; behind `WAITING` stands what it waits for."""
+"""Beginnings of a worker's lines; behind `WAITING` stands the condition that it waits for."""
 
 SAID_MAX: Final = 4096
 WHY_MAX: Final = 300
@@ -99,7 +99,7 @@ class WorkerProcess:
     """
 
     def __init__(self, config: uvicorn.Config, listeners: Sequence[socket.socket], *, must_be_ready: bool) -> None:
-        """`must_be_ready`: it opens only when it can do what the others can; else after a moment, whatever is there."""
+        """`must_be_ready`: it opens only when it can do the work of the others; else after a moment in any case."""
         self.beats, theirs = SPAWN.Pipe(duplex=False)
         self.began_at_s = self.heard_at_s = self.waits_since_s = time.monotonic()
         self.started = self.leaving = False

@@ -1,4 +1,4 @@
-"""What is the service, as one ASGI application? All routes but the lane's, and what holds around them."""
+"""The service as one ASGI application: all routes but the lane's, and their middleware."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

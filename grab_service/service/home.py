@@ -1,4 +1,4 @@
-"""What answers at `/`? A signpost: what this is, and where to go on."""
+"""The landing page at `/`: the name of the service, and links."""
 
 from html import escape
 from typing import Final

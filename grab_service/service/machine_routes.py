@@ -1,4 +1,4 @@
-"""Which calls are for probes and scrapers?"""
+"""Calls for probes and scrapers."""
 
 from typing import Annotated
 

@@ -1,7 +1,7 @@
-"""How are those answered who keep looking? Time, pulse of a campaign, probes, description: without FastAPI in between.
+"""Calls that are polled: time, pulse of a campaign, probes, description. They are answered without FastAPI.
 
-A crowd that waits for an opening asks for little else, so these cost a tenth of what a route costs. What is not answered
-here, the routes of the same address answer, and say the same.
+A crowd that waits for an opening asks for little else, so these cost a tenth of what a route costs. Requests that are
+not answered here go to the routes of the same address, which say the same.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""How is the service served? uvicorn, one or several worker processes, the grab lane in front of FastAPI."""
+"""Serving: uvicorn, one or several worker processes, the grab lane in front of FastAPI."""
 
 import resource
 import sys
@@ -19,7 +19,7 @@ from grab_service.service.app import build_app
 from grab_service.settings import Settings
 
 GRACE_S: Final = 8
-"""What a worker that ends has to answer what is under way, after the drain time."""
+"""Time of a worker that ends to answer open requests, after the drain time."""
 
 FILES_KEPT: Final = 256
 """Files that a worker needs for everything but its connections."""
@@ -36,7 +36,7 @@ def application(opening: Opening | None = None) -> ASGIApp:
 
 
 def within_open_files(settings: Settings) -> Settings:
-    """The same, with no more connections than this process may open: what is turned away must still be accepted to hear so."""
+    """The same, with no more connections than this process may open: one that is turned away is accepted to be told so."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     possible = max(1, soft - FILES_KEPT)
     if soft == resource.RLIM_INFINITY or settings.connections_max <= possible:
@@ -64,7 +64,7 @@ def _leave_s(settings: Settings) -> float:
 
 
 def configured(settings: Settings, application: ASGIApp | str) -> uvicorn.Config:
-    """How uvicorn serves the application, or what the factory of this name makes."""
+    """The configuration of uvicorn for the application, or for the product of the factory of this name."""
     return uvicorn.Config(
         application,
         factory=isinstance(application, str),

@@ -1,4 +1,4 @@
-"""How is Postgres reached, and within which bounds?"""
+"""Connections to PostgreSQL, and their bounds."""
 
 import asyncio
 import time
@@ -84,10 +84,10 @@ def connect(
         database_url: of Postgres, with user and password.
         connections_max: at once.
         statement_timeout_s: Postgres ends a statement that takes longer.
-        idle_in_transaction_timeout_s: Postgres ends the session of whoever stands still in a transaction for so long, and
-            keeps others waiting for its locks.
-        ask_before_use: a pooled connection whether it still lives. That takes three answers of Postgres; who tries again
-            by itself, and soon, can do without.
+        idle_in_transaction_timeout_s: Postgres ends a session that stands still in a transaction for so long,
+            while others wait for its locks.
+        ask_before_use: a pooled connection whether it still lives. That takes three answers of Postgres; a caller that
+            tries again soon by itself can do without.
 
     Raises:
         AddressError: the address cannot be used.

@@ -1,7 +1,7 @@
-"""What may each role of PostgreSQL do with each table?
+"""Rights of each PostgreSQL role on each table.
 
-The API writes what people and ops decide, the ledger what the log says. Both look at most things; nobody but the owner may
-change what a table is. A test holds the list to the tables there are, and another runs everything as these roles.
+The API writes the decisions of members and ops, the ledger the entries of the log. Both may read most tables; only the owner
+may change a table's definition. One test compares the list with the tables, another runs everything as these roles.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ _API: Final[Rights] = MappingProxyType(
     {
         "alarms": ("SELECT", "UPDATE (acknowledged_at_ms, acknowledged_by, acknowledged_why)"),
         "alembic_version": _READS,
-        # Drafts are all its own. What follows the log after publication it may not touch: see `policy_statements`.
+        # Drafts are all its own. It may not touch columns that follow the log after publication: see `policy_statements`.
         "campaigns": (
             "SELECT",
             f"INSERT (campaign_id, {_DRAFT}, created_at_ms)",
@@ -93,7 +93,7 @@ def quoted(name: str) -> str:
 
 
 def grant_statements(cell: str, login: Login) -> Iterator[str]:
-    """What gives a role these rights and takes all others away, to be run in one transaction by the tables' owner."""
+    """Statements that give a role these rights and take all others away, to be run in one transaction by the tables' owner."""
     role = quoted(role_of(cell, login))
     yield f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {role}"
     yield f"REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM {role}"

@@ -1,4 +1,4 @@
-"""How far was a life of the cell seen that is over? Written down by workers that outlived it, and by the ledger for its log."""
+"""The last known seq of ended lives of the cell, from workers that outlived them and from the log."""
 
 import time
 from typing import Final

@@ -1,7 +1,7 @@
-"""How does every program open a session in Postgres, and which sessions does it refuse?
+"""Sessions in PostgreSQL, for all programs, and the sessions that are refused.
 
-One way for all: the same reading of the address, and the same limits, which are set when the session is there rather than asked
-for while connecting, because a pooler between refuses or forgets what it does not know.
+All programs read addresses alike and have the same limits. These are set after connecting and not as startup parameters, which
+a pooler in between refuses or forgets.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What does Postgres hold, and what does it make impossible?
+"""The tables of PostgreSQL, with their constraints.
 
 Migrations (`reconcile/migrations`) build exactly this; a test compares them. One database serves one cell.
 """
@@ -106,7 +106,7 @@ claims = Table(
     Column("campaign_id", Text, nullable=False),
     Column("member_id", Text, nullable=False),
     Column("unit_no", Integer, nullable=False),
-    Column("slot", SmallInteger, nullable=False, comment="1…limit_per_member; 1 where the limit is one"),
+    Column("ordinal", SmallInteger, nullable=False, comment="1…limit_per_member; 1 where the limit is one"),
     Column("state", Text, nullable=False),
     Column("granted_at_ms", BigInteger, nullable=False),
     Column("idempotency_key", Text),
@@ -120,15 +120,15 @@ claims = Table(
     CheckConstraint("state IN ('pending_payment', 'fulfilled', 'lapsed', 'returned', 'revoked')", name="state"),
     CheckConstraint("voucher_state IN ('active', 'redeemed', 'returned', 'expired', 'revoked')", name="voucher_state"),
     CheckConstraint("unit_no >= 1", name="unit_no"),
-    CheckConstraint("slot >= 1", name="slot"),
+    CheckConstraint("ordinal >= 1", name="ordinal"),
     CheckConstraint(f"returned_seq IS NULL OR NOT ({HELD})", name="returned_is_not_held"),
     CheckConstraint("revealed_at_ms IS NULL OR code IS NOT NULL", name="seen_code_stays"),
     Index("claims_unit_uq", "campaign_id", "unit_no", unique=True, postgresql_where=text(HELD)),
     Index(
-        "claims_slot_uq",
+        "claims_ordinal_uq",
         "campaign_id",
         "member_id",
-        "slot",
+        "ordinal",
         unique=True,
         postgresql_where=text("state IN ('pending_payment', 'fulfilled', 'revoked')"),
     ),
@@ -144,7 +144,7 @@ claims = Table(
     Index("claims_returned_seq_uq", "returned_seq", unique=True, postgresql_where=text("returned_seq IS NOT NULL")),
     # Over the member alone: the claims of a member share one key in it, so it stays small, and a rush writes to few pages.
     Index(None, "member_id"),
-    comment="Grants; inserted by the ledger alone. Triggers: no held unit_no above the total, no slot above the limit",
+    comment="Grants; inserted by the ledger alone. Triggers: no held unit_no above the total, no ordinal above the limit",
 )
 
 log_cursor = Table(

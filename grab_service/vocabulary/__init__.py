@@ -1,1 +1,1 @@
-"""Which words do all programs share? Imports nothing of the rest."""
+"""Terms that all programs share. Imports nothing of the rest."""

@@ -1,7 +1,7 @@
-"""What is a campaign, and how is it written down in the cell?
+"""Campaigns, and their records in the cell.
 
-Shapes only: whether somebody wins is decided in Lua. The published form is what `lua/publish_campaign.lua` takes and
-`lua/read_campaigns.lua` gives back.
+Shapes only: Lua decides who wins. `lua/commands/publish_campaign.lua` takes the published form, and
+`lua/commands/read_campaigns.lua` gives it back.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ from typing import Final
 
 
 class CampaignState(StrEnum):
-    """What ops intend; stored. Whether it is open or over follows from the clock."""
+    """The intention of ops, stored. The clock decides whether it is open or over."""
 
     DRAFT = "draft"
     SCHEDULED = "scheduled"
@@ -34,7 +34,7 @@ class Phase(StrEnum):
 
 
 class BenefitKind(StrEnum):
-    """Where the winner's code comes from."""
+    """Source of the winner's code."""
 
     GENERATED_CODE = "generated_code"
     CODE_POOL = "code_pool"
@@ -42,7 +42,7 @@ class BenefitKind(StrEnum):
 
 
 class Reveal(StrEnum):
-    """When the winner sees the code; what was not seen can go to somebody else."""
+    """Time at which the winner sees the code; an unseen code can go to somebody else."""
 
     AT_ONCE = "at_once"
     ON_REQUEST = "on_request"
@@ -58,7 +58,7 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Eligibility:
-    """Who may ask; an empty rule is met by everybody. `joined_before` is a day, `YYYY-MM-DD`."""
+    """Conditions on a member; an empty rule is met by everybody. `joined_before` is a day, `YYYY-MM-DD`."""
 
     orgs: tuple[str, ...] = ()
     tags_any: tuple[str, ...] = ()
@@ -94,7 +94,7 @@ def released_by(releases: Iterable[Release], now_ms: int) -> int:
 
 
 def next_release_at_ms(releases: Iterable[Release], now_ms: int, closes_at_ms: int) -> int | None:
-    """When the next units come, or None; a release at or after closing never comes."""
+    """Time of the next units, or None; a release at or after closing never comes."""
     times = [r.opens_at_ms for r in releases if r.opens_at_ms > now_ms and r.opens_at_ms < closes_at_ms and r.quantity > 0]
     return min(times, default=None)
 
@@ -125,7 +125,7 @@ ENDS: Final = frozenset({CampaignState.CLOSED, CampaignState.CANCELLED})
 
 @dataclass(frozen=True, slots=True)
 class PublishedCampaign:
-    """A campaign as the cell holds it: the facts that the rules read, the counters, and what members are shown."""
+    """A campaign as the cell holds it: the facts that the rules read, the counters, and the texts for members."""
 
     campaign_id: str
     state: CampaignState
@@ -139,11 +139,11 @@ class PublishedCampaign:
     codes_loaded: int
     display: bytes
     closed_at_ms: int | None = None
-    """When ops closed or cancelled it; None: nobody did."""
+    """Time at which ops closed or cancelled it; None: nobody did."""
 
     @property
     def opens_at_ms(self) -> int:
-        """When the first release opens."""
+        """Opening time of the first release."""
         return self.releases[0].opens_at_ms
 
     @classmethod

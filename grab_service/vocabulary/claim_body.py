@@ -1,4 +1,4 @@
-"""How is a claim shown to its holder?
+"""A claim as its holder sees it.
 
 One function for all who show one: the grab, the claim's own page, the list of a member's claims. So a claim reads the same
 wherever it is asked for, to the byte.

@@ -1,4 +1,4 @@
-"""What is a claim, how is it written down in the cell, and what is its id?"""
+"""Claims, their records in the cell, and their ids."""
 
 import re
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ class ClaimState(StrEnum):
 
 
 class Codes(StrEnum):
-    """How the codes of an export are written."""
+    """Form of the codes in an export."""
 
     MASKED = "masked"
     FULL = "full"
@@ -42,7 +42,7 @@ class VoucherState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ClaimRef:
-    """What a claim's id says: the campaign, and the place in the log. Opaque to everybody outside."""
+    """The content of a claim's id: the campaign, and the place in the log. Opaque to everybody outside."""
 
     campaign_id: str
     epoch: int
@@ -118,7 +118,8 @@ class ClaimRecord:
 _RECORD: Final = re.compile(
     RECORDS.encode()
     + rb"\tseq=(\d+)\tepoch=(\d+)\tat_ms=(\d+)\tstate=([a-z_]+)\tunit_no=(\d+)\tordinal=(\d+)\tcode=([^\t]*)\tkey=([^\t]*)"
-    rb"((?:\t[a-z_]+\.[a-z_]+=[^\t]*)*)"
+    rb"((?:\t.*)?)",
+    re.DOTALL,
 )
 
 
@@ -130,7 +131,7 @@ def fields_of_record(record: bytes) -> tuple[bytes, ...]:
     """
     match = _RECORD.fullmatch(record)
     if match is None:
-        version = record.partition(b"\t")[0][:20]  # and no more: what follows may have the code
+        version = record.partition(b"\t")[0][:20]  # and no more: the rest may have the code
         raise UnknownRecordError(f"a claim record that this release cannot read; it begins with {version!r}")
     return match.groups()
 
@@ -146,7 +147,7 @@ def _unix_ms(time: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Validity:
-    """When a campaign's vouchers are valid: fixed times, or a number of days from the grant; None: no bound."""
+    """Validity of a campaign's vouchers: fixed times, or a number of days from the grant; None: no bound."""
 
     valid_from_ms: int | None = None
     valid_until_ms: int | None = None

@@ -1,4 +1,4 @@
-"""How is a day of the calendar written?"""
+"""The format of a calendar day."""
 
 import re
 from datetime import date

@@ -1,4 +1,4 @@
-"""What does the log of a cell say?
+"""The entries of a cell's log.
 
 One class an event, which knows how its entry is read; one decoder for all who read the log: the ledger and every worker's view.
 An entry that does not decode is a bug, or damage: it is raised as `BadEntryError`, never skipped.
@@ -73,10 +73,10 @@ class Granted(OfCampaign):
     def read(cls, place: tuple[int, int, int, int], fields: Fields) -> Self:
         if (fields.get(b"version"), fields.get(b"fields")) != (cls.VERSION, cls.FIELDS):
             raise ValueError("claims of a version that this release does not know")
-        claims = [
-            GrantedClaim(member_id, int(unit_no), int(ordinal), code, key)
-            for member_id, unit_no, ordinal, code, key in orjson.loads(fields[b"claims"])
-        ]
+        claims = [*map(GrantedClaim._make, orjson.loads(fields[b"claims"]))]
+        for claim in claims:  # made as they are, which takes a third less time than by converting each number
+            if type(claim.unit_no) is not int or type(claim.ordinal) is not int:
+                raise ValueError("a number of a claim is none")
         if len(claims) != place[1] - place[0] + 1:
             raise ValueError("claims and seq differ in number")
         return cls(*place, fields[b"campaign_id"].decode(), claims, ClaimState(fields[b"state"].decode()))

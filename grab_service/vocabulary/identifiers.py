@@ -1,4 +1,4 @@
-"""Which strings are names: of cells, members, unions, tags, campaigns, actors and repeated calls?
+"""Alphabets and lengths of names: of cells, members, unions, tags, campaigns, actors and repeated calls.
 
 Every name is checked once, where it comes in; behind that door it is trusted. All patterns are bounded and match the
 whole string (never `$`, which would let a trailing newline through).
@@ -26,7 +26,7 @@ _CAMPAIGN_ID = re.compile(r"[a-z0-9-]{1,40}")
 _TOKEN_ID = re.compile(r"[0-9a-f]{16}")
 # Letters and digits of any script: \w has no blank, no control and no mark that joins what stands around it.
 _ACTOR = re.compile(r"[\w:@.+-]{1,64}")
-# Printable ASCII without the space: what a header can carry and a Redis field can hold without escaping.
+# Printable ASCII without the space: headers carry it, and Redis fields hold it, without escaping.
 _IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,64}")
 
 # No i, l, o, u: nothing to confuse when an id is read over the telephone, and no words by accident.

@@ -11,7 +11,7 @@ from typing import Final
 from grab_service.problems import Text
 
 # Controls, halves of surrogates, what Unicode calls default ignorable, line separators, controls of direction, annotations,
-# blanks that are letters, and what is no character.
+# blanks that are letters, and code points of no character.
 _UNSEEN: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164"
     "\ud800-\udfff\ufdd0-\ufdef\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff"
@@ -19,7 +19,7 @@ _UNSEEN: Final = re.compile(
 )
 _EMOJI: Final = "\u2190-\u21ff\u2300-\u27bf\u2900-\u297f\u2b00-\u2bff\U0001f000-\U0001faff"
 _HAN: Final = "\u3400-\u9fff\ue000-\uf8ff\uf900-\ufaff\U00020000-\U0003ffff\U000f0000-\U0010fffd"
-# What joins emojis, and what chooses a form of the character before it: seen by what they do.
+# Joiners of emojis, and selectors of a form of the character before: their effect is visible.
 _SEEN: Final = re.compile(
     f"(?<=[{_EMOJI}\ufe0f])\u200d(?=[{_EMOJI}])"
     f"|(?<=[{_EMOJI}{_HAN}0-9#*\xa9\xae\u203c\u2049\u2122\u3030\u303d])[\ufe00-\ufe0f]"
@@ -36,7 +36,7 @@ def unseen_in(text: str, *, but: str = "") -> str | None:
 
 
 def words_for(unseen: str) -> Text:
-    """Why a text with it is refused."""
+    """The reason to refuse a text with it."""
     return Text(
         f"有不可见或会打乱文字方向的字符 {unseen}，请删去", f"take out {unseen}: it cannot be seen, or turns text around"
     )

@@ -1,7 +1,7 @@
-"""How is JSON of others read? By one strict parser, and no deeper than anything of ours is nested.
+"""JSON of others, read by one strict parser, no deeper than anything of ours is nested.
 
-The parser itself goes down a thousand levels. What looks at its result afterwards (patches, checks, words about what was wrong)
-goes down by calls of Python, which has room for fewer of them, and the less the deeper it stands already.
+The parser itself goes down a thousand levels. Later steps (patches, checks, wording of errors) go down by
+calls of Python, which has room for fewer levels, and the less the deeper it stands already.
 """
 
 from typing import Any, Final
@@ -12,7 +12,7 @@ NESTING_MAX: Final = 32
 
 
 def read_json(text: bytes | str) -> Any:
-    """What it says.
+    """The value of the text.
 
     Raises:
         orjson.JSONDecodeError: it is no JSON, or nested too deeply.

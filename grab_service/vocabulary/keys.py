@@ -1,4 +1,4 @@
-"""What are the keys of a cell in Redis called?
+"""The keys of a cell in Redis.
 
 Every key of a cell carries the same hash tag, so that one script may touch any of them on a single Redis and on a cluster.
 The header of each Lua command says what its keys hold.

@@ -1,4 +1,4 @@
-"""Who is a member, and what of that does the cell hold?"""
+"""Members, and their records in the cell."""
 
 from dataclasses import dataclass
 from datetime import date

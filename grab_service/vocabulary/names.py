@@ -1,7 +1,7 @@
-"""What is the name of a person or a union, and which tags may a member have? One rule, through whichever door they come.
+"""Names of persons and unions, and tags of members: one rule for every way in.
 
-A name is what people see: blanks around it are no part of it, a run of blanks of any kind is one, and all else must be visible.
-Rare characters of Chinese names stay, also those of the private use area.
+Blanks around a name are no part of it, a run of blanks of any kind is one, and all other characters must be visible. Rare
+characters of Chinese names stay, also those of the private use area.
 """
 
 from collections.abc import Iterable

@@ -1,7 +1,7 @@
-"""What can the cell answer, command by command?
+"""The outcomes of every command of the cell.
 
 The words are those of the headers under `lua/commands/`, those of a grab in its order of precedence; a test compares them. The
-HTTP status of a refusal stands with its problem. What the service itself adds, because nothing was decided, stands apart.
+HTTP status of a refusal stands with its problem. Outcomes of the service itself, where nothing was decided, stand apart.
 """
 
 from enum import StrEnum
@@ -81,7 +81,7 @@ class MembersOutcome(StrEnum):
 
 
 class Undecided(StrEnum):
-    """Why a grab got no decision. Only for OUTCOME_UNKNOWN may a unit have been taken; a repeat tells."""
+    """Causes of a grab without a decision. Only with OUTCOME_UNKNOWN may a unit have been taken; a repeat tells."""
 
     OVERLOADED = "overloaded"
     PAUSED_FOR_RECOVERY = "paused_for_recovery"

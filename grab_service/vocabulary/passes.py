@@ -1,4 +1,4 @@
-"""Who is calling? Mints and verifies the member's pass and the ops token.
+"""Member passes and ops tokens: minting and verification.
 
 A pass is `2.<kid>.<exp>.<member>.<org>.<person>.<made>.<mac>`, an ops token
 `o2.<kid>.<created>.<exp>.<role>.<token_id>.<actor>.<mac>`: ASCII, with times in Unix seconds. The mac is HMAC-SHA256 over a
@@ -39,7 +39,7 @@ OPS_TOKEN_MAX_BYTES = 448
 EXPIRES_AT_MAX_S = 99_999_999_999
 OPS_TTL_MAX_S = 24 * 3600
 CLOCKS_APART_S = 60
-"""What the clock of the maker of a token may be ahead of Redis' clock."""
+"""Allowed lead of the token maker's clock over Redis' clock."""
 
 
 _MAC_BYTES = 18  # 144 bits: 24 base64 characters with no bit left over
@@ -59,7 +59,7 @@ _OUTER = bytes(byte ^ 0x5C for byte in range(256))
 
 
 class PassRefusal(StrEnum):
-    """Why a pass or an ops token was refused; the words are slugs of the problem catalogue.
+    """Reasons to refuse a pass or an ops token; the words are slugs of the problem catalogue.
 
     Ask with `isinstance(answer, PassRefusal)`: a member may well be called `pass-invalid`, and would compare equal.
     """
@@ -69,7 +69,7 @@ class PassRefusal(StrEnum):
 
 
 class Role(StrEnum):
-    """What someone of ops may do; an officer sees only their own union."""
+    """The rights of an ops user; an officer sees only their own union."""
 
     VIEWER = "viewer"
     OPERATOR = "operator"
@@ -254,7 +254,7 @@ def mint_ops(keys: PassKeys, actor: str, role: Role, created_at_s: int, expires_
 
 
 def verify_ops(keys: PassKeys, token: bytes, now_s: float) -> OpsToken | PassRefusal:
-    """Who of ops holds this token, or why it is refused. Never raises, whatever the bytes.
+    """The ops user of this token, or the reason of its refusal. Never raises, for any bytes.
 
     Whether it has been ended is on record in Postgres, and not known here. A role that this release does not know is refused,
     so that a token of a later release grants nothing by accident.

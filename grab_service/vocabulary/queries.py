@@ -1,4 +1,4 @@
-"""Which parameters may stand in an address under `/v1`? Those that the call knows, once each, and `t` where it reads.
+"""Query parameters under `/v1`: those that the call knows, once each, and `t` on reads.
 
 Nothing is ignored in silence: a misspelt `lmit=5` would otherwise answer with the default, and look right.
 """

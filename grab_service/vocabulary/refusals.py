@@ -1,6 +1,6 @@
-"""What does a refusal of a grab say beside its code?
+"""The fields of a grab's refusal, beside its code.
 
-One function for all who say it: the grab, the answer to a member who asks whether they may take part, and what ops are told.
+One function for all who say it: the grab, the answer to a member who asks whether they may take part, and the one to ops.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ def fields_of_refusal(
 
     Args:
         outcome: the refusal.
-        rest: what follows the outcome's word, as the header of `lua/commands/grab.lua` says.
+        rest: what follows the outcome's word, as the header of its rule says.
         opens_at_ms: when the campaign opens.
         next_release_at_ms: when its next units come; None: never.
         now_ms: the cell's clock at the refusal.

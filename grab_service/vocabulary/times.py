@@ -1,4 +1,4 @@
-"""How is a moment written for people, and read from what they wrote?
+"""Moments in text: writing and parsing.
 
 Inside, a moment is Unix milliseconds; outside it is RFC 3339 in UTC with milliseconds, `2026-09-20T04:00:00.000Z`.
 """
@@ -31,7 +31,7 @@ def rfc3339(moment_ms: int) -> str:
 
 
 def parse_rfc3339(text: str) -> int:
-    """Unix milliseconds of a time that names its offset; what is finer than a millisecond is cut off.
+    """Unix milliseconds of a time that names its offset; fractions of a millisecond are cut off.
 
     Raises:
         ValueError: not such a time, or before 1970.

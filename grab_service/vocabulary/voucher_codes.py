@@ -1,4 +1,4 @@
-"""What does a generated voucher code look like, and was this one read correctly?
+"""Generated voucher codes: format and check character.
 
 `XXXX-XXXX-XXXX-XXXX-XXXX-XXXX`: 4 characters of time, 18 of chance (90 bits from the operating system) and 2 of check,
 in Crockford's base 32, which has no I, L, O or U, so that a code can be read aloud over a counter.
@@ -43,7 +43,7 @@ _VALUES: Mapping[str, int] = MappingProxyType({letter: value for value, letter i
 
 
 def _folding() -> Mapping[int, str | None]:
-    """What a person may write for each character: any case, full-width forms, O for 0, I and L for 1, separators."""
+    """Accepted spellings of each character: any case, full-width forms, O for 0, I and L for 1, separators."""
     folding: dict[int, str | None] = {}
     for letter, meant in [(letter, letter) for letter in ALPHABET] + [("O", "0"), ("I", "1"), ("L", "1")]:
         for written in {letter, letter.lower()}:

@@ -1,4 +1,4 @@
-"""What all users of a locust run have in common: they arrive with a pass, tap, and read pages.
+"""The common part of all users of a locust run: they arrive with a pass, tap, and read pages.
 
 Importing this imports locust, which patches the process's sockets: it is for locust's own processes only.
 """
@@ -28,15 +28,15 @@ CLAIMS_REMEMBERED_MAX = 1_000
 
 @dataclass(slots=True)
 class Scene:
-    """What all of one process share.
+    """The state that all of one process share.
 
     Attributes:
         campaign: its id.
-        members: who comes next: member id, and pass if there is one already.
+        members: the next ones to come: member id, and pass if there is one already.
         reaction_s: how long a member may take to tap once it is open.
         think_s: how long a member looks at what came, on average, before the next thing.
-        refresh_s: how often somebody reloads who does nothing else, on average.
-        linger_s: how long whoever reloads, or cheats, goes on after the opening, or after their answer.
+        refresh_s: time between two reloads of a caller who does nothing else, on average.
+        linger_s: how long reloaders and cheaters go on after the opening, or after their answer.
         outcomes: where what they hear is counted.
         recorder: where it is written down.
         old_passes: passes that are good no more, or elsewhere.
@@ -87,7 +87,7 @@ class TapReply:
 class Caller(FastHttpUser):
     """Somebody with a phone, or what claims to be one: says in `act` what they do, once, with `StopUser` for an early end.
 
-    Who has done what they came for stays until the run ends, and does nothing. Locust would send somebody else in the place
+    A user who has finished stays until the run ends, and does nothing. Locust would send somebody else in the place
     of those who leave.
 
     Business refusals are outcomes, counted apart and shown as requests of their own name; what the contract does not know
@@ -123,7 +123,7 @@ class Caller(FastHttpUser):
         gevent.sleep(REST_S)
 
     def act(self) -> None:
-        """What one came for."""
+        """The user's task."""
         raise NotImplementedError
 
     def arrive(self) -> None:
@@ -147,11 +147,11 @@ class Caller(FastHttpUser):
 
     @property
     def campaign_path(self) -> str:
-        """Where the campaign is."""
+        """Path of the campaign."""
         return f"/v1/campaigns/{quote(self.scene.campaign, safe='')}"
 
     def opens_in_s(self) -> float:
-        """How long until the opening, by the server's clock; negative afterwards."""
+        """Time until the opening, by the server's clock; negative afterwards."""
         return self.opens_at_ms / 1000 - (self._now_us() + self._clock.offset_us) / 1e6
 
     def own_key(self) -> str | None:

@@ -1,7 +1,7 @@
 """The bots of a locust run: they hammer, share one pass, and replay passes, keys and claims of others.
 
-What they may gain is nothing: one unit a member like everybody else, and no answer that speaks of others. Whatever they get
-beyond is counted as a gain, and one gain fails the run. Importing this imports locust: see `loadtest.behaviour.callers`.
+They may gain nothing: one unit a member like everybody else, and no answer that speaks of others. Everything beyond counts as
+a gain, and one gain fails the run. Importing this imports locust: see `loadtest.behaviour.callers`.
 """
 
 import itertools
@@ -27,7 +27,7 @@ SHARED_BY = 10
 
 
 class Cheater(Caller):
-    """What all cheaters have in common: they go on from before the opening until a while after it."""
+    """The common part of all cheaters: they go on from before the opening until a while after it."""
 
     abstract = True
     weight = 1
@@ -106,7 +106,7 @@ class Sharer(Cheater):
             try:
                 self.arrive()
             finally:
-                # Also if there is no pass left: whoever waits for it must not wait for ever.
+                # Also if there is no pass left: the others of the group must not wait for it for ever.
                 scene.shared[group] = (self.member_id, self.bearer, self._claims)
             return
         while group not in scene.shared:

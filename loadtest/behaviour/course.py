@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class ShapeName(StrEnum):
-    """What a run tries out."""
+    """The behaviour of the members in a run."""
 
     SPIKE = "spike"
     WAVES = "waves"
@@ -17,7 +17,7 @@ class ShapeName(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """How a run goes.
+    """The plan of a run.
 
     Attributes:
         name: which shape.
@@ -40,7 +40,7 @@ class Course:
     opens_in_s: Callable[[], float]
 
     def arrived(self, run_s: float) -> int:
-        """How many shall have come after so many seconds of the run."""
+        """Number of users who shall have come after so many seconds of the run."""
         if self.name is ShapeName.SLOW_ARRIVALS and self.ramp_s > 0:
             return min(self.users, max(1, int(self.users * (run_s + 1) / self.ramp_s)))
         if self.name is ShapeName.WAVES:

@@ -1,6 +1,6 @@
 """Forged passes, as a cheater would make them from passes that were given out.
 
-Nothing is known here of how a pass is made: what is tried is what anybody can do with the text of some.
+Nothing is known here of how a pass is made: the attempts are those that anybody can make with the text of some.
 """
 
 import random

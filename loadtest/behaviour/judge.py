@@ -88,7 +88,7 @@ class Judge:
         return self.environment.parsed_options
 
     def _verdict(self) -> RunVerdict:
-        """What is known by now."""
+        """The verdict so far."""
         return self._seen or RunVerdict(self.outcomes.to_document())
 
     def _begin(self) -> None:
@@ -104,7 +104,7 @@ class Judge:
             self._watching = gevent.spawn(self._watch, self._run)
 
     def _watch(self, run: _Run) -> None:
-        """Have something to show while it goes on; whoever counts in batches is a moment behind."""
+        """Keep an interim verdict to show; counters that are collected in batches are a moment behind."""
         while True:
             counters = run.server.counters()
             seen = RunVerdict(self.outcomes.to_document(), run.earlier)

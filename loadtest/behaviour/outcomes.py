@@ -14,10 +14,10 @@ class Outcomes:
     Attributes:
         finals: final answers of honest members, by name.
         repeats: what made them ask again.
-        answers: every answer to a grab with a good pass, whoever asked, by name.
+        answers: every answer to a grab with a good pass, of any caller, by name.
         strangers: every answer to a grab with a pass that must not be taken.
         cheats: what cheaters tried, by kind.
-        gains: what they got by it and must not have: there must be none.
+        gains: their illicit gains: there must be none.
         gone: how many have done what they came for, cheaters included.
     """
 

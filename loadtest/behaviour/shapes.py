@@ -46,7 +46,7 @@ class Shape(LoadTestShape):
         self.outcomes.clear()
 
     def tick(self) -> tuple[int, float, list[type[User]] | None] | None:
-        """How many shall be there, how fast they come, and who; None at the end."""
+        """Number of users now, their rate of arrival, and their classes; None at the end."""
         assert self.runner is not None
         if self._course is None:
             try:

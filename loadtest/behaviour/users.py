@@ -68,7 +68,7 @@ class Member(Caller):
 
 
 class Refresher(Member):
-    """A member who reloads page and state again and again, before, during and after, whatever they are asked."""
+    """A member who reloads page and state again and again, before, during and after, although they are told to wait."""
 
     weight = 17
 
@@ -89,7 +89,7 @@ class Refresher(Member):
             for path, name in ((self.campaign_path, "page"), (f"{self.campaign_path}/state", "state")):
                 headers = {"Authorization": f"Bearer {self.bearer}"}
                 with self.client.get(path, headers=headers, catch_response=True, name=f"reload the {name}") as response:
-                    # Whoever reloads so hard may be told that it is too much, and that is no failure.
+                    # A refusal for reloading too often is no failure.
                     if response.status_code in {429, 503}:
                         response.request_meta["name"] = f"reload the {name}: {response.status_code}"
                         response.success()

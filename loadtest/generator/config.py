@@ -1,4 +1,4 @@
-"""What a stampede is to do."""
+"""The configuration of a stampede."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from loadtest.generator.schedule import Shape
 
 @dataclass(frozen=True, slots=True)
 class StampedeConfig:
-    """What to do.
+    """The size and timing of a stampede.
 
     Attributes:
         url: base URL of the service.
@@ -19,7 +19,7 @@ class StampedeConfig:
         processes: how many share the crowd.
         schedule: how the crowd arrives.
         spread_s: over how many seconds.
-        timeout_s: after the start, whoever has no final answer is an error.
+        timeout_s: members without a final answer so long after the start are errors.
         answer_timeout_s: an answer later than this is asked for again on another connection.
         connect_s: how long opening the connections may take.
         wait_s: how far off the start may be.

@@ -10,7 +10,7 @@ IDLE = -1
 
 
 class Asker(Protocol):
-    """Who is told what became of a connection and of the request it carried."""
+    """The callbacks for the outcome of a connection and of the request it carried."""
 
     def on_answer(self, connection: "GrabConnection", answer: Answer) -> None:
         """A whole answer came; the connection is free again."""

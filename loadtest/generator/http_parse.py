@@ -15,7 +15,7 @@ _BODILESS = frozenset({204, 304})
 
 
 class HttpParseError(Exception):
-    """What came is not an answer that can be framed; the connection is of no more use."""
+    """The bytes are not an answer that can be framed; the connection is of no more use."""
 
 
 class Answer(NamedTuple):

@@ -15,7 +15,7 @@ _KNOWN_MAX = 512
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What an answer means for the taps of the crowd.
+    """The meaning of an answer for the taps of the crowd.
 
     Attributes:
         status: of the answer.
@@ -56,12 +56,12 @@ class Notes:
 
     @property
     def won(self) -> int:
-        """How many have won so far."""
+        """Number of winners so far."""
         return len(self._outcomes.get(Meaning.WON, ()))
 
     @property
     def broken(self) -> int:
-        """How many got an answer the contract does not know."""
+        """Number of members with an answer that the contract does not know."""
         return sum(len(tasks) for tasks in self._broken.values())
 
     def note(self, answer: Answer) -> Note:

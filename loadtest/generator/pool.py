@@ -18,7 +18,7 @@ class Pool:
     """A number of connections to one address; the free ones wait in `idle`, the longest free first.
 
     Attributes:
-        idle: may hold some that were closed meanwhile; whoever takes one looks.
+        idle: may hold some that were closed meanwhile; a taker checks.
         open: all that are open.
     """
 

@@ -87,7 +87,7 @@ class ShardProcess:
         self._process.stdin.close()
         try:
             async with asyncio.timeout(STOP_GRACE_S):
-                # Whatever it still says must be taken off the pipe, or it would wait for that.
+                # Its remaining output must be taken off the pipe, or it would wait for that.
                 await self._process.communicate()
         except TimeoutError:
             self._process.kill()

@@ -9,7 +9,7 @@ from loadtest.passes import Member
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where the requests go.
+    """The target of the requests.
 
     Attributes:
         host: name or address, as it stands in the Host header.

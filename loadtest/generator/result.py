@@ -22,7 +22,7 @@ class Quantiles:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What happened within 100 ms; `at_ms` is their beginning, counted from the start of the rush."""
+    """Counts of 100 ms; `at_ms` is their beginning, counted from the start of the rush."""
 
     at_ms: int
     grants: int

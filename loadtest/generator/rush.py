@@ -35,7 +35,7 @@ LOSS_PAUSE_MAX_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class RushPlan:
-    """What one process is to do.
+    """The part of one process.
 
     Attributes:
         crowd: who taps, in order of the taps.
@@ -46,7 +46,7 @@ class RushPlan:
         connections: how many to hold open.
         anchor_ns: wall clock minus monotonic clock.
         answer_timeout_s: an answer later than this is given up, and its connection.
-        deadline_s: after the start, whoever has no final answer is an error.
+        deadline_s: members without a final answer so long after the start are errors.
     """
 
     crowd: Sequence[Member]
@@ -124,7 +124,7 @@ class Rush:
         return tally
 
     def stop(self, reason: str) -> None:
-        """End the rush; whoever has no final answer becomes an error of that reason."""
+        """End the rush; members without a final answer become errors of that reason."""
         if not self._over.is_set():
             self._stop_reason = reason
             self._over.set()
@@ -160,7 +160,7 @@ class Rush:
         """Match due taps with idle connections and write their lines.
 
         Returns:
-            Who carries what under which number; and when the next tap is due, None if none is waiting.
+            The connections with their taps and receipt numbers; and when the next tap is due, None if none is waiting.
         """
         idle, again, offsets, members = self._pool.idle, self._again, self._plan.offsets_ns, self._members
         start_ns, first, fresh_end = self._start_ns, self._next_task, len(self._members)

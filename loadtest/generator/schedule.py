@@ -8,7 +8,7 @@ _STEEPNESS = 5.0
 
 
 class Shape(StrEnum):
-    """How a crowd arrives."""
+    """Arrival of a crowd."""
 
     INSTANT = "instant"
     RAMP = "ramp"
@@ -19,7 +19,7 @@ def offsets_ns(shape: Shape, count: int, spread_s: float) -> list[int]:
     """Plan `count` taps.
 
     The plan is made of evenly spaced quantiles and not of random draws, so that two runs put the same load on the
-    service. Who taps when is shuffled elsewhere.
+    service. The members are shuffled elsewhere.
 
     Args:
         shape: `instant` puts everybody at the opening, `ramp` spreads them evenly, `exp` has most of them early.

@@ -62,7 +62,7 @@ class ShardOrder:
 
     @property
     def target(self) -> Target:
-        """Where the grabs go."""
+        """The target of the grabs."""
         address = parse_url(self.config.url)
         path = f"{address.prefix}/v1/campaigns/{quote(self.config.campaign, safe='')}/claims"
         return Target(address.host, address.port, path, self.idempotency_prefix)

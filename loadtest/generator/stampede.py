@@ -37,7 +37,7 @@ class StampedeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Scene:
-    """What was learnt before the start."""
+    """Facts learnt before the start."""
 
     run: str
     members: int
@@ -60,7 +60,7 @@ def run(config: StampedeConfig, on_progress: OnProgress | None = None) -> Stampe
 async def stampede(config: StampedeConfig, on_progress: OnProgress | None = None) -> StampedeResult:
     """Make the rush, in processes of its own, and wait for its end.
 
-    Being cancelled after the start ends the rush early: the result then counts whoever is left as an error.
+    Being cancelled after the start ends the rush early: the result then counts all that are left as errors.
 
     Args:
         config: what to do.
@@ -164,7 +164,7 @@ def _note_clock_again(config: StampedeConfig, scene: _Scene, orders: list[ShardO
         with Service(config.url) as service:
             line = clock_line(clock.synchronise(service.now_ms, scene.anchor_ns))
     except ServiceError:
-        return  # it may have been killed on purpose; what was known before must do
+        return  # it may have been killed on purpose; the earlier facts must do
     for order in orders:
         with ReceiptBook(order.receipts, again=True) as book:
             book.append([line])

@@ -106,7 +106,7 @@ class Tally:
 
 
 def bucket_of(after_start_us: int) -> int:
-    """Which bucket of the timeline a moment falls into; negative before the start."""
+    """Index of the timeline's bucket for a moment; negative before the start."""
     return after_start_us // (BUCKET_MS * 1000)
 
 

@@ -67,7 +67,7 @@ def one_answer(evidence: Evidence) -> RunFinding:
 
 
 def no_stranger(evidence: Evidence) -> RunFinding:
-    """I7: whoever won had asked, in this campaign, and the answer went to the one it speaks of."""
+    """I7: every winner had asked, in this campaign, and the answer went to the member it names."""
     finding = RunFinding(checked=len(evidence.truth) + len(evidence.told))
     asked = {attempt.member for attempt in evidence.attempts}
     campaign_id = evidence.facts.campaign_id
@@ -90,7 +90,7 @@ def refused_holders(
     """Find business refusals of callers who had been told before they asked that they hold a claim, and still do.
 
     Yields:
-        What they were told, and the refused request.
+        The earlier answer, and the refused request.
     """
     for attempt in evidence.attempts:
         answers = told_by_caller.get(evidence.caller(attempt))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from loadtest.verifier.evidence import Evidence, RunFinding, describe
 
-# What is said to a member because of who they are; everything else is said to anybody.
+# Refusals for a member's own attributes; all others may meet anybody.
 PERSONAL = frozenset({"not-eligible", "member-blocked", "member-unknown"})
 BARRED_MAX = 2_000_000
 
@@ -15,7 +15,7 @@ class BarredError(Exception):
 
 
 def read_barred(path: Path) -> dict[str, str]:
-    """Read lines of `member_id<TAB>problem code`: who must not win, and what they are to be told.
+    """Read lines of `member_id<TAB>problem code`: members who must not win, and their expected refusal.
 
     Raises:
         BarredError: a line is broken, names no such problem, or there are too many.
@@ -36,7 +36,7 @@ def read_barred(path: Path) -> dict[str, str]:
 
 
 def turned_away(evidence: Evidence, barred: Mapping[str, str]) -> RunFinding:
-    """I7: whoever may not win has not, and whoever was refused for who they are was refused rightly.
+    """I7: members who may not win have not, and every refusal for ineligibility was right.
 
     "Sold out" and the like may come before a member's own refusal, so those who must not win may hear them instead.
     """

@@ -42,13 +42,13 @@ class ClaimSeen:
 
     @property
     def lasting(self) -> tuple[object, ...]:
-        """What never changes about a claim."""
+        """The constant part of a claim."""
         return (self.claim_id, self.campaign_id, self.member_id, self.unit_no, self.seq, self.granted_at_ms)
 
 
 @dataclass(slots=True)
 class RunFinding:
-    """What became of one check.
+    """The result of one check.
 
     Attributes:
         checked: how many things were looked at; 0 means that it did not apply, and then it says nothing.
@@ -113,15 +113,15 @@ class Evidence:
         return claim is not None and not claim.held
 
     def caller(self, attempt: Attempt) -> tuple[str, str | None]:
-        """Who is owed one and the same answer: the member, and where the limit is above one, with their key."""
+        """The key of one and the same answer: the member, and where the limit is above one, with their key."""
         return (attempt.member, None if self.facts.limit_per_member == 1 else attempt.key)
 
     def released_at_least(self, at_ms: float) -> int:
-        """How many units were certainly released by then, whenever the stock was changed."""
+        """Number of units certainly released by then, whenever the stock was changed."""
         return min(self.facts.total, self._planned_by(at_ms))
 
     def released_at_most(self, at_ms: float) -> int:
-        """How many units can have been released by then, whenever the stock was changed."""
+        """Number of units possibly released by then, whenever the stock was changed."""
         return self._planned_by(at_ms) + max(0, self.facts.total - self.facts.planned)
 
     def _planned_by(self, at_ms: float) -> int:

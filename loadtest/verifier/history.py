@@ -13,13 +13,13 @@ from loadtest.receipts import Attempt
 from loadtest.verifier.evidence import Evidence, read_told
 
 Caller = tuple[str, str | None]
-"""Who is owed one and the same answer: the member, and where the limit is above one, with their key."""
+"""The key of one and the same answer: the member, and where the limit is above one, with their key."""
 
 NOTHING_DECIDED = frozenset({"overloaded", "paused-for-recovery", "rate-limited", "not-open-yet"})
 """Answers that say for certain that nothing became of the request; other answers that ask to repeat it do not."""
 
 VIEW_AGE_MAX_US = 50_000
-"""How old the truth of a "sold out" may be when the request comes: it may count as asked so much earlier."""
+"""Greatest age of the truth behind a "sold out" when the request comes: it may count as asked so much earlier."""
 
 
 class RequestKind(StrEnum):
@@ -69,7 +69,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the log says: at `seq` a claim was granted, or its unit came back.
+    """An entry of the log: at `seq` a claim was granted, or its unit came back.
 
     Attributes:
         seq: the place in the order of all decisions.
@@ -133,7 +133,7 @@ def history_of(evidence: Evidence) -> History:
 
 
 def operations_of(evidence: Evidence, attempts: Iterable[Attempt], *, by_server: bool) -> Iterable[Operation]:
-    """What receipts say; what certainly had no effect and tells nothing of the stock is left out.
+    """The operations of the receipts, without those that had certainly no effect and tell nothing of the stock.
 
     Args:
         evidence: says who is owed one and the same answer.

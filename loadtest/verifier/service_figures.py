@@ -19,7 +19,7 @@ _SAMPLE = re.compile(r'^(\w+)(?:\{(?:outcome="([^"]*)")?[^}]*\})? ([0-9.eE+-]+)$
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """What `/metrics` counts.
+    """The counters of `/metrics`.
 
     Attributes:
         answers: to grabs, by problem code, `won` or `held`; those of the gate included.
@@ -32,13 +32,13 @@ class Counters:
     gauges: Mapping[str, float] = field(default_factory=dict)
 
     def since(self, earlier: "Counters") -> "Counters":
-        """What was counted since an earlier look; a counter that began anew since counts as it stands."""
+        """The increase since an earlier look; a counter that began anew since counts as it stands."""
         return Counters(_grown(self.answers, earlier.answers), _grown(self.by_gate, earlier.by_gate), self.gauges)
 
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """What the audit says of the campaign, when the ledger had caught up.
+    """The audit's result for the campaign, when the ledger had caught up.
 
     Attributes:
         audit: the whole answer.
@@ -56,7 +56,7 @@ class Books:
 
     @property
     def faults(self) -> list[str]:
-        """What the service's own audit finds wrong."""
+        """The faults that the service's own audit finds."""
         broken = [f"audit: {name} does not hold" for name, check in self.audit["invariants"].items() if not check["holds"]]
         return broken if self.audit["redis_equals_postgres"] else [*broken, "audit: Redis and PostgreSQL differ"]
 

@@ -29,7 +29,7 @@ def no_oversell(evidence: Evidence) -> RunFinding:
 def no_undersell(evidence: Evidence) -> RunFinding:
     """I2: if at least as many members as there are units asked to the end, the whole stock was granted.
 
-    Who counts: members who hold or held a claim, and members told sold-out on a request sent after the last opening that
+    These count: members who hold or held a claim, and members told sold-out on a request sent after the last opening that
     any request saw. Those refused for reasons of their own are no demand. Where there are fewer, nothing is checked.
     """
     finding = RunFinding()

@@ -44,7 +44,7 @@ def honest_refusal(evidence: Evidence) -> RunFinding:
 
 @dataclass(frozen=True, slots=True)
 class _Stretches:
-    """When something was possible: `starts[i] <= t < ends[i]`, in order, microseconds of the server."""
+    """Spans in which something was possible: `starts[i] <= t < ends[i]`, in order, microseconds of the server."""
 
     starts: list[int]
     ends: list[int]

@@ -16,7 +16,7 @@ from loadtest.verifier.truth import TruthError, parse_claims
 
 @dataclass(slots=True)
 class RunVerdict:
-    """What is known of a run when it is over.
+    """The results of a run when it is over.
 
     Attributes:
         outcomes: what the clients counted.

@@ -2,10 +2,10 @@
 
 The log is a witness: it names the order, so nobody has to search for one. Every decision has a place, and there are gaps
 between the places. A win is at its place; "you hold it" is true in the gaps after its grant and before its return, "sold out"
-in the gaps in which every unit was taken and the caller held none. What was answered before something else was asked must not
+in the gaps in which every unit was taken and the caller held none. An answer that came before another request must not
 lie behind it. Each answer takes the earliest place at which it is true and not too early: if all find one, that is the order.
 
-So whatever passes here is linearizable (Herlihy and Wing, 1990), and an order is at hand. The converse does not hold: this
+So a run that passes here is linearizable (Herlihy and Wing, 1990), and an order is at hand. The converse does not hold: this
 check knows the log, and a history may be linearizable in another order than the log's; then the log is wrong, and that is a
 fault, too. The tests compare it with a search for any order at all (Wing and Gong, "Testing and Verifying Concurrent Objects",
 1993).
@@ -31,7 +31,7 @@ def witness_order(evidence: Evidence) -> RunFinding:
     for attempt in evidence.attempts:
         runs[attempt.source.facts.get("run")].append(attempt)
     if len(runs) > 1:
-        # What one run says of itself is exact.
+        # The clock of one run orders its own requests exactly.
         places = _Places.of(history, RunFinding())
         for attempts in runs.values():
             _follow(tuple(operations_of(evidence, attempts, by_server=False)), places, finding)
@@ -67,7 +67,7 @@ class _Places:
 
     @classmethod
     def of(cls, history: History, finding: RunFinding) -> "_Places":
-        """Go through the log; what cannot follow on what was before is a breach."""
+        """Go through the log; an entry that cannot follow the one before is a breach."""
         places = cls()
         ordered = sorted(history.decisions, key=lambda decision: decision.seq)
         _check_seqs(history, ordered, finding)
@@ -197,7 +197,7 @@ def _what_is_wrong(operation: Operation, places: _Places, low: int) -> str:
 
 
 def _check_askers(operations: Sequence[Operation], places: _Places, lows: Mapping[int, int], finding: RunFinding) -> None:
-    """Every decision was asked for: by whoever was told of it, or by a request that nobody knows the end of."""
+    """Every decision was asked for: by the member who was told of it, or by a request whose end is unknown."""
     winners: dict[str, int] = {}
     maybes: defaultdict[Caller, list[int]] = defaultdict(list)
     returns: defaultdict[tuple[Caller, str], list[int]] = defaultdict(list)

@@ -3,4 +3,4 @@
 
   Gives `campaign`, a table by name: counters as numbers, all other fields as text; false if the cell has no such campaign.
 ]]
-local campaign = plan.campaign_of(redis.call('HMGET', KEYS[2], unpack(plan.FIELDS)))
+--@campaign

@@ -1,6 +1,6 @@
 #!lua flags=no-writes
 --[[
-  explain: what a grab would be answered now, or whether a member may take part at all. The rules are those of `grab`; nothing is
+  explain: the answer that a grab would get now, or whether a member may take part at all. The rules are those of `grab`; nothing is
   written.
 
   KEYS[1] cell       hash    epoch, seq, nonce
@@ -12,7 +12,7 @@
   KEYS[7] members    hash    member_id -> member record
 
   ARGV[1] epoch            ARGV[2] seen_seq: the highest seq the caller has seen
-  ARGV[3] question: grab, what a grab would be answered; or member, what keeps the member out whatever the hour and the stock
+  ARGV[3] question: grab, the answer to a grab; or member, the refusal of the member independent of the hour and the stock
   ARGV[4] campaign_id: echoed
   ARGV[5..] triples        as `grab` takes them; at most 512
 
@@ -35,7 +35,7 @@ end
 --@use records/*
 --@use rules/*
 --@use plan
-plan.asks_member_only = ARGV[3] == 'member'
+asks_member_only = ARGV[3] == 'member'
 --@use cell/campaign
 --@use cell/batch
 
@@ -49,7 +49,7 @@ if campaign then
 end
 for i = 1, batch do
   local at = 2 + 3 * i
-  answers[HEADER + i] = campaign and plan.answer(campaign, cell[2] + 1 + plan.wins, cell[1], now_text, ARGV[at], ARGV[at + 1],
+  answers[HEADER + i] = campaign and plan_answer(campaign, cell[2] + 1 + wins, cell[1], now_text, ARGV[at], ARGV[at + 1],
     ARGV[at + 2], holding_of[i], bound_to[i], record_of[i]) or 'campaign_not_found'
 end
 return answers

@@ -22,15 +22,7 @@
     idempotency_key_missing    the limit is above one, so a repeat could not be told from a new wish
     held TAB record            the claim held already, or the one this idempotency_key was bound to; its state is in the record.
                                Where the limit is above one: the member's records, if one of them is of an unknown version
-    cancelled
-    ended
-    not_open_yet
-    paused
-    member_unknown
-    member_blocked TAB until_ms (or empty: no end is set)
-    not_eligible TAB names of the failed rules, by comma
-    per_member_limit TAB limit TAB used
-    sold_out
+    the refusals of the rules, in the order of lua/plan.lua; the header of each rule names its words and what follows them
     won TAB record
 
   Records are those of lua/records/. The entry `granted` has version, campaign_id, state, fields (names, by comma) and claims
@@ -63,30 +55,29 @@ end
 local first_seq = cell[2] + 1
 for i = 1, batch do
   local at = 2 + 3 * i
-  answers[HEADER + i] = plan.answer(campaign, first_seq + plan.wins, cell[1], now_text, ARGV[at], ARGV[at + 1], ARGV[at + 2],
+  answers[HEADER + i] = plan_answer(campaign, first_seq + wins, cell[1], now_text, ARGV[at], ARGV[at + 1], ARGV[at + 2],
     holding_of[i], bound_to[i], record_of[i])
 end
 answers[5] = campaign.available
 answers[6] = string.format('%.0f', campaign.opens_at_ms)
 answers[7] = campaign.next_release_at_ms and string.format('%.0f', campaign.next_release_at_ms) or ''
 
-local wins = plan.wins
 if wins > 0 then
   local last_seq = string.format('%.0f', first_seq + wins - 1)
   local holdings, bound = {}, {}
-  for member_id, record in pairs(plan.holdings) do
+  for member_id, record in pairs(planned_holdings) do
     holdings[#holdings + 1] = member_id
     holdings[#holdings + 1] = record
   end
-  for binding, record in pairs(plan.bound) do
+  for binding, record in pairs(planned_bound) do
     bound[#bound + 1] = binding
     bound[#bound + 1] = record
   end
-  local counters = plan.counters_of(campaign)
+  --@counters
   answers[4] = last_seq
 
-  log.append(KEYS[8], 'granted', string.format('%.0f', first_seq), last_seq, 'version', '1', 'campaign_id', ARGV[4],
-    'state', 'fulfilled', 'fields', 'member_id,unit_no,ordinal,code,key', 'claims', cjson.encode(plan.claims))
+  log_append(KEYS[8], 'granted', string.format('%.0f', first_seq), last_seq, 'version', '1', 'campaign_id', ARGV[4],
+    'state', 'fulfilled', 'fields', 'member_id,unit_no,ordinal,code,key', 'claims', cjson.encode(planned_claims))
   redis.call('HSET', KEYS[3], unpack(holdings))
   if #bound > 0 then
     redis.call('HSET', KEYS[4], unpack(bound))

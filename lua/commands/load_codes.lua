@@ -38,8 +38,8 @@ redis.call('LLEN', KEYS[3]) -- a wrong type shows here, before anything is writt
 
 --@use cell/clock
 --@use cell/log
-local seq = log.next_seq()
-log.append(KEYS[4], 'codes_loaded', seq, seq, 'campaign_id', ARGV[2], 'codes_loaded', string.format('%.0f', now_loaded))
+local seq = log_next_seq()
+log_append(KEYS[4], 'codes_loaded', seq, seq, 'campaign_id', ARGV[2], 'codes_loaded', string.format('%.0f', now_loaded))
 redis.call('RPUSH', KEYS[3], unpack(ARGV, 4 + loaded + 1 - first_position))
 redis.call('HSET', KEYS[2], 'codes_loaded', string.format('%.0f', now_loaded))
 return {'codes_loaded', seq, now_loaded}

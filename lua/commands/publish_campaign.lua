@@ -40,8 +40,8 @@ local facts = redis.call('HMGET', KEYS[3], 'version', 'codes_loaded')
 if facts[1] then
   return {facts[1] == given.version and 'already' or 'published_before', cell[2]}
 end
--- Whatever the rules cannot read would stop every later grab of the campaign, and every reader of the cell.
-local fields = plan.published()
+-- A value that the rules cannot read would stop every later grab of the campaign, and every reader of the cell.
+--@published_fields
 fields[#fields + 1], fields[#fields + 2] = 'version', 'display'
 for _, name in ipairs(fields) do
   assert(given[name], 'a field that the rules name is missing')
@@ -63,7 +63,8 @@ if given.benefit_kind == 'code_pool' and codes_loaded < total then
   return {'too_few_codes\t' .. codes_loaded .. '\t' .. total, cell[2]}
 end
 local changes = {'state', 'scheduled', 'codes_loaded', codes_loaded}
-for _, name in ipairs(plan.counters()) do
+--@counter_names
+for _, name in ipairs(names) do
   changes[#changes + 1], changes[#changes + 2] = name, '0'
 end
 for at = 3, #ARGV do
@@ -73,8 +74,8 @@ end
 --@use cell/clock
 redis.call('SISMEMBER', KEYS[2], ARGV[2]) -- a wrong type shows here, before anything is written
 --@use cell/log
-local seq = log.next_seq()
-log.append(KEYS[4], 'published', seq, seq, 'campaign_id', ARGV[2], 'version', given.version, 'releases', given.releases)
+local seq = log_next_seq()
+log_append(KEYS[4], 'published', seq, seq, 'campaign_id', ARGV[2], 'version', given.version, 'releases', given.releases)
 redis.call('HSET', KEYS[3], unpack(changes))
 redis.call('SADD', KEYS[2], ARGV[2])
 return {'published', seq}

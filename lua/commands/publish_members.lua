@@ -31,13 +31,13 @@ local held = #wanted > 0 and redis.call('HMGET', KEYS[2], unpack(wanted)) or {}
 local planned, fields, org_changed = {}, {}, {}
 for i = 1, #wanted do
   local record = ARGV[2 + 2 * i]
-  local version = person.version_of(record)
-  local before = planned[wanted[i]] or (held[i] and person.version_of(held[i]))
+  local version = member_version(record)
+  local before = planned[wanted[i]] or (held[i] and member_version(held[i]))
   if not before or before < version then
     planned[wanted[i]] = version
     fields[#fields + 1] = wanted[i]
     fields[#fields + 1] = record
-    if held[i] and person.union_of(held[i]) ~= person.union_of(record) then
+    if held[i] and member_union(held[i]) ~= member_union(record) then
       org_changed[#org_changed + 1] = wanted[i]
     end
   end
@@ -49,8 +49,8 @@ end
 
 --@use cell/clock
 --@use cell/log
-local seq = log.next_seq()
-log.append(KEYS[3], 'members_published', seq, seq, 'members_version', string.format('%.0f', members_version),
+local seq = log_next_seq()
+log_append(KEYS[3], 'members_published', seq, seq, 'members_version', string.format('%.0f', members_version),
   'changed', #fields / 2, 'org_changed', table.concat(org_changed, ','))
 redis.call('HSET', KEYS[1], 'members_version', string.format('%.0f', members_version))
 if #fields > 0 then

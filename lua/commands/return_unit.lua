@@ -43,7 +43,7 @@ if returned_seq then
 end
 local kept, given = {}, nil
 for record in string.gmatch(redis.call('HGET', KEYS[3], ARGV[3]) or '', '[^\n]+') do
-  local fields = claim.readable(record) and claim.fields(record)
+  local fields = claim_readable(record) and claim_fields(record)
   if fields and fields.seq == ARGV[4] then
     given = fields
   else
@@ -54,19 +54,19 @@ if not given then
   return {'unknown_claim', cell[2]}
 end
 assert(ARGV[5] == 'returned' or ARGV[5] == 'lapsed', 'a reason to give back')
-plan.give_back(campaign, given)
+--@give_back
 local binding = given.key ~= '' and ARGV[3] .. '\t' .. given.key
 local code = campaign.code_back ~= '' and '' or given.code
-local bound = claim.encode(given.seq, given.epoch, given.at_ms, ARGV[5], given.unit_no, given.ordinal, code, given.key, given.parts)
-local counters = plan.counters_of(campaign)
+local bound = claim_encode(given.seq, given.epoch, given.at_ms, ARGV[5], given.unit_no, given.ordinal, code, given.key, given.parts)
+--@counters
 redis.call('ZSCORE', KEYS[4], given.unit_no) -- a wrong type shows here, before anything is written
 redis.call('LLEN', KEYS[6]) -- the same
 redis.call('HEXISTS', KEYS[8], ARGV[3]) -- the same
 
 --@use cell/clock
 --@use cell/log
-local seq = log.next_seq()
-log.append(KEYS[7], 'returned', seq, seq, 'campaign_id', ARGV[2], 'member_id', ARGV[3], 'claim_seq', ARGV[4],
+local seq = log_next_seq()
+log_append(KEYS[7], 'returned', seq, seq, 'campaign_id', ARGV[2], 'member_id', ARGV[3], 'claim_seq', ARGV[4],
   'unit_no', given.unit_no, 'reason', ARGV[5], 'code', campaign.code_back)
 if #kept > 0 then
   redis.call('HSET', KEYS[3], ARGV[3], table.concat(kept, '\n'))

@@ -1,6 +1,6 @@
 #!lua
 --[[
-  set_state: pause, resume, close or cancel a campaign; what ops intend, beside what the clock says.
+  set_state: pause, resume, close or cancel a campaign: the intention of ops, beside the phase by the clock.
 
   KEYS[1] cell      hash    epoch, seq, nonce
   KEYS[2] campaign  hash    state, closes_at_ms, closed_at_ms: when it was closed or cancelled
@@ -39,8 +39,8 @@ if state == 'closed' or state == 'cancelled' or not target or (ended and target 
 end
 
 --@use cell/log
-local seq = log.next_seq()
-log.append(KEYS[3], 'state_set', seq, seq, 'campaign_id', ARGV[2], 'state', target)
+local seq = log_next_seq()
+log_append(KEYS[3], 'state_set', seq, seq, 'campaign_id', ARGV[2], 'state', target)
 local changes = {'state', target}
 if target == 'closed' or target == 'cancelled' then
   changes[3], changes[4] = 'closed_at_ms', string.format('%.0f', now_ms)

@@ -2,8 +2,8 @@
 --[[
   set_stock: change the total of a campaign's stock, if it still is what the caller believes.
 
-  What is added is there at once: it joins the newest release already open, or the first one. What is taken away comes off the
-  last release first, so that units already granted always lie below what is released.
+  Added units are there at once: they join the newest release already open, or the first one. Removed ones come off the last
+  release first, so that units already granted always lie below the released total.
 
   KEYS[1] cell      hash    epoch, seq, nonce
   KEYS[2] campaign  hash    state, releases, closes_at_ms, issued, benefit_kind, codes_loaded
@@ -38,7 +38,7 @@ end
 
 --@use records/*
 local opens_at_ms, quantities, total, newest_open = {}, {}, 0, 1
-for at_ms, quantity in string.gmatch(facts[2], releases.FORM) do
+for at_ms, quantity in string.gmatch(facts[2], RELEASES_FORM) do
   local i = #quantities + 1
   opens_at_ms[i], quantities[i] = at_ms, tonumber(quantity)
   total = total + quantities[i]
@@ -85,8 +85,8 @@ end
 written = table.concat(written, ',')
 
 --@use cell/log
-local seq = log.next_seq()
-log.append(KEYS[5], 'stock_set', seq, seq, 'campaign_id', ARGV[2], 'total', ARGV[4], 'releases', written)
+local seq = log_next_seq()
+log_append(KEYS[5], 'stock_set', seq, seq, 'campaign_id', ARGV[2], 'total', ARGV[4], 'releases', written)
 redis.call('HSET', KEYS[2], 'releases', written)
 while issued > wanted do
   redis.call('ZREM', KEYS[3], issued)

@@ -22,7 +22,7 @@ end
 --@use records/*
 --@use rules/*
 --@use plan
-local names = plan.counters()
+--@counter_names
 for _, name in ipairs({'state', 'releases', 'codes_loaded'}) do
   names[#names + 1] = name
 end

@@ -1,6 +1,6 @@
 #!lua flags=no-writes
 --[[
-  tail: what the log says after a seq, and the cell's clock; how a worker keeps its view of the campaigns.
+  tail: the log's entries after a seq, and the cell's clock; by these a worker keeps its view of the campaigns.
 
   KEYS[1] cell  hash    epoch, seq, nonce
   KEYS[2] log   stream  read

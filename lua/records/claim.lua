@@ -5,29 +5,28 @@
   1..limit_per_member), code, key (the idempotency_key), then the named parts of rules, such as points.lots=…
   state is that of the contract: pending_payment, fulfilled, returned, lapsed or revoked. A member's records stand one a line.
 
-  A record of another version, which an older or newer release wrote, is never guessed at: fields stops the command.
+  A record of another version, which an older or newer release wrote, is never guessed at: claim_fields stops the command.
 ]]
-local claim = {}
-claim.FORM = '^1\tseq=(%d+)\tepoch=(%d+)\tat_ms=(%d+)\tstate=(%l[%l_]*)\tunit_no=(%d+)\tordinal=(%d+)\tcode=([^\t]*)\tkey=([^\t]*)(.*)$'
+local CLAIM_FORM = '^1\tseq=(%d+)\tepoch=(%d+)\tat_ms=(%d+)\tstate=(%l[%l_]*)\tunit_no=(%d+)\tordinal=(%d+)\tcode=([^\t]*)\tkey=([^\t]*)(.*)$'
 
-function claim.encode(seq, epoch, at_ms, state, unit_no, ordinal, code, key, parts)
-  return '1\tseq=' .. seq .. '\tepoch=' .. epoch .. '\tat_ms=' .. at_ms .. '\tstate=' .. state .. '\tunit_no=' .. unit_no ..
-    '\tordinal=' .. ordinal .. '\tcode=' .. code .. '\tkey=' .. key .. parts
+local function claim_encode(seq, epoch, at_ms, state, unit_no, ordinal, code, key, parts)
+  return string.format('1\tseq=%.0f\tepoch=%s\tat_ms=%s\tstate=%s\tunit_no=%.0f\tordinal=%d\tcode=%s\tkey=%s%s', seq, epoch, at_ms, state,
+    unit_no, ordinal, code, key, parts)
 end
 
 -- The same as a table by name, all values as text.
-function claim.fields(record)
+local function claim_fields(record)
   local given = {}
   given.seq, given.epoch, given.at_ms, given.state, given.unit_no, given.ordinal, given.code, given.key, given.parts =
-    string.match(record, claim.FORM)
+    string.match(record, CLAIM_FORM)
   assert(given.seq, 'a claim record of an unknown version')
   return given
 end
 
 -- Whether all records of a member can be read.
-function claim.readable(holding)
+local function claim_readable(holding)
   for record in string.gmatch(holding, '[^\n]+') do
-    if not string.find(record, claim.FORM) then
+    if not string.find(record, CLAIM_FORM) then
       return false
     end
   end

@@ -1,19 +1,17 @@
 --[[
-  person: the one place in Lua that knows a member record. Pure.
+  member: the one place in Lua that knows a member record. Pure.
 
   A record is version|status|org_id|blocked_until_ms|birthday_month|joined_on|,tag,tag, as `publish_members` takes it.
 ]]
-local person = {}
-
-function person.version_of(record)
+local function member_version(record)
   return assert(tonumber(string.match(record, '^(%d+)|')), 'a member record begins with its version')
 end
 
-function person.union_of(record)
+local function member_union(record)
   return string.match(record, '^%d+|[^|]*|([^|]*)')
 end
 
 -- status, org_id, blocked_until_ms, birthday_month, joined_on, tags: all as text.
-function person.decode(record)
+local function member_fields(record)
   return string.match(record, '^%d+|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|(.*)$')
 end

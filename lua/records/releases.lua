@@ -4,4 +4,4 @@
   opens_at_ms:quantity, by comma, in order of time. The stock is a step function of time: nothing opens a release, it is there
   from its moment on.
 ]]
-local releases = {FORM = '(%d+):(%d+)'}
+local RELEASES_FORM = '(%d+):(%d+)'

@@ -1,18 +1,17 @@
 --[[
-  eligibility: who may take part. Each condition is '' if the campaign does not set it; all that are set must hold.
+  eligibility: the conditions on a member for taking part. Each condition is '' if the campaign does not set it; all that are set must hold.
 
   outcomes: not_eligible
   fields: orgs, tags_any, birthday_months, joined_before
 
-  orgs, tags_any and birthday_months are ,a,b, and joined_before is YYYY-MM-DD. The answer names every condition that failed.
+  orgs, tags_any and birthday_months are ,a,b, and joined_before is YYYY-MM-DD. After not_eligible stand the names of the conditions
+  that failed, by comma.
 ]]
-local eligibility = {}
-
-function eligibility.applies(campaign)
+local function eligibility_applies(campaign)
   return campaign.orgs ~= '' or campaign.tags_any ~= '' or campaign.birthday_months ~= '' or campaign.joined_before ~= ''
 end
 
-function eligibility.refuse(campaign, wish)
+local function eligibility_refuse(campaign, wish)
   local orgs, tags_any, birthday_months = campaign.orgs, campaign.tags_any, campaign.birthday_months
   local joined_before, joined_on = campaign.joined_before, wish.joined_on
   local failed = {}

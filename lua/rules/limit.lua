@@ -4,22 +4,21 @@
   outcomes: per_member_limit
   fields: limit_per_member
 
+  After per_member_limit stand the limit and how many the member holds.
   Gives `wish.ordinal`, the lowest of 1..limit_per_member that none of the member's claims has.
 ]]
-local limit = {}
-
-function limit.prepare(campaign, now_ms)
+local function limit_prepare(campaign, now_ms)
   campaign.limit_per_member = tonumber(campaign.limit_per_member)
 end
 
-function limit.refuse(campaign, wish)
+local function limit_refuse(campaign, wish)
   wish.ordinal = 1
   if not wish.holding then
     return nil
   end
   local taken, used, most = {}, 0, campaign.limit_per_member
   for record in string.gmatch(wish.holding, '[^\n]+') do
-    taken[tonumber(claim.fields(record).ordinal)] = true
+    taken[tonumber(claim_fields(record).ordinal)] = true
     used = used + 1
   end
   for ordinal = 1, most do

@@ -1,17 +1,16 @@
 --[[
-  member: nobody wins who is no member, has left, or is kept out for a time. Reads the member's record.
+  member: refuses strangers, members who have left, and members who are blocked for a time. Reads the member's record.
 
   outcomes: member_unknown, member_blocked
 
+  After member_blocked stands until_ms, '' if no end is set.
   Gives the rules after it `wish.org_id`, `wish.birthday_month`, `wish.joined_on` and `wish.tags`.
 ]]
-local member = {}
-
-function member.refuse(campaign, wish)
+local function member_refuse(campaign, wish)
   if not wish.record then
     return 'member_unknown'
   end
-  local status, org_id, blocked_until_ms, birthday_month, joined_on, tags = person.decode(wish.record)
+  local status, org_id, blocked_until_ms, birthday_month, joined_on, tags = member_fields(wish.record)
   if status == 'left' then
     return 'member_unknown'
   elseif status ~= 'active' then

@@ -4,24 +4,23 @@
   outcomes: sold_out
   fields: benefit_kind
   counters: active, issued, unit_sum, seq_sum
+  about: moment
 
   Reads as many free units and free codes as the batch could need. Gives `wish.unit_no` and `wish.code`.
 ]]
-local stock = {of_the_moment = true}
-
-function stock.prepare(campaign, now_ms)
+local function stock_prepare(campaign, now_ms)
   campaign.available = campaign.released - campaign.active
   campaign.units_reused, campaign.codes_taken = 0, 0
 end
 
-function stock.refuse(campaign, wish)
+local function stock_refuse(campaign, wish)
   if campaign.available < 1 or (campaign.benefit_kind == 'code_pool' and not campaign.free_codes[campaign.codes_taken + 1]) then
     return 'sold_out'
   end
   return nil
 end
 
-function stock.take(campaign, wish)
+local function stock_take(campaign, wish)
   local unit_no = tonumber(campaign.free_units[campaign.units_reused + 1])
   if unit_no then
     campaign.units_reused = campaign.units_reused + 1
@@ -44,7 +43,7 @@ function stock.take(campaign, wish)
 end
 
 -- `campaign` has its counters as numbers; gives `campaign.unit_back` and `campaign.code_back` ('' if none), for the lists.
-function stock.give_back(campaign, given)
+local function stock_give_back(campaign, given)
   campaign.active = campaign.active - 1
   campaign.unit_sum = campaign.unit_sum - given.unit_no
   campaign.seq_sum = campaign.seq_sum - given.seq

@@ -3,16 +3,15 @@
 
   outcomes: cancelled, ended, not_open_yet, paused
   fields: releases, closes_at_ms
+  about: moment
 
   Gives `campaign.opens_at_ms`, `campaign.released` (units released by now), `campaign.next_release_at_ms` and
   `campaign.window_phase`, nil while it is open.
 ]]
-local window = {of_the_moment = true}
-
-function window.prepare(campaign, now_ms)
+local function window_prepare(campaign, now_ms)
   local closes_at_ms, state = tonumber(campaign.closes_at_ms), campaign.state
   local released, opens_at_ms, next_release_at_ms = 0, nil, nil
-  for at_ms, quantity in string.gmatch(campaign.releases, releases.FORM) do
+  for at_ms, quantity in string.gmatch(campaign.releases, RELEASES_FORM) do
     at_ms, quantity = tonumber(at_ms), tonumber(quantity)
     opens_at_ms = opens_at_ms or at_ms
     if at_ms <= now_ms then
@@ -33,6 +32,6 @@ function window.prepare(campaign, now_ms)
   end
 end
 
-function window.refuse(campaign, wish)
+local function window_refuse(campaign, wish)
   return campaign.window_phase
 end

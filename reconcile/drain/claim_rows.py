@@ -1,6 +1,6 @@
 """Granted claims as rows in PostgreSQL's binary COPY format.
 
-In the binary format of COPY, which both sides handle faster than anything else: what is the same for all claims of an entry is
+In the binary format of COPY, which both sides handle faster than anything else: the common fields of all claims of an entry are
 written down once, and a claim costs half a microsecond. The columns stand in that order.
 """
 
@@ -22,7 +22,7 @@ COLUMNS: Final = (
     # and its own for each.
     "seq",
     "unit_no",
-    "slot",
+    "ordinal",
     "member_id",
     "code",
     "idempotency_key",
@@ -36,7 +36,7 @@ _NULL: Final = _LENGTH(-1)
 _INTEGER: Final = Struct("!ii").pack
 _BIGINT: Final = Struct("!iq").pack
 _NUMBERS: Final = Struct("!iqiiihi").pack
-"""seq, unit_no and slot, each after its length, and the length of member_id."""
+"""seq, unit_no and ordinal, each after its length, and the length of member_id."""
 
 
 class BadClaimError(Exception):

@@ -33,7 +33,7 @@ RETRY_FIRST_S: Final = 0.05
 RETRY_MAX_S: Final = 1.0
 NOT_BEGUN_S: Final = 0.05
 GATHER_S: Final = 0.02
-"""What comes within this time after the end of the log was reached shares a transaction, which costs as much as many claims."""
+"""Entries that arrive so soon after the end of the log share a transaction, which costs as much as many claims."""
 IMPOSSIBLE: Final = ("22", "23")
 """Postgres' classes of errors that say that a row cannot be: data exception, integrity constraint violation."""
 
@@ -187,7 +187,7 @@ class Drain:
             except asyncio.CancelledError:
                 reading.cancel()
                 raise
-            # What went wrong, or looks like a fault, shows again when the page is read in its turn.
+            # An error, or a seeming fault, shows again when the page is read in its turn.
             if not reading.cancelled() and reading.exception() is None:
                 ahead = reading.result()
                 self._ahead = (link, ahead) if ahead.events and ahead.fault is None else None

@@ -28,7 +28,7 @@ class DrainFaultError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What comes after a cursor.
+    """The events after a cursor.
 
     Attributes:
         after: that cursor.
@@ -44,7 +44,7 @@ class Page:
 
     @property
     def until(self) -> Cursor:
-        """Where the cursor is once these events are drained."""
+        """The cursor after these events are drained."""
         if not self.events:
             return self.after
         last = self.events[-1]
@@ -66,7 +66,7 @@ class Pages:
         self._entries = entries_max
 
     async def read(self, link: RedisLink, after: Cursor, *, single: bool = False) -> Page:
-        """What comes next; one entry at most if `single`.
+        """The next events; one entry at most if `single`.
 
         Raises:
             LinkBrokenError: Redis did not answer.
@@ -81,7 +81,7 @@ class Pages:
         events, fault = self._judge(after, entries, count)
         page = Page(after, events, fault, int(cell_seq or 0))
         if events and not single:
-            # Next time, as many entries as a page of such entries holds: what is read beyond is read in vain.
+            # Next time, as many entries as a page of such entries holds: entries read beyond are read in vain.
             rows = page.until.last_seq - after.last_seq
             self._entries = min(self._entries_max, max(1, -(-self._rows_max * len(events) // rows)))
         return page
@@ -92,7 +92,7 @@ class Pages:
         anchored = bool(page) and page[0][0] == cursor.last_id.encode()
         if anchored:
             # The last entry drained is still there; it says whether this is the same log.
-            # What else it says is drained, and may be in the words of another release.
+            # Its other fields are drained, and may be in the words of another release.
             try:
                 _, last_seq, _, at_ms = place_of(page[0][1])
             except BadEntryError as error:

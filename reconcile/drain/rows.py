@@ -23,13 +23,13 @@ from reconcile.drain.appliers.statement import WrongEntryError
 
 @dataclass(frozen=True, slots=True)
 class _Benefit:
-    """When the vouchers of a campaign are valid; None: it has none."""
+    """Validity of a campaign's vouchers; None: it has none."""
 
     validity: Validity | None
 
 
 class Rows:
-    """Writes events; remembers, of each campaign, what its vouchers are, which never changes after publication."""
+    """Writes events; remembers the vouchers' form of each campaign, which never changes after publication."""
 
     def __init__(self) -> None:
         self._benefits: dict[str, _Benefit] = {}
@@ -46,7 +46,7 @@ class Rows:
             if isinstance(event, Granted):
                 granted.append(event)
             elif (apply := APPLIERS[event.TYPE]) is not None:
-                # What follows may depend on the rows so far, and these on the campaign as it was then.
+                # Later events may depend on the rows so far, and these on the campaign as it was then.
                 await self._insert(connection, granted)
                 granted = []
                 await apply(connection, event)

@@ -1,1 +1,1 @@
-"""When the cell may grant: one leader, an audited life of Redis, scripts loaded anew."""
+"""The conditions on which the cell may grant: one leader, an audited life of Redis, scripts loaded anew."""

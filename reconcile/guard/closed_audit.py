@@ -1,19 +1,17 @@
 """The audit of a closed cell: the invariants of the open cell, read directly on the guard's connection."""
 
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from grab_service.audit import AuditReport, CampaignCut, CellCut, audit_books
-from grab_service.audit.cut import COUNTERS, SIZES
+from grab_service.audit.cut import FACTS, SIZES
 from grab_service.vocabulary.keys import CellKeys
 from reconcile.redis_link import Command, RedisLink
 
-FACTS: Final = ("state", "releases", *COUNTERS)
-
 
 async def audit_closed(link: RedisLink, engine: AsyncEngine, cell_name: str) -> AuditReport:
-    """Compare the counters of the closed cell with Postgres; what the cell has logged must be drained.
+    """Compare the counters of the closed cell with Postgres; its log must be drained.
 
     Raises:
         LinkBrokenError, SQLAlchemyError, OSError: one of the two did not answer.

@@ -40,7 +40,7 @@ STAND_BY_LOOK_S: Final = 1.0
 RETRY_FIRST_S: Final = 0.05
 RETRY_MAX_S: Final = 1.0
 ASK_POSTGRES_S: Final = 2.0
-"""How often Postgres is asked what is on record: a restored database is noticed without a grab."""
+"""Interval of the look at the record in Postgres: a restored database is noticed without a grab."""
 MAY_HAVE_LOST: Final = "may_have_lost"
 OTHER_RECORDS: Final = "other_records"
 """Reasons for which an epoch begins."""
@@ -166,7 +166,7 @@ class Guard:
             await self._opened()
             return
         fence = self._fence = await Fence.take(link, self._keys, self._leader.confirm)
-        # What was seen until now may have been another ledger's work half done, or what this one's drain believed.
+        # Earlier reads may have shown another ledger's work half done, or the belief of this one's drain.
         drained = await read_cursor(self._engine, self._cell_name)
         life = await Life.read(link, self._keys)
         if await self._is_well(link, drained):
@@ -291,7 +291,7 @@ class Guard:
         await self._catch_up(begun.last_seq + 1)
         report = await self._audit(link)
         if not report.holds:
-            # What is wrong is in Postgres; to rebuild from it again would change nothing.
+            # The fault is in Postgres; to rebuild from it again would change nothing.
             self._rebuilt_in_vain = begun.epoch
             raise DoubtError(AlarmKind.AUDIT_RED, "the audit of the rebuilt cell found faults", {"faults": report.faults})
 
@@ -369,7 +369,7 @@ class Guard:
             self.closed_because, self._alarmed = None, None
         if self._alarms_may_be_open:
             with contextlib.suppress(SQLAlchemyError, OSError, TimeoutError):
-                # What an audit has found is over when the next one in the background is green, and that follows an arming.
+                # An audit's alarm ends with the next green audit in the background, which follows an arming.
                 await clear_alarms(self._engine, (AlarmKind.CELL_CLOSED,))
                 self._alarms_may_be_open = False
 

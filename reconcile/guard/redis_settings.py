@@ -19,7 +19,7 @@ class UnfitServerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """What Redis says of its own settings; an empty string where it does not say (some hosted ones)."""
+    """The settings of Redis; an empty string where it does not tell (some hosted ones)."""
 
     maxmemory_policy: str
     appendonly: str
@@ -27,7 +27,7 @@ class ServerSettings:
     no_appendfsync_on_rewrite: str
     untold: str = ""
     replicas: int | None = None
-    """How many replicas follow; None: Redis does not tell."""
+    """Number of replicas that follow; None: Redis does not tell."""
 
     closes_others: bool = False
     """It is a node of a cluster that closes all cells when the node of one is gone."""
@@ -57,8 +57,8 @@ class ServerSettings:
     def warning(self) -> str | None:
         """What to warn of, with its mend, or None.
 
-        Weak durability is not refused: a trial on a laptop may have it, and only whoever runs the service knows what stands
-        behind the disk. Where Redis does not tell its settings, that is said and nothing is refused.
+        Weak durability is not refused: a trial on a laptop may have it, and only the operators know what stands behind the
+        disk. Where Redis does not tell its settings, that is said and nothing is refused.
         """
         if self.untold:
             what = f"see that it has maxmemory-policy noeviction, {WANTED}"

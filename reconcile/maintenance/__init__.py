@@ -1,1 +1,1 @@
-"""What goes on beside the drain: unfinished work, old entries, settings of Redis."""
+"""Work beside the drain: unfinished work, old entries, settings of Redis."""

@@ -69,7 +69,7 @@ class Housekeeping:
         }
 
     async def _every(self, interval_s: float, work: Callable[[], Awaitable[Any]], soon: asyncio.Event | None = None) -> None:
-        """Work at intervals, and at once when `soon` is set; what could not be done is tried again before long."""
+        """Work at intervals, and at once when `soon` is set; failed work is tried again before long."""
         soon = soon or asyncio.Event()
         wait_s = interval_s
         while True:

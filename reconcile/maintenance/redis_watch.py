@@ -63,7 +63,7 @@ class ServerWatch:
         self._leader = leader
         self._counters = counters
         self._alarmed: str | None = ""
-        """What the open alarm says; empty: not known yet, as after a start; None: there is none."""
+        """The text of the open alarm; empty: not known yet, as after a start; None: there is none."""
 
     async def run(self) -> None:
         """Look until cancelled; a Redis or a Postgres that is away is waited out."""

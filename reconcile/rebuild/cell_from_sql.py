@@ -12,12 +12,13 @@ from typing import Final
 
 from sqlalchemy import text
 
+from grab_service.audit.counters import COUNTERS, columns_of
 from grab_service.vocabulary.claims import RECORDS
 
 _CLAIM: Final = (
     f"concat(E'{RECORDS}\\tseq=', seq, E'\\tepoch=', epoch, E'\\tat_ms=', granted_at_ms,"
     " E'\\tstate=', CASE WHEN returned_seq IS NULL AND state IN ('returned', 'lapsed') THEN 'fulfilled' ELSE state END,"
-    " E'\\tunit_no=', unit_no, E'\\tordinal=', slot, E'\\tcode=', code, E'\\tkey=', idempotency_key)"
+    " E'\\tunit_no=', unit_no, E'\\tordinal=', ordinal, E'\\tcode=', code, E'\\tkey=', idempotency_key)"
 )
 """A claim that was given back or has lapsed is held in the cell until the cell is told, which the entry `returned` shows."""
 
@@ -26,14 +27,9 @@ ROOM_TO_SORT: Final = text("SET LOCAL work_mem = '64MB'")
 COUNT_MEMBERS: Final = text("SELECT count(*) AS members, coalesce(max(version), 0) AS members_version FROM members")
 
 COUNT_CLAIMS: Final = text(
-    "SELECT campaign_id,"
-    " count(*) FILTER (WHERE returned_seq IS NULL) AS active,"
-    " coalesce(sum(unit_no) FILTER (WHERE returned_seq IS NULL), 0) AS unit_sum,"
-    " coalesce(sum(seq) FILTER (WHERE returned_seq IS NULL), 0) AS seq_sum,"
-    " max(unit_no) AS unit_max,"
-    " count(idempotency_key) AS bound,"
-    " count(returned_seq) AS returned "
-    "FROM claims GROUP BY campaign_id"
+    f"SELECT campaign_id, {columns_of(COUNTERS)},"  # noqa: S608 -- put together from constants
+    " count(idempotency_key) AS bound, count(returned_seq) AS returned "
+    "FROM (SELECT *, returned_seq IS NULL AS active FROM claims) AS now GROUP BY campaign_id"
 )
 
 MEMBERS: Final = text(

@@ -16,6 +16,7 @@ import structlog
 from sqlalchemy import RowMapping, TextClause, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from grab_service.audit.counters import COUNTERS
 from grab_service.publishing.publish import published_fields
 from grab_service.sql.tables import campaigns
 from grab_service.vocabulary.campaigns import BenefitKind, CampaignState
@@ -32,7 +33,7 @@ KEYS_PER_SCAN: Final = 1000
 ANSWER_TIMEOUT_S: Final = 20.0
 """Of one write of many records: a slow disk must not make a rebuild begin again and again."""
 
-NOTHING: Final[Mapping[str, int]] = {"active": 0, "unit_sum": 0, "seq_sum": 0, "unit_max": 0, "bound": 0, "returned": 0}
+NOTHING: Final = dict.fromkeys((*COUNTERS, "bound", "returned"), 0)
 
 log = structlog.get_logger()
 
@@ -138,7 +139,7 @@ class Lot:
     @property
     def issued(self) -> int:
         """The highest unit ever issued; what was cut off the stock cannot be issued."""
-        return min(self.counted["unit_max"], int(self.row["total"]))
+        return min(self.counted["issued"], int(self.row["total"]))
 
 
 async def _fill_claims(connection: AsyncConnection, bulk: Bulk, lots: Mapping[str, Lot]) -> None:
@@ -171,10 +172,8 @@ async def _fill_campaigns(connection: AsyncConnection, bulk: Bulk, keys: CellKey
         facts = {
             "state": state.value,
             **fields_of[lot.campaign_id],
-            "active": lot.counted["active"],
+            **{name: int(lot.counted[name]) for name in COUNTERS},  # sums come as decimals
             "issued": lot.issued,
-            "unit_sum": int(lot.counted["unit_sum"]),  # sums come as decimals
-            "seq_sum": int(lot.counted["seq_sum"]),
             "codes_loaded": loaded.get(lot.campaign_id, 0) if lot.campaign_id in pools else 0,
         }
         if lot.row["closed_at_ms"] is not None:

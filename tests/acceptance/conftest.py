@@ -1,4 +1,4 @@
-"""What acceptance tests share: a district of so many workers, for all tests of a module that run in one process."""
+"""The shared part of acceptance tests: a district of so many workers, for all tests of a module in one process."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -11,7 +11,7 @@ from tests.harness.district import District, Districts, Site, running_district
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def districts(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Districts]:
-    """The district with so many workers; it is as it was before, whatever was killed in it."""
+    """The district with so many workers; killed parts of it are running again."""
     made: dict[int, District] = {}
     async with AsyncExitStack() as stack:
 

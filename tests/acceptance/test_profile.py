@@ -1,4 +1,4 @@
-"""Does `make profile` draw what it promises, and say what to do where it may not?"""
+"""`make profile` draws its pictures, and names the remedy where it may not."""
 
 import asyncio
 import subprocess

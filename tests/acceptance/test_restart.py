@@ -16,14 +16,14 @@ from tests.harness.keep_alive_clients import KeepAliveClient, Notes, keeping_on
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
 
 WITH_TWO = pytest.mark.xdist_group("restarts of two workers")
-"""Who shares a district."""
+"""Tests that share a district."""
 
 
 MEMBERS = 4_000
 
 
 def ordinary(district: District, campaign_id: str, number: int) -> Iterator[bytes]:
-    """What members do while they wait, and what takes Postgres, and what has a body."""
+    """Requests of waiting members: polls, a call that takes Postgres, and one with a body."""
     mine = b"Host: grab\r\nAuthorization: Bearer %b\r\n" % district.pass_of(f"m-{number}")
     body = orjson.dumps({"member_id": f"m-{number}"})
     return itertools.cycle(

@@ -1,4 +1,4 @@
-"""Does `grab run` serve with its data, look after its children, and let others work beside it?
+"""`grab run` serves with its data, restarts its children, and lets others work beside it.
 
 As a user starts it: a process of its own, in a directory of its own. Its environment names proxies that do not exist.
 """

@@ -1,4 +1,4 @@
-"""The main job on the running processes: exact, whatever the workers, the connections, and whoever is killed meanwhile."""
+"""The main job on the running processes: exact for any number of workers and connections, and any process killed meanwhile."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.asyncio(lo
 WITH_ONE = pytest.mark.xdist_group("rushes at one worker")
 WITH_TWO = pytest.mark.xdist_group("rushes at two workers")
 WITH_FOUR = pytest.mark.xdist_group("rushes at four workers")
-"""Who shares a district. Each rush has a campaign of its own, and the audit after it is of all that came before, too."""
+"""Tests that share a district. Each rush has a campaign of its own, and the audit after it covers all earlier ones, too."""
 
 
 @WITH_ONE

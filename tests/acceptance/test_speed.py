@@ -16,7 +16,7 @@ ROUNDS: Final = 3
 GRABS: Final = 1_500
 WITHOUT: Final = "batches"
 FACTOR_MIN: Final = 7.0
-"""What it is on a quiet machine, docs/PERFORMANCE.md says; on a busy one it was 8 and more. Without batches it is about 4."""
+"""docs/PERFORMANCE.md has the figure of a quiet machine; on a busy one it was 8 and more. Without batches it is about 4."""
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
-"""Which new workers are let in? Only those that can do what the old ones do, where there are old ones.
+"""New workers are admitted only if they can do the work of the old ones, where there are old ones.
 
-What turns them away is done to real servers: a password that was changed, a cell that is closed, a right that is gone.
+The causes of refusal are made on real servers: a password that was changed, a cell that is closed, a right that is gone.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from tests.harness.keep_alive_clients import KeepAliveClient, Notes, keeping_on
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
 
 WITH_TWO = pytest.mark.xdist_group("successors of two workers")
-"""Who shares a district."""
+"""Tests that share a district."""
 
 
 GIVEN_UP_S = 20.0
@@ -136,7 +136,7 @@ async def test_in_the_place_of_a_dead_worker_a_new_one_waits_while_another_serve
         line = await log.until_said("worker_waits", 1)
         assert "Redis refuses the password" in line["why"], line
         notes, crowd = Notes(), iter(district.grabs(campaign_id, range(1, 41)))
-        for grab in crowd:  # each on a connection of its own: whoever listens may take it
+        for grab in crowd:  # each on a connection of its own: every listening worker may take it
             client = KeepAliveClient(district.settings.port, notes)
             await client.ask(grab)
             await client.hang_up()

@@ -1,4 +1,4 @@
-"""Which faults does the suite make? Add one here: a function that strikes, and a line in this list."""
+"""The faults of the suite. Add one here: a function that strikes, and a line in this list."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""What is a fault? Something that strikes, and is lifted; what may follow from it is said beforehand."""
+"""A fault: it strikes and is lifted; its possible consequences are declared beforehand."""
 
 import random
 from collections.abc import AsyncIterator, Callable

@@ -1,7 +1,7 @@
-"""`python -m tests.faults.prerequisites`: has this machine what the fault suite takes, and can it be had?
+"""`python -m tests.faults.prerequisites`: what the fault suite needs on this machine, and how to get it.
 
-A C compiler, for the power cut and the other faults of disks; the right to mount a small disk, for the full one. What is
-missing leaves its faults out, and the run says so.
+A C compiler, for the power cut and the other faults of disks; the right to mount a small disk, for the full one. Without
+one of them its faults are left out, and the run says so.
 """
 
 import os

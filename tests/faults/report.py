@@ -1,4 +1,4 @@
-"""`python -m tests.faults.report`: what does the table in docs/RELIABILITY.md have to say now?"""
+"""`python -m tests.faults.report`: writes the table of docs/RELIABILITY.md from the newest results."""
 
 import time
 from pathlib import Path

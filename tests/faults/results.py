@@ -1,4 +1,4 @@
-"""Where do the figures of the fault suite stay, and what do they say?"""
+"""The stored figures of the fault suite."""
 
 import statistics
 import time
@@ -36,7 +36,7 @@ class Result:
 
     @classmethod
     def of(cls, series: Series, seed: int) -> Self:
-        """What a series came to."""
+        """The result of a series."""
         fault, verdict, resume_s = series.fault, series.verdict, series.resume_s
         return cls(
             name=fault.name,

@@ -1,4 +1,4 @@
-"""How does a series of rounds run? Fault under load, lifted, the sale resumes; and after a block of rounds, the truth.
+"""A series of rounds: a fault under load, lifted, the sale resumes; after each block of rounds, the verdict.
 
 One district serves a whole series. A block of rounds has a campaign of its own, which is sold out to the last unit at the
 end of the block, so that both too many and too few show.
@@ -24,7 +24,7 @@ CLIENTS: Final = 24
 THINK_S: Final = 0.05
 FINISH_S: Final = 120.0
 OVER_DEMAND: Final = 1.05
-"""How many members there are for a unit."""
+"""Members for each unit."""
 
 
 class NotResumedError(AssertionError):
@@ -33,7 +33,7 @@ class NotResumedError(AssertionError):
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How large a series is. The stock of a block should outlast its rounds: a round takes some 500 units."""
+    """Size of a series. The stock of a block should outlast its rounds: a round takes some 500 units."""
 
     rounds: int
     rounds_of_block: int
@@ -41,13 +41,13 @@ class Scale:
 
     @property
     def members(self) -> int:
-        """How many members it takes."""
+        """The number of members."""
         return int(self.stock * OVER_DEMAND)
 
 
 @dataclass(slots=True)
 class Series:
-    """What came of a series of one fault."""
+    """The result of a series of one fault."""
 
     fault: Fault
     rounds: int = 0

@@ -79,7 +79,7 @@ def test_units_left_over_are_undersold_only_if_enough_members_had_asked(tmp_path
     assert judge(receipts, FACTS, ALL[:2], GREEN, asked=2).undersold == 0
 
 
-def test_whoever_believes_in_a_lost_claim_does_not_ask_again_so_no_unit_waits_for_them(tmp_path: Path) -> None:
+def test_a_member_who_believes_in_a_lost_claim_does_not_ask_again_so_no_unit_waits_for_them(tmp_path: Path) -> None:
     receipts = receipts_of(tmp_path, ALL)
     assert figures(judge(receipts, FACTS, ALL[:1], GREEN, asked=3)) == (3, 2, 0, 0)
     assert figures(judge(receipts, FACTS, ALL[:1], GREEN, asked=4)) == (3, 2, 0, 1)

@@ -1,4 +1,4 @@
-"""After the faults: what was acknowledged, and is all of it there, once, and not one unit too many or too few?"""
+"""The verdict after the faults: every acknowledged claim is on record once, and the stock is exact."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +15,12 @@ _OVERSELL = ("I1 NoOversell", "I5 UniqueUnit")
 
 @dataclass(slots=True)
 class SeriesVerdict:
-    """What came of one or more campaigns.
+    """The verdict on one or more campaigns.
 
     Attributes:
         acknowledged: claims that a client was told of.
         lost: of those, not in Postgres, or not the same there.
-        oversold: units granted beyond the stock or twice, among what is in Postgres and what was not lost.
+        oversold: units granted beyond the stock or twice, among the claims in Postgres and those not lost.
         undersold: units left over although more members than units had asked to the end.
         broken: every other invariant that does not hold, in words.
         repeats: answers with a claim beyond the first one.
@@ -51,11 +51,11 @@ def judge(receipts: Path, facts: CampaignFacts, truth: list[TruthClaim], audit: 
     evidence = gather([receipts], truth, facts)
     lost = {told.claim_id: told for told in evidence.told if not _kept(told, evidence.truth_by_id)}
     forgotten = {id(told.attempt) for told in evidence.told if not _kept(told, evidence.truth_by_id)}
-    # What was lost is counted as that, and its unit belongs to somebody else by now.
+    # A lost claim is counted as lost, and its unit belongs to somebody else by now.
     sound = Evidence(facts, tuple(truth), tuple(_but(evidence.attempts, forgotten)), evidence.clock_slack_us)
     findings = verify(sound)
     held = sum(claim.held for claim in truth)
-    # Whoever was told of a claim that is lost did not ask again, so nobody can have it.
+    # Members who were told of a claim that is lost did not ask again, so nobody can have its unit.
     contented = {told.member_id for told in lost.values()} - {claim.member_id for claim in truth}
     verdict = SeriesVerdict(
         acknowledged=len({told.claim_id for told in evidence.told} | lost.keys()),

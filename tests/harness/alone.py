@@ -1,4 +1,4 @@
-"""How does a test whose claim is a time run with no other test beside it?
+"""Exclusive runs of tests that claim a time.
 
 Marked `alone`, it comes last (see `order`) and waits until no other worker runs a test; the others wait until it has ended.
 """

@@ -1,4 +1,4 @@
-"""A cell, a database, and members who win, for tests of the ledger and of the service.
+"""A cell, its database, and members who win, for tests of the ledger and of the service.
 
 Everything is real: Redis, Postgres, the rules, the ledger's own parts. A test may run the whole ledger, or one part of it.
 """
@@ -51,7 +51,7 @@ async def until(what: Any, patience_s: float = PATIENCE_S) -> Any:
 
 
 class Backend:
-    """A cell, its database, and whoever lives there. `pauses` collects what a drain built here wanted paused.
+    """A cell, its database, its members and campaigns. `pauses` collects the campaigns that a drain built here paused.
 
     `redis` and `engine` are the admin's, for scenes; `service` is the API's, on which `cell` stands.
     """
@@ -191,7 +191,7 @@ class Backend:
         await until(is_there)
         return seq
 
-    # -- who lives there ----------------------------------------------------------------------------------------------------
+    # -- members and campaigns ----------------------------------------------------------------------------------------------
 
     async def enrol(self, count: int, *, publish: bool = True) -> list[str]:
         """Register members, with the next free names."""
@@ -363,7 +363,7 @@ class Backend:
         return {row.epoch: number for number, row in enumerate(rows, start=1)}
 
     async def open_alarms(self, but: AlarmKind | None = AlarmKind.SERVER_SETTINGS) -> dict[str, dict[str, Any]]:
-        """What the ledger says is wrong, but for what is always so: the Valkey of these tests does not sync its log."""
+        """Open alarms, but for the one that is always open: the Valkey of these tests does not sync its log."""
         query = select(alarms).where(alarms.c.cleared_at_ms.is_(None))
         async with self.engine.connect() as connection:
             rows = await connection.execute(query if but is None else query.where(alarms.c.kind != but.value))
@@ -436,7 +436,7 @@ def _settings(program: Login, urls: Mapping[Login, str], admin_url: str, cell_na
 
 @asynccontextmanager
 async def backend(redis_url: str, database_url: str, cell_name: str, **changes: Any) -> AsyncIterator[Backend]:
-    """A backend of its own."""
+    """A backend of its own: users, roles and connections of a cell in these servers, closed when the block ends."""
     async with AsyncExitStack() as stack:
         urls = await stack.enter_async_context(redis_logins(redis_url, cell_name))
         settings = _settings(Login.LEDGER, urls, database_url, cell_name, **changes)

@@ -1,4 +1,4 @@
-"""How does a test get a cell of its own, and look at all of it?
+"""A cell of a test's own, and its whole content.
 
 The rules are those of the checkout, or a copy with something changed in it. Nothing here replaces a part of the real thing:
 the scripts run in a real Valkey and are called through the service's own `Cell`.
@@ -53,7 +53,7 @@ async def armed_cell(client: Redis, name: str, members: Iterable[str] = ()) -> C
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What ops say of a campaign; the defaults are a free, one-per-member rush of one unit for everyone, open since an hour."""
+    """A campaign as ops define it; the default is a free, one-per-member rush of one unit for everyone, open since an hour."""
 
     campaign_id: str = "c"
     releases: tuple[Release, ...] | None = None
@@ -67,7 +67,7 @@ class Published:
     display: str = '{"title": "中秋"}'
 
     def fields(self, at_ms: int) -> dict[str, str | int]:
-        """What `publish_campaign` takes, as of that time."""
+        """The arguments of `publish_campaign`, as of that time."""
         releases = self.releases or (Release(at_ms + self.opens_in_ms, self.stock),)
         rules = self.eligibility
         return {

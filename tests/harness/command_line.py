@@ -26,7 +26,7 @@ OPS_SECRET: Final = "o1:another secret of tests for ops alone"
 
 
 def environment() -> dict[str, str]:
-    """What every command finds in its environment here."""
+    """The environment of every command here."""
     return {"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT), "LC_ALL": "C.UTF-8", "USER": "tester", **without_lane()}
 
 
@@ -37,7 +37,7 @@ def without_lane() -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """How a command ended, and what it said."""
+    """Exit status and output of a command."""
 
     status: int
     out: str
@@ -81,7 +81,7 @@ class CommandLine:
         return said
 
     async def at_terminal(self, *arguments: str, types: str) -> Said:
-        """Run it at a terminal where somebody types that; what the terminal shows is `err`."""
+        """Run it at a terminal where somebody types that; `err` has the terminal's text."""
         ours, theirs = pty.openpty()
         shape = termios.tcgetattr(theirs)
         shape[3] &= ~termios.ECHO

@@ -1,4 +1,4 @@
-"""Who keeps asking while everything breaks? Members on a few connections, each with a receipt for all they were told.
+"""Members who keep asking while faults strike: a few connections, and a receipt for every answer.
 
 A member asks until the answer is final: won, or sold out. 503, 429, silence and broken connections are repeated. Every receipt
 is written before its request is sent. Now and then somebody who has won asks once more: they must hear the same again.
@@ -37,7 +37,7 @@ class Crowd:
     Attributes:
         wins: 201 answers so far.
         sold_out: whether anybody has heard so.
-        wins_log: of each 201, (answered, granted), Unix microseconds and milliseconds; cleared by whoever reads it.
+        wins_log: of each 201, (answered, granted), Unix microseconds and milliseconds; cleared by its reader.
         oddities: answers that are none of the contract's.
         unanswered: requests that met with silence or a broken connection.
         again: answers that say to come again, 503 and 429.
@@ -87,7 +87,7 @@ class Crowd:
             await self.abandon()
 
     async def abandon(self) -> None:
-        """Stop asking, whatever was heard."""
+        """Stop asking, after any answer."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -99,7 +99,7 @@ class Crowd:
         return all(task.done() for task in self._tasks)
 
     async def won_since(self, at_us: int, patience_s: float) -> int | None:
-        """When the first 201 came after that moment, Unix microseconds; None if the crowd was done before there was one.
+        """Time of the first 201 after that moment, Unix microseconds; None if the crowd was done before there was one.
 
         Raises:
             TimeoutError: nobody won anything for so long.

@@ -1,4 +1,4 @@
-"""How does a test get a database with all tables in it, and give it back?"""
+"""Databases for tests, with all tables in them."""
 
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -58,5 +58,5 @@ async def empty_database(server: PostgresServer, *, how: str = "", roles_of: str
 
 
 async def drop_database(server: PostgresServer, name: str) -> None:
-    """Whoever is still connected is cut off."""
+    """Drop it; connections that are still open are cut off."""
     await in_postgres(server.url_of("postgres"), f"DROP DATABASE {name} WITH (FORCE)")

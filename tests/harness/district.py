@@ -61,7 +61,7 @@ HEAD: Final = "member_id,org_id,person_id,name,tags,birthday_month,joined_on,sta
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What a district is built with.
+    """The parts and settings of a district.
 
     Attributes:
         appendfsync: of Valkey.
@@ -140,7 +140,7 @@ class District:
 
     @property
     def wins(self) -> int:
-        """How many 201 the crowd has heard."""
+        """Number of 201 that the crowd has received."""
         assert self.crowd is not None
         return self.crowd.wins
 
@@ -169,7 +169,7 @@ class District:
         self.valkeys.sort(key=lambda one: one is not valkey)
 
     def ledger_events(self, since_us: int) -> Iterator[tuple[int, str]]:
-        """What the ledgers said since then: (Unix microseconds, event)."""
+        """The ledgers' log lines since then: (Unix microseconds, event)."""
         found = []
         for path in (self.home / "var" / "logs").glob("*ledger.log"):
             for line in path.read_text(encoding="utf-8").splitlines()[-400:]:

@@ -1,4 +1,4 @@
-"""How is each command called, once, so that it does all it can? For tests of what is true of every one of them."""
+"""One call of each command that makes it do all it can, for tests that hold for every command."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType

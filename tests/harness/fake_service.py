@@ -34,7 +34,7 @@ EVERY = 7
 
 
 class Trouble(StrEnum):
-    """What an honest service may do under load; nobody is told anything false."""
+    """Faults that an honest service may show under load; nobody is told anything false."""
 
     BUSY = "busy"
     DROP_UNDECIDED = "drop-undecided"
@@ -46,7 +46,7 @@ class Trouble(StrEnum):
 
 
 class Lie(StrEnum):
-    """What no service may do; each breaks one invariant."""
+    """Lies that no service may tell; each breaks one invariant."""
 
     OVERSELL = "oversell"
     UNDERSELL = "undersell"
@@ -95,21 +95,21 @@ class Stage:
     answers: Counter[str] = field(default_factory=Counter)
 
     def member_of(self, bearer: str) -> str | None:
-        """Whose pass it is; None if it is none that was given out."""
+        """The member of the pass; None if it was not given out."""
         if not self.signed:
             return bearer.removeprefix("pass.")
         member, _, checksum = bearer.removeprefix("pass.").partition(".")
         return member if checksum == f"{crc32(member.encode()):08x}" or Lie.ANYBODY in self.lies else None
 
     def audit(self) -> dict[str, Any]:
-        """What the books say of themselves."""
+        """The audit's report."""
         held = len(self.claims)
         conserved = {"holds": Lie.RED_AUDIT not in self.lies, "checked": True, "detail": "", "counterexamples": []}
         figures = {"campaign_id": CAMPAIGN, "active": held, "postgres_held": held, "available": max(0, self.stock - held)}
         return {"invariants": {"I6 Conserved": conserved}, "redis_equals_postgres": True, "campaigns": [figures], "seq": held}
 
     def metrics(self) -> bytes:
-        """What Prometheus reads."""
+        """The counters for Prometheus."""
         lines = (f'grab_answers_total{{outcome="{name}"}} {count}\n' for name, count in self.answers.items())
         return "".join(lines).encode()
 

@@ -7,7 +7,7 @@
  *     machine's order) to $FSYNC_SHIM_DIR/<name of the file>.synced: so much is on the disk for certain;
  *   - $FSYNC_SHIM_DIR/control, if it is there, says "<delay_ms> <fail>": wait so long first; with fail 1, return EIO instead.
  *
- * Whoever cuts each file back to the noted length has what a power cut leaves in the worst case.
+ * Each file cut back to the noted length is what a power cut leaves in the worst case.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>

@@ -26,7 +26,7 @@ LATE_S: Final = 4.0
 
 GIVE_UP_S: Final = 10.0
 IMPATIENCE_S: Final = 0.2
-"""Who is told to come again in a second comes again sooner, but no human at once."""
+"""A member who is told to come again in a second comes again sooner, but not at once."""
 
 DRIP_S: Final = 0.1
 CHUNK_BYTES: Final = 64 * 1024
@@ -159,7 +159,7 @@ async def disturb(kind: Kind, hostile: HostileClients, clients: int) -> None:
 
 
 async def unleash(port: int, kind: Kind, clients: int, requests: list[bytes], folder: Path, lasts_s: float) -> dict[str, Any]:
-    """Let them come to that port, in a process of their own; what they were told."""
+    """Let them come to that port, in a process of their own; the answers to them."""
     file = folder / "hostile.requests"
     file.write_bytes(b"\0".join(requests))
     arguments = (str(port), kind.value, str(clients), str(lasts_s), str(file))

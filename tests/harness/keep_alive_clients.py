@@ -19,7 +19,7 @@ SERVER_ERROR: Final = 500
 
 @dataclass(slots=True)
 class Notes:
-    """What the clients have met with.
+    """Counts of the clients' answers and errors.
 
     Attributes:
         statuses: how many answers of each status.
@@ -37,7 +37,7 @@ class Notes:
 
     @property
     def errors(self) -> list[str]:
-        """What no client should have seen."""
+        """The events that no client should see."""
         return [*self.broken, *(f"{count} x {refusal}" for refusal, count in self.refusals.items())]
 
 

@@ -23,7 +23,7 @@ class State:
     returned: frozenset[str] = frozenset()
 
     def grab(self, caller: Caller, claim_id: str, unit_no: int, stock: int) -> "State | None":
-        """What follows when this claim is won now; None if it cannot be."""
+        """The state after this claim is won now; None if it cannot be."""
         is_new = claim_id not in self.returned and all(claim_id != held for _, held, _ in self.held)
         is_free = 1 <= unit_no <= stock and all(unit_no != unit for _, _, unit in self.held)
         if not (is_new and is_free) or self.holds(caller):
@@ -31,7 +31,7 @@ class State:
         return State(self.held | {(caller, claim_id, unit_no)}, self.returned)
 
     def give_back(self, caller: Caller, claim_id: str) -> "State | None":
-        """What follows when this claim is given back now, or was before; None if it cannot be."""
+        """The state after this claim is given back now, or was before; None if it cannot be."""
         if claim_id in self.returned:
             return self
         mine = {holding for holding in self.held if holding[:2] == (caller, claim_id)}

@@ -1,4 +1,4 @@
-"""As whom does the code under test log in? As the users and roles that the project sets up; users are made for each cell.
+"""Logins of the code under test: the users and roles that the project sets up, made for each cell.
 
 Tests set their scenes as the admin.
 """

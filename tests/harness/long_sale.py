@@ -1,4 +1,4 @@
-"""How does Postgres look after a sale of a million claims? Written at once, as the ledger would have left it.
+"""PostgreSQL after a sale of a million claims, written at once in the form that the ledger leaves.
 
 Every constraint and trigger looks at every row. Redis is left alone: to the guard it looks like one that was emptied.
 """
@@ -23,7 +23,7 @@ _MEMBERS: Final = """
            n % 12 + 1, date '2001-01-01' + (n % 7000)::integer, 'active', nextval('members_version')
       FROM generate_series(1, $1::bigint) AS n"""
 _CLAIMS: Final = """
-    INSERT INTO claims (seq, epoch, campaign_id, member_id, unit_no, slot, state, granted_at_ms, idempotency_key, code,
+    INSERT INTO claims (seq, epoch, campaign_id, member_id, unit_no, ordinal, state, granted_at_ms, idempotency_key, code,
                         voucher_state, valid_from_ms, decided_at_ms, returned_seq)
     SELECT $1::bigint + n, 1, $2, 'm' || lpad(((n - 1) % $4 + 1)::text, 7, '0'), n, (n - 1) / $4 + 1,
            CASE WHEN n % $5 = 0 THEN 'returned' ELSE 'fulfilled' END,
@@ -37,9 +37,9 @@ _CLAIMS: Final = """
            CASE WHEN n % $5 = 0 THEN $1::bigint + $3 + n / $5 END
       FROM generate_series(1, $3::bigint) AS n"""
 _AGAIN: Final = """
-    INSERT INTO claims (seq, epoch, campaign_id, member_id, unit_no, slot, state, granted_at_ms, idempotency_key, code,
+    INSERT INTO claims (seq, epoch, campaign_id, member_id, unit_no, ordinal, state, granted_at_ms, idempotency_key, code,
                         voucher_state, valid_from_ms)
-    SELECT $1::bigint + row_number() OVER (ORDER BY seq), 1, campaign_id, member_id, unit_no, slot, 'fulfilled', $2::bigint,
+    SELECT $1::bigint + row_number() OVER (ORDER BY seq), 1, campaign_id, member_id, unit_no, ordinal, 'fulfilled', $2::bigint,
            idempotency_key || '-again', code || '-AGAIN', CASE WHEN code IS NOT NULL THEN 'active' END,
            CASE WHEN code IS NOT NULL THEN $2::bigint END
       FROM claims WHERE campaign_id = $3 AND returned_seq IS NOT NULL AND unit_no % (2 * $4) = 0"""
@@ -60,7 +60,7 @@ class Sale:
 
     @property
     def limit(self) -> int:
-        """How many claims a member may hold."""
+        """Number of claims that a member may hold."""
         return -(-self.claims // self.members)
 
 

@@ -1,6 +1,6 @@
 """Faults of one line each that the walks and the state machine must find in the commands; those of rules are in `tests/rules/`.
 
-A check that cannot fail proves nothing. Whoever adds a rule adds the mutant that leaves it out.
+A check that cannot fail proves nothing. A new rule comes with the mutant that leaves it out.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Mutant:
 
 
 MUTANTS: Final = (
-    # Whose cell it is
+    # The cell's life
     *(Mutant("the nonce of the arming", script, "cell[3] ~= NONCE or ", "") for script in CALLS),
     *(Mutant("the epoch", script, "cell[1] ~= ARGV[1] or ", "") for script in CALLS),
     Mutant("what the caller has seen", "grab", " or tonumber(cell[2]) < tonumber(ARGV[2])", ""),
@@ -39,8 +39,8 @@ MUTANTS: Final = (
     Mutant("what the caller has seen", "tail", " or tonumber(cell[2]) < tonumber(ARGV[2])", ""),
     # One claim to a member, or to a key
     Mutant("the claim held already", "grab", "elseif campaign.limit_per_member == 1 and holding then", "elseif false then"),
-    Mutant("a member twice in a batch", "grab", "holding = plan.holdings[member_id] or holding", ""),
-    Mutant("a key twice in a batch", "grab", "(plan.bound[binding] or bound)", "bound"),
+    Mutant("a member twice in a batch", "grab", "holding = planned_holdings[member_id] or holding", ""),
+    Mutant("a key twice in a batch", "grab", "(planned_bound[binding] or bound)", "bound"),
     Mutant("a key is bound", "grab", "    redis.call('HSET', KEYS[4], unpack(bound))", ""),
     Mutant("a key stays bound", "grab", "elseif bound then", "elseif bound and holding then"),
     Mutant("a key is asked for", "grab", "if campaign.limit_per_member > 1 and key == '' then", "if false then"),
@@ -51,7 +51,12 @@ MUTANTS: Final = (
         "given.at_ms, given.state, given.unit_no",
     ),
     Mutant("a code that went back is not named", "return_unit", "campaign.code_back ~= '' and '' or given.code", "given.code"),
-    Mutant("the same claim is told again", "grab", "and 'held\\t' .. holding", "and 'held\\t' .. holding .. '0'"),
+    Mutant(
+        "the same claim is told again",
+        "grab",
+        "== 1 and holding then\n      return 'held\\t' .. holding",
+        "== 1 and holding then\n      return 'held\\t' .. holding .. '0'",
+    ),
     # The window
     Mutant("the clock is cut, not rounded up", "grab", "math.floor(time[2] / 1000)", "math.ceil(time[2] / 1000)"),
     # The stock
@@ -75,7 +80,7 @@ MUTANTS: Final = (
     ),
     Mutant("as many free units as asked for", "grab", "KEYS[5], 0, batch - 1)", "KEYS[5], 0, batch - 2)"),
     Mutant("as many codes as asked for", "grab", "KEYS[6], 0, batch - 1)", "KEYS[6], 0, batch - 2)"),
-    # Who may
+    # Eligibility
     # The log
     Mutant("every claim moves the log on", "grab", "  redis.call('HSET', KEYS[1], 'seq', last_seq)\n", ""),
     Mutant(
@@ -118,12 +123,12 @@ MUTANTS: Final = (
         "the version never falls", "publish_members", "math.max(tonumber(cell[4] or 0), tonumber(ARGV[2]))", "tonumber(ARGV[2])"
     ),
     Mutant("a change of union is named", "publish_members", "      org_changed[#org_changed + 1] = wanted[i]\n", ""),
-    Mutant("only a change of union is named", "publish_members", "person.union_of(held[i]) ~= person.union_of(record)", "true"),
+    Mutant("only a change of union is named", "publish_members", "member_union(held[i]) ~= member_union(record)", "true"),
     Mutant(
         "a member who was not there is not named",
         "publish_members",
-        "if held[i] and person.union",
-        "if not held[i] or person.union",
+        "if held[i] and member_union",
+        "if not held[i] or member_union",
     ),
     # Looking
     Mutant("the tail begins after", "tail", "'(' .. ARGV[2]", "ARGV[2]"),

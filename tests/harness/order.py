@@ -1,6 +1,6 @@
-"""In which order do several workers take the tests, so that none is left with a long one while the others have nothing to do?
+"""The order of tests among several workers: the longest first, so that no worker is left with one at the end.
 
-The longest come first, then the other slow ones, each for whichever worker is free; then the quick ones, a module at a time,
+The longest come first, then the other slow ones, each for the next free worker; then the quick ones, a module at a time,
 which keeps what a module sets up with one worker; and last those that run alone. A module whose slow tests share what it sets
 up says so itself: `xdist_group`.
 """
@@ -24,7 +24,7 @@ LONGEST: Final = tuple(
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
-    """Mark as slow, before tests are chosen, what is known to take long, and put what was chosen in order.
+    """Mark long tests as slow, before tests are chosen, and put the chosen ones in order.
 
     Each worker does the same; where there are no workers, the order stays.
     """

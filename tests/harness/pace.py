@@ -13,7 +13,7 @@ STANDSTILL_S: Final = 0.1
 
 
 def slowness() -> float:
-    """How many times longer work takes here and now than on a machine that has nothing else to do; at least 1."""
+    """Slowness of this machine now, as a factor over one that has nothing else to do; at least 1."""
     began_s, began_cpu_s = time.perf_counter(), time.thread_time()
     while time.thread_time() - began_cpu_s < SPIN_S:
         pass

@@ -1,4 +1,4 @@
-"""Where do servers of the tests keep what nobody needs after the run?
+"""Temporary directories of test servers.
 
 In memory where there is room for it: a database of its own for each test is hundreds of small files, which take their time on a
 disk. The directory is named after the process that made it; one of a run that was killed is cleared away by the next.

@@ -1,4 +1,4 @@
-"""What would be left of Valkey's log if the power failed now?
+"""The part of Valkey's log that a power cut would leave now.
 
 A killed process leaves what it wrote in the page cache, so kill -9 says nothing about durability. Here a small library is
 loaded into Valkey that notes how much of each file was synced; after the kill, the rest is cut off.
@@ -44,25 +44,25 @@ def build_shim(folder: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """The disk under one Valkey, as the library sees it: what was synced, and how the next syncs shall go."""
+    """The disk under one Valkey, as the library sees it: the synced lengths, and the behaviour of the next syncs."""
 
     shim: Path
     notes: Path
 
     @property
     def env(self) -> dict[str, str]:
-        """What Valkey has to be started with."""
+        """The environment that Valkey has to be started with."""
         self.notes.mkdir(parents=True, exist_ok=True)
         return {"LD_PRELOAD": str(self.shim), "FSYNC_SHIM_DIR": str(self.notes)}
 
     def behave(self, *, delay_ms: int = 0, fail: bool = False) -> None:
-        """How syncs go from now on."""
+        """Set the behaviour of syncs from now on."""
         new = self.notes / "control.new"
         new.write_text(f"{delay_ms} {int(fail)}\n", encoding="ascii")
         new.replace(self.notes / "control")
 
     def synced_bytes(self, file: Path) -> int:
-        """How much of a file was ever synced."""
+        """The synced length of a file."""
         noted = self.notes / f"{file.name}.synced"
         return int(_LENGTH.unpack(noted.read_bytes())[0]) if noted.exists() else 0
 

@@ -1,4 +1,4 @@
-"""What can a network do to those who trust it? A TCP proxy that delays, cuts, swallows, and leaves connections half open."""
+"""A TCP proxy that delays, cuts, swallows, and leaves connections half open."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ LOOPBACK: Final = "127.0.0.1"
 
 @dataclass(slots=True)
 class Weather:
-    """How the network is now; changes take effect with the next bytes.
+    """The state of the network; changes take effect with the next bytes.
 
     Attributes:
         delay_s: how long bytes take, each way.
@@ -107,7 +107,7 @@ class Proxy:
             while data := await reader.read(CHUNK_BYTES):
                 weather = self.weather
                 if weather.silent:
-                    # What was on its way is lost; a network would repeat it, a dead one would break the connection.
+                    # Bytes on their way are lost; a network would repeat it, a dead one would break the connection.
                     await weather.clears.wait()
                     return
                 if replies and weather.swallows_replies:

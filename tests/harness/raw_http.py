@@ -1,4 +1,4 @@
-"""How does a test speak to a worker over a real socket, byte by byte?"""
+"""HTTP to a worker over a real socket, byte by byte."""
 
 import asyncio
 import contextlib

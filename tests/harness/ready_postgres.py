@@ -1,4 +1,4 @@
-"""How does a PostgreSQL of a test's own start without being made first?
+"""A PostgreSQL for one test, copied from a prepared one instead of initialized.
 
 It moves into data that another one made in this run, which have the database of a district in them, with the newest tables.
 To make them takes longer than most tests of a district; tests about the making start from nothing.

@@ -1,4 +1,4 @@
-"""Who gives the tests to the workers? xdist, group after group as `order` has put them.
+"""The distribution of tests to workers: xdist, group after group in the sequence of `order`.
 
 Its own way to tell groups apart is by the names of tests, which pytest 9 no longer lets it change.
 """

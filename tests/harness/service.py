@@ -29,8 +29,8 @@ from reconcile.drain.drain import Drain
 from reconcile.guard.redis_settings import ServerSettings
 from reconcile.maintenance.redis_watch import write_note
 from reconcile.redis_link import RedisLink
-from tests.harness.databases import session_in
 from tests.harness.backend import backend
+from tests.harness.databases import session_in
 from tests.harness.worker import forget_metrics
 
 SECRET: Final = "a secret of tests, long enough"

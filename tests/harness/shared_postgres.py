@@ -1,4 +1,4 @@
-"""How do all workers of a run share one PostgreSQL?
+"""One PostgreSQL for all workers of a run.
 
 To make one and to bring its template to the newest tables takes as long as dozens of tests. The process that all workers
 belong to starts it when the first of them asks, and ends it with the run; however that process ends, the server dies with it.
@@ -69,7 +69,7 @@ class Host:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
-        """Who gives them their tests."""
+        """The process that gives the workers their tests."""
         from tests.harness.schedule import InGroups  # where xdist is
 
         return InGroups(config, log, self._dir)

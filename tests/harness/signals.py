@@ -1,6 +1,6 @@
-"""How do the programs that tests start hear Ctrl-C and a hang-up, however the tests were started?
+"""Ctrl-C and hang-up for the programs that tests start, independent of how the tests were started.
 
-Under `nohup`, in the background of a shell or below a runner, SIGINT and SIGHUP are ignored, and what is ignored stays so in
+Under `nohup`, in the background of a shell or below a runner, SIGINT and SIGHUP are ignored, and stay so in
 every child. A handler does not: a child begins with the default again. So the process of the tests answers these signals with
 a handler that does nothing, and goes on not to be ended by them.
 """

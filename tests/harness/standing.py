@@ -1,7 +1,9 @@
 """Where a member stands in a campaign: all that the model of a rule may ask."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from grab_service.vocabulary.claims import ClaimRecord
 from tests.harness.cells import Member, Published
 
 
@@ -9,7 +11,8 @@ from tests.harness.cells import Member, Published
 class Standing:
     """One member before one campaign at one moment, as the model knows them.
 
-    `held`: claims that the member holds; `available`: units released and in nobody's hands; `member`: None if there is no such.
+    `available`: units released and in nobody's hands; `counters`: those of the campaign; `holding`: the claims that the member
+    holds; `member`: None if there is no such.
     """
 
     now_ms: int
@@ -18,5 +21,6 @@ class Standing:
     opens_at_ms: int
     closes_at_ms: int
     available: int
-    held: int
+    counters: Mapping[str, int]
+    holding: Sequence[ClaimRecord]
     member: Member | None

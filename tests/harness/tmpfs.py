@@ -1,4 +1,4 @@
-"""Where does a test get a disk so small that it can be filled?"""
+"""A disk so small that a test can fill it."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""How is a Valkey run whose disk and whose data can be tampered with?"""
+"""A Valkey whose disk and data can be tampered with."""
 
 import asyncio
 import shutil

@@ -25,7 +25,7 @@ UNUSED_DATABASE = "postgresql://nobody@127.0.0.1:1/none"
 
 
 async def nothing_else(scope: Any, receive: Any, send: Any) -> None:
-    """What stands behind the lane in these tests: says 404 to whatever the lane passes on."""
+    """The application behind the lane in these tests: it answers 404 to all that the lane passes on."""
     await send({"type": "http.response.start", "status": 404, "headers": [(b"x-passed-on", b"1")]})
     await send({"type": "http.response.body", "body": b""})
 

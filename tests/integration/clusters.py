@@ -1,4 +1,4 @@
-"""How does a test get a cluster: a few nodes that share the slots out, a slot that moves, a replica that takes over?"""
+"""Clusters for tests: a few nodes that share the slots, slots that move, replicas that take over."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -63,7 +63,7 @@ class Cluster:
         self.nodes = list(nodes)
 
     def owner(self, cell_name: str) -> int:
-        """Which of the nodes has the cell at first."""
+        """Index of the node that has the cell at first."""
         return slot_of(cell_name) * len(self.nodes) // SLOTS
 
     async def join(self) -> None:

@@ -1,4 +1,4 @@
-"""What a test of the parts together may ask for, beside servers."""
+"""Fixtures of tests of the parts together, beside servers."""
 
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -8,12 +8,12 @@ import pytest
 
 from grab_service.cell.rights import Login
 from grab_service.embedded.valkey import AppendFsync, ValkeyServer
+from tests.harness.backend import Backend
+from tests.harness.backend import backend as a_backend
 from tests.harness.command_line import CommandLine, command_line_as
 from tests.harness.embedded import started as started_server
 from tests.harness.fake_service import FakeService, start
 from tests.harness.service import Service, running_service
-from tests.harness.backend import Backend
-from tests.harness.backend import backend as a_backend
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What happened in the backend before an audit looks at it?"""
+"""The claims of a cell before an audit looks at it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ from tests.harness.backend import Backend, until
 
 @dataclass(slots=True)
 class Day:
-    """What happened in the backend before somebody corrupts it. `one` has units left, `pool` draws on codes."""
+    """The claims of a cell before somebody corrupts it. `one` has units left, `pool` draws on codes."""
 
     backend: Backend
     names: list[str]
@@ -52,5 +52,5 @@ async def _nothing_pending(backend: Backend) -> bool:
 
 
 def red(report: AuditReport) -> set[Invariant]:
-    """What does not hold."""
+    """The invariants that do not hold."""
     return {name for name, check in report.invariants.items() if not check.holds}

@@ -1,4 +1,4 @@
-"""How does a test put nginx, by `deploy/nginx.conf`, before services of its own?
+"""nginx with `deploy/nginx.conf`, before services of a test.
 
 Addresses are changed, and where nginx is older than 1.27.3, `resolve` is taken out. `GRAB_NGINX` names another nginx than that
 of the system.

@@ -1,4 +1,4 @@
-"""Does a worker know the union of a member by the pass exactly while the cell holds the same one?"""
+"""A worker takes the union of a member from the pass exactly while the cell holds the same one."""
 
 import asyncio
 import time
@@ -60,7 +60,7 @@ class Holders:
         return [view.org_of(self.token(name)) for name in NAMES]
 
 
-async def test_whoever_changes_the_union_is_certain_no_more_and_nobody_else(cell: Cell, redis_client: Redis) -> None:
+async def test_a_member_whose_union_changes_is_certain_no_more_and_nobody_else(cell: Cell, redis_client: Redis) -> None:
     async with view_of_another(cell, redis_client) as view:
         before = Holders()
         await before.until_made()

@@ -1,4 +1,4 @@
-"""Does what the server sends agree with what its OpenAPI says, whatever is asked?"""
+"""Responses agree with OpenAPI, for every request that is generated."""
 
 import asyncio
 import sys
@@ -12,7 +12,7 @@ from grab_service.vocabulary.passes import Role
 from tests.harness.raw_http import served
 from tests.harness.service import Service
 
-# What a schema cannot say is refused with 422 all the same: an end before its beginning, a name that is no header of a CSV.
+# Rules that no schema can state are answered 422 all the same: an end before its beginning, a name that is no CSV header.
 # And a change without If-Match is answered 428, which the tool does not know as an answer to a missing header.
 LEFT_OUT = "positive_data_acceptance,missing_required_header"
 

@@ -1,4 +1,4 @@
-"""Does every request get an answer that says what is wrong, within its limits, whatever was sent?"""
+"""Every request gets an answer that names its fault, within its limits."""
 
 import asyncio
 import hashlib

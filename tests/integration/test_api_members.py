@@ -1,4 +1,4 @@
-"""Do members see what is there, what they won, and nothing of anybody else?"""
+"""Members see the campaigns and their own claims, and nothing of anybody else."""
 
 import asyncio
 from typing import Any
@@ -15,7 +15,7 @@ WAITING = text(
     "SELECT count(DISTINCT pid) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted"
     " AND pg_stat_activity.datname = current_database()"
 )
-"""How many sessions of this database wait for somebody's lock."""
+"""Number of sessions of this database that wait for somebody's lock."""
 
 
 async def get(service: Service, path: str, member_id: str | None = None, **headers: str) -> httpx.Response:
@@ -278,7 +278,7 @@ async def test_a_code_of_a_pool_that_was_seen_is_not_given_back(returns: int, se
     assert (await get(service, f"/v1/claims/{won['claim_id']}", "m-1")).json() == won
 
 
-async def test_whoever_takes_and_gives_back_again_and_again_sees_no_more_codes_than_the_limit_allows(service: Service) -> None:
+async def test_a_member_who_takes_and_gives_back_again_and_again_sees_no_more_codes_than_the_limit(service: Service) -> None:
     await service.enrol("m-1")
     campaign_id = await publish_pool(service, 50, units=5)
     seen = set()
@@ -365,7 +365,7 @@ async def test_the_tenth_return_before_counts_for_a_minute_to_the_millisecond(
         assert said.headers.get("retry-after") == ("1" if status == 429 else None)
 
 
-async def test_whoever_gave_back_too_much_waits_for_the_first_of_the_last_ten(
+async def test_a_member_who_gave_back_too_much_waits_for_the_first_of_the_last_ten(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claims = await many_claims(service, 12)
@@ -487,7 +487,7 @@ async def test_a_code_that_nobody_has_seen_goes_to_the_next_with_its_unit(servic
 
 
 @pytest.mark.parametrize(("kind", "status"), [("code_pool", 409), ("generated_code", 200)])
-async def test_whoever_has_seen_a_code_of_a_third_party_keeps_it(kind: str, status: int, service: Service) -> None:
+async def test_a_member_who_has_seen_a_code_of_a_third_party_keeps_it(kind: str, status: int, service: Service) -> None:
     await service.enrol("m-1")
     won = (await service.grab("m-1", await publish_on_request(service, kind))).json()
     await service.drained()
@@ -521,7 +521,7 @@ async def test_of_a_return_and_a_look_at_the_code_at_once_exactly_one_wins(first
     assert (body["state"], seen) == (("fulfilled", True) if first == "reveal" else ("returned", False))
 
 
-async def test_whoever_gives_back_unseen_and_looks_at_last_has_seen_one_code(service: Service) -> None:
+async def test_a_member_who_gives_back_unseen_and_looks_at_last_has_seen_one_code(service: Service) -> None:
     await service.enrol("m-1")
     campaign_id = await publish_on_request(service, "code_pool", returns_per_member=3)
     seen, refused = set(), []

@@ -1,4 +1,4 @@
-"""Does an assertion of the host app give a pass, once, and only if it is genuine, for us and in time?"""
+"""An assertion of the host app gives a pass once, and only if it is genuine, for us and in time."""
 
 import asyncio
 import time

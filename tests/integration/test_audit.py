@@ -1,4 +1,4 @@
-"""Is the audit green when all is well, at every moment, and does it say what it does not know?"""
+"""The audit is green while all is well, at every moment, and names the limits of its knowledge."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,8 +14,8 @@ from grab_service.audit.cut import brought_up, take_cut
 from grab_service.audit.pools import check_pools
 from grab_service.audit.rotation import BEGINNING, YOUNG_MS, Known, Rotation
 from grab_service.vocabulary.claims import ClaimRecord, parse_holding
-from tests.harness.cells import now_ms
 from tests.harness.backend import Backend, until
+from tests.harness.cells import now_ms
 from tests.integration.days import Day, a_day, red
 
 
@@ -163,7 +163,9 @@ async def test_open_and_young_campaigns_come_first_and_the_others_have_their_hal
     await backend.schedule("young", stock=1)
     await backend.drained()
     long_ago_ms = now_ms() - YOUNG_MS - 1000
-    await backend.sql("UPDATE campaigns SET opens_at_ms = 1, closes_at_ms = :at_ms WHERE campaign_id = 'one'", at_ms=long_ago_ms)
+    await backend.sql(
+        "UPDATE campaigns SET opens_at_ms = 1, closes_at_ms = :at_ms WHERE campaign_id = 'one'", at_ms=long_ago_ms
+    )
     await backend.sql("UPDATE campaigns SET closed_at_ms = :at_ms WHERE campaign_id = 'pool'", at_ms=long_ago_ms)
     await backend.sql("UPDATE campaigns SET closed_at_ms = :at_ms WHERE campaign_id = 'young'", at_ms=now_ms() - 1000)
     books = (await read_books(backend.engine, backend.settings.cell, 2**62)).campaigns

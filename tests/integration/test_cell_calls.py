@@ -1,4 +1,4 @@
-"""Does a call to the cell bring its own answer, once, or none? Redis stands still, answers late, or is another one."""
+"""A call to the cell brings its own answer, once, or none: Redis stands still, answers late, or is another one."""
 
 import asyncio
 import signal

@@ -1,4 +1,4 @@
-"""Do commands do their work where the terminal knows no Chinese, where names are misspelt, and with secrets in files?"""
+"""Commands work on terminals without Chinese, answer misspelt names, and read secrets from files."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Can a campaign be written, armed, steered and read from the command line, and is every mistake told in words?"""
+"""The command line writes, arms, steers and reads campaigns, and explains every mistake in words."""
 
 import asyncio
 import csv
@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from tests.harness.backend import Backend
 from tests.harness.command_line import CommandLine
 from tests.harness.service import at, definition
-from tests.harness.backend import Backend
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # a process for each command, on a machine that may be busy
 
@@ -85,7 +85,9 @@ async def test_a_campaign_is_written_armed_won_steered_and_closed(grab: CommandL
     assert [line.reason for line in lines if line.action == "campaign.pause"] == ["一批券码有误"]
 
 
-async def test_why_a_grab_of_a_member_would_be_refused_is_said_in_words_and_as_json(grab: CommandLine, open_backend: Backend) -> None:
+async def test_why_a_grab_of_a_member_would_be_refused_is_said_in_words_and_as_json(
+    grab: CommandLine, open_backend: Backend
+) -> None:
     campaign_id = await draft(grab, eligibility={"orgs": ["org-1"]})
     (await grab.run("campaign", "explain", campaign_id, "m00001")).is_refusal("draft", "")
     await grab.ok("campaign", "schedule", campaign_id)

@@ -1,4 +1,4 @@
-"""Does the command line say how things stand, and what keeps them from standing well?"""
+"""The command line reports the state of the service, and the causes of a bad one."""
 
 import asyncio
 import re
@@ -17,8 +17,8 @@ from grab_service.embedded.programs import environments_of
 from grab_service.embedded.saved_run import remembering
 from grab_service.embedded.stack import Stack
 from grab_service.settings import Settings
-from tests.harness.command_line import RECONCILE, SECRET, CommandLine, Said, command_line_as, run_command
 from tests.harness.backend import Backend
+from tests.harness.command_line import RECONCILE, SECRET, CommandLine, Said, command_line_as, run_command
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # a process for each command, on a machine that may be busy
 
@@ -43,7 +43,7 @@ async def test_an_audit_holds_and_one_with_a_lost_claim_does_not(grab: CommandLi
         assert "Redis equals Postgres: yes" in holds.out
         assert "3 records compared one by one (100%)" in holds.out
         assert "The oldest comparison of a campaign is 0 min old" in holds.out
-        # What must never happen, by hand.
+        # By hand: a state that must never be.
         await backend.drained()
         await backend.sql("DELETE FROM claims WHERE unit_no = 2")
         broken = await grab.run("audit", "--json")

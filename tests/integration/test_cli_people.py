@@ -1,4 +1,4 @@
-"""Can members and unions be brought in from the command line, and is every broken row named?"""
+"""The command line imports members and unions, and names every broken row."""
 
 import asyncio
 import csv
@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from grab_service.cell.rights import Login
-from tests.harness.command_line import OPS_SECRET, SECRET, CommandLine, command_line_as
 from tests.harness.backend import Backend
+from tests.harness.command_line import OPS_SECRET, SECRET, CommandLine, command_line_as
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # a process for each command, on a machine that may be busy
 

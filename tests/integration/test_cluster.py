@@ -1,4 +1,4 @@
-"""Does the engine run on a cluster as it does on a single server: several cells, each whole on one node, wherever that is?"""
+"""The engine runs on a cluster as on a single server: several cells, each whole on one node."""
 
 import asyncio
 from collections import Counter
@@ -13,8 +13,8 @@ from grab_service.audit import audit_cell
 from grab_service.cell.nodes import Nodes
 from grab_service.vocabulary.keys import CellKeys
 from reconcile.redis_link import LinkBrokenError, RedisLink
-from tests.harness.databases import NewDatabase
 from tests.harness.backend import Backend, backend
+from tests.harness.databases import NewDatabase
 from tests.harness.worker import LaneClients, grab_worker
 from tests.integration.clusters import Cluster, Node, a_cluster, slot_of
 
@@ -144,7 +144,7 @@ async def test_it_does_not_matter_if_the_node_of_the_address_is_gone_once_the_ot
 ) -> None:
     async with place(cluster, new_database, 0) as one:
         await cluster.nodes[1].kill()
-        # Whoever has a connection keeps it; whoever makes a new one finds the way without the address.
+        # Open connections stay; a new one finds the way without the address.
         await one.backend.service.connection_pool.disconnect()
         assert await one.rush(one.names[:10]) == {"won": 10}
         async with asyncio.timeout(15):

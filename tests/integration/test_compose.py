@@ -1,4 +1,4 @@
-"""Do the programs of the compose file get along with what it gives them?
+"""The programs of the compose file work with the settings it gives them.
 
 Its commands, environments, secrets and health checks are run without containers; only addresses, ports and folders are others'.
 What a container forbids is in tests/unit/test_deployment.py.
@@ -69,7 +69,7 @@ class Machine:
         return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
 
     def environment(self, name: str) -> dict[str, str]:
-        """What that service's programs find in theirs."""
+        """The environment of that service's programs."""
         given = {variable: self.here(value, name) for variable, value in SERVICES[name].get("environment", {}).items()}
         (self.home / f"figures-{name}").mkdir(exist_ok=True)
         return {"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT), "GRAB_PORT": str(self.port), **given}
@@ -118,7 +118,7 @@ class Machine:
             path.write_text(self.here(path.read_text()))
 
     async def refused(self) -> int:
-        """How many were refused, as a scraper is told on a connection of its own."""
+        """Number of refused connections, as a scraper reads it on a connection of its own."""
         async with httpx.AsyncClient(trust_env=False) as scraper:
             figures = (await scraper.get(f"http://{ADDRESSES['api-a']}:{self.probes_port}/metrics")).text
         return sum(
@@ -170,7 +170,7 @@ async def test_the_files_of_secrets_open_every_door_and_the_figures_of_all_worke
                 while await machine.refused() < STRANGERS:
                     await asyncio.sleep(0.2)
             await asyncio.sleep(KEPT_S)  # what the other worker has said before is forgotten
-            # Whichever worker is asked, it speaks for both.
+            # Each worker speaks for both.
             assert {await machine.refused() for _ in range(10)} == {STRANGERS}
     assert list((machine.home / "work").iterdir()) == [], "in the image nothing can be written there"
 

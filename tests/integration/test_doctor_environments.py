@@ -1,4 +1,4 @@
-"""Is the doctor content in each environment that the documentation names, as users that may do their work and nothing else?"""
+"""The doctor passes every environment of the documentation, as users that may do their work and nothing else."""
 
 import asyncio
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ async def looked(grab: CommandLine, env: Mapping[str, str]) -> dict[str, dict[st
 
 
 def not_ok(found: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """What is not ok, but for what this machine is short of."""
+    """The checks that are not ok, but for those of this machine's size."""
     machine = {"open-files", "accept-queue", "disk", "clock"}
     return {name: check["state"] for name, check in found.items() if check["state"] != "ok" and name not in machine}
 
@@ -75,7 +75,7 @@ async def test_the_doctor_is_content_wherever_the_documentation_sends_it(tmp_pat
                 "the ledger",
                 "an admin",
             ]
-            # What is wrong is seen from each of them.
+            # A fault is seen from each of them.
             await redis.config_set("no-appendfsync-on-rewrite", "yes")
             await redis.execute_command("ACL", "SETUSER", user_of(CELL, Login.API), "-zrem")  # type: ignore[no-untyped-call]
             while await redis.hget(CellKeys.of(CELL).server, "no_appendfsync_on_rewrite") != b"yes":

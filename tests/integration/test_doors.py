@@ -1,4 +1,4 @@
-"""Does the service start by every door that users have? The script of a checkout, the script of an installed wheel, the module.
+"""The service starts in every way that users have: script of a checkout, script of an installed wheel, module.
 
 Each is a small environment of its own that sees the packages of ours, so that nothing but the door differs.
 """
@@ -18,8 +18,8 @@ import pytest
 from grab_service.cell.rights import Login
 from grab_service.embedded import bootstrap
 from grab_service.embedded.ports import free_port
-from tests.harness.command_line import SECRET, command_line_as
 from tests.harness.backend import backend
+from tests.harness.command_line import SECRET, command_line_as
 from tests.harness.warm_commands import CHECKOUT
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("doors")]  # the wheel is built once
@@ -95,7 +95,7 @@ async def serves_until_told_to_stop(
                     said, _ = await process.communicate()
                     pytest.fail(f"it ended with status {process.returncode}: {said.decode()[-1500:]}")
                 assert answer.status_code == 200
-                # What the page loads is part of what was installed.
+                # The files that the page loads are installed.
                 page = await client.get(f"http://127.0.0.1:{port}/docs")
                 for part in re.findall(r'"(docs/[^"]+)"', page.text):
                     assert (await client.get(f"http://127.0.0.1:{port}/{part}")).status_code == 200, part

@@ -1,4 +1,4 @@
-"""Does every grant become a row, once, at once, in the order of the log?"""
+"""Every grant becomes a row, once, at once, in the order of the log."""
 
 import asyncio
 import statistics
@@ -14,9 +14,9 @@ from grab_service.vocabulary.claims import DAY_MS
 from reconcile.drain.cursor import read_cursor
 from reconcile.drain.drain import Drain
 from reconcile.process import end
+from tests.harness.backend import Backend, until
 from tests.harness.cells import now_ms
 from tests.harness.pace import slowness
-from tests.harness.backend import Backend, until
 
 GRANT = '[["{0}",{1},1,"CODE-{1}",""]]'
 
@@ -40,7 +40,7 @@ async def test_a_won_claim_is_on_record_with_everything_that_was_said_of_it(back
         names = await backend.sale(3, valid_days=30)
         won = await backend.win_on_record("c", names, key="k")
         rows = await backend.claims()
-    assert [(row.seq, row.unit_no, row.slot, row.code, row.idempotency_key) for row in rows] == [
+    assert [(row.seq, row.unit_no, row.ordinal, row.code, row.idempotency_key) for row in rows] == [
         (claim.seq, claim.unit_no, claim.ordinal, claim.code, "k") for claim in won
     ]
     assert [row.member_id for row in rows] == names
@@ -62,7 +62,7 @@ async def test_a_claim_without_benefit_has_no_voucher(backend: Backend) -> None:
 
 
 async def test_a_claim_is_on_record_to_the_letter(backend: Backend) -> None:
-    """Whatever PostgreSQL's formats take for the end of a field, of a row or of everything, and as long as it may be."""
+    """All marks that PostgreSQL's formats take for the end of a field, of a row or of everything, and of full length."""
     texts = ["\\N", "\\.", "a\tb\nc\r\\", "\"',;{}", "会员", "\u00e9\U0001f96e", "x" * 300, "\x01\x7f", " ", "NULL"]
     await backend.begin()
     await backend.schedule(stock=100, publish=False, valid_days=30)
@@ -76,7 +76,7 @@ async def test_a_claim_is_on_record_to_the_letter(backend: Backend) -> None:
     await backend.log(4 + len(claims), "granted", {"campaign_id": "free", "claims": '[["m",7,1,"",""]]'})
     await drain_all(backend, backend.new_drain())
     *rows, free = await backend.claims()
-    assert [[row.member_id, row.unit_no, row.slot, row.code, row.idempotency_key] for row in rows] == claims
+    assert [[row.member_id, row.unit_no, row.ordinal, row.code, row.idempotency_key] for row in rows] == claims
     assert {(row.voucher_state, row.valid_until_ms - row.valid_from_ms) for row in rows} == {("active", 30 * DAY_MS)}
     assert (free.campaign_id, free.unit_no, free.code, free.idempotency_key) == ("free", 7, None, None)
     assert (free.voucher_state, free.valid_from_ms, free.valid_until_ms) == (None, None, None)
@@ -144,9 +144,13 @@ async def test_rows_are_written_in_the_order_of_the_log(backend: Backend) -> Non
     await backend.log(3, "granted", grant(3, 1))
     await backend.log(4, "stock_set", {"campaign_id": "c", "total": 3, "releases": row_releases + "3"})
     await backend.log(5, "granted", grant(5, 2, 3), last_seq=6)
-    await backend.log(7, "returned", {"campaign_id": "c", "member_id": "m3", "claim_seq": 6, "unit_no": 3, "reason": "returned"})
+    await backend.log(
+        7, "returned", {"campaign_id": "c", "member_id": "m3", "claim_seq": 6, "unit_no": 3, "reason": "returned"}
+    )
     await backend.log(8, "stock_set", {"campaign_id": "c", "total": 2, "releases": row_releases + "2"})
-    await backend.log(9, "returned", {"campaign_id": "c", "member_id": "m2", "claim_seq": 5, "unit_no": 2, "reason": "returned"})
+    await backend.log(
+        9, "returned", {"campaign_id": "c", "member_id": "m2", "claim_seq": 5, "unit_no": 2, "reason": "returned"}
+    )
     await backend.log(10, "granted", {"campaign_id": "c", "claims": '[["m9",2,1,"AGAIN",""]]'})
     drain = backend.new_drain()
     async with backend.link() as link:
@@ -293,7 +297,7 @@ async def test_a_ledger_that_slept_through_its_replacement_writes_nothing(backen
     assert [row.seq for row in await backend.claims()] == [3]
 
 
-async def test_whoever_waits_for_a_seq_hears_that_another_ledger_drained_it(backend: Backend) -> None:
+async def test_a_waiter_for_a_seq_hears_that_another_ledger_drained_it(backend: Backend) -> None:
     await backend.begin_log()
     overtaken, other = backend.new_drain(), backend.new_drain()
     overtaken.cursor = await read_cursor(backend.engine, backend.settings.cell)

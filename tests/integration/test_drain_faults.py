@@ -1,4 +1,4 @@
-"""Does the drain stop at what cannot be, say so, skip nothing, and go on when it is mended?"""
+"""The drain stops at an impossible entry, reports it, skips nothing, and goes on when it is mended."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,8 +12,8 @@ from grab_service.embedded.valkey import ValkeyServer
 from reconcile.alarms import AlarmKind
 from reconcile.drain.drain import Drain
 from reconcile.process import end
-from tests.harness.cells import now_ms
 from tests.harness.backend import PATIENCE_S, Backend, until
+from tests.harness.cells import now_ms
 
 
 def grant(*claims: str) -> dict[str, str]:
@@ -77,8 +77,8 @@ FAULTS = {
     "a_unit_twice": impossible("claims_unit_uq", granted(unit(2, member="somebody else", code="NEW"))),
     "a_unit_above_the_total": impossible("lies outside campaign", granted(unit(11))),
     "a_code_twice": impossible("claims_code_uq", granted(unit(3, code="CODE-2"))),
-    "a_second_claim_of_one_member": impossible("claims_slot_uq", granted(unit(3, member="m2"))),
-    "a_slot_above_the_limit": impossible("lies outside campaign", granted(unit(3, ordinal=2))),
+    "a_second_claim_of_one_member": impossible("claims_ordinal_uq", granted(unit(3, member="m2"))),
+    "an_ordinal_above_the_limit": impossible("lies outside campaign", granted(unit(3, ordinal=2))),
     "a_number_too_large_for_its_column": impossible("out of", granted(unit(3_000_000_000))),
     "a_member_that_is_a_number": impossible("str", granted('[17,3,1,"C",""]')),
     "a_letter_that_postgres_cannot_hold": impossible("0x00", granted('["m\\u0000",3,1,"C",""]')),
@@ -199,7 +199,7 @@ async def test_a_violation_pauses_the_campaign_in_the_cell(backend: Backend) -> 
         seq = await backend.drained()
         # A row that nobody granted stands where the next claim belongs.
         await backend.sql(
-            "INSERT INTO claims (seq, epoch, campaign_id, member_id, unit_no, slot, state, granted_at_ms) "
+            "INSERT INTO claims (seq, epoch, campaign_id, member_id, unit_no, ordinal, state, granted_at_ms) "
             "VALUES (:seq, 1, 'c', 'nobody', 2, 1, 'fulfilled', 0)",
             seq=seq + 100,
         )

@@ -1,4 +1,4 @@
-"""Is a member told truly whether they may take part, and ops why a grab would be refused?"""
+"""Members learn truly whether they may take part, and ops why a grab would be refused."""
 
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ FIXED: Final = {"type", "title", "status", "detail"}
 
 
 async def ask(service: Service, campaign_id: str, member_id: str) -> dict[str, Any]:
-    """What the member hears who asks whether they may take part."""
+    """The member's answer to the question whether they may take part."""
     answer = await service.http.get(f"/v1/campaigns/{campaign_id}/eligibility", headers=service.member(member_id))
     assert answer.status_code == 200, answer.text
     EligibilityOfMember.model_validate_json(answer.content)
@@ -30,7 +30,7 @@ async def ask(service: Service, campaign_id: str, member_id: str) -> dict[str, A
 async def explained(
     service: Service, campaign_id: str, member_id: str, *, role: Role = Role.VIEWER, query: str = ""
 ) -> httpx.Response:
-    """What ops hear about the member."""
+    """The answer to ops about the member."""
     path = f"/v1/ops/campaigns/{campaign_id}/explain{query or f'?member_id={member_id}'}"
     return await service.http.get(path, headers=service.ops(role))
 

@@ -1,4 +1,4 @@
-"""Do doctor, migrate, the ledger and the service take the same addresses of PostgreSQL, and refuse the same databases?"""
+"""Doctor, migrate, ledger and service accept the same addresses of PostgreSQL, and refuse the same databases."""
 
 import asyncio
 import os

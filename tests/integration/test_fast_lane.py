@@ -429,7 +429,7 @@ async def test_ordinary_calls_beyond_their_places_are_turned_away_and_grabs_are_
         await send({"type": "http.response.body", "body": b""})
 
     async with serving(worker, waits) as port, AsyncExitStack() as wires:
-        # Whoever is not turned away is answered in the end.
+        # All that are not turned away are answered in the end.
         asyncio.get_running_loop().call_later(5, going_on.set)
         opened = [await wires.enter_async_context(wire(port)) for _ in range(12)]
         for number, one in enumerate(opened[:8]):

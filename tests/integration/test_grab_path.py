@@ -260,7 +260,7 @@ async def test_a_redis_that_hangs_is_an_unknown_outcome_within_the_deadline(tmp_
         assert codes["outcome-unknown"] >= 1
         assert codes["overloaded"] >= 18
         assert sum(codes.values()) == 29
-        # Whatever became of it, a repeat tells.
+        # A repeat tells the outcome.
         async with asyncio.timeout(5):
             while (again := await crowd.grab("m-1")).status_code == 503:
                 await asyncio.sleep(0.05)

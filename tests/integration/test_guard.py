@@ -1,4 +1,4 @@
-"""Does nobody win anything in a life of Redis that was not audited, and does the sale resume by itself when it was?"""
+"""Nobody wins in a life of Redis that was not audited; after an audit the sale resumes by itself."""
 
 import asyncio
 import shutil
@@ -24,14 +24,14 @@ from reconcile.life import Life
 from reconcile.process import end
 from reconcile.rebuild.recover import close_cell
 from reconcile.redis_link import LinkBrokenError, RedisLink
+from tests.harness.backend import Backend, until
 from tests.harness.cells import now_ms
 from tests.harness.embedded import restart
 from tests.harness.pace import slowness
-from tests.harness.backend import Backend, until
 
 
 async def armings(backend: Backend) -> bytes | None:
-    """What tells one arming from another."""
+    """The nonce, which differs between armings."""
     nonce = await backend.redis.hget(backend.keys.cell, "nonce")
     assert nonce is None or isinstance(nonce, bytes)
     return nonce
@@ -64,7 +64,9 @@ async def test_a_ledger_that_is_restarted_leaves_an_armed_cell_alone(backend: Ba
     assert await armings(backend) == before
 
 
-async def test_after_a_plain_restart_of_redis_the_sale_resumes_within_two_seconds(mortal: Backend, valkey: ValkeyServer) -> None:
+async def test_after_a_plain_restart_of_redis_the_sale_resumes_within_two_seconds(
+    mortal: Backend, valkey: ValkeyServer
+) -> None:
     async with mortal.open_ledger():
         names = await mortal.sale(30, stock=100)
         won = await mortal.win("c", names[:10])
@@ -173,7 +175,9 @@ async def _epoch_is(backend: Backend, epoch: int) -> bool:
     return (await backend.lives()).get(now) == epoch
 
 
-async def test_an_older_copy_of_redis_sells_nothing_and_is_rebuilt(mortal: Backend, valkey: ValkeyServer, tmp_path: Path) -> None:
+async def test_an_older_copy_of_redis_sells_nothing_and_is_rebuilt(
+    mortal: Backend, valkey: ValkeyServer, tmp_path: Path
+) -> None:
     async with mortal.open_ledger():
         names = await mortal.sale(20, stock=15)
         first = await mortal.win_on_record("c", names[:5])
@@ -424,7 +428,7 @@ class MortalWire(RedisLink):
 
 
 async def test_an_arming_that_is_cut_short_grants_nothing(backend: Backend) -> None:
-    """Nonce, table and scripts come at one moment; until then whoever calls what is loaded must not win."""
+    """Nonce, table and scripts come at one moment; until then a call of a loaded script must not win."""
     async with backend.open_ledger():
         (name,) = await backend.sale(1)
         await backend.drained()
@@ -450,7 +454,7 @@ async def test_an_arming_that_is_cut_short_grants_nothing(backend: Backend) -> N
 
 
 async def test_a_redis_with_a_weaker_log_begins_an_epoch_when_it_comes_back(mortal: Backend) -> None:
-    """What it lost nobody can tell; workers that saw it must not wait for ever for the life before."""
+    """Its losses are unknown; workers that saw the life before must not wait for it for ever."""
     await mortal.redis.config_set("appendfsync", "everysec")
     async with mortal.open_ledger():
         names = await mortal.sale(2)
@@ -476,7 +480,7 @@ async def test_a_leader_whose_session_has_died_arms_nothing(backend: Backend) ->
         assert await armings(backend) is None
 
 
-async def test_whoever_does_not_lead_arms_nothing(backend: Backend) -> None:
+async def test_a_ledger_that_does_not_lead_arms_nothing(backend: Backend) -> None:
     async with backend.parts() as parts, backend.link() as link:
         await backend.begin()
         with pytest.raises(NotLeadingError):

@@ -1,4 +1,4 @@
-"""Whatever dies in the middle of a rush: is every claim that somebody was told of on record, and not one unit too many?"""
+"""Every acknowledged claim is on record, and not one unit too many, whichever process dies in a rush."""
 
 import asyncio
 import random
@@ -88,7 +88,7 @@ async def _everything_adds_up(backend: Backend, crowd: BatchClients, names: list
     told = {name: ClaimRecord.parse(record) for name, record in crowd.told.items() if b"\t" in record}
     assert len(rows) == STOCK, "exactly the stock, not one more and not one less"
     assert {row.unit_no for row in rows.values()} == set(range(1, STOCK + 1))
-    assert told.keys() == rows.keys(), "whoever is on record was told, and the other way round"
+    assert told.keys() == rows.keys(), "every winner on record was told, and the other way round"
     for name, claim in told.items():
         row = rows[name]
         assert (row.seq, row.unit_no, row.code, row.granted_at_ms) == (
@@ -127,7 +127,7 @@ async def test_the_ledger_is_ended_again_and_again(mortal: Backend) -> None:
 
 
 async def test_redis_dies_and_is_emptied_and_what_was_drained_is_not_sold_again(mortal: Backend) -> None:
-    """What was acknowledged and never drained is gone with an emptied Redis; what was drained is not."""
+    """Acknowledged claims that were never drained are gone with an emptied Redis; drained ones are not."""
     async with mortal.open_ledger():
         names = await mortal.sale(MEMBERS, stock=STOCK)
         crowd = BatchClients(mortal)

@@ -1,4 +1,4 @@
-"""What do browsers hear of every answer, whoever gives it?"""
+"""Every answer, from every part of the service, carries the headers that browsers heed."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Is what members hear on the real grab path linearizable, by both checkers, though replies are lost and units come back?
+"""Histories of the real grab path are linearizable by both checkers, though replies are lost and units come back.
 
 Two workers, each with a way of its own to Valkey, which now and then loses the replies; four members a round, who grab and give
 back. The order of decisions is read from the log.

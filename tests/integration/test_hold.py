@@ -1,4 +1,4 @@
-"""Can a ledger that slept through its replacement still change the cell? Put to sleep before every single call, it cannot."""
+"""A ledger that slept through its replacement changes nothing in the cell, put to sleep before every single call."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -68,7 +68,7 @@ async def begun(backend: Backend) -> AsyncIterator[list[str]]:
 
 
 async def sleep_through_a_succession(backend: Backend, names: list[str], before_call: int, damage: str, work: Work) -> str:
-    """What a ledger did that fell asleep before so many calls, and woke up behind its successor; or that it never slept."""
+    """The outcome for a ledger that fell asleep before so many calls and woke up behind its successor, or that never slept."""
     came_of_it = NEVER
     async with backend.parts() as zombie:
         leads = asyncio.create_task(zombie.leader.run())
@@ -84,7 +84,7 @@ async def sleep_through_a_succession(backend: Backend, names: list[str], before_
         falls_asleep = asyncio.create_task(link.asleep.wait())
         await asyncio.wait([works, falls_asleep], return_when=asyncio.FIRST_COMPLETED)
         slept = link.asleep.is_set()
-        # Who sleeps notices nothing: it goes on to believe that it leads, and its session in Postgres has ended.
+        # The sleeper notices nothing: it goes on to believe that it leads, and its session in Postgres has ended.
         zombie.leader._resign = lambda: None  # type: ignore[method-assign]
         leads.cancel()
         await asyncio.wait([leads])
@@ -156,7 +156,7 @@ async def test_a_ledger_that_wakes_up_behind_its_successor_changes_nothing(backe
 
 @pytest.mark.slow
 async def test_without_the_hold_it_would(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is tested above can go wrong: without the condition, somebody's claim is lost, or the cell is closed again."""
+    """The tests above can fail: without the condition, somebody's claim is lost, or the cell is closed again."""
 
     async def write(self: Fence, commands: Any, timeout_s: float | None = None) -> list[Any]:
         return (await self.link.calls([["MULTI"], *commands, ["EXEC"]], timeout_s))[-1]  # type: ignore[no-any-return]
@@ -167,7 +167,7 @@ async def test_without_the_hold_it_would(backend: Backend, monkeypatch: pytest.M
     assert came - {NOTHING, NEVER}
 
 
-async def test_whoever_takes_hold_ends_the_hold_of_whoever_had_it(backend: Backend) -> None:
+async def test_a_new_hold_ends_the_one_before(backend: Backend) -> None:
     async with backend.leading() as ledger, backend.link() as one, backend.link() as other:
         first = await backend.fence(one, ledger)
         await first.write([["HSET", backend.keys.cell, "epoch", 1]])
@@ -204,7 +204,7 @@ async def test_a_hold_that_is_lost_between_the_look_and_the_write_writes_nothing
     assert await backend.redis.script_exists(sha_of("return 'late'")) == [False]
 
 
-async def test_whoever_does_not_lead_takes_no_hold(backend: Backend) -> None:
+async def test_a_ledger_that_does_not_lead_takes_no_hold(backend: Backend) -> None:
     async with backend.leading() as ledger, backend.link() as link:
         await backend.end_leaders()
         with pytest.raises(NotLeadingError):

@@ -1,4 +1,4 @@
-"""Is only that thrown away which nobody can need any more?"""
+"""Housekeeping deletes only data that nobody can need any more."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,8 +11,8 @@ import pytest
 from reconcile.alarms import AlarmKind
 from reconcile.maintenance import housekeeping as module
 from reconcile.maintenance.housekeeping import ASSERTIONS_KEPT_S, TOKENS_KEPT_S, Housekeeping
-from tests.harness.cells import HOUR_MS, now_ms
 from tests.harness.backend import Backend
+from tests.harness.cells import HOUR_MS, now_ms
 
 
 @asynccontextmanager

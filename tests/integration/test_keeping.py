@@ -1,4 +1,4 @@
-"""Does a run look after its children?"""
+"""A run restarts its children."""
 
 import asyncio
 import os

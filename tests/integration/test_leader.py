@@ -1,4 +1,4 @@
-"""Who leads goes on leading, or lets go, whatever Postgres says last on a connection before it dies."""
+"""A leader goes on leading, or lets go, for every last message of Postgres on a connection that dies."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Is whoever knocks let in soon, also while the loop has much else to do?"""
+"""New connections are accepted soon, also while the loop is busy."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ KNOCKING = 160
 
 
 def turns_until_all_are_in(listeners: Sequence[socket.socket]) -> int:
-    """How often the loop turns until everybody who waits is accepted."""
+    """Turns of the loop until all waiting connections are accepted."""
 
     async def let_in() -> int:
         loop = asyncio.get_running_loop()

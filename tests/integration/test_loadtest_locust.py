@@ -1,4 +1,4 @@
-"""Do the locust members behave, and does a run of theirs count refusals as outcomes and faults as failures?
+"""Locust members behave as members do; their runs count refusals as outcomes and faults as failures.
 
 Importing locust patches sockets, so it is only ever run as a process of its own.
 """
@@ -175,7 +175,7 @@ class Browser:
             assert json.load(answer)["success"]
 
     def watch(self) -> dict[str, tuple[str, str]]:
-        """What the page shows in the end, and goes on showing: (by the clients, by the service)."""
+        """The final figures of the page: (by the clients, by the service)."""
         while True:
             time.sleep(2)  # as the page does
             answer = json.loads(get(self.port, "/stats/requests"))
@@ -229,7 +229,7 @@ def test_each_run_from_the_page_ends_with_what_the_service_holds(
     assert first["audit holds"] == ("", "yes")
     assert first["I3 NoLostAck"][1] == "holds"
 
-    # Who won before holds, and the others are refused: of this run alone, by both.
+    # Earlier winners hold, and the others are refused: of this run alone, by both.
     page.press_start()
     second = page.watch()
     assert "answered: won" not in second

@@ -1,4 +1,4 @@
-"""Does the stampede live through what an honest service may do, and does the verifier catch what none may do?
+"""The stampede survives everything that an honest service may do; the verifier catches what none may do.
 
 The other side is the fake service, in a process of its own, as the tools' own processes are.
 """
@@ -119,7 +119,7 @@ def test_an_answer_that_was_lost_is_heard_by_asking_again(fake_service: FakeServ
 
 
 @pytest.mark.slow
-def test_whoever_is_too_early_comes_back_at_the_opening(fake_service: FakeService, passes: Path) -> None:
+def test_a_member_who_is_too_early_comes_back_at_the_opening(fake_service: FakeService, passes: Path) -> None:
     url, status, figures = at_the_opening(fake_service, passes, "--spread-s", "0.4", lead_ms=200)
     assert status == 0
     assert figures["retries"]["not-open-yet"] > 50

@@ -1,4 +1,4 @@
-"""Is a loss told as what it is, with figures, until somebody of ops has taken note?"""
+"""A loss is reported as a loss, with figures, until somebody of ops acknowledges it."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -13,8 +13,8 @@ from reconcile.alarms import AlarmKind, clear_alarms
 from reconcile.by_hand import recover_once
 from reconcile.epochs import COUNTED_SINCE_S
 from reconcile.rebuild.losses import report_losses
-from tests.harness.service import Service
 from tests.harness.backend import Backend, until
+from tests.harness.service import Service
 
 ALICE = OpsIdentity("alice", Role.OPERATOR)
 
@@ -44,13 +44,13 @@ async def test_a_worker_that_outlived_a_life_tells_how_far_it_saw_it(service: Se
         cell.outlived.append((1, seq))
 
     async def noted() -> bool:
-        rows = await backend_rows(service)
+        rows = await lives_seen_by_workers(service)
         return rows == [(1, 40)]
 
     await until(noted)
 
 
-async def backend_rows(service: Service) -> list[tuple[int, int]]:
+async def lives_seen_by_workers(service: Service) -> list[tuple[int, int]]:
     async with service.worker.engine.connect() as connection:
         rows = await connection.exec_driver_sql("SELECT epoch, seq FROM lives_seen")
         return [tuple(row) for row in rows]

@@ -1,4 +1,4 @@
-"""Do the migrations build what the models say, and does the database refuse what cannot be?"""
+"""Migrations build the tables of the models, and the database refuses impossible rows."""
 
 import asyncio
 import json
@@ -128,7 +128,7 @@ async def test_claims_of_an_earlier_release_are_kept_and_found_by_the_indexes_of
     session = await asyncpg.connect(empty_database_url)
     await session.execute(campaign("c", state="scheduled"))
     for seq in (1, 2):
-        await session.execute(claim(seq, member="m", unit=seq, state="returned", code=f"'{OLD_CODE}{seq}'"))
+        await session.execute(with_slot(claim(seq, member="m", unit=seq, state="returned", code=f"'{OLD_CODE}{seq}'")))
     migrate.upgrade(empty_database_url)
     assert [row["code"] for row in await session.fetch("SELECT code FROM claims WHERE member_id = 'm' ORDER BY seq")] == [
         f"{OLD_CODE}{seq}" for seq in (1, 2)
@@ -138,8 +138,23 @@ async def test_claims_of_an_earlier_release_are_kept_and_found_by_the_indexes_of
     assert [row["indexname"] for row in names] == ["claims_member_id_ix"]
 
 
+async def test_the_slots_of_an_earlier_release_are_the_ordinals_of_now(empty_database_url: str) -> None:
+    await _up_to(empty_database_url, "0007")
+    session = await asyncpg.connect(empty_database_url)
+    await session.execute(campaign("c", state="scheduled", limit=2))
+    for ordinal in (1, 2):
+        await session.execute(with_slot(claim(ordinal, member="m", ordinal=ordinal)))
+    migrate.upgrade(empty_database_url)
+    found = [tuple(row) for row in await session.fetch("SELECT seq, ordinal FROM claims ORDER BY seq")]
+    functions = await session.fetch("SELECT proname, prosrc FROM pg_proc WHERE pronamespace = 'public'::regnamespace")
+    await session.close()
+    assert found == [(1, 1), (2, 2)]
+    assert functions, "nothing was compared"
+    assert [row["proname"] for row in functions if "slot" in row["prosrc"]] == []
+
+
 async def test_the_bench_compares_with_the_indexes_that_claims_had(empty_database_url: str) -> None:
-    indexes = "SELECT indexdef FROM pg_indexes WHERE tablename = 'claims' ORDER BY indexname"
+    indexes = "SELECT replace(indexdef, 'slot', 'ordinal') FROM pg_indexes WHERE tablename = 'claims' ORDER BY 1"
     await _up_to(empty_database_url, "0006")
     session = await asyncpg.connect(empty_database_url)
     before = await session.fetch(indexes)
@@ -160,8 +175,8 @@ CAMPAIGN = (
     " VALUES ('{id}', 1, '{state}', '{{}}', {opens}, {closes}, '[[1, 10]]', {total}, {limit}, 0)"
 )
 CLAIM = (
-    "INSERT INTO claims (seq, epoch, campaign_id, member_id, unit_no, slot, state, granted_at_ms, code, idempotency_key,"
-    " voucher_state, returned_seq) VALUES ({seq}, 1, '{campaign}', '{member}', {unit}, {slot}, '{state}', 0, {code}, {key},"
+    "INSERT INTO claims (seq, epoch, campaign_id, member_id, unit_no, ordinal, state, granted_at_ms, code, idempotency_key,"
+    " voucher_state, returned_seq) VALUES ({seq}, 1, '{campaign}', '{member}', {unit}, {ordinal}, '{state}', 0, {code}, {key},"
     " {voucher}, {returned})"
 )
 COMMAND = (
@@ -175,9 +190,14 @@ def campaign(id_: str = "d", state: str = "draft", total: int = 10, limit: int =
 
 
 def claim(seq: int, **changes: Any) -> str:
-    usual = {"campaign": "c", "member": f"m{seq}", "unit": seq, "slot": 1, "state": "fulfilled"}
+    usual = {"campaign": "c", "member": f"m{seq}", "unit": seq, "ordinal": 1, "state": "fulfilled"}
     given = {**usual, "code": "NULL", "key": "NULL", "voucher": "NULL", "returned": "NULL", **changes}
     return CLAIM.format(seq=seq, **given)
+
+
+def with_slot(claim_of_now: str) -> str:
+    """The same claim for a table before migration 0008."""
+    return claim_of_now.replace("ordinal", "slot")
 
 
 def command(seq: int, kind: str = "return_unit", reason: str = "returned") -> str:
@@ -196,10 +216,10 @@ IMPOSSIBLE = {
     "claims_state_ck": [claim(1, state="won")],
     "claims_voucher_state_ck": [claim(1, voucher="'used'")],
     "claims_unit_no_ck": [claim(1, unit=0)],
-    "claims_slot_ck": [claim(1, slot=0)],
+    "claims_ordinal_ck": [claim(1, ordinal=0)],
     "claims_returned_is_not_held_ck": [claim(1, returned=2)],
     "claims_unit_uq": [claim(1, unit=5), claim(2, unit=5)],
-    "claims_slot_uq": [claim(1, member="m", slot=1, state="revoked"), claim(2, member="m", slot=1)],
+    "claims_ordinal_uq": [claim(1, member="m", ordinal=1, state="revoked"), claim(2, member="m", ordinal=1)],
     "claims_seen_code_stays_ck": [claim(1), "UPDATE claims SET revealed_at_ms = 1"],
     "claims_code_uq": [claim(1, code="'X'", state="returned"), claim(2, code="'X'")],
     "claims_idempotency_key_uq": [claim(1, member="m", key="'k'", state="returned"), claim(2, member="m", key="'k'")],
@@ -224,10 +244,10 @@ IMPOSSIBLE = {
         for at in (1, "NULL")
     ],
     "alarms_open_ix": ["INSERT INTO alarms (raised_at_ms, kind, detail) VALUES (0, 'k', '{}')"] * 2,
-    # What a constraint on one row cannot say; these are the triggers.
+    # Rules over several rows, which triggers keep.
     "claims_campaign_exists": [claim(1, campaign="nowhere")],
     "claims_unit_within_total": [claim(1, unit=11)],
-    "claims_slot_within_limit": [claim(1, slot=3)],
+    "claims_ordinal_within_limit": [claim(1, ordinal=3)],
 }
 
 
@@ -280,25 +300,25 @@ async def test_every_constraint_has_been_seen_to_refuse(engine: AsyncEngine) -> 
     ("constraint", "change"),
     [
         ("claims_unit_within_total", "UPDATE campaigns SET total = 9 WHERE campaign_id = 'c'"),
-        ("claims_slot_within_limit", "UPDATE campaigns SET limit_per_member = 1 WHERE campaign_id = 'c'"),
+        ("claims_ordinal_within_limit", "UPDATE campaigns SET limit_per_member = 1 WHERE campaign_id = 'c'"),
         ("claims_campaign_exists", "DELETE FROM campaigns WHERE campaign_id = 'c'"),
         ("claims_campaign_exists", "UPDATE campaigns SET campaign_id = 'd' WHERE campaign_id = 'c'"),
         ("claims_unit_within_total", "UPDATE claims SET unit_no = 11 WHERE seq = 10"),
-        ("claims_slot_within_limit", "UPDATE claims SET slot = 3 WHERE seq = 10"),
+        ("claims_ordinal_within_limit", "UPDATE claims SET ordinal = 3 WHERE seq = 10"),
         ("claims_campaign_exists", "UPDATE claims SET campaign_id = 'nowhere' WHERE seq = 10"),
     ],
 )
 async def test_a_change_that_would_leave_a_claim_outside_its_campaign_is_refused(
     engine: AsyncEngine, constraint: str, change: str
 ) -> None:
-    assert await _try(engine, [claim(10, slot=2), change]) == constraint
+    assert await _try(engine, [claim(10, ordinal=2), change]) == constraint
 
 
 async def test_what_is_possible_is_not_refused(engine: AsyncEngine) -> None:
     async with engine.connect() as connection:
         await connection.execute(A_CAMPAIGN)
         for statement in (
-            claim(1, unit=10, slot=2),
+            claim(1, unit=10, ordinal=2),
             claim(2, unit=10, state="returned", returned=3),
             "UPDATE campaigns SET total = 20 WHERE campaign_id = 'c'",
             claim(4, unit=20),
@@ -310,7 +330,7 @@ async def test_what_is_possible_is_not_refused(engine: AsyncEngine) -> None:
 
 
 _MANY = (
-    "INSERT INTO claims (seq, epoch, campaign_id, member_id, unit_no, slot, state, granted_at_ms) "
+    "INSERT INTO claims (seq, epoch, campaign_id, member_id, unit_no, ordinal, state, granted_at_ms) "
     "SELECT n, 1, 'c', 'm' || n % 2000, n, 1, CASE WHEN n < 2000 THEN 'fulfilled' ELSE 'returned' END, 0 "
     "FROM generate_series(1, 20000) AS n"
 )
@@ -347,7 +367,8 @@ async def test_a_batch_pays_for_one_check(engine: AsyncEngine) -> None:
         await connection.execute(text("UPDATE campaigns SET total = 5000 WHERE campaign_id = 'c'"))
         plan = await connection.execute(
             text(
-                "EXPLAIN ANALYZE INSERT INTO claims (seq, epoch, campaign_id, member_id, unit_no, slot, state, granted_at_ms) "
+                "EXPLAIN ANALYZE "
+                "INSERT INTO claims (seq, epoch, campaign_id, member_id, unit_no, ordinal, state, granted_at_ms) "
                 "SELECT n, 1, 'c', 'm' || n, n, 1, 'fulfilled', 0 FROM generate_series(1, 5000) AS n"
             )
         )

@@ -1,4 +1,4 @@
-"""Does any call that takes JSON go deeper than Python can?"""
+"""Calls that take JSON refuse a nesting deeper than Python can follow."""
 
 import time
 from typing import Any

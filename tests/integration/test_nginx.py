@@ -1,4 +1,4 @@
-"""Does nginx do with `deploy/nginx.conf` what docs/OPERATIONS.md says?
+"""nginx with `deploy/nginx.conf` behaves as docs/OPERATIONS.md says.
 
 Behind it stand two small servers that say who they are, so that it can be seen who was asked, and how often.
 """

@@ -1,4 +1,4 @@
-"""Is a request refused whenever a part of it would be ignored? Tried with every call that the service describes."""
+"""A request is refused if a part of it would be ignored, in every call that the service describes."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Can ops write a campaign, arm it, steer it, and never by halves?"""
+"""Ops write, arm and steer campaigns, and no change is done by halves."""
 
 import asyncio
 from typing import Any
@@ -156,7 +156,7 @@ async def test_every_required_field_that_is_missing_is_named_at_once(service: Se
     assert {error["field"] for error in response.json()["errors"]} == {"title", "releases", "closes_at", "benefit"}
 
 
-async def test_a_draft_is_changed_by_whoever_saw_its_latest_version(service: Service) -> None:
+async def test_a_draft_is_changed_only_by_a_caller_who_saw_its_latest_version(service: Service) -> None:
     campaign_id = await service.create()
     url, headers = f"/v1/ops/campaigns/{campaign_id}", service.ops()
 

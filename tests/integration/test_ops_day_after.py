@@ -1,4 +1,4 @@
-"""What ops need the day after: copies, changes of drafts, members and the log looked up, files that people can read."""
+"""The work of ops on the day after: copies, changes of drafts, members and the log looked up, files that people can read."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Do files of codes and members come in row by row, each broken one named, and the others not lost?"""
+"""Files of codes and members are imported row by row; each broken row is named, and the others are not lost."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Do ops see what happened, and do the unions and blocks they write hold?"""
+"""Ops see the record of all changes; the unions and blocks that they write take effect."""
 
 import csv
 import io

@@ -52,14 +52,14 @@ async def worker(valkey_url: str, cell: Cell, way: Proxy) -> AsyncIterator[Worke
 
 @dataclass(slots=True)
 class Heard:
-    """What a crowd was told in some time."""
+    """The answers to a crowd in some time."""
 
     answers: Counter[str] = field(default_factory=Counter)
     waits_s: dict[str, list[float]] = field(default_factory=dict)
     late_s: float = 0.0
 
     async def look_at_the_clock(self, ends_s: float) -> None:
-        """How late a sleep ends at worst: what the machine's other work costs, and not what is tested."""
+        """Greatest delay of a sleep: the cost of the machine's other work, which is not under test."""
         while (now_s := time.monotonic()) < ends_s:
             await asyncio.sleep(LOOK_S)
             self.late_s = max(self.late_s, time.monotonic() - now_s - LOOK_S)

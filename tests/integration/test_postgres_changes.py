@@ -1,4 +1,4 @@
-"""Does a running ledger notice a Postgres that was restored, or that takes no writes, without anybody grabbing?"""
+"""A running ledger notices a PostgreSQL that was restored, or that refuses writes, without a grab."""
 
 import asyncio
 
@@ -6,9 +6,9 @@ import pytest
 
 from grab_service.embedded.postgres import PostgresServer
 from reconcile.alarms import AlarmKind
+from tests.harness.backend import Backend, until
 from tests.harness.databases import in_postgres
 from tests.harness.service import Service, definition
-from tests.harness.backend import Backend, until
 
 NOTICED_WITHIN_S = 5.0
 

@@ -1,4 +1,4 @@
-"""Do servers that others run come to the users and roles of a cell by one command, and keep them?"""
+"""One command creates the users and roles of a cell in servers that others run, and they stay."""
 
 import os
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Does the probe say which check fails, and does it count what it is told to count?"""
+"""The readiness probe names the failed check, and its counters count."""
 
 import asyncio
 import time
@@ -32,15 +32,15 @@ from reconcile.counters import Counters
 from reconcile.leader import Leader
 from reconcile.maintenance.redis_watch import ServerWatch
 from reconcile.redis_link import RedisLink
-from tests.harness.service import Service, running_service
 from tests.harness.backend import Backend
+from tests.harness.service import Service, running_service
 
 ALL = {"redis", "scripts", "view", "staying", "data", "eviction_policy", "aof_policy", "replicas", "skew", "postgres", "lag"}
 
 
 @pytest.fixture(autouse=True)
 def _looks_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was found is kept for a second, and these tests change it sooner."""
+    """Findings are kept for a second, and these tests change their causes sooner."""
     monkeypatch.setattr(probes, "KEPT_S", 0.0)
 
 
@@ -72,7 +72,7 @@ def watch_of(service: Service, counters: Counters) -> ServerWatch:
 
 
 async def look(service: Service, watch: ServerWatch | None = None) -> None:
-    """What the ledger does every few seconds."""
+    """The ledger's look at the server, which it takes every few seconds."""
     link = await RedisLink.open(service.worker.settings.redis_url_of_guard, 5)
     await (watch or watch_of(service, Counters())).look(link)
     await link.close()

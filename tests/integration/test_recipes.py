@@ -1,4 +1,4 @@
-"""Do the recipes of docs/OPERATIONS.md work to the letter? On Debian's servers, with `grab` from the installed wheel.
+"""The recipes of docs/OPERATIONS.md work to the letter, on Debian's servers, with `grab` from the installed wheel.
 
 Each recipe provisions, migrates, starts ledger and service, lets the doctor look in the three environments, sells, and audits.
 Run with GRAB_RECIPES=1, for they take minutes, and where Debian's packages are: redis-server, postgresql, and for two of them
@@ -241,7 +241,7 @@ class District:
         return said.stdout
 
     def doctor(self, env: dict[str, str]) -> dict[str, str]:
-        """What is not ok, but for what this machine is short of."""
+        """The checks that are not ok, but for those of this machine's size."""
         said = self.run(env, "doctor", "--json")
         checks = json.loads(said.stdout)["checks"]
         return {c["name"]: c["state"] for c in checks if c["state"] != "ok" and c["name"] not in MACHINE}

@@ -1,4 +1,4 @@
-"""Is a cell that was rebuilt from Postgres the cell that was lost?"""
+"""A cell rebuilt from PostgreSQL is the cell that was lost."""
 
 from typing import Any
 
@@ -17,8 +17,8 @@ from reconcile.rebuild.progress import ProgressLog
 from reconcile.rebuild.rebuild import empty_cell
 from reconcile.rebuild.recover import NothingToRecoverError, recover
 from reconcile.redis_link import LinkBrokenError, RedisLink
-from tests.harness.long_sale import Sale, write_long_sale
 from tests.harness.backend import Backend, until
+from tests.harness.long_sale import Sale, write_long_sale
 
 
 async def a_busy_day(backend: Backend) -> None:
@@ -45,7 +45,7 @@ async def a_busy_day(backend: Backend) -> None:
     await backend.decide_return(pool[1], "pool", names[1])
     await until(lambda: _all_done(backend))
     await backend.win("one", [names[20]])  # takes a unit that came back
-    await backend.win("one", [names[2]])  # whoever gave back may win again
+    await backend.win("one", [names[2]])  # a member who gave back may win again
     await backend.cell.set_stock("one", 20, 25)
     await backend.cell.set_state("quiet", "pause")
     await backend.cell.set_state("over", "close")
@@ -132,7 +132,9 @@ async def test_units_that_were_cut_off_the_stock_are_not_offered_by_the_rebuilt_
 
 
 @pytest.mark.parametrize("reason", ["returned", "lapsed"])
-async def test_a_return_that_the_cell_was_not_told_of_is_held_in_the_rebuilt_cell_as_before(reason: str, backend: Backend) -> None:
+async def test_a_return_that_the_cell_was_not_told_of_is_held_in_the_rebuilt_cell_as_before(
+    reason: str, backend: Backend
+) -> None:
     async with backend.open_ledger():
         names = await backend.sale(3, stock=5)
         claims = await backend.win_on_record("c", names, key="k")
@@ -248,7 +250,7 @@ async def test_only_the_keys_of_the_cell_are_deleted(backend: Backend, cell_name
 
 
 async def test_neither_a_rebuild_nor_an_audit_reads_all_claims_for_each_campaign(backend: Backend) -> None:
-    """What is asked for each campaign reads the whole table of claims for each: a year has hundreds."""
+    """A query for each campaign would read the whole table of claims each time: a year has hundreds of campaigns."""
     sales = [Sale(f"sale-{number:02d}", 210, 210, left=number) for number in range(12)]
     sales += [Sale("pool-1", 30, 30, kind="code_pool"), Sale("pool-2", 30, 15, kind="code_pool")]
     seq = await write_long_sale(backend.admin_url, backend.settings.cell, 300, sales)
@@ -272,7 +274,7 @@ async def test_neither_a_rebuild_nor_an_audit_reads_all_claims_for_each_campaign
 
 @pytest.mark.slow
 async def test_a_long_sale_is_rebuilt_record_by_record(backend: Backend) -> None:
-    """What Postgres writes down is what the rules' own encoders would. A million claims are for `make faults`."""
+    """Postgres writes records as the rules' own encoders do. A million claims are for `make faults`."""
     sales = [Sale("big", 20_000, 2_000), Sale("single", 3_000, 3_000, kind="none"), Sale("pool", 1_000, 500, kind="code_pool")]
     seq = await write_long_sale(backend.admin_url, backend.settings.cell, 3_000, sales)
     async with backend.ledger():
@@ -304,7 +306,7 @@ async def _as_the_encoders_say(backend: Backend, campaign_id: str, until_seq: in
             continue
         state = ClaimState.FULFILLED if row.returned_seq is None else ClaimState(row.state)
         record = ClaimRecord(
-            row.seq, row.epoch, row.unit_no, row.slot, row.granted_at_ms, row.code or "", row.idempotency_key or "", state
+            row.seq, row.epoch, row.unit_no, row.ordinal, row.granted_at_ms, row.code or "", row.idempotency_key or "", state
         ).encode()
         member_id = row.member_id.encode()
         if row.idempotency_key:

@@ -1,4 +1,4 @@
-"""Do the ledger's commands do what they say, and say what is wrong?"""
+"""The ledger's commands do their work, and name their failures."""
 
 import asyncio
 import signal
@@ -10,8 +10,8 @@ import orjson
 import pytest
 
 from reconcile.process import run as run_ledger
-from tests.harness.command_line import RECONCILE, environment, run_command
 from tests.harness.backend import Backend, until
+from tests.harness.command_line import RECONCILE, environment, run_command
 
 COMMAND = [sys.executable, "-m", "reconcile"]
 ROOT = Path(__file__).parents[2]
@@ -165,7 +165,7 @@ async def test_the_process_runs_until_it_is_told_to_end(backend: Backend, sign: 
 
 
 async def test_a_part_that_crashes_ends_the_process_with_an_error(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A ledger that goes on without its guard would be worse than none: whoever watches starts it again."""
+    """A ledger that goes on without its guard would be worse than none: its supervisor starts it again."""
     from reconcile.guard.guard import Guard
 
     async def bug(*_: object) -> None:
@@ -186,7 +186,11 @@ async def test_the_figures_are_shown_to_prometheus(backend: Backend) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     child = await asyncio.create_subprocess_exec(
-        *COMMAND, "run", cwd=ROOT, env=environment_of(backend) | {"GRAB_LEDGER_METRICS_PORT": str(port)}, stderr=subprocess.DEVNULL
+        *COMMAND,
+        "run",
+        cwd=ROOT,
+        env=environment_of(backend) | {"GRAB_LEDGER_METRICS_PORT": str(port)},
+        stderr=subprocess.DEVNULL,
     )
     try:
         await backend.open_for_business()

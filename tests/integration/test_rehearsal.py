@@ -1,4 +1,4 @@
-"""Does a rehearsal show what a campaign will be, and does it leave the real world as it was?"""
+"""A rehearsal forecasts a campaign, and leaves the real world as it was."""
 
 import asyncio
 import json

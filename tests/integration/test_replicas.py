@@ -1,4 +1,4 @@
-"""Is a member told of a claim only when the replicas have it, where that is asked for?"""
+"""A member learns of a claim only when the replicas have it, if so configured."""
 
 import time
 from collections.abc import AsyncIterator

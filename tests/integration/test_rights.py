@@ -1,4 +1,4 @@
-"""May each user of Redis do what it has to, and nothing else?"""
+"""Each Redis user may do its work, and nothing else."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -26,11 +26,11 @@ from grab_service.vocabulary.keys import CellKeys
 from reconcile.by_hand import recover_once
 from reconcile.guard.redis_settings import UnfitServerError
 from reconcile.guard.rights import check_rights
+from tests.harness.backend import Backend, until
 from tests.harness.cells import arm, everything
 from tests.harness.embedded import started
 from tests.harness.every_command import CALLS, furnish
 from tests.harness.logins import redis_logins
-from tests.harness.backend import Backend, until
 from tests.integration.days import a_day
 
 SOURCES: Final = ScriptSources.read()
@@ -44,7 +44,7 @@ async def urls(valkey_url: str, cell_name: str) -> Any:
 
 
 async def denied(admin: Redis, cell_name: str) -> list[str]:
-    """What Redis has refused to users of this cell."""
+    """Calls that Redis has refused to users of this cell."""
     entries: Any = await admin.acl_log()
     found = []
     for entry in entries:
@@ -85,7 +85,7 @@ async def test_with_one_right_less_nothing_is_sold_and_the_right_is_named(
         before = await everything(redis_client, cell)
         with pytest.raises(CellClosedError, match=f"(?i){user_of(cell_name, Login.API)} .*{command}"):
             await cell.publish_members(1, ["m", "record"])
-        # Who asks again at once hears the same, and not that the table was read a moment ago.
+        # A second call at once gets the same answer, and not that the table was read a moment ago.
         with pytest.raises(CellClosedError, match=f"(?i){command}"):
             await cell.publish_members(1, ["m", "record"])
         assert await everything(redis_client, cell) == before
@@ -124,7 +124,7 @@ async def test_a_redis_that_does_not_let_itself_be_asked_is_used_all_the_same(
             assert (await Cell(client, cell_name, SOURCES).tail(0, 1)).entries == []
 
 
-async def test_whoever_may_do_everything_passes(valkey_url: str, cell_name: str) -> None:
+async def test_a_user_who_may_do_everything_passes(valkey_url: str, cell_name: str) -> None:
     async with Redis.from_url(valkey_url) as client:
         rights = await own_rights(client, CellKeys.of(cell_name), SOURCES)
     assert (rights.user, rights.lacks, rights.known) == ("default", (), True)
@@ -187,13 +187,13 @@ async def test_what_is_not_its_work_is_refused(
 
 
 class Sent:
-    """What each user of a cell has sent, as names of rights."""
+    """The commands that each user of a cell has sent, as names of rights."""
 
     def __init__(self) -> None:
         self.by_user: dict[str, set[str]] = defaultdict(set)
 
     def record(self, user: str | None, packed: Any) -> None:
-        """What goes over the link in RESP: arrays of strings, one a command."""
+        """The link's commands in RESP: arrays of strings, one a command."""
         data = packed if isinstance(packed, bytes) else b"".join(packed)
         at = 0
         while at < len(data):

@@ -1,4 +1,4 @@
-"""May each role of PostgreSQL do what it has to, and nothing else?"""
+"""Each PostgreSQL role may do its work, and nothing else."""
 
 import base64
 import re
@@ -37,7 +37,7 @@ PUBLISHED = (
     " limit_per_member, created_at_ms, published_seq) VALUES ('c', 1, 'scheduled', '{}', 1, 2, '[[1, 10]]', 10, 1, 0, 5)"
 )
 CLAIM = (
-    "INSERT INTO claims (seq, epoch, campaign_id, member_id, unit_no, slot, state, granted_at_ms)"
+    "INSERT INTO claims (seq, epoch, campaign_id, member_id, unit_no, ordinal, state, granted_at_ms)"
     " VALUES ({}, 1, 'c', 'm{}', {}, 1, 'fulfilled', 0)"
 )
 

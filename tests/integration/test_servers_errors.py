@@ -1,4 +1,4 @@
-"""Does everything that keeps a server from running say so, and how to mend it?"""
+"""Every obstacle to the start of a server is reported with its remedy."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""Do the embedded servers live as long as their parent, and not a moment longer?"""
+"""Embedded servers live as long as their parent, and not a moment longer."""
 
 import asyncio
 import json
@@ -107,7 +107,7 @@ POSTGRES_SAYS = {
     "password_encryption": "scram-sha-256",
     "server_encoding": "UTF8",
 }
-"""What a running server says of itself; not what it was told."""
+"""Settings that a running server reports; not those it was given."""
 
 
 async def said_by_valkey(server: ValkeyServer) -> Any:
@@ -216,7 +216,7 @@ async def test_ctrl_c_in_the_terminal_reaches_the_parent_and_not_its_servers(val
 
 
 @pytest.mark.parametrize("who", [RunAs.SELF] if os.geteuid() else [RunAs.USER_NAMESPACE, RunAs.NOBODY])
-async def test_postgres_runs_behind_closed_doors_whoever_we_are(
+async def test_postgres_runs_behind_closed_doors_as_any_user(
     tmp_path: Path, who: RunAs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("grab_service.embedded.postgres.who_may_run_postgres", lambda: who)

@@ -1,4 +1,4 @@
-"""Does what make has started end with make?"""
+"""Processes that make has started end with make."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Does everybody who waits for a connection to Postgres get one in turn, and hear at once when none will come?"""
+"""Waiters for a connection to PostgreSQL are served in turn, and hear at once if none will come."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Is what was begun finished, whoever died in between, and done once however often it is sent?"""
+"""Work that was begun is finished, whichever process died in between, and done once however often it is sent."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -29,7 +29,7 @@ async def without_sweep(backend: Backend) -> AsyncIterator[Sweep]:
 
 
 async def pending(backend: Backend) -> list[str | None]:
-    """What Lua said last to each command that is still to be done."""
+    """Lua's last answer to each command that is still to be done."""
     async with backend.engine.connect() as connection:
         query = select(commands.c.last_outcome).where(commands.c.done_seq.is_(None)).order_by(commands.c.command_id)
         return list((await connection.execute(query)).scalars())
@@ -60,7 +60,7 @@ async def test_a_unit_decided_to_be_free_comes_back_once(backend: Backend) -> No
 
 
 async def test_a_command_is_repeated_until_its_entry_is_drained(backend: Backend) -> None:
-    """Lua has done it, and whoever asked died before it heard the answer."""
+    """Lua has done it, and the caller died before it heard the answer."""
     async with without_sweep(backend) as sweep:
         (name,) = await backend.sale(1)
         (claim,) = await backend.win_on_record("c", [name])

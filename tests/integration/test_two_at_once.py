@@ -1,4 +1,4 @@
-"""Of two changes at once, whose order is forced, does the second see what the first has done?
+"""Of two concurrent changes in a forced order, the second sees the result of the first.
 
 Each test holds the lock for which the call under test must wait, sees it waiting, changes what it read before, and lets it go.
 """

@@ -4,11 +4,13 @@ It reads text, not Lua: it knows the few ways in which these files are written, 
 What the commands do when they run is for the other tests.
 """
 
+import functools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from grab_service.cell.scripts import ScriptSources
 from grab_service.vocabulary.outcomes import Outcome
 
 # By the type of key they are for; TIME has none. A test compares them with what the server says of its commands.
@@ -34,17 +36,18 @@ SECTIONS: Final = ("KEYS[1]", "ARGV[1]", "Returns", "Clock:", "Cost:", "Writes:"
 _SHEBANG = re.compile(r"#!lua(?: flags=([a-z,-]+))?\n--\[\[\n(.*?)\n\]\]\n(.*)", re.DOTALL)
 _HEADER_KEY = re.compile(r"^  KEYS\[(\d+)(\.\.)?\] *(.*)$", re.MULTILINE)
 _HEADER_ARGUMENT = re.compile(r"\bARGV\[(\d+)(\.\.)?\]")
+_OF_THE_RULES = re.compile(r"^    the refusals of the rules, in the order of lua/plan\.lua;.*$", re.MULTILINE)
 _HEADER_OUTCOME = re.compile(r"^    ([a-z][a-z_]*)(?= TAB |  |$)", re.MULTILINE)
 _COMMENT = re.compile(r"--[^\n]*")
 _CALL = re.compile(r"redis\.p?call\('([A-Z]+)'(?:, KEYS\[([^\]]+)\])?")
 # The one function that writes for others: it appends to the key that it is given, and then moves the cell on.
-_LOG_DEFINED = re.compile(r"^function log\.append\(.*?^end\n", re.DOTALL | re.MULTILINE)
+_LOG_DEFINED = re.compile(r"^local function log_append\(.*?^end\n", re.DOTALL | re.MULTILINE)
 # What the rules and the plan answer, a command answers that asks them.
-_FUNCTION = re.compile(r"^function [\w.]+\(.*?^end$", re.DOTALL | re.MULTILINE)
-_ANSWERS = re.compile(r"function (?:plan\.answer|\w+\.(?:prepare|refuse))\(")
-_PLAN_CALLED = re.compile(r"(?<!function )\bplan\.answer\(")
-_MEMBER_ONLY = re.compile(r"^plan\.asks_member_only = ", re.MULTILINE)
-_LOG_CALLED = re.compile(r"\blog\.append\(KEYS\[(\d+)\]")
+_FUNCTION = re.compile(r"^local function \w+\(.*?^end$", re.DOTALL | re.MULTILINE)
+_ANSWERS = re.compile(r"local function (?:plan_answer|\w+_(?:prepare|refuse))\(")
+_PLAN_CALLED = re.compile(r"(?<!function )\bplan_answer\(")
+_MEMBER_ONLY = re.compile(r"^asks_member_only = ", re.MULTILINE)
+_LOG_CALLED = re.compile(r"\blog_append\(KEYS\[(\d+)\]")
 _WORD = r"'([a-z][a-z_]*)(?:\\t[^']*)?'"
 # Where an outcome stands in the code: what is returned first, and what the plan of a grab puts down as an answer.
 _PLACES = (
@@ -55,6 +58,12 @@ _PLACES = (
     re.compile(rf"\banswers\[[^\]]+\] = {_WORD}"),
     re.compile(rf"\banswers = \{{{_WORD}"),
 )
+
+
+@functools.cache
+def _refusals() -> str:
+    """The words of the rules as a header lists outcomes."""
+    return "\n".join(f"    {word}" for rule in ScriptSources.read().rules for word in rule.outcomes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +90,7 @@ class Command:
     def outcomes(self) -> list[str]:
         """As the header lists them, in order."""
         _, _, returns = self.header.partition("the first that applies:\n")
-        listed = _HEADER_OUTCOME.findall(returns.partition("\n\n")[0])
+        listed = _HEADER_OUTCOME.findall(_OF_THE_RULES.sub(_refusals(), returns.partition("\n\n")[0]))
         of_grab = [outcome.value for outcome in Outcome] if "every answer of `grab`" in returns else []
         return [*dict.fromkeys(listed[:1] + of_grab + listed[1:])]
 
@@ -200,9 +209,7 @@ def writes(command: Command) -> Iterator[str]:
     for _, called, _ in command.calls:
         if called not in READS | WRITES | {"TIME"}:
             yield f"nobody has said yet whether {called} writes"
-    if len(command.calls) != len(re.findall(r"\bredis\b", command.code)) + 2 * len(
-        re.findall(r"\blog\.append\b", command.code)
-    ):
+    if len(command.calls) != len(re.findall(r"\bredis\b", command.code)) + 2 * len(re.findall(r"\blog_append\b", command.code)):
         yield "Redis is called in a way this check does not see"
     promised = "Writes: none." not in command.header
     if promised and not re.search(r"Writes: all after the last refusal[;,] the log first", command.header):

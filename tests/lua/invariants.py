@@ -99,12 +99,11 @@ def unique_unit(step: Step) -> Iterator[str]:
 def conserved(step: Step) -> Iterator[str]:
     for campaign_id, campaign in step.after.campaigns.items():
         held = [record for _, record in campaign.held]
-        counted = (len(held), len(held) + len(campaign.free), sum(r.unit_no for r in held), sum(r.seq for r in held))
-        counters = (campaign.active, campaign.issued, campaign.unit_sum, campaign.seq_sum)
-        if counted != counters:
-            yield f"{campaign_id}: active, issued, unit_sum, seq_sum say {counters}, counted {counted}"
-        if sorted([*campaign.free, *(record.unit_no for record in held)]) != list(range(1, campaign.issued + 1)):
-            yield f"{campaign_id}: held and free units are not 1..{campaign.issued}"
+        if campaign.counted() != campaign.counters:
+            yield f"{campaign_id}: the counters say {campaign.counters}, counted {campaign.counted()}"
+        issued = campaign.counters["issued"]
+        if sorted([*campaign.free, *(record.unit_no for record in held)]) != list(range(1, issued + 1)):
+            yield f"{campaign_id}: held and free units are not 1..{issued}"
         pool = step.codes_of.get(campaign_id, ())
         out = [record.code for record in held if record.code in pool]
         if sorted([*out, *campaign.codes]) != sorted(pool[: campaign.codes_loaded]):

@@ -15,7 +15,7 @@ from grab_service.vocabulary.campaigns import BenefitKind, CampaignState, Releas
 from grab_service.vocabulary.claims import ClaimRecord, ClaimState
 from tests.harness.cells import Member, Published
 from tests.harness.standing import Standing
-from tests.rules import OF_MEMBERS, refusals
+from tests.rules import OF_MEMBERS, counters, refusals
 
 EPOCH = 1
 Wish = tuple[str, str, str]
@@ -56,6 +56,10 @@ class Campaign:
     @property
     def pooled(self) -> bool:
         return self.published is not None and self.published.benefit_kind is BenefitKind.CODE_POOL
+
+    @property
+    def counters(self) -> dict[str, int]:
+        return counters([grant.record for grant in self.held], len(self.units_used) - len(self.held))
 
     def available(self, now_ms: int) -> int:
         return sum(release.quantity for release in self.releases if release.opens_at_ms <= now_ms) - len(self.held)
@@ -141,7 +145,8 @@ class Model:
                 opens_at_ms=campaign.releases[0].opens_at_ms,
                 closes_at_ms=campaign.closes_at_ms,
                 available=campaign.available(self.now_ms),
-                held=len(held),
+                counters=campaign.counters,
+                holding=[grant.record for grant in held],
                 member=self.members.get(member_id),
             )
         )

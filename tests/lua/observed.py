@@ -10,6 +10,7 @@ from grab_service.vocabulary import events
 from grab_service.vocabulary.campaigns import Release, encode_releases
 from grab_service.vocabulary.claims import ClaimRecord, ClaimState, parse_holding
 from grab_service.vocabulary.keys import CellKeys
+from tests.rules import COUNTERS, counters
 
 
 @dataclass(slots=True)
@@ -19,10 +20,7 @@ class Holdings:
     state: str = ""
     version: str = ""
     releases: str = ""
-    active: int = 0
-    issued: int = 0
-    unit_sum: int = 0
-    seq_sum: int = 0
+    counters: dict[str, int] = field(default_factory=lambda: counters((), 0))
     codes_loaded: int = 0
     claims: dict[str, list[ClaimRecord]] = field(default_factory=dict)
     bindings: dict[str, ClaimRecord] = field(default_factory=dict)
@@ -34,6 +32,10 @@ class Holdings:
     def held(self) -> list[tuple[str, ClaimRecord]]:
         """(member_id, record) of every claim that holds a unit."""
         return [(member_id, record) for member_id, records in self.claims.items() for record in records]
+
+    def counted(self) -> dict[str, int]:
+        """What the counters should be, from claims and free units."""
+        return counters([record for _, record in self.held], len(self.free))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Observed:
         return int(self.cell["seq"])
 
 
-CHANGING = ("state", "version", "releases", "active", "issued", "unit_sum", "seq_sum", "codes_loaded")
+CHANGING = ("state", "version", "releases", "codes_loaded", *COUNTERS)
 
 
 def _texts(fields: Mapping[bytes, bytes]) -> dict[str, str]:
@@ -92,10 +94,7 @@ async def observe(
             state=facts.get("state", ""),
             version=facts.get("version", ""),
             releases=facts.get("releases", ""),
-            active=int(facts.get("active", 0)),
-            issued=int(facts.get("issued", 0)),
-            unit_sum=int(facts.get("unit_sum", 0)),
-            seq_sum=int(facts.get("seq_sum", 0)),
+            counters={name: int(facts.get(name, 0)) for name in COUNTERS},
             codes_loaded=int(facts.get("codes_loaded", 0)),
             claims={name.decode(): parse_holding(holding) for name, holding in claims.items()},
             bindings={name.decode(): ClaimRecord.parse(record) for name, record in bindings.items()},
@@ -133,7 +132,6 @@ def replay(log: Iterable[events.Event], codes_of: Mapping[str, Sequence[str]]) -
             case events.StockSet():
                 campaign.releases = encode_releases(entry.releases)
                 campaign.free = [unit for unit in campaign.free if unit <= entry.total]
-                campaign.issued = min(campaign.issued, entry.total)
             case events.CodesLoaded():
                 campaign.codes += codes_of.get(entry.campaign_id, ())[campaign.codes_loaded : entry.codes_loaded]
                 campaign.codes_loaded = entry.codes_loaded
@@ -145,7 +143,6 @@ def replay(log: Iterable[events.Event], codes_of: Mapping[str, Sequence[str]]) -
                         campaign.bindings[f"{member_id}\t{key}"] = record
                     if unit_no in campaign.free:
                         campaign.free.remove(unit_no)
-                    campaign.issued = max(campaign.issued, unit_no)
                     if code in campaign.codes:
                         campaign.codes.remove(code)
             case events.Returned():
@@ -162,10 +159,7 @@ def replay(log: Iterable[events.Event], codes_of: Mapping[str, Sequence[str]]) -
                         code = "" if entry.code else record.code
                         campaign.bindings[binding] = replace(record, code=code, state=ClaimState(entry.reason))
     for campaign in campaigns.values():
-        held = [record for _, record in campaign.held]
-        campaign.active = len(held)
-        campaign.unit_sum = sum(record.unit_no for record in held)
-        campaign.seq_sum = sum(record.seq for record in held)
+        campaign.counters = campaign.counted()
     return campaigns
 
 

@@ -142,7 +142,7 @@ async def test_below_the_limit_every_key_is_a_wish_and_a_repeat_of_it_is_none(ce
     assert [record.idempotency_key for record in parse_holding(holding[0])] == ["a", "b", "c"]
 
 
-async def test_a_slot_that_came_free_is_the_next_to_be_taken(cell: Cell) -> None:
+async def test_an_ordinal_that_came_free_is_the_next_to_be_taken(cell: Cell) -> None:
     await publish(cell, Published(stock=9, limit_per_member=3))
     first = await grab(cell, [("m1", "a"), ("m1", "b"), ("m1", "c")])
     await cell.return_unit("c", "m1", won(first.answers[1]).seq, "returned")

@@ -20,6 +20,7 @@ from tests.harness.every_command import CALLS, furnish, key_names
 
 WRITERS = ["grab", "load_codes", "publish_campaign", "publish_members", "return_unit", "set_state", "set_stock"]
 PLACES = range(16)
+FIELDS = sorted({name for rule in ScriptSources.read().rules for name in (*rule.fields, *rule.counters)})
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -88,7 +89,7 @@ async def test_a_log_that_is_ahead_of_the_cell_stops_a_command_before_it_writes(
     assert await everything(raw, armed_cell) == before
 
 
-@pytest.mark.parametrize("field", ["active", "issued", "unit_sum", "seq_sum", "releases", "closes_at_ms", "limit_per_member"])
+@pytest.mark.parametrize("field", FIELDS)
 @pytest.mark.parametrize("name", ["grab", "return_unit", "set_state", "set_stock"])
 async def test_a_campaign_with_a_field_missing_stops_a_command_before_it_writes(
     name: str, field: str, armed_cell: Cell, raw: Redis

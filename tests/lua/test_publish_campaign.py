@@ -9,6 +9,7 @@ from grab_service.cell.store import Cell
 from grab_service.vocabulary import events
 from grab_service.vocabulary.campaigns import BenefitKind, CampaignState, Eligibility, Release
 from tests.harness.cells import HOUR_MS, Published, enrol, everything, grab, log_of, now_ms, publish, won, words
+from tests.rules import COUNTERS
 
 RULES = Eligibility(orgs=("org-1", "org-2"), tags_any=("骑行",), birthday_months=(5,), joined_before="2021-06-01")
 
@@ -31,11 +32,7 @@ async def test_what_is_published_is_what_was_asked_for_and_starts_with_nothing_g
         "birthday_months": ",5,",
         "joined_before": "2021-06-01",
         "display": campaign.display,
-        "active": "0",
-        "issued": "0",
-        "unit_sum": "0",
-        "seq_sum": "0",
-        "codes_loaded": "0",
+        **dict.fromkeys((*COUNTERS, "codes_loaded"), "0"),
     }
     entry = (await log_of(raw, armed_cell))[-1]
     assert isinstance(entry, events.Published)

@@ -14,7 +14,7 @@ from tests.harness.cells import Published, enrol, grab, now_ms, publish, won
 from tests.rules import MUTANTS
 
 RULES: Final = sorted((Path(__file__).parents[2] / "lua/rules").glob("*.lua"))
-_FUNCTION: Final = re.compile(r"^function (\w+\.\w+)\(.*?^end$", re.DOTALL | re.MULTILINE)
+_FUNCTION: Final = re.compile(r"^local function (\w+)\(.*?^end$", re.DOTALL | re.MULTILINE)
 _NAMES: Final = ("refuse", "take", "give_back", "applies", "prepare")
 MEMBERS: Final = [f"m{number}" for number in range(30)]
 
@@ -26,7 +26,7 @@ def functions_of(path: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("path", RULES, ids=lambda path: path.stem)
 def test_a_rule_has_the_functions_of_a_rule_and_gives_back_what_it_takes(path: Path) -> None:
-    names = {name.partition(".")[2] for name in functions_of(path)}
+    names = {name.removeprefix(f"{path.stem}_") for name in functions_of(path)}
     assert "refuse" in names
     assert names <= set(_NAMES)
     assert ("take" in names) == ("give_back" in names)

@@ -63,7 +63,7 @@ async def test_a_release_that_was_emptied_takes_more_again(cell: Cell) -> None:
     assert await quantities(cell) == [5, 4, 0]
 
 
-async def test_whoever_is_mistaken_about_the_total_is_told_and_changes_nothing(cell: Cell, raw: Redis) -> None:
+async def test_a_caller_mistaken_about_the_total_is_told_and_changes_nothing(cell: Cell, raw: Redis) -> None:
     await publish(cell, Published(stock=5))
     before = await everything(raw, cell)
     assert await cell.set_stock("c", 4, 9) == StockReply(StockOutcome.STOCK_CHANGED, cell.seen_seq, 5, 1)

@@ -16,7 +16,6 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 
-from grab_service.audit.cut import COUNTERS, SIZES
 from grab_service.cell.replies import CampaignsReply, ExplainReply, GrabReply, Question, SnapshotReply, TailReply
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell, CellClosedError, CellError
@@ -284,11 +283,15 @@ class Walker:
     def _snapshot(self) -> tuple[Any, ...]:
         campaigns = []
         for campaign in (self.model.campaigns.get(name, Campaign()) for name in CAMPAIGNS):
-            held = [grant.record for grant in campaign.held]
-            sums = (len(held), len(campaign.units_used), sum(r.unit_no for r in held), sum(r.seq for r in held))
-            holders, free = len({grant.member_id for grant in campaign.held}), len(campaign.units_used) - len(held)
-            sizes = (len(campaign.codes), holders, free, len(campaign.grants) - len(held), len(campaign.free_codes))
-            campaigns.append((campaign.state, campaign.releases, *sums, *sizes))
+            held = campaign.held
+            numbers = {
+                "codes_loaded": len(campaign.codes),
+                "holders": len({grant.member_id for grant in held}),
+                "free_units": len(campaign.units_used) - len(held),
+                "returns": len(campaign.grants) - len(held),
+                "free_codes": len(campaign.free_codes),
+            }
+            campaigns.append((campaign.state, campaign.releases, numbers | campaign.counters))
         return (self.model.now_ms, self.model.seq, self.model.members_version, campaigns)
 
 
@@ -310,6 +313,5 @@ def _shape_of_snapshot(reply: SnapshotReply) -> tuple[Any, ...]:
     for snapshot in reply.campaigns:
         facts = {name.decode(): value for name, value in snapshot.items()}
         state, releases = (bytes(facts.pop(name)).decode() for name in ("state", "releases"))
-        numbers = (int(facts[name] or 0) for name in COUNTERS + SIZES)
-        campaigns.append((state, decode_releases(releases), *numbers))
+        campaigns.append((state, decode_releases(releases), {name: int(value or 0) for name, value in facts.items()}))
     return (reply.now_ms, reply.seq, reply.members_version, campaigns)

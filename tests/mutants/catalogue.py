@@ -1,7 +1,6 @@
-"""Which guards are taken away, one at a time? Those outside the Lua; those of the Lua are in tests/rules.
+"""The guards that are taken away, one at a time: those outside the Lua; those of the Lua are in tests/rules.
 
-Whoever adds a guard adds, to the file of its family in `kinds`, the mutant that leaves it out, and names the tests that must
-notice.
+A new guard comes with its mutant, in the file of its family in `kinds`, which leaves it out and names the tests that notice.
 """
 
 from typing import Final

@@ -1,4 +1,4 @@
-"""Which one-line changes can be made to a module, each of which some test should notice?
+"""One-line changes of a module, each of which some test should notice.
 
 Changes are made to what runs: not to docstrings, annotations, texts for people, or what is written to the log of a program. The
 figures that a module names at its top (`RETRY_S: Final = 1.0`) are choices, not decisions, and stay as well.
@@ -54,7 +54,7 @@ class Change:
     Attributes:
         path: the file, from the root of the checkout.
         line: the first line it touches, from 1.
-        kind: what was done, in two words.
+        kind: the change, in two words.
         begin, end: places in the file's bytes.
         instead: what stands there then.
     """

@@ -1,4 +1,4 @@
-"""Which changes of a sample change nothing that anybody could notice, and why?"""
+"""Changes of a sample that alter nothing observable, each with the reason."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -1,4 +1,4 @@
-"""What do some tests say of a tree with one fault in it? A copy of the checkout, the tests in a process of their own."""
+"""Runs of tests on a tree with one fault in it: a copy of the checkout, and a process of their own."""
 
 import os
 import shutil
@@ -40,7 +40,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of some tests."""
+    """The outcome of some tests."""
 
     failures: tuple[Failure, ...]
     passed: int

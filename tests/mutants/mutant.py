@@ -1,4 +1,4 @@
-"""What is a mutant? One guard, one change of the text that takes it away, and the tests that must notice."""
+"""A mutant: one guard, one change of the text that takes it away, and the tests that must notice."""
 
 import ast
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
-"""`python -m tests.mutants.report`: which test misses which guard? Prints the lists, and writes them into docs/GUARDS.md.
+"""`python -m tests.mutants.report`: prints which test misses which guard, and writes the lists into docs/GUARDS.md.
 
-What was not tried this time keeps the line that it has.
+A mutant that was not tried this time keeps its line.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where does it stay which test found which mutant?"""
+"""The record of which test found which mutant."""
 
 import time
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ RESULTS: Final = Results(Path("var/mutants/results.jsonl"))
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What became of one mutant; `test` is empty if it survived."""
+    """The result of one mutant; `test` is empty if it survived."""
 
     name: str
     test: str

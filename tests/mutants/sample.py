@@ -1,4 +1,4 @@
-"""`python -m tests.mutants.sample`: of some changes drawn by chance, how many does a test notice?
+"""`python -m tests.mutants.sample`: the share of randomly drawn changes that a test notices.
 
 1. Once, and again with `--record`: the tests run under coverage, which notes which test runs which line.
 2. Changes are drawn from the modules that decide, by a seed.
@@ -46,24 +46,24 @@ MODULES: Final = (
     "grab_service/vocabulary",
     "reconcile",
 )
-"""What decides."""
+"""Modules that decide."""
 TESTS: Final = ("tests/unit", "tests/lua", "tests/integration", "tests/security")
-"""Whose lines are recorded. Those of acceptance start programs, whose lines are not seen from the test."""
+"""Tests whose lines are recorded. Acceptance tests start programs, whose lines are not seen from the test."""
 ASKED_AT_LAST: Final = ("tests/unit", "tests/acceptance/test_restart.py", "tests/integration/test_keeping.py")
-"""Asked about lines that no recorded test runs: what is run when a module is loaded, or in programs that users start."""
+"""Asked about lines that no recorded test runs: lines run when a module is loaded, or in programs that users start."""
 HOME: Final = ROOT / "var" / "mutants"
 LINES: Final = HOME / "lines.coverage"
 TIMES: Final = HOME / "times.xml"
 REACH: Final = 8
 AT_ONCE: Final = 40
-"""Tests in one run; what they start is shared, and after a failure none of the rest is run."""
+"""Tests in one run; they share the started servers, and after a failure none of the rest is run."""
 CHANGE_TIMEOUT_S: Final = 600.0
 EQUIVALENT, SURVIVED, KILLED, HUNG, UNTESTED = "equivalent", "survived", "killed", "hung", "untested"
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a change: `how` is one of the words above, `test` the one that noticed, `why` how it failed."""
+    """The result of a change: `how` is one of the words above, `test` the one that noticed, `why` how it failed."""
 
     change: Change
     shown: str
@@ -98,7 +98,7 @@ def record() -> None:
 
 
 class Tests:
-    """Which test runs which line, and how long it takes."""
+    """The tests that run each line, and their durations."""
 
     def __init__(self) -> None:
         self._data = CoverageData(basename=str(LINES))
@@ -116,8 +116,8 @@ class Tests:
             if change.path not in self._lines:
                 self._lines[change.path] = self._data.contexts_by_lineno(str(ROOT / change.path))
         lines = self._lines[change.path]
-        # A statement over several lines is noted at its first ones. What runs when the module is loaded, or in a process of its
-        # own, is noted nowhere: then all tests that run anything of the file are asked.
+        # A statement over several lines is noted at its first ones. A line that runs when the module is loaded, or in a
+        # process of its own, is noted nowhere: then all tests that run anything of the file are asked.
         near = ({*lines.get(line, ())} - {""} for line in range(change.line, change.line - REACH, -1))
         contexts = next(filter(None, near), {context for some in lines.values() for context in some} - {""})
         names = {context.rpartition("|")[0] for context in contexts}

@@ -1,4 +1,4 @@
-"""Are the changes of a sample those that a test should notice, and is a sample drawn fairly?"""
+"""The changes of a sample are those that a test should notice, and a sample is drawn fairly."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""Is every guard missed when it is gone? A check that cannot fail proves nothing.
+"""Every guard is missed by a test when it is gone; a check that cannot fail proves nothing.
 
 `make test` tries a handful, and holds the catalogue to the code. `make mutants` tries them all, and those of the Lua, prints
 the table, and writes it into docs/GUARDS.md.

@@ -1,14 +1,15 @@
 """The rules of a grab once more, one file a rule: its model, its mutants, and walks of its own if it has any.
 
-A file has OUTCOMES, OF_THE_MOMENT, `refusals` and MUTANTS, and may have WALKS: functions that lead a
-`Walker` of `tests/lua` to the corners of the rule. The runners collect them: a new rule is a new file here.
+A file has OUTCOMES, OF_THE_MOMENT, `refusals` and MUTANTS. It has `counters` if the rule counts, and may have WALKS: functions
+that lead a `Walker` of `tests/lua` to the corners of the rule. The runners collect them: a new rule is a new file here.
 """
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
+from grab_service.vocabulary.claims import ClaimRecord
 from grab_service.vocabulary.outcomes import Outcome
 from tests.harness import lua_mutants
 from tests.harness.lua_mutants import Mutant
@@ -33,3 +34,12 @@ def refusals(standing: Standing) -> Iterator[str]:
     """Everything that keeps the member from a unit, in the order of precedence; the first is the answer."""
     for rule in RULES:
         yield from rule.refusals(standing)
+
+
+def counters(held: Sequence[ClaimRecord], free_units: int) -> dict[str, int]:
+    """What the counters of a campaign should be, from its claims that hold a unit, and the number of units that came back."""
+    counting = [rule.counters(held, free_units) for rule in RULES if hasattr(rule, "counters")]
+    return {name: value for counted in counting for name, value in counted.items()}
+
+
+COUNTERS: Final = tuple(counters((), 0))

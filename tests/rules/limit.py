@@ -13,9 +13,9 @@ OF_THE_MOMENT: Final = False
 
 def refusals(standing: Standing) -> Iterator[str]:
     """The model of the rule."""
-    limit = standing.published.limit_per_member
-    if standing.held >= limit:
-        yield f"per_member_limit\t{limit}\t{standing.held}"
+    limit, used = standing.published.limit_per_member, len(standing.holding)
+    if used >= limit:
+        yield f"per_member_limit\t{limit}\t{used}"
 
 
 MUTANTS: Final = (

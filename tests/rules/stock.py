@@ -1,8 +1,9 @@
 """The stock: units and codes that are released and in nobody's hands."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
+from grab_service.vocabulary.claims import ClaimRecord
 from grab_service.vocabulary.outcomes import Outcome
 from tests.harness.lua_mutants import Mutant
 from tests.harness.standing import Standing
@@ -15,6 +16,16 @@ def refusals(standing: Standing) -> Iterator[str]:
     """The model of the rule."""
     if standing.available < 1:
         yield "sold_out"
+
+
+def counters(held: Sequence[ClaimRecord], free_units: int) -> dict[str, int]:
+    """The model of its counters."""
+    return {
+        "active": len(held),
+        "issued": len(held) + free_units,
+        "unit_sum": sum(record.unit_no for record in held),
+        "seq_sum": sum(record.seq for record in held),
+    }
 
 
 MUTANTS: Final = (

@@ -1,4 +1,4 @@
-"""Does any body that is taken keep the loop of a worker from turning? Of every type, as large and as odd as it may be."""
+"""No body, of any type, size or shape, keeps the loop of a worker from turning."""
 
 import asyncio
 import gc
@@ -31,7 +31,7 @@ async def service(valkey_url: str, database_url: str, cell_name: str) -> AsyncIt
 
 
 class Watch:
-    """How long the loop stood still at most, beside how long such a machine lets a process stand still anyway."""
+    """Longest standstill of the loop, beside the longest that such a machine causes anyway."""
 
     def __init__(self) -> None:
         self.blocked_s = 0.0
@@ -91,7 +91,7 @@ async def json_calls(service: Service) -> list[tuple[str, str]]:
 async def test_no_json_that_is_taken_keeps_the_loop_from_turning(service: Service, name: str) -> None:
     calls = await json_calls(service)
     assert len(calls) > 5
-    # What is made once in a process, and garbage of the description, are not the body's doing.
+    # Objects made once in a process, and garbage of the description, are not the body's doing.
     await service.http.post("/v1/sessions", json={})
     gc.collect()
     for method, path in calls:

@@ -1,4 +1,4 @@
-"""Whom does each call let in? Every route that is described, tried by everybody who might come, against one table."""
+"""The callers that each call admits: every described route, tried by every kind of caller, against one table."""
 
 import re
 import time
@@ -17,7 +17,7 @@ MADE_UP: Final = "zzzzzzzzzz"
 
 
 class Door(Enum):
-    """Who is let in: each caller that is not named hears 401, an officer or a lesser role 403."""
+    """The callers of a call: each caller that is not named hears 401, an officer or a lesser role 403."""
 
     OPEN = "all, whatever they bring"
     SHOWN = "all, but a pass that is shown must be good"
@@ -33,7 +33,7 @@ MAY: Final = {
     Door.ADMINS: {Role.ADMIN},
 }
 
-# What is asked for does not exist, and nothing is sent: whoever is let in hears the last column.
+# The objects asked for do not exist, and no body is sent: a caller who is admitted gets the status in the last column.
 TABLE: Final[dict[str, tuple[Door, int]]] = {
     "GET /": (Door.OPEN, 200),
     "GET /livez": (Door.OPEN, 200),

@@ -1,4 +1,4 @@
-"""Does the service split a stream of bytes into requests as a strict parser does, however the bytes are cut into pieces?
+"""The service splits a stream of bytes into requests as a strict parser does, however the bytes are cut.
 
 The reference is h11. Wherever it refuses, the service refuses; the service may be stricter. Each request that is carried out
 is the one that h11 reads: method, target, headers and body. The lane and the ordinary way are held to the same.
@@ -30,7 +30,7 @@ OK = Answer(200, b"content-length: 2\r\n", b"ok")
 
 
 class Request(NamedTuple):
-    """What is carried out: of a grab what it is decided by, of any other call all of it."""
+    """The requests that are carried out: of a grab the fields that decide it, of any other call all of it."""
 
     what: str
     headers: tuple[tuple[bytes, bytes], ...]
@@ -43,7 +43,7 @@ def grab(campaign_id: str, token: bytes | None, idempotency_key: bytes) -> Reque
 
 @dataclass
 class Heard:
-    """What came of one stream."""
+    """The outcome of one stream."""
 
     requests: list[Request] = field(default_factory=list)
     refused: bool = False
@@ -140,7 +140,7 @@ class Stand:
         await self._settled(protocol)
         last = transport.written.rpartition(b"HTTP/1.1 ")[2]
         heard.refused = last[:3] in {b"400", b"405", b"413", b"431"} and b"connection: close" in last
-        assert transport.closing or not heard.refused, "whoever cannot be understood is not listened to any more"
+        assert transport.closing or not heard.refused, "a refused connection is read no further"
         protocol.connection_lost(None)
         return heard
 
@@ -158,7 +158,7 @@ _BLANKS = re.compile(rb"\A([!-~]+) +([!-~]+) +")
 
 
 def reference(stream: bytes) -> Heard:
-    """What h11 makes of it. Nothing behind an upgrade, a CONNECT or the last request of a connection is a request.
+    """The outcome by h11. Nothing behind an upgrade, a CONNECT or the last request of a connection is a request.
 
     Empty lines before a request are passed over, as RFC 9112 (2.2) asks of servers, and so are further blanks in its first
     line; h11 refuses both. Neither can be read in two ways.

@@ -1,4 +1,4 @@
-"""Whose token of ops is good, for how long, and who can end it before?"""
+"""Ops tokens: their validity, their duration, and their revocation."""
 
 import time
 from contextlib import AsyncExitStack
@@ -48,7 +48,7 @@ def test_no_token_of_ops_is_made_for_more_than_a_day(monkeypatch: pytest.MonkeyP
     assert more.exit_code == 2, more.output
 
 
-def test_a_token_that_says_it_lives_longer_or_begins_later_is_refused_whoever_made_it() -> None:
+def test_a_token_that_says_it_lives_longer_or_begins_later_is_refused_though_signed() -> None:
     keys = PassKeys.build("district", [("k1", b"s" * 32)], [("o1", b"o" * 32)])
     for created_at_s, ttl_s, good in (
         (NOW_S, OPS_TTL_MAX_S, True),

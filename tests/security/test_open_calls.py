@@ -1,4 +1,4 @@
-"""Can anybody without a pass take what grabs need? Each call that asks for none, on thousands of connections at once."""
+"""Callers without a pass cannot exhaust the capacity for grabs: each open call on thousands of connections at once."""
 
 import asyncio
 import itertools

@@ -1,4 +1,4 @@
-"""What can a caller do to a worker, and to other callers, by the way in which bytes are sent or left out? Over real sockets."""
+"""Attacks on a worker and on other callers by the way in which bytes are sent or left out, over real sockets."""
 
 import asyncio
 import time
@@ -14,9 +14,10 @@ from redis.asyncio import Redis
 from grab_service.cell.store import Cell
 from grab_service.embedded.ports import free_port
 from grab_service.grabpath.admission import PLACES_OF_ONE
+from grab_service.server.answering import LINGER_S
 from grab_service.server.bodies import Bodies
 from grab_service.server.connections import PROBES_MAX
-from grab_service.server.protocol import LINGER_S, PIPELINE_MAX, GrabProtocol
+from grab_service.server.protocol import PIPELINE_MAX, GrabProtocol
 from grab_service.server.worker import Worker
 from grab_service.vocabulary.passes import mint
 from tests.harness.cells import A_RUSH, armed_cell
@@ -70,7 +71,7 @@ class Busy:
         await at_once(scope, receive, send)
 
 
-async def test_trailers_are_bounded_and_whoever_sends_them_without_end_is_refused(worker: Worker) -> None:
+async def test_trailers_are_bounded_and_a_caller_who_sends_them_without_end_is_refused(worker: Worker) -> None:
     async with serving(worker, at_once) as port:
         for line in (b"X-A: 1\r\n" * 2_000, b"X-A: " + b"a" * 16_000):
             async with wire(port) as one:
@@ -287,7 +288,7 @@ async def test_as_many_requests_wait_on_one_connection_as_the_bound_says_and_no_
             assert (await fits.answer())[9:12] == b"200"
 
 
-async def test_whoever_is_refused_while_sending_has_a_moment_to_read_and_no_more(worker: Worker) -> None:
+async def test_a_caller_who_is_refused_while_sending_has_a_moment_to_read_and_no_more(worker: Worker) -> None:
     async with serving(worker, at_once) as port, wire(port) as one:
         refused = await one.ask(call("/v1/sessions", "Content-Length: 9", "Content-Length: 8", method="POST", body=b"x" * 4))
         assert refused[9:12] == b"400"

@@ -1,4 +1,4 @@
-"""Which addresses are understood, what do they say, and is a password ever shown?"""
+"""Addresses are read correctly, and no password is ever shown."""
 
 from pathlib import Path
 

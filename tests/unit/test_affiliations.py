@@ -1,4 +1,4 @@
-"""Is a pass believed about the union exactly while nothing can have changed since it was made?"""
+"""A pass is believed about the union exactly while nothing can have changed since it was made."""
 
 import pytest
 
@@ -24,7 +24,7 @@ def changed(at_s: int, *names: str, version: int = 1) -> MembersPublished:
 
 @pytest.fixture
 def known() -> Affiliations:
-    """What a worker knows that began to read the log at `BEGAN_S`."""
+    """The knowledge of a worker that began to read the log at `BEGAN_S`."""
     began = Affiliations()
     began.begin(7, BEGAN_S * 1000)
     return began
@@ -83,7 +83,7 @@ def test_after_an_entry_that_names_nobody_no_older_pass_is_believed(known: Affil
         assert known.org_of(token(name, BEGAN_S + 201 + CLOCKS_APART_S)) == "org-1"
 
 
-def test_whoever_begins_anew_believes_no_older_pass(known: Affiliations) -> None:
+def test_a_worker_that_begins_anew_believes_no_older_pass(known: Affiliations) -> None:
     known.apply(changed(BEGAN_S + 100, "m-1"))
     known.begin(8, (BEGAN_S + 1000) * 1000)
     for name in ("m-1", "m-2"):

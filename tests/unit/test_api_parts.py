@@ -1,4 +1,4 @@
-"""Do the small parts of the API hold by themselves: tags, cursors, patches, waits, words?"""
+"""The small parts of the API by themselves: tags, cursors, patches, waits, words."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""From which second to which is an assertion good, and how long may its id be?"""
+"""The validity of an assertion to the second, and the length of its id."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Is what the README shows of the demo the end of a demo, whole and exact?"""
+"""The demo's output in the README is the end of one demo, whole and exact."""
 
 import os
 import re

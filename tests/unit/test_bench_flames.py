@@ -1,4 +1,4 @@
-"""Does a flame graph say in numbers what it shows?"""
+"""A flame graph carries its figures as numbers, too."""
 
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def test_every_sample_counts_where_its_stack_ended(picture: Path) -> None:
     }
 
 
-def test_what_the_standard_library_does_counts_for_whoever_called_it(picture: Path) -> None:
+def test_work_of_the_standard_library_counts_for_its_caller(picture: Path) -> None:
     assert Flames.read(picture).busy.modules() == {
         "grab_service/server/protocol.py": 35 + 10,
         LOOP: 25,

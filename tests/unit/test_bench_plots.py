@@ -1,4 +1,4 @@
-"""Are the pictures of the bench small, readable without a font of ours, and the same for the same results?"""
+"""Pictures of the bench are small, need no font of ours, and are the same for the same results."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Does a fresh checkout set itself up, and say what it lacks where it cannot?"""
+"""A fresh checkout sets itself up, or names what it lacks."""
 
 import hashlib
 import os
@@ -192,7 +192,7 @@ def locked(profile: str) -> dict[str, str]:
     return dict(re.findall(r"^([\w.-]+)==([^\s;]+)", text, re.MULTILINE))
 
 
-def test_whoever_can_test_can_run() -> None:
+def test_an_environment_that_can_test_can_run() -> None:
     assert locked("run").items() <= locked("dev").items()
     assert "ruff" not in locked("run")
 

@@ -1,4 +1,4 @@
-"""Has every call the bound of its kind?"""
+"""Every call has the bound of its kind."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Does a claim read as the contract says, wherever it is asked for?"""
+"""A claim has the shape of the contract in every call."""
 
 from dataclasses import replace
 

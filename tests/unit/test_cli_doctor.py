@@ -1,4 +1,4 @@
-"""Does the doctor tell good settings and machines from bad ones?"""
+"""The doctor tells good settings and machines from bad ones."""
 
 import resource
 import shutil

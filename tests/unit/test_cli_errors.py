@@ -1,4 +1,4 @@
-"""Does every failure that can be expected become a sentence, and no bug?"""
+"""Every expected failure becomes a sentence; a bug does not."""
 
 import pytest
 from redis.exceptions import AuthenticationError

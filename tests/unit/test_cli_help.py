@@ -1,4 +1,4 @@
-"""Is the help of every command there, true, short enough to read, and quick?"""
+"""The help of every command is there, true, short enough to read, and quick."""
 
 import resource
 import shlex

@@ -1,4 +1,4 @@
-"""Are campaigns readable on a terminal, whatever its width?"""
+"""Campaigns are readable on a terminal of any width."""
 
 from typing import Any
 

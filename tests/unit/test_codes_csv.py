@@ -1,4 +1,4 @@
-"""Does an import take the codes that a file holds, each once, and name the rows that hold none?"""
+"""An import takes the codes of a file, each once, and names the rows that hold none."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Are the files that spreadsheets write read row by row, and is what is broken named by its row?"""
+"""Files of spreadsheets are read row by row, and every broken row is named."""
 
 import csv
 import io
@@ -192,7 +192,7 @@ def test_a_cell_reaches_over_a_few_lines_and_not_over_the_rest_of_the_file() -> 
     assert rejected(with_lines(csv_rows.LINES_PER_ROW_MAX + 1))[0] == (2, None)
 
 
-# What a cell may hold and still be the same after the spaces around it are gone.
+# Text of a cell that is the same after the spaces around it are gone.
 cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20).filter(
     lambda text: text == text.strip()
 )

@@ -1,4 +1,4 @@
-"""Is what a spreadsheet has destroyed told from what somebody wrote?"""
+"""Text that a spreadsheet has destroyed is told from text as written."""
 
 import secrets
 

@@ -1,4 +1,4 @@
-"""By which door does a run start its children?"""
+"""A run starts its children by the right entry point."""
 
 import sys
 from pathlib import Path

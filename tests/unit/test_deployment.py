@@ -1,4 +1,4 @@
-"""Is the deployment what docs/OPERATIONS.md says it is? There is no container engine here, so it is read, not run."""
+"""The deployment is as docs/OPERATIONS.md says. There is no container engine here, so it is read, not run."""
 
 import importlib.metadata
 import re

@@ -1,4 +1,4 @@
-"""Is what the documents say so? Links, names and tables are held against the code that they speak of."""
+"""Links, names and tables of the documents agree with the code."""
 
 import re
 import subprocess
@@ -52,7 +52,7 @@ def text_of(path: Path) -> str:
 
 
 def section(path: Path, title: str) -> str:
-    """What stands under a heading, up to the next one of its rank or above."""
+    """The text under a heading, up to the next one of its rank or above."""
     begin = re.search(rf"^(#+) {re.escape(title)}$", text_of(path), re.MULTILINE)
     assert begin is not None, f"{path.name} has no heading {title!r}"
     after = text_of(path)[begin.end() :]
@@ -76,7 +76,7 @@ def items(text: str) -> list[tuple[list[str], str]]:
 
 
 def codes(cell: str) -> list[str]:
-    """What stands in backticks."""
+    """The texts in backticks."""
     return re.findall(r"`([^`]+)`", cell)
 
 
@@ -122,7 +122,7 @@ def test_no_table_is_wider_than_a_reader_can_follow(document: Path) -> None:
 
 def test_every_target_of_make_is_explained_and_no_other_is_named() -> None:
     targets = set(re.findall(r"^([a-z-]+):.*##", text_of(ROOT / "Makefile"), re.MULTILINE))
-    table = rows(section(CONTRIBUTING, "What make does"))
+    table = rows(section(CONTRIBUTING, "Targets of make"))
     explained = {code.removeprefix("make ") for row in table for code in codes(row[0])}
     assert explained == targets
     for document in DOCUMENTS:

@@ -1,4 +1,4 @@
-"""Up to which millisecond does a worker refuse by itself, and what does a change of the campaign make of it?"""
+"""A worker refuses by itself up to the right millisecond, and a change of the campaign moves it."""
 
 from dataclasses import dataclass
 from typing import Any, cast
@@ -18,9 +18,9 @@ AGE_S = 0.05
 OPENED = Release(NOW_MS - 1000, 2)
 FAR_MS = NOW_MS + 3_600_000
 NOT_SURE_MS = 3
-"""How far apart the bounds of the cell's clock are here."""
+"""Distance of the bounds of the cell's clock here."""
 SURE_MS = NOT_SURE_MS + CLOCK_STEP_MS
-"""What lies so far ahead has certainly not come yet."""
+"""A time so far ahead has certainly not come yet."""
 
 
 @dataclass

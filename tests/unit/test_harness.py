@@ -1,4 +1,4 @@
-"""Does the suite run the same however it is started, and beside what else?"""
+"""The suite runs the same, however it is started and beside whatever else."""
 
 import asyncio
 import os

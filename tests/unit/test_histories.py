@@ -1,4 +1,4 @@
-"""Do both checkers of histories find every lie, and does the one that knows the log never let pass what the other would not?"""
+"""Both checkers of histories find every lie; the one that knows the log passes nothing that the other would not."""
 
 import random
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Do the names that come in from outside stay within their alphabets and bounds?"""
+"""Names from outside stay within their alphabets and bounds."""
 
 import string
 from collections.abc import Callable

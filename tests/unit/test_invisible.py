@@ -1,4 +1,4 @@
-"""Is every character named that nobody sees, in every text that people read; and do rare ones stay?"""
+"""Every invisible character is named, in every text that people read; rare visible ones stay."""
 
 from typing import Any
 

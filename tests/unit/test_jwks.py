@@ -1,4 +1,4 @@
-"""Which keys of a JWKS file are used, and what becomes of the others?"""
+"""The keys of a JWKS file that are used, and the report about the others."""
 
 import base64
 import json

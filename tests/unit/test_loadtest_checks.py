@@ -1,4 +1,4 @@
-"""Is every lie caught by the check that is there for it, and is an honest sale let pass?"""
+"""Every lie is caught by the check made for it, and an honest sale passes."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -368,7 +368,7 @@ def test_counterexamples_are_few_but_all_are_counted() -> None:
     assert (finding.found, len(finding.counterexamples)) == (20, 5)
 
 
-def test_whoever_must_not_win_is_turned_away_and_nobody_else_is(tmp_path: Path) -> None:
+def test_members_who_must_not_win_are_turned_away_and_nobody_else_is(tmp_path: Path) -> None:
     file = tmp_path / "barred.tsv"
     file.write_text("m8\tnot-eligible\nm9\tmember-blocked\n")
     barred = read_barred(file)

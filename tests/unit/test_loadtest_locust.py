@@ -1,4 +1,4 @@
-"""What a locust run is made of, without locust: who comes when, what cheaters send, and when the run has failed."""
+"""The parts of a locust run, without locust: arrivals, requests of cheaters, and the verdict on the run."""
 
 import random
 from itertools import islice

@@ -66,7 +66,7 @@ def test_the_timeline_counts_every_answer_and_has_no_gaps() -> None:
     assert (timeline[0].grants, timeline[0].answers, timeline[1].answers, timeline[12].answers) == (1, 2, 2, 1)
 
 
-def test_whoever_heard_nothing_is_an_error_and_then_not_all_were_answered() -> None:
+def test_a_member_without_an_answer_is_an_error_and_then_not_all_were_answered() -> None:
     notes = Notes(1)
     result = conclude(notes.count([0], 0, 1, "deadline"), circumstances(1))
     assert (result.errors, result.errors_by_reason, result.all_answered_after_ms) == (1, {"deadline": 1}, None)

@@ -1,4 +1,4 @@
-"""Are lines of the log whole, though several workers write to one stream?"""
+"""Lines of the log stay whole, though several workers write to one stream."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Does the cell's record of a member hold what the rules read, and nothing about who it is?"""
+"""The cell's record of a member holds the fields of the rules, and nothing about who it is."""
 
 import re
 from dataclasses import replace

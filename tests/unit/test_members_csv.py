@@ -1,4 +1,4 @@
-"""Does an import take the members that a file names, and say of every other row what is wrong with it?"""
+"""An import takes the members of a file, and names the fault of every other row."""
 
 import io
 from datetime import date

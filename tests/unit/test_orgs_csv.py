@@ -1,4 +1,4 @@
-"""Does an import take the unions that a file names, and name the rows that are none?"""
+"""An import takes the unions of a file, and names the rows that are none."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Does a pass admit exactly the member it was made for, in its cell, until it expires?"""
+"""A pass admits exactly the member it was made for, in its cell, until it expires."""
 
 import hmac
 import string
@@ -40,7 +40,7 @@ Verify = Callable[[PassKeys, bytes, float], str | OpsToken | PassRefusal]
 
 
 def signed(keys: PassKeys, payload: bytes) -> bytes:
-    """What whoever has the key would write."""
+    """A pass as a holder of the key would write it."""
     return payload + b"." + next(iter(keys.pass_hmacs.values())).mac(payload)
 
 
@@ -226,7 +226,7 @@ def test_a_key_id_cannot_be_exchanged_for_another_with_the_same_secret() -> None
 
 def test_a_token_of_ops_has_a_key_of_its_own() -> None:
     token = mint_ops(KEYS, "li", Role.ADMIN, MADE_S, LATER_S).encode()
-    # Whoever has the secret of the passes, and writes a token as it should be, is refused all the same.
+    # A well-formed token signed with the secret of the passes is refused all the same.
     forged = mint_ops(PassKeys.build("demo", [OLD], [(OPS[0], OLD[1])]), "li", Role.ADMIN, MADE_S, LATER_S).encode()
     assert verify_ops(KEYS, forged, NOW_S) is PassRefusal.INVALID
     for without in (PassKeys.build("demo", [OLD, OPS]), PassKeys.build("demo", [OLD])):
@@ -269,7 +269,7 @@ def test_a_pass_is_made_before_it_expires(made_at_s: int) -> None:
 
 
 @pytest.mark.parametrize("actor", ["王小明", "工会:李四@区总", "Жанна", "a.b.c", "王" * 64, "\U00020000" * 64])
-def test_whoever_is_of_ops_keeps_the_name_they_have(actor: str) -> None:
+def test_an_ops_user_keeps_the_name_they_have(actor: str) -> None:
     token = mint_ops(KEYS, actor, Role.ADMIN, MADE_S, LATER_S)
     assert token.isascii()
     assert len(token) <= OPS_TOKEN_MAX_BYTES

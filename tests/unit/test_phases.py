@@ -1,4 +1,4 @@
-"""Is a campaign's phase, and what comes next, right at the very moment at which it changes?"""
+"""A campaign's phase and the next one are right at the very moment of a change."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Does a rebuild say how far it has come, and not too often?"""
+"""A rebuild reports its progress, and not too often."""
 
 import time
 

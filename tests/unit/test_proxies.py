@@ -1,4 +1,4 @@
-"""Is what is on this machine asked directly, whatever the environment says of proxies?"""
+"""Servers on this machine are asked directly, whatever the environment says of proxies."""
 
 import ast
 import asyncio
@@ -16,7 +16,7 @@ ASKING = {
     "requests": {"Session", "get", "post", "put", "patch", "delete", "head", "options", "request"},
     "aiohttp": {"ClientSession"},
 }
-"""What reads the proxies of the environment: modules, and the names in them that ask or make clients."""
+"""Readers of the environment's proxies: modules, and the names in them that ask or make clients."""
 
 THE_ONE = "grab_service/embedded/steps.py"
 PROXIES = ("http_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")

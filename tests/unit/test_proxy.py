@@ -1,4 +1,4 @@
-"""Does the proxy's configuration keep what docs/OPERATIONS.md says a proxy must do?"""
+"""The proxy's configuration does what docs/OPERATIONS.md says a proxy must do."""
 
 import re
 from pathlib import Path

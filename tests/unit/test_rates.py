@@ -1,4 +1,4 @@
-"""Is a member slowed down from the very grab, and until the very moment, that the limit names?"""
+"""A member is slowed down from the very grab, and until the very moment, that the limit names."""
 
 from grab_service.grabpath.rates import RateLimit
 
@@ -15,7 +15,7 @@ def test_a_burst_of_one_is_one_grab() -> None:
     assert [rate.retry_after_s("m-1", 5.0), rate.retry_after_s("m-1", 5.0)] == [0, 10]
 
 
-def test_a_window_ends_and_whoever_was_slowed_down_may_grab_again() -> None:
+def test_a_window_ends_and_a_member_who_was_slowed_down_may_grab_again() -> None:
     rate = RateLimit(burst=1, window_s=10)
     assert rate.retry_after_s("m-1", 100.0) == 0
     assert rate.retry_after_s("m-1", 109.999) == 1

@@ -1,4 +1,4 @@
-"""Which failures of Postgres are told as `ledger-unavailable`, and which are bugs that keep their traceback?"""
+"""Failures of PostgreSQL that are answered `ledger-unavailable`, and bugs, which keep their traceback."""
 
 import pytest
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -7,7 +7,7 @@ from grab_service.refusal import refusal_of
 
 
 class SaidError(Exception):
-    """What the driver raised."""
+    """The error of the driver."""
 
     def __init__(self, sqlstate: str | None) -> None:
         super().__init__(sqlstate)

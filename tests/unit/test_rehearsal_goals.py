@@ -1,4 +1,4 @@
-"""Is every goal of a rehearsal missed when it should be, and is the load as large as the audience?"""
+"""Every goal of a rehearsal is missed when it should be, and the load is as large as the audience."""
 
 from typing import Any
 

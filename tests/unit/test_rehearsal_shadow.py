@@ -1,4 +1,4 @@
-"""Is the shadow of a campaign the campaign, moved in time, with codes that are nobody's, and does it leave nothing?"""
+"""The shadow of a campaign is the campaign, moved in time, with made-up codes, and leaves nothing."""
 
 import os
 from pathlib import Path

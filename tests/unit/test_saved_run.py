@@ -1,4 +1,4 @@
-"""Does a command take from the run in its directory what its environment leaves open, and nothing else?"""
+"""A command takes from the run in its directory the settings that its environment leaves open, and nothing else."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""Does a setting mean the same, however a file or a template has written it down, and is no secret shown?"""
+"""A setting means the same in every file format and template, and no secret is shown."""
 
 import base64
 import os

@@ -1,4 +1,4 @@
-"""Is a difference of clocks told with the right margin, and only where it is certain?"""
+"""A difference of clocks is reported with the right margin, and only where it is certain."""
 
 import pytest
 

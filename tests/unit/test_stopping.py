@@ -1,4 +1,4 @@
-"""Which signals end a long run, by whatever it was started?"""
+"""Signals that end a long run, for every way to start it."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""Are the made-up members always the same, plausible, and nobody's?"""
+"""Synthetic members are always the same, plausible, and no real person's."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""Are moments written and read the same way, and is everything doubtful refused?"""
+"""Moments are written and read the same way, and doubtful ones are refused."""
 
 import pytest
 from hypothesis import given

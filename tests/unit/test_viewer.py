@@ -1,4 +1,4 @@
-"""Is what was taken over from others what they published, with their licences beside it?"""
+"""Files taken over from others are as they published them, with their licences beside them."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Can a voucher code be misread without anybody noticing?"""
+"""A misread voucher code is always noticed."""
 
 import itertools
 import random

@@ -1,4 +1,4 @@
-"""How often a member may give back: what a member gave back is found by its index, and campaigns say their bound.
+"""A bound on a member's returns: an index over returned claims, and the bound in the definition of campaigns.
 
 Campaigns that were written before have the default.
 """

@@ -1,4 +1,4 @@
-"""When campaigns were closed, how far lost lives were seen, who has taken note of alarms, and how far audits have come."""
+"""Closing times of campaigns, last seen seqs of lost lives, acknowledgements of alarms, and progress of audits."""
 
 import sqlalchemy as sa
 from alembic import op

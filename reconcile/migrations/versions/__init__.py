@@ -1,1 +1,1 @@
-"""One step each, numbered in their order. What was released is not edited again."""
+"""One step each, numbered in their order. A released step is not edited again."""

@@ -24,7 +24,7 @@ async def _valkey_ended(district: District) -> None:
 
 
 async def power_cut(district: District, dice: random.Random) -> AsyncIterator[None]:
-    # The ledger lags, so that what was acknowledged stands in Valkey's log alone.
+    # The ledger lags, so that acknowledged claims stand in Valkey's log alone.
     signal_all([district.ledger.pid], signal.SIGSTOP)
     before = district.wins
     await pause(dice, 0.2, 1.2)
@@ -47,7 +47,7 @@ async def slow_fsync(district: District, dice: random.Random) -> AsyncIterator[N
 async def failing_fsync(district: District, dice: random.Random) -> AsyncIterator[None]:
     disk_of(district).behave(fail=True)
     await _valkey_ended(district)
-    # Whatever was not confirmed is gone.
+    # Writes that were not confirmed are gone.
     disk_of(district).cut(district.valkey.data_dir)
     await pause(dice, 0.0, 0.3)
     disk_of(district).behave()

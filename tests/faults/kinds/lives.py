@@ -49,7 +49,7 @@ async def lagging_replica(district: District, dice: random.Random) -> AsyncItera
 
 
 async def failover(district: District, dice: random.Random) -> AsyncIterator[None]:
-    """The primary dies while the ledger lags, so that what was told stands on the replica alone, if anywhere."""
+    """The primary dies while the ledger lags, so that acknowledged claims stand on the replica alone, if anywhere."""
     primary, replica = district.valkey, district.other_valkey
     signal_all([district.ledger.pid], signal.SIGSTOP)
     before = district.wins

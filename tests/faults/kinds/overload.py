@@ -1,6 +1,6 @@
 """Crowds that ask for more than there is time for, clients who are slow, deaf or gone, and workers replaced under load.
 
-What is promised: grants go on, what is shed hears 503 with `Retry-After` in time, and afterwards all is as before.
+Promise: grants go on, shed requests are answered 503 with `Retry-After` in time, and afterwards all is as before.
 """
 
 import asyncio

@@ -37,7 +37,7 @@ async def kill_redis(district: District, dice: random.Random) -> AsyncIterator[N
 
 
 async def kill_redis_until_it_answers(district: District, dice: random.Random) -> AsyncIterator[None]:
-    """How long Redis takes to read its log is its own affair; what comes then is not."""
+    """Redis' time to read its log is its own affair; the time afterwards is ours."""
     await district.valkey.kill()
     await pause(dice, 0.0, 0.3)
     await district.valkey.start()

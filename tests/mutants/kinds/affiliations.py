@@ -17,7 +17,7 @@ MUTANTS: Final = (
         "it believes passes that name a union of the past",
         "            self._affiliations.apply(event)\n",
         "            pass\n",
-        (f"{_TESTS}whoever_changes_the_union_is_certain_no_more_and_nobody_else",),
+        (f"{_TESTS}a_member_whose_union_changes_is_certain_no_more_and_nobody_else",),
     ),
     _in_view(
         "older_than_the_worker",
@@ -49,7 +49,7 @@ MUTANTS: Final = (
         "an old change hides those that it missed",
         "        self._known_since_ms = now_ms\n        self._changed_at_ms.clear()\n",
         "        self._known_since_ms = now_ms\n",
-        (f"{_UNIT}whoever_begins_anew_believes_no_older_pass",),
+        (f"{_UNIT}a_worker_that_begins_anew_believes_no_older_pass",),
     ),
     _in_affiliations(
         "forgotten_change",

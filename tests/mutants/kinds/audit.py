@@ -1,14 +1,14 @@
-"""What the audit compares, left out one invariant at a time."""
+"""The comparisons of the audit, left out one invariant at a time."""
 
 from functools import partial
 from typing import Final
 
 from tests.mutants.mutant import Mutant
 
-_in___init__ = partial(Mutant, "grab_service/audit/__init__.py")
+_in_audit = partial(Mutant, "grab_service/audit/__init__.py")
 _in_rotation = partial(Mutant, "grab_service/audit/rotation.py")
 _in_judge = partial(Mutant, "grab_service/audit/invariants.py")
-_CALLED: Final = "for judged in (_no_oversell, _no_lost_ack, _one_answer, _unique_unit, _conserved):"
+_CALLED: Final = "for judged in (_counted, _no_oversell, _no_lost_ack, _one_answer, _unique_unit, _conserved):"
 _RED: Final = "tests/integration/test_audit_corruption.py::test_what_is_corrupted_turns_its_invariant_red"
 
 
@@ -24,10 +24,18 @@ def _leaves_out(invariant: str, function: str, corruption: str) -> Mutant:
 
 
 MUTANTS: Final = (
+    _in_judge(
+        "audit_counted",
+        "the counters of the rules are compared with what Postgres counts",
+        "they are not",
+        _CALLED,
+        _CALLED.replace("_counted, ", ""),
+        (f"{_RED}[seq_sum_drifts-]",),
+    ),
     _leaves_out("I1 NoOversell", "_no_oversell", "more_is_granted_than_released"),
-    _leaves_out("I3 NoLostAck", "_no_lost_ack", "a_sum_of_seqs_drifts"),
+    _leaves_out("I3 NoLostAck", "_no_lost_ack", "a_return_is_forgotten"),
     _leaves_out("I4 OneAnswer", "_one_answer", "a_claim_is_dropped_from_the_cell"),
-    _leaves_out("I5 UniqueUnit", "_unique_unit", "a_sum_of_units_drifts"),
+    _leaves_out("I5 UniqueUnit", "_unique_unit", "three_claims_hold_one_unit_in_postgres"),
     _leaves_out("I6 Conserved", "_conserved", "units_are_issued_that_nobody_has"),
     _in_judge(
         "audit_no_undersell",
@@ -37,7 +45,7 @@ MUTANTS: Final = (
         "        if False:",
         ("tests/integration/test_audit.py::test_an_undersell_shows_where_the_demand_is_known",),
     ),
-    _in___init__(
+    _in_audit(
         "audit_counts_only",
         "the claims of the cell are compared one by one",
         "only counters are: two claims that swapped their units look alike",
@@ -45,7 +53,7 @@ MUTANTS: Final = (
         "            reached = None\n",
         (f"{_RED}[two_claims_swap_their_units_in_the_cell-]",),
     ),
-    _in___init__(
+    _in_audit(
         "audit_leaves_pools",
         "free units and free codes are compared with what is held",
         "they are not",
@@ -53,7 +61,7 @@ MUTANTS: Final = (
         "",
         (f"{_RED}[a_held_unit_is_free-]",),
     ),
-    _in___init__(
+    _in_audit(
         "audit_now",
         "the books are as of the cut's seq",
         "they are as of now: a running sale looks wrong",
@@ -80,7 +88,7 @@ MUTANTS: Final = (
         '    "SELECT seq FROM claims WHERE code = ANY(CAST(:free AS text[])) AND seq <= :seq"\n',
         ("tests/integration/test_audit.py::test_a_code_that_went_back_is_left_to_the_next_audit_while_the_ledger_lags",),
     ),
-    _in___init__(
+    _in_audit(
         "audit_believes_news",
         "a difference is news only if the log says so",
         "a campaign that goes on while it is audited may differ in anything",
@@ -88,9 +96,9 @@ MUTANTS: Final = (
         "        findings = []\n",
         ("tests/integration/test_audit.py::test_what_the_log_changes_after_the_cut_is_no_fault_and_hides_none",),
     ),
-    _in___init__(
+    _in_audit(
         "audit_fears_news",
-        "what the log changed between the cut and the snapshot is no fault",
+        "a change in the log between the cut and the snapshot is no fault",
         "a running sale looks wrong",
         "    if findings and books.cursor_seq > cut.seq:\n",
         "    if False:\n",
@@ -107,7 +115,7 @@ MUTANTS: Final = (
     _in_rotation(
         "audit_old_campaigns_first",
         "a campaign whose time is over gives way to those that are open or young",
-        "what nobody has closed by hand counts as open for ever, and takes their half",
+        "a campaign that nobody has closed by hand counts as open for ever, and takes their half",
         "if one is None or one.over_at_ms > now_ms - YOUNG_MS}",
         "if True}",
         ("tests/integration/test_audit.py::test_open_and_young_campaigns_come_first_and_the_others_have_their_half",),

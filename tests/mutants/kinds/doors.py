@@ -20,6 +20,7 @@ _in_desk = partial(Mutant, "grab_service/grabpath/admission.py")
 _in_framing = partial(Mutant, "grab_service/server/framing.py")
 _in_give_back = partial(Mutant, "grab_service/claims/give_back.py")
 _in_reveal = partial(Mutant, "grab_service/claims/reveal.py")
+_in_answering = partial(Mutant, "grab_service/server/answering.py")
 _in_protocol = partial(Mutant, "grab_service/server/protocol.py")
 _OF_PASSES: Final = "tests/unit/test_passes.py::test_"
 _OF_TOKENS: Final = "tests/security/test_lives_of_tokens.py::test_"
@@ -66,7 +67,7 @@ MUTANTS: Final = (
     _in_passes(
         "pass_of_any_length",
         "a pass has as many fields as its version says",
-        "what is added to one or left out of it is not noticed",
+        "an added or missing field is not noticed",
         "    if len(fields) != _PASS_FIELDS.get(fields[0]):\n",
         "    if len(fields) < 4 or fields[0] not in _PASS_FIELDS:\n",
         (f"{_OF_PASSES}a_pass_has_the_fields_of_its_version",),
@@ -81,7 +82,7 @@ MUTANTS: Final = (
     ),
     _in_session_routes(
         "union_looked_up_too_late",
-        "what the cell holds is asked before the member is looked up",
+        "the cell's version is asked before the member is looked up",
         "it is asked afterwards, when another change may have reached the cell",
         "if member.version <= version_in_cell",
         "if member.version <= worker.view.members_version",
@@ -109,7 +110,7 @@ MUTANTS: Final = (
     _in_records(
         "claims_of_others",
         "a member sees only their own claims",
-        "whoever knows the id sees the claim",
+        "every member who knows the id sees the claim",
         "        claims.c.campaign_id == ref.campaign_id,\n        claims.c.member_id == member_id,\n",
         "        claims.c.campaign_id == ref.campaign_id,\n",
         (f"{_MEMBERS}nobody_sees_or_returns_the_claim_of_another",),
@@ -153,7 +154,7 @@ MUTANTS: Final = (
         "as many as the campaigns allow",
         "            _returns(member_id, _before.c.decided_at_ms > now_ms - MINUTE_MS) < RETURNS_A_MINUTE,\n",
         "",
-        (f"{_MEMBERS}whoever_gave_back_too_much_waits_for_the_first_of_the_last_ten",),
+        (f"{_MEMBERS}a_member_who_gave_back_too_much_waits_for_the_first_of_the_last_ten",),
     ),
     _in_give_back(
         "seen_codes_given_back",
@@ -165,18 +166,18 @@ MUTANTS: Final = (
     ),
     _in_give_back(
         "revealed_given_back",
-        "of a return and a look at the code of a pool, one wins: whoever has seen it keeps it",
+        "of a return and a look at the code of a pool, one wins: a member who has seen it keeps it",
         "it is given back, and the next who sees it is the second",
         " == Reveal.ON_REQUEST.value, claims.c.revealed_at_ms.is_(None)),",
         " == Reveal.ON_REQUEST.value),",
         (
             f"{_MEMBERS}of_a_return_and_a_look_at_the_code_at_once_exactly_one_wins",
-            f"{_MEMBERS}whoever_has_seen_a_code_of_a_third_party_keeps_it",
+            f"{_MEMBERS}a_member_who_has_seen_a_code_of_a_third_party_keeps_it",
         ),
     ),
     _in_reveal(
         "returned_revealed",
-        "of a return and a look at the code of a pool, one wins: whoever has given it back does not see it",
+        "of a return and a look at the code of a pool, one wins: a member who has given it back does not see it",
         "it is shown although somebody else may have it by now",
         "                claims.c.voucher_state.not_in([state.value for state in _GONE]),\n",
         "",
@@ -185,7 +186,7 @@ MUTANTS: Final = (
     _in_reveal(
         "revealed_by_others",
         "a code is shown to its holder alone, and nobody else makes it seen",
-        "whoever knows the id makes it seen",
+        "every member who knows the id makes it seen",
         "                claims.c.member_id == member_id,\n",
         "",
         (f"{_MEMBERS}a_code_on_request_is_nowhere_until_it_is_asked_for",),
@@ -202,7 +203,7 @@ MUTANTS: Final = (
     _in_records(
         "code_in_the_list",
         "lists and claims leave out a code that is shown on request and was not asked for",
-        "what is on record shows it",
+        "the claim on record shows it",
         "            on_request=on_request,\n",
         "            on_request=False,\n",
         (f"{_MEMBERS}a_code_on_request_is_nowhere_until_it_is_asked_for",),
@@ -218,7 +219,7 @@ MUTANTS: Final = (
     ),
     _in_give_back(
         "expired_given_back",
-        "what has expired is not given back",
+        "an expired voucher is not given back",
         "the end of its validity is not looked at",
         "            or_(claims.c.valid_until_ms > now_ms, claims.c.valid_until_ms.is_(None)),\n",
         "",
@@ -244,7 +245,7 @@ MUTANTS: Final = (
     ),
     _in_dependencies(
         "viewers_write",
-        "whoever may only look changes nothing",
+        "an ops user who may only look changes nothing",
         "viewers may write",
         "_WRITERS = frozenset({Role.OPERATOR, Role.ADMIN})",
         "_WRITERS = _READERS",
@@ -359,7 +360,7 @@ MUTANTS: Final = (
     ),
     _in_protocol(
         "sent_ahead_unbounded",
-        "so many requests may be sent ahead of the answers, and who sends more is cut off",
+        "so many requests may be sent ahead of the answers, and a client that sends more is cut off",
         "any number",
         "        if len(self.pipeline) >= PIPELINE_MAX:",
         "        if False:",
@@ -457,11 +458,11 @@ MUTANTS: Final = (
     ),
     _in_protocol(
         "trailers_without_end",
-        "what stands beside a body is bounded",
+        "the framing bytes beside a body are bounded",
         "trailers are read for as long as they come",
         "        return self.quiet_bytes <= FRAMING_MAX_BYTES and beside_bytes",
         "        return beside_bytes >= 0 or beside_bytes",
-        (f"{_WIRE}trailers_are_bounded_and_whoever_sends_them_without_end_is_refused",),
+        (f"{_WIRE}trailers_are_bounded_and_a_caller_who_sends_them_without_end_is_refused",),
     ),
     _in_protocol(
         "hears_no_answer",
@@ -471,7 +472,7 @@ MUTANTS: Final = (
         "        return False\n",
         (f"{_WIRE}a_caller_who_shuts_only_the_sending_side_hears_every_answer",),
     ),
-    _in_protocol(
+    _in_answering(
         "deaf_keeps_a_place",
         "a caller who does not read holds no place",
         "it keeps the place until it reads",
@@ -479,7 +480,7 @@ MUTANTS: Final = (
         "                if False:",
         (f"{_WIRE}a_caller_who_does_not_read_holds_no_place",),
     ),
-    _in_protocol(
+    _in_answering(
         "head_has_a_body",
         "a refused HEAD has no body",
         "it has one, and the next answer is misread",
@@ -524,7 +525,7 @@ MUTANTS: Final = (
     _in_protocol(
         "grabs_at_the_probes",
         "at the port of the probes nothing else is answered",
-        "whatever is asked there is",
+        "every call is answered there",
         "        if self._probes_only and kind_of(incoming.path) is not CallKind.PROBE:",
         "        if False:",
         (f"{_WIRE}probes_have_a_port_of_their_own_which_no_crowd_can_fill",),
@@ -540,7 +541,7 @@ MUTANTS: Final = (
     _in_export(
         "codes_for_everybody",
         "full codes in an export need a right of their own",
-        "whoever may look takes all codes away",
+        "every ops user who may look takes all codes away",
         "        if codes is Codes.FULL and identity.role not in SEES_CODES:",
         "        if False:",
         (
@@ -568,23 +569,23 @@ MUTANTS: Final = (
     _in_passes(
         "tokens_that_say_so_live",
         "a token of ops that says it lives for more than a day is refused",
-        "whoever has the key makes tokens for years",
+        "a holder of the key makes tokens for years",
         " or expires_at_s - created_at_s > OPS_TTL_MAX_S or",
         " or",
-        (f"{_OF_TOKENS}a_token_that_says_it_lives_longer_or_begins_later_is_refused_whoever_made_it",),
+        (f"{_OF_TOKENS}a_token_that_says_it_lives_longer_or_begins_later_is_refused_though_signed",),
     ),
     _in_passes(
         "tokens_of_tomorrow",
         "a token of ops that was made in time to come is refused",
-        "whoever has the key makes tokens for each day of a year",
+        "a holder of the key makes tokens for each day of a year",
         " or created_at_s > now_s + CLOCKS_APART_S:",
         ":",
-        (f"{_OF_TOKENS}a_token_that_says_it_lives_longer_or_begins_later_is_refused_whoever_made_it",),
+        (f"{_OF_TOKENS}a_token_that_says_it_lives_longer_or_begins_later_is_refused_though_signed",),
     ),
     _in_settings(
         "one_secret_for_all",
         "tokens of ops need secrets of their own",
-        "whoever mints passes mints admins",
+        "a program that mints passes mints admins",
         "if name != info.field_name and set(mine)",
         "if False and name != info.field_name and set(mine)",
         (f"{_OF_TOKENS}the_secret_of_the_passes_is_none_for_tokens_of_ops",),
@@ -592,7 +593,7 @@ MUTANTS: Final = (
     _in_settings(
         "ops_keys_of_development",
         "outside development mode no ops key is made up",
-        "whoever mints passes mints admins where ops keys are not set",
+        "a program that mints passes mints admins where ops keys are not set",
         "if self.dev and not ops_keys:",
         "if not ops_keys:",
         (f"{_OF_TOKENS}without_a_key_of_ops_nobody_of_ops_comes_in_but_in_development",),

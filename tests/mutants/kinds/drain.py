@@ -42,7 +42,7 @@ MUTANTS: Final = (
     _in_pages(
         "gap_skipped",
         "a gap in the log stops the drain",
-        "what comes after the gap is drained",
+        "the entries after the gap are drained",
         "if event.seq != expected:",
         "if event.seq < expected:",
         (f"{_STOPS}[a_gap]",),
@@ -84,7 +84,7 @@ MUTANTS: Final = (
         "reconcile/drain/rows.py",
         "violation_not_heard",
         "no `ON CONFLICT`: a row that cannot be is seen",
-        "what Postgres says to a unit or a code in two claims is not heard",
+        "the refusal by Postgres of a unit or a code in two claims is not heard",
         '        raise DBAPIError("COPY claims", None, error, hide_parameters=True) from error\n',
         "        return\n",
         (f"{_STOPS}[a_unit_twice]", f"{_STOPS}[a_code_twice]"),
@@ -144,7 +144,7 @@ MUTANTS: Final = (
     ),
     _in_house(
         "trim_young",
-        "what is younger than the retention stays in the log",
+        "entries younger than the retention stay in the log",
         "everything drained is trimmed",
         ' and int(fields[b"at_ms"]) < horizon_ms',
         "",
@@ -161,7 +161,7 @@ MUTANTS: Final = (
     _in_returned(
         "returned_code_kept",
         "a code that went back to its pool is no longer that of the claim",
-        "the claim keeps it, and whoever is granted it next is one too many",
+        "the claim keeps it, and its next holder is one too many",
         '    " decided_at_ms = coalesce(decided_at_ms, :at_ms),"\n    " code = CASE WHEN :code = \'\' THEN code END "\n',
         '    " decided_at_ms = coalesce(decided_at_ms, :at_ms) "\n',
         ("tests/integration/test_sweep.py::test_the_code_of_a_pool_goes_back_with_its_unit_and_is_granted_again",),

@@ -24,7 +24,7 @@ MUTANTS: Final = (
     _in_member_routes(
         "eligibility_of_made_up_campaigns",
         "a question about a campaign that nobody published does not reach Redis",
-        "whoever makes up ids keeps Redis busy",
+        "a caller who makes up ids keeps Redis busy",
         "    await known_campaign(view, campaign_id)\n    return json_answer(await eligibility",
         "    return json_answer(await eligibility",
         ("tests/security/test_open_calls.py::test_ids_that_somebody_makes_up_are_refused_without_the_cell",),
@@ -82,7 +82,7 @@ MUTANTS: Final = (
     _in_explain(
         "explained_codes",
         "claims that ops see beside an explanation have no code that could be used",
-        "whoever may look reads the codes of all members, and no log has it",
+        "every ops user who may look reads the codes of all members, and no log has it",
         '        body["voucher"]["code"] = masked(body["voucher"]["code"])\n',
         "        pass\n",
         (_WITHOUT_A_CODE,),

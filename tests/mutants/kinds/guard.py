@@ -15,7 +15,7 @@ MUTANTS: Final = (
     _in_guard(
         "armed_without_audit",
         "the cell is armed only after an audit against Postgres",
-        "whatever Redis came back with is armed",
+        "Redis is armed with any content it came back with",
         "            await self._make_sound(link)\n            await self.arm(link)",
         "            if drained is None:\n                await self._make_sound(link)\n            await self.arm(link)",
         (f"{_TESTS}a_red_audit_keeps_the_cell_closed_until_it_is_rebuilt",),
@@ -46,7 +46,7 @@ MUTANTS: Final = (
     ),
     _in_guard(
         "armed_undrained",
-        "what the log still has is drained before the audit",
+        "the entries that the log still has are drained before the audit",
         "a log that cannot be drained is armed over",
         "        while not await self._drain.reach(seq, CATCH_UP_STEP_S):",
         "        while False:",

@@ -7,6 +7,7 @@ from tests.mutants.mutant import Mutant
 
 _in_scheduler = partial(Mutant, "grab_service/server/scheduler.py")
 _in_reader = partial(Mutant, "grab_service/server/reader.py")
+_in_answering = partial(Mutant, "grab_service/server/answering.py")
 _in_protocol = partial(Mutant, "grab_service/server/protocol.py")
 _LANE: Final = "tests/integration/test_fast_lane.py::test_"
 
@@ -28,7 +29,7 @@ MUTANTS: Final = (
         "",
         (f"{_LANE}a_head_that_is_too_large_is_refused_in_however_many_reads_it_comes",),
     ),
-    _in_protocol(
+    _in_answering(
         "slow_reader_cut_off",
         "who reads slowly is not cut off",
         "only who reads all at once is believed to read",
@@ -36,16 +37,16 @@ MUTANTS: Final = (
         "",
         (f"{_LANE}who_does_not_read_is_cut_off_and_who_reads_slowly_is_not",),
     ),
-    _in_protocol(
+    _in_answering(
         "idle_closed_at_once",
-        "who is idle on a worker that ends may ask once more",
+        "an idle client of a worker that ends may ask once more",
         "they are closed at once, and reset if they ask that moment",
         "        if self._is_answering():\n            self._end_with(self.cycle)\n",
         "        if self._is_answering():\n            self._end_with(self.cycle)\n"
         "        else:\n            self.transport.close()\n",
         (f"{_LANE}a_worker_that_is_to_end_answers_each_connection_once_more",),
     ),
-    _in_protocol(
+    _in_answering(
         "no_goodbye",
         "a worker that ends says so in the next answer on each connection",
         "it says nothing",
@@ -53,7 +54,7 @@ MUTANTS: Final = (
         "            pass\n",
         (f"{_LANE}a_worker_that_is_to_end_answers_each_connection_once_more",),
     ),
-    _in_protocol(
+    _in_answering(
         "sent_ahead_and_lost",
         "requests sent ahead are all answered by a worker that ends",
         "the connection ends behind the first",

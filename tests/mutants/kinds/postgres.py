@@ -1,4 +1,4 @@
-"""What Postgres makes impossible, taken away one constraint at a time."""
+"""The constraints of Postgres, taken away one at a time."""
 
 from functools import partial
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 from tests.mutants.mutant import Mutant
 
 _in_tables = partial(Mutant, "reconcile/migrations/versions/0001_tables.py")
-_in_within = partial(Mutant, "reconcile/migrations/versions/0002_within_campaign.py")
+_in_within = partial(Mutant, "reconcile/migrations/versions/0008_ordinal_of_a_claim.py")
 _STOPS: Final = "tests/integration/test_drain_faults.py::test_the_drain_stops_at_a_fault_and_goes_on_once_it_is_mended"
 _REFUSED: Final = "tests/integration/test_migrations.py::test_an_impossible_row_is_refused"
 
@@ -44,20 +44,20 @@ MUTANTS: Final = (
         (f"{_STOPS}[a_code_twice]", f"{_REFUSED}[claims_code_uq]"),
     ),
     _in_tables(
-        "slot_not_unique",
-        "nobody holds more claims than the limit: unique (campaign, member, slot)",
+        "ordinal_not_unique",
+        "nobody holds more claims than the limit: unique (campaign, member, ordinal)",
         "the index holds the seq, too",
         '            ["campaign_id", "member_id", "slot"],',
         '            ["campaign_id", "member_id", "slot", "seq"],',
-        (f"{_STOPS}[a_second_claim_of_one_member]", f"{_REFUSED}[claims_slot_uq]"),
+        (f"{_STOPS}[a_second_claim_of_one_member]", f"{_REFUSED}[claims_ordinal_uq]"),
     ),
     _in_within(
-        "slot_above_limit",
-        "no slot lies above the limit per member",
+        "ordinal_above_limit",
+        "no ordinal lies above the limit per member",
         "the trigger lets it pass",
-        "      OR changed.slot > campaigns.limit_per_member\n",
+        "      OR changed.ordinal > campaigns.limit_per_member\n",
         "",
-        (f"{_STOPS}[a_slot_above_the_limit]", f"{_REFUSED}[claims_slot_within_limit]"),
+        (f"{_STOPS}[an_ordinal_above_the_limit]", f"{_REFUSED}[claims_ordinal_within_limit]"),
     ),
     _in_tables(
         "key_not_unique",

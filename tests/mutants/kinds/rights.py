@@ -30,7 +30,7 @@ MUTANTS: Final = (
     _in_rights(
         "rights_not_tried",
         "every call inside every script is tried dry before the first script is called",
-        "what is refused shows in the middle of a script",
+        "a refused call shows in the middle of a script",
         '        if said != "OK":\n',
         "        if False:\n",
         (f"{_TESTS}with_one_right_less_nothing_is_sold_and_the_right_is_named",),
@@ -46,7 +46,7 @@ MUTANTS: Final = (
     ),
     _in_rights(
         "cannot_wait",
-        "who is not allowed to wait for replicas sells nothing where that is asked for",
+        "a user who may not wait for replicas sells nothing where that is asked for",
         "the refusal comes behind the grab, and hides what was decided",
         "*((WAIT,) if waits else ())",
         "*()",
@@ -71,7 +71,7 @@ MUTANTS: Final = (
     _in_grants(
         "rights_stay",
         "to migrate takes away what is too much",
-        "what was granted before stays",
+        "rights granted before stay",
         '    yield f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {role}"\n',
         "",
         (f"{_ROLES}to_migrate_again_gives_what_is_lacking_and_takes_what_is_too_much",),

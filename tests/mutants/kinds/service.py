@@ -25,7 +25,7 @@ MUTANTS: Final = (
     ),
     _in_batcher(
         "silence_is_no",
-        "what was sent and not answered is an unknown outcome",
+        "a grab sent and not answered has an unknown outcome",
         'silence is told as "nothing was decided"',
         "            undecided = Undecided.OUTCOME_UNKNOWN\n",
         "            undecided = Undecided.PAUSED_FOR_RECOVERY\n",
@@ -33,7 +33,7 @@ MUTANTS: Final = (
     ),
     _in_batcher(
         "late_is_no",
-        "what was sent and not answered within the deadline is an unknown outcome",
+        "a grab sent and not answered within the deadline has an unknown outcome",
         'it is told as "nothing was decided"',
         "Undecided.OUTCOME_UNKNOWN if grab.sent else Undecided.OVERLOADED",
         "Undecided.OVERLOADED",
@@ -132,7 +132,7 @@ MUTANTS: Final = (
     _in_view(
         "each_who_waits_polls",
         "all who wait for a fresh view share the next poll",
-        "whoever waits hears nothing of it",
+        "waiters hear nothing of it",
         "        self._completed.set()\n",
         "",
         (f"{_TESTS}all_who_wait_for_a_fresh_view_share_one_poll",),

@@ -43,7 +43,7 @@ MUTANTS: Final = (
     ),
     _in_keeping(
         "nobody_hears_that_a_child_is_lost",
-        "whoever waits for the end of a run is woken up when a child cannot be kept",
+        "the waiter for the end of a run is woken up when a child cannot be kept",
         "nobody is",
         "    keeping.add_done_callback(lambda _: stopping.stop())\n",
         "",
@@ -67,7 +67,7 @@ MUTANTS: Final = (
     ),
     _in_remembered(
         "run_that_was_killed",
-        "what a run has left that was killed counts as nothing",
+        "the file of a killed run counts as nothing",
         "its servers are looked for",
         'started_at(said["pid"]) == said["began"]',
         "True",
@@ -75,7 +75,7 @@ MUTANTS: Final = (
     ),
     _in_remembered(
         "run_read_by_others",
-        "what a run has written down is for its owner alone",
+        "the file of a run is for its owner alone",
         "everybody on the machine may read the passwords",
         "    new.touch(mode=0o600)\n",
         "    new.touch(mode=0o644)\n",
@@ -93,7 +93,7 @@ MUTANTS: Final = (
     Mutant(
         "grab_service/embedded/steps.py",
         "asked_through_a_proxy",
-        "what is on this machine is asked directly",
+        "servers on this machine are asked directly",
         "by the proxy that the environment names",
         ", trust_env=False)",
         ")",
@@ -151,7 +151,7 @@ MUTANTS: Final = (
     Mutant(
         "grab_service/http/docs_page.py",
         "stale_part_of_the_page",
-        "what browsers keep for a year is served only at an address that follows from what is in it",
+        "a file that browsers keep for a year is served only at an address that follows from its content",
         "at any address",
         "    if name not in TYPES or file_of(name).digest != digest:\n",
         "    if name not in TYPES:\n",

@@ -12,7 +12,7 @@ _BY_CHANCE: Final = "tests/unit/test_histories.py::test_whatever_the_witness_let
 MUTANTS: Final = (
     _in_witness(
         "witness_time",
-        "what was answered before something else was asked does not lie behind it",
+        "an answer that came before another request does not lie behind it",
         "the witness looks at no time",
         "            highest = max(highest, place)\n",
         "            highest = BEFORE_ALL\n",
