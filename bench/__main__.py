@@ -9,7 +9,6 @@ python -m bench --report            write the report anew from the results that 
 import argparse
 import asyncio
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -21,7 +20,7 @@ from bench.figures import Results
 from bench.growth import campaigns, connections, members, stock, workers
 from bench.runs import InexactError, Log, MeasureOnTestbed, write_down
 from bench.sampler import SamplerError
-from bench.testbed import Testbed, TestbedError, running_testbed
+from bench.testbed import Testbed, TestbedError, passing_testbed
 from grab_service.embedded.errors import ServerError
 
 DOCS: Final = Path("docs")
@@ -43,11 +42,8 @@ class OnTestbed(Protocol):
 
 def _beside(measure: OnTestbed, size: int, quick_size: int = QUICK_GRABS) -> Experiment:
     async def run(rounds: int, quick: bool) -> Results:
-        with tempfile.TemporaryDirectory(prefix="grab-bench-", ignore_cleanup_errors=True) as home:
-            async with running_testbed(Path(home)) as testbed:
-                return await measure(
-                    testbed, 1 if quick else rounds, DEPENDENCIES.absolute(), print, quick_size if quick else size
-                )
+        async with passing_testbed() as testbed:
+            return await measure(testbed, 1 if quick else rounds, DEPENDENCIES.absolute(), print, quick_size if quick else size)
 
     return run
 
@@ -56,10 +52,9 @@ def _alone(measure: MeasureOnTestbed) -> Experiment:
     """On a testbed of its own, with one worker and a Redis that keeps no log of writes."""
 
     async def run(_: int, quick: bool) -> Results:
-        with tempfile.TemporaryDirectory(prefix="grab-bench-", ignore_cleanup_errors=True) as home:
-            async with running_testbed(Path(home)) as testbed:
-                await testbed.persist(None)
-                return await measure(testbed, quick=quick)
+        async with passing_testbed() as testbed:
+            await testbed.persist(None)
+            return await measure(testbed, quick=quick)
 
     return run
 

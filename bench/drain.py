@@ -4,15 +4,11 @@ Two measurements. A backlog: the ledger is suspended while tens of thousands win
 sells out under a crowd, and PostgreSQL is asked until it has every claim. Every round is checked to the last claim.
 """
 
-import argparse
 import asyncio
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Final
 
 import psutil
@@ -20,9 +16,9 @@ from sqlalchemy import func, select
 
 from bench import backlog
 from bench.closed_loop import closed_loop
-from bench.figures import Figure, Results
-from bench.machine import describe
-from bench.testbed import Testbed, pin, running_testbed
+from bench.figures import Figure
+from bench.runs import Log
+from bench.testbed import Testbed, passing_testbed, pin
 from grab_service.sql.tables import claims
 from loadtest.generator.requests import Target, build_requests
 from loadtest.passes import Member
@@ -38,9 +34,6 @@ DRAIN_TIMEOUT_S: Final = 120.0
 SELL_OUT_TIMEOUT_S: Final = 30.0
 PER_SECOND_MIN: Final = 40_000
 VISIBLE_MAX_S: Final = 0.5
-RESULTS: Final = Path("var/bench")
-
-Log = Callable[[str], None]
 
 
 class Layout(StrEnum):
@@ -66,12 +59,11 @@ async def measure(rounds: int = ROUNDS, claims_count: int = BACKLOG, log: Log = 
     Raises:
         backlog.BacklogError, TestbedError: something is not as it should be; there are no figures.
     """
-    with tempfile.TemporaryDirectory(prefix="grab-bench-", ignore_cleanup_errors=True) as home:
-        async with running_testbed(Path(home)) as testbed:
-            log(f"drain: {max(claims_count, CROWD):,} members are enrolled")
-            members = await testbed.enrol(max(claims_count, CROWD))
-            await _drain(testbed, members[:WARM_UP], Layout.ONE_CORE)
-            return await measure_on(testbed, members, rounds, claims_count, log)
+    async with passing_testbed() as testbed:
+        log(f"drain: {max(claims_count, CROWD):,} members are enrolled")
+        members = await testbed.enrol(max(claims_count, CROWD))
+        await _drain(testbed, members[:WARM_UP], Layout.ONE_CORE)
+        return await measure_on(testbed, members, rounds, claims_count, log)
 
 
 async def measure_on(
@@ -201,22 +193,3 @@ def _with_children(pid: int) -> list[int]:
 
 def _cores() -> list[int]:
     return sorted(psutil.Process().cpu_affinity() or [0])
-
-
-def main() -> int:
-    """Measure, keep the results, and log what came out."""
-    parser = argparse.ArgumentParser(prog="python -m bench.drain", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="%(default)s")
-    parser.add_argument("--claims", type=int, default=BACKLOG, help="of a backlog (%(default)s)")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="where the JSON goes (%(default)s)")
-    asked = parser.parse_args()
-    machine = describe()
-    figures = asyncio.run(measure(asked.rounds, asked.claims))
-    for figure in figures:
-        sys.stdout.write(f"{figure.title}: {figure.median:,.2f} {figure.unit} (± {figure.spread:.0%})\n")
-    sys.stdout.write(f"in {Results('drain', machine, figures).write(asked.results)}\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -7,7 +7,6 @@ drains these wins. Beside them, in numbers, what share each module has.
 import argparse
 import asyncio
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -19,7 +18,7 @@ from bench.figures import Results
 from bench.flames import Flames, FlamesError
 from bench.machine import describe
 from bench.sampler import SamplerError, flame_graph
-from bench.testbed import Testbed, pin, running_testbed
+from bench.testbed import Testbed, passing_testbed, pin
 from loadtest.generator.requests import Target, build_requests
 from loadtest.passes import Member
 
@@ -44,19 +43,18 @@ async def measure(members: int, seconds: float, pictures: Path) -> dict[str, Any
         TestbedError: the service cannot be brought up.
     """
     await asyncio.to_thread(pictures.mkdir, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="grab-bench-", ignore_cleanup_errors=True) as home:
-        async with running_testbed(Path(home)) as testbed:
-            print(f"profile: {members:,} members are enrolled")
-            crowd = await testbed.enrol(members)
-            service, ledger = testbed.service_pids()[0], testbed.programs.ledger.pid
-            pin([service], [0])
-            await _rush(testbed, crowd, STOCK)  # warm
-            rush = {"service-rush": service}
-            wins = {"service-wins": service, "ledger-wins": ledger}
-            return {
-                **await _scene(testbed, crowd, STOCK, rush, seconds, pictures),
-                **await _scene(testbed, crowd, members, wins, seconds, pictures),
-            }
+    async with passing_testbed() as testbed:
+        print(f"profile: {members:,} members are enrolled")
+        crowd = await testbed.enrol(members)
+        service, ledger = testbed.service_pids()[0], testbed.programs.ledger.pid
+        pin([service], [0])
+        await _rush(testbed, crowd, STOCK)  # warm
+        rush = {"service-rush": service}
+        wins = {"service-wins": service, "ledger-wins": ledger}
+        return {
+            **await _scene(testbed, crowd, STOCK, rush, seconds, pictures),
+            **await _scene(testbed, crowd, members, wins, seconds, pictures),
+        }
 
 
 async def _scene(

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import io
 import os
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -184,6 +185,14 @@ async def running_testbed(home: Path, *, workers: int = 1, env: Mapping[str, str
         finally:
             await programs.stop()
             await engine.dispose()
+
+
+@asynccontextmanager
+async def passing_testbed(*, workers: int = 1) -> AsyncIterator[Testbed]:
+    """One in a directory that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="grab-bench-", ignore_cleanup_errors=True) as home:
+        async with running_testbed(Path(home), workers=workers) as testbed:
+            yield testbed
 
 
 @contextlib.contextmanager

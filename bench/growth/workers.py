@@ -4,17 +4,15 @@ All testbeds run at once and take turns, so that they meet the same machine. Not
 ledger share the processors with the workers, as on one machine of a district.
 """
 
-import tempfile
 from collections import defaultdict
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Final
 
 from bench.figures import Figure, Results, ratios
 from bench.machine import describe
 from bench.registered_members import settle, some
 from bench.runs import Log, Picture, refusals, wins
-from bench.testbed import Testbed, running_testbed
+from bench.testbed import Testbed, passing_testbed
 
 NUMBERS: Final = (1, 2, 4)
 QUICK_NUMBERS: Final = (2,)
@@ -37,8 +35,7 @@ async def measure(*, quick: bool = False, log: Log = print) -> Results:
     async with AsyncExitStack() as stack:
         testbeds: dict[int, Testbed] = {}
         for number in numbers:
-            home = stack.enter_context(tempfile.TemporaryDirectory(prefix="grab-bench-", ignore_cleanup_errors=True))
-            testbeds[number] = await stack.enter_async_context(running_testbed(Path(home), workers=number))
+            testbeds[number] = await stack.enter_async_context(passing_testbed(workers=number))
             await testbeds[number].persist(None)
             await settle(testbeds[number], size, log)
         for turn in range(0 if quick else -1, rounds):

@@ -47,7 +47,8 @@ class Problem:
 
     `detail` needs nothing and always fits; the first of `variants` that fits goes before it. `words` says how coded
     values of an extra member are put in a sentence (`words["state"]["draft"]`); a value without words stands as it is.
-    `explanation` is for the page at `type`: the event, and the advice to the reader.
+    `explanation` is for the page at `type`: the event, and the advice to the reader. After
+    `retry_after_s` seconds, if there are any, a client may repeat the same request by itself.
     """
 
     slug: str
@@ -63,11 +64,6 @@ class Problem:
     def type(self) -> str:
         """Address of its page, and the `type` of the answer."""
         return f"/problems/{self.slug}"
-
-    @property
-    def retryable(self) -> bool:
-        """Whether a client should repeat the same request by itself, after `retry_after_s` seconds."""
-        return self.retry_after_s is not None
 
     def detail_for(self, lang: str, extra: Mapping[str, object]) -> str:
         """The sentence that says most with what is known in this case."""

@@ -8,6 +8,8 @@ from collections import Counter
 
 import pytest
 
+from grab_service.embedded.programs import Program
+from grab_service.embedded.server import EmbeddedServer
 from tests.harness.district import District, Districts, Disturb, exactly, plan_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
@@ -45,11 +47,15 @@ async def test_fewer_members_than_units_all_win(districts: Districts) -> None:
     assert all(report["invariants"].values())
 
 
-async def kill_redis(district: District) -> None:
+async def _kill(district: District, victim: EmbeddedServer | Program, away_s: float = 0.5) -> None:
     await district.in_the_midst_of_a_sale()
-    await district.valkey.kill()
-    await asyncio.sleep(0.3)
-    await district.valkey.start()
+    await victim.kill()
+    await asyncio.sleep(away_s)
+    await victim.start()
+
+
+async def kill_redis(district: District) -> None:
+    await _kill(district, district.valkey, away_s=0.3)
 
 
 async def kill_worker(district: District) -> None:
@@ -58,17 +64,11 @@ async def kill_worker(district: District) -> None:
 
 
 async def kill_ledger(district: District) -> None:
-    await district.in_the_midst_of_a_sale()
-    await district.ledger.kill()
-    await asyncio.sleep(0.5)
-    await district.ledger.start()
+    await _kill(district, district.ledger)
 
 
 async def kill_postgres(district: District) -> None:
-    await district.in_the_midst_of_a_sale()
-    await district.postgres.kill()
-    await asyncio.sleep(0.5)
-    await district.postgres.start()
+    await _kill(district, district.postgres)
 
 
 @WITH_TWO

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-import asyncpg
 import orjson
 import pytest
 from redis.asyncio import Redis
@@ -21,6 +20,7 @@ from grab_service.cell.rights import Login, user_of
 from grab_service.sql.grants import role_of
 from grab_service.vocabulary.keys import CellKeys
 from tests.acceptance.test_restart import all_workers_are_new, my_claims
+from tests.harness.databases import session_in
 from tests.harness.district import District, Districts
 from tests.harness.keep_alive_clients import KeepAliveClient, Notes, keeping_on
 
@@ -48,15 +48,12 @@ async def another_password_in_redis(district: District) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def another_password_in_postgres(district: District) -> AsyncIterator[None]:
-    session = await asyncpg.connect(district.postgres.url)
-    try:
+    async with session_in(district.postgres.url) as session:
         role = role_of(district.settings.cell, Login.API)
         known = await session.fetchval("SELECT rolpassword FROM pg_authid WHERE rolname = $1", role)
         await session.execute(f"ALTER ROLE \"{role}\" PASSWORD 'another'")
         yield
         await session.execute(f"ALTER ROLE \"{role}\" PASSWORD '{known}'")
-    finally:
-        await session.close()
 
 
 @asynccontextmanager

@@ -5,7 +5,6 @@ Everything is real: Redis, Postgres, the rules, the ledger's own parts. A test m
 
 import asyncio
 import itertools
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
@@ -34,14 +33,11 @@ from reconcile.epochs import begin_first, opening_commands
 from reconcile.fence import Fence
 from reconcile.process import Ledger, build, end, run
 from reconcile.redis_link import RedisLink
+from tests.harness.cells import HOUR_MS, now_ms
+from tests.harness.databases import session_in
 from tests.harness.logins import as_role, redis_logins
 
 PATIENCE_S: Final = 15.0
-HOUR_MS: Final = 3_600_000
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 async def until(what: Any, patience_s: float = PATIENCE_S) -> Any:
@@ -90,6 +86,13 @@ class Backend:
         finally:
             stop.set()
             await task
+
+    @asynccontextmanager
+    async def open_ledger(self, **changes: Any) -> AsyncIterator[asyncio.Task[None]]:
+        """The whole ledger, running, and the cell open for business."""
+        async with self.ledger(**changes) as task:
+            await self.open_for_business()
+            yield task
 
     @asynccontextmanager
     async def parts(self, **changes: Any) -> AsyncIterator[Ledger]:
@@ -244,6 +247,14 @@ class Backend:
             assert (await publish_campaign(self.engine, self.cell, campaign_id)).outcome == "published"
         return campaign_id
 
+    async def sale(self, members: int, *, wins: int = 0, **campaign: Any) -> list[str]:
+        """Register members and publish a campaign `c`; the first so many win a unit each, on record. All names."""
+        names = await self.enrol(members)
+        await self.schedule(**campaign)
+        if wins:
+            await self.win_on_record("c", names[:wins])
+        return names
+
     async def import_codes(self, campaign_id: str, count: int) -> None:
         """Add codes to the pool in Postgres."""
         if not count:
@@ -270,6 +281,17 @@ class Backend:
         assert all(answer.startswith(b"won\t") for answer in answers), answers
         return [ClaimRecord.parse(answer.removeprefix(b"won\t")) for answer in answers]
 
+    async def win_on_record(self, campaign_id: str, names: Sequence[str], *, key: str = "") -> list[ClaimRecord]:
+        """The same, and Postgres has them."""
+        won = await self.win(campaign_id, names, key=key)
+        await self.drained()
+        return won
+
+    async def empty_redis(self) -> None:
+        """All keys and all scripts of that Redis are gone."""
+        await self.redis.flushall()
+        await self.redis.script_flush()
+
     async def decide_return(self, claim: ClaimRecord, campaign_id: str, member_id: str, reason: str = "returned") -> None:
         """Decide in Postgres that a unit goes back, as the call that a member makes will."""
         async with self.engine.begin() as connection:
@@ -294,6 +316,30 @@ class Backend:
             )
 
     # -- what is on record --------------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def postgres_away(self) -> AsyncIterator[None]:
+        """Nobody gets into the database until the block ends, and those who are in are thrown out."""
+        database = str((await self.sql("SELECT current_database() AS name"))[0].name)
+        async with session_in(self.admin_url.replace(f"/{database}", "/postgres")) as session:
+            await session.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS false")
+            await session.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", database)
+            try:
+                yield
+            finally:
+                await session.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS true")
+
+    async def leaders(self) -> list[int]:
+        """The sessions in Postgres by which ledgers lead, by their process."""
+        rows = await self.sql(
+            "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        return [row.pid for row in rows]
+
+    async def end_leaders(self) -> None:
+        """End the sessions by which ledgers lead."""
+        await self.sql("SELECT pg_terminate_backend(pid) FROM unnest(CAST(:pids AS int[])) AS pid", pids=await self.leaders())
 
     async def sql(self, statement: str, **values: Any) -> Sequence[Row[Any]]:
         async with self.engine.begin() as connection:
@@ -324,6 +370,16 @@ class Backend:
             rows = await connection.execute(query if but is None else query.where(alarms.c.kind != but.value))
             return {row.kind: row.detail for row in rows}
 
+    async def alarm(self, kind: AlarmKind) -> dict[str, Any]:
+        """The detail of the open alarm of a kind; empty if there is none."""
+        return (await self.open_alarms()).get(kind.value, {})
+
+    async def all_clear(self) -> None:
+        """Wait until no alarm is open."""
+        async with asyncio.timeout(PATIENCE_S):
+            while await self.open_alarms():
+                await asyncio.sleep(0.01)
+
     async def everything_in_redis(self) -> dict[str, Any]:
         """All keys of the cell with what they hold."""
         found: dict[str, Any] = {}
@@ -350,6 +406,12 @@ class Backend:
         return found
 
     # -- the log, by hand ---------------------------------------------------------------------------------------------------
+
+    async def begin_log(self, stock: int = 10) -> None:
+        """Begin the cell, and a log whose first entry, of seq 2, publishes a campaign `c`."""
+        await self.begin()
+        await self.schedule(stock=stock, publish=False)
+        await self.log(2, "published", {"campaign_id": "c", "version": 1, "releases": f"1:{stock}"})
 
     async def log(self, seq: int, kind: str, fields: Mapping[str, Any], *, last_seq: int | None = None, epoch: int = 1) -> str:
         """Write an entry into the log, whatever it says; its id."""

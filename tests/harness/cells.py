@@ -42,6 +42,15 @@ async def arm(client: Redis, name: str, sources: ScriptSources, *, epoch: int = 
     return nonce
 
 
+async def armed_cell(client: Redis, name: str, members: Iterable[str] = ()) -> Cell:
+    """A cell that has begun and knows these members."""
+    sources = ScriptSources.read()
+    await arm(client, name, sources)
+    cell = Cell(client, name, sources)
+    await enrol(cell, members)
+    return cell
+
+
 @dataclass(frozen=True, slots=True)
 class Published:
     """A campaign as ops define it; the default is a free, one-per-member rush of one unit for everyone, open since an hour."""
@@ -73,6 +82,13 @@ class Published:
             "joined_before": rules.joined_before or "",
             "display": self.display,
         }
+
+
+A_RUSH: Final = Published(
+    display='{"title": "中秋", "benefit": {"kind": "generated_code", "name": "月饼", "valid_days": 30}}',
+    benefit_kind=BenefitKind.GENERATED_CODE,
+)
+"""A campaign of one unit, whose winner gets a code."""
 
 
 @dataclass(frozen=True, slots=True)

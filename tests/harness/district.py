@@ -44,6 +44,7 @@ from loadtest.generator.requests import Target, build_requests
 from loadtest.passes import Member
 from reconcile.migrate import upgrade
 from tests.harness.crowd import Crowd
+from tests.harness.databases import session_in
 from tests.harness.long_sale import Sale, write_long_sale
 from tests.harness.proxy import Proxy, through
 from tests.harness.ready_postgres import move_in
@@ -162,11 +163,8 @@ class District:
 
     async def ask_postgres(self, query: str, *values: Any) -> Any:
         """One value, on a connection of its own."""
-        session = await asyncpg.connect(self.postgres.url, timeout=5, command_timeout=5)
-        try:
+        async with session_in(self.postgres.url, timeout=5, command_timeout=5) as session:
             return await session.fetchval(query, *values)
-        finally:
-            await session.close()
 
     async def use(self, valkey: FaultyValkey) -> None:
         """Let service and ledger reach another Valkey from now on."""

@@ -22,75 +22,25 @@ async def furnish(cell: Cell) -> int:
     return won(reply.answers[1]).seq
 
 
-async def _grab(cell: Cell, claim_seq: int) -> Any:
-    return await grab(cell, [("m1", "k"), ("m4", "k", "x"), ("m2", "another")])
-
-
-async def _explain(cell: Cell, claim_seq: int) -> Any:
-    return await cell.explain("c", Question.GRAB, ["m1", "k", "", "m4", "k", "x", "m2", "another", ""])
-
-
-async def _load_codes(cell: Cell, claim_seq: int) -> Any:
-    return await cell.load_codes("c", 11, ["code-11", "code-12"])
-
-
-async def _publish_campaign(cell: Cell, claim_seq: int) -> Any:
-    return await cell.publish_campaign("d", Published("d").fields(now_ms()))
-
-
-async def _publish_members(cell: Cell, claim_seq: int) -> Any:
-    return await cell.publish_members(2, ["m1", Member(version=2).record(), "m9", Member(version=2).record()])
-
-
-async def _read_campaigns(cell: Cell, claim_seq: int) -> Any:
-    return await cell.read_campaigns(["c"])
-
-
-async def _read_claims(cell: Cell, claim_seq: int) -> Any:
-    return await cell.read_claims("m2", ["c"])
-
-
-async def _return_unit(cell: Cell, claim_seq: int) -> Any:
-    return await cell.return_unit("c", "m2", claim_seq, "returned")
-
-
-async def _scan_holders(cell: Cell, claim_seq: int) -> Any:
-    return await cell.scan_holders(cell.keys.of_campaign("c").claims, b"0", 10)
-
-
-async def _set_state(cell: Cell, claim_seq: int) -> Any:
-    return await cell.set_state("c", "pause")
-
-
-async def _set_stock(cell: Cell, claim_seq: int) -> Any:
-    return await cell.set_stock("c", 5, 4)
-
-
-async def _snapshot(cell: Cell, claim_seq: int) -> Any:
-    return await cell.snapshot(["c"])
-
-
-async def _tail(cell: Cell, claim_seq: int) -> Any:
-    return await cell.tail(0, 100)
-
-
 Call = Callable[[Cell, int], Awaitable[Any]]
 
 CALLS: Final[Mapping[str, Call]] = MappingProxyType(
     {
-        "explain": _explain,
-        "grab": _grab,
-        "load_codes": _load_codes,
-        "publish_campaign": _publish_campaign,
-        "publish_members": _publish_members,
-        "read_campaigns": _read_campaigns,
-        "read_claims": _read_claims,
-        "return_unit": _return_unit,
-        "scan_holders": _scan_holders,
-        "set_state": _set_state,
-        "set_stock": _set_stock,
-        "snapshot": _snapshot,
-        "tail": _tail,
+        "explain": lambda cell, _: cell.explain("c", Question.GRAB, ["m1", "k", "", "m4", "k", "x", "m2", "another", ""]),
+        "grab": lambda cell, _: grab(cell, [("m1", "k"), ("m4", "k", "x"), ("m2", "another")]),
+        "load_codes": lambda cell, _: cell.load_codes("c", 11, ["code-11", "code-12"]),
+        "publish_campaign": lambda cell, _: cell.publish_campaign("d", Published("d").fields(now_ms())),
+        "publish_members": lambda cell, _: cell.publish_members(
+            2, ["m1", Member(version=2).record(), "m9", Member(version=2).record()]
+        ),
+        "read_campaigns": lambda cell, _: cell.read_campaigns(["c"]),
+        "read_claims": lambda cell, _: cell.read_claims("m2", ["c"]),
+        "return_unit": lambda cell, claim_seq: cell.return_unit("c", "m2", claim_seq, "returned"),
+        "scan_holders": lambda cell, _: cell.scan_holders(cell.keys.of_campaign("c").claims, b"0", 10),
+        "set_state": lambda cell, _: cell.set_state("c", "pause"),
+        "set_stock": lambda cell, _: cell.set_stock("c", 5, 4),
+        "snapshot": lambda cell, _: cell.snapshot(["c"]),
+        "tail": lambda cell, _: cell.tail(0, 100),
     }
 )
 """By the command's name. After `furnish`, each writer writes to every key it can write to."""

@@ -11,18 +11,21 @@ import argparse
 import asyncio
 import csv
 import io
+import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, cast
 from zlib import crc32
 
 import orjson
 import uvloop
 
+CHECKOUT = Path(__file__).parents[2]
 CAMPAIGN = "fake"
 OPEN_FOR_MS = 600_000
 REQUEST_MAX_BYTES = 64 * 1024
@@ -302,6 +305,18 @@ class StageConnection(asyncio.Protocol):
     def _end(self) -> None:
         if self._transport is not None:
             self._transport.close()
+
+
+FakeService = Callable[..., str]
+"""Start one with these words, which opens in so many seconds; its address."""
+
+
+def start(*words: str) -> tuple[str, "subprocess.Popen[str]"]:
+    """Start one in a process of its own, which ends with its standard input; its address, and the process."""
+    command = [sys.executable, "-m", __name__, *words]
+    process = subprocess.Popen(command, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    return f"http://127.0.0.1:{orjson.loads(process.stdout.readline())['port']}", process
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

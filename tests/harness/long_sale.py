@@ -10,6 +10,8 @@ from typing import Final
 import asyncpg
 import orjson
 
+from tests.harness.databases import session_in
+
 HOUR_MS: Final = 3_600_000
 RETURNED_EVERY: Final = 100
 """One claim of so many was given back; every second of these units was granted again."""
@@ -65,8 +67,7 @@ class Sale:
 async def write_long_sale(database_url: str, cell_name: str, members: int, sales: list[Sale]) -> int:
     """Fill a database that has its tables and nothing else; the seq up to which it is drained."""
     at_ms = time.time_ns() // 1_000_000 - 2 * HOUR_MS
-    session = await asyncpg.connect(database_url)
-    try:
+    async with session_in(database_url) as session:
         async with session.transaction():
             await session.execute("INSERT INTO orgs SELECT 'org-' || n, '一工会' FROM generate_series(0, 587) AS n")
             await session.execute(_MEMBERS, members)
@@ -76,8 +77,6 @@ async def write_long_sale(database_url: str, cell_name: str, members: int, sales
             await session.execute("INSERT INTO epochs VALUES (1, 0, 1, $1, 'first_start')", at_ms)
             await session.execute("INSERT INTO log_cursor VALUES ($1, 1, $2, $3, $4)", cell_name, seq, f"{seq}-0", at_ms)
         await session.execute("VACUUM ANALYZE")
-    finally:
-        await session.close()
     return seq
 
 

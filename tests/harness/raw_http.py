@@ -26,14 +26,20 @@ def listening(port: int = 0) -> socket.socket:
 @asynccontextmanager
 async def serving(worker: Worker, behind: ASGIApp = nothing_else) -> AsyncIterator[int]:
     """A real uvicorn with the grab protocol in this process, and `behind` for all that is no grab; its port."""
-    probes_port = worker.settings.probes_port
-    listeners = [listening(port) for port in (0, probes_port) if port is not None]
-    for listener in listeners:
-        bound_what_the_kernel_keeps(listener)
     lane = worker.lane(behind)
     config = uvicorn.Config(
         lane, http=GrabProtocol, lifespan="off", proxy_headers=False, server_header=False, access_log=False, log_config=None
     )
+    async with served(config, *([] if (probes_port := worker.settings.probes_port) is None else [probes_port])) as port:
+        yield port
+
+
+@asynccontextmanager
+async def served(config: uvicorn.Config, *more_ports: int) -> AsyncIterator[int]:
+    """What uvicorn serves by this configuration on a free port, which is told, and on these."""
+    listeners = [listening(port) for port in (0, *more_ports)]
+    for listener in listeners:
+        bound_what_the_kernel_keeps(listener)
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets=listeners))
     while not server.started:

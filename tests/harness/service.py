@@ -5,11 +5,12 @@ The ledger's drain runs beside it, and a cell that is armed as the guard arms it
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+import asyncpg
 import httpx
 from pydantic import SecretStr
 from redis.asyncio import Redis
@@ -29,6 +30,7 @@ from reconcile.guard.redis_settings import ServerSettings
 from reconcile.maintenance.redis_watch import write_note
 from reconcile.redis_link import RedisLink
 from tests.harness.backend import backend
+from tests.harness.databases import session_in
 from tests.harness.worker import forget_metrics
 
 SECRET: Final = "a secret of tests, long enough"
@@ -62,6 +64,7 @@ class Service:
         redis: Redis,
         drain: "DrainTask",
         ledger_engine: AsyncEngine,
+        admin_url: str,
     ) -> None:
         self.worker = worker
         self.app = app
@@ -69,6 +72,7 @@ class Service:
         self.redis = redis
         self.drain = drain
         self.ledger_engine = ledger_engine
+        self.admin_url = admin_url
 
     def ops(self, role: Role = Role.OPERATOR, actor: str = "alice") -> dict[str, str]:
         """The headers of somebody of ops."""
@@ -104,6 +108,28 @@ class Service:
         response = await self.http.post(f"/v1/ops/campaigns/{campaign_id}/schedule", headers=self.ops())
         assert response.status_code == 200, response.text
         return campaign_id
+
+    async def sale(self, *member_ids: str, **changes: Any) -> str:
+        """Register members and schedule a campaign; its id."""
+        await self.enrol(*member_ids)
+        return await self.publish(**changes)
+
+    async def listed(self, path: str, headers: Mapping[str, str] | None = None, *, limit: int = 2) -> list[dict[str, Any]]:
+        """All items of a list, read page by page."""
+        found: list[dict[str, Any]] = []
+        cursor: dict[str, str] = {}
+        while True:
+            page = (await self.http.get(path, params={"limit": limit, **cursor}, headers=headers)).json()
+            assert len(page["items"]) <= limit
+            found += page["items"]
+            if page["next_cursor"] is None:
+                return found
+            cursor = {"cursor": page["next_cursor"]}
+
+    async def sql(self, statement: str, *values: Any) -> list[asyncpg.Record]:
+        """Run a statement as the superuser; its rows."""
+        async with session_in(self.admin_url) as session:
+            return await session.fetch(statement, *values)
 
     async def grab(self, member_id: str, campaign_id: str, **headers: str) -> httpx.Response:
         """One grab, through the lane."""
@@ -164,5 +190,5 @@ async def running_service(redis_url: str, database_url: str, cell_name: str, **s
         lane = worker.lane(app)
         transport = httpx.ASGITransport(lane, raise_app_exceptions=False)
         http = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://grab"))
-        yield Service(worker, app, http, built.redis, drain, built.ledger_engine)
+        yield Service(worker, app, http, built.redis, drain, built.ledger_engine, built.admin_url)
     assert built.pauses == [], "the drain found something impossible"

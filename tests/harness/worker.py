@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from grab_service.cell.rights import Login
 from grab_service.cell.store import Cell
+from grab_service.grabpath.view import View
 from grab_service.server.worker import Worker
 from grab_service.settings import Settings
 from grab_service.vocabulary.passes import mint
@@ -34,6 +35,17 @@ async def publish(cell: Cell, campaign: cells.Published) -> int:
     seq = await cells.publish(cell, campaign)
     await asyncio.sleep(VIEW_AGE_MAX_S)
     return seq
+
+
+@asynccontextmanager
+async def view_of(cell: Cell, *, poll_s: float = 60, age_max_s: float = 0.05) -> AsyncIterator[View]:
+    """A view of its own that is complete, and looks again after that time or when it is woken."""
+    view = View(cell, poll_s=poll_s, age_max_s=age_max_s, clock=time.monotonic)
+    running = asyncio.create_task(view.run())
+    assert await view.wait_complete(5)
+    yield view
+    view.stop()
+    await running
 
 
 def forget_metrics() -> None:

@@ -1,13 +1,18 @@
 """Fixtures of tests of the parts together, beside servers."""
 
-from collections.abc import AsyncIterator
+import subprocess
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from grab_service.cell.rights import Login
 from grab_service.embedded.valkey import AppendFsync, ValkeyServer
 from tests.harness.backend import Backend
 from tests.harness.backend import backend as a_backend
+from tests.harness.command_line import CommandLine, command_line_as
+from tests.harness.embedded import started as started_server
+from tests.harness.fake_service import FakeService, start
 from tests.harness.service import Service, running_service
 
 
@@ -28,10 +33,8 @@ async def backend(valkey_url: str, database_url: str, cell_name: str) -> AsyncIt
 @pytest.fixture
 async def valkey(tmp_path: Path) -> AsyncIterator[ValkeyServer]:
     """A Valkey that may be killed."""
-    server = ValkeyServer(tmp_path / "valkey", appendfsync=AppendFsync.ALWAYS)
-    await server.start()
-    yield server
-    await server.stop()
+    async with started_server(ValkeyServer(tmp_path / "valkey", appendfsync=AppendFsync.ALWAYS)) as server:
+        yield server
 
 
 @pytest.fixture
@@ -39,3 +42,34 @@ async def mortal(valkey: ValkeyServer, database_url: str, cell_name: str) -> Asy
     """A backend whose Valkey may be killed."""
     async with a_backend(valkey.url, database_url, cell_name) as built:
         yield built
+
+
+@pytest.fixture
+def fake_service(request: pytest.FixtureRequest) -> Iterator[FakeService]:
+    """Start fake services with the `STOCK` of the module, which end with the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(*words: str, opens_in_s: float = 0) -> str:
+        url, process = start("--stock", str(request.module.STOCK), "--opens-in-s", str(opens_in_s), *words)
+        started.append(process)
+        return url
+
+    yield begin
+    for process in started:
+        process.communicate()  # ends its input, and so itself
+        assert process.returncode == 0
+
+
+@pytest.fixture
+def passes(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A file of passes for as many members as `MEMBERS` of the module says."""
+    path = tmp_path / "passes.tsv"
+    path.write_text("".join(f"m{n:04d}\tpass.m{n:04d}\n" for n in range(request.module.MEMBERS)))
+    return path
+
+
+@pytest.fixture
+async def grab(valkey_url: str, database_url: str, cell_name: str, tmp_path: Path) -> AsyncIterator[CommandLine]:
+    """The command line in the environment of the service."""
+    async with command_line_as(Login.API, valkey_url, database_url, cell_name, tmp_path) as typed:
+        yield typed

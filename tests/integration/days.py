@@ -39,8 +39,7 @@ async def a_day(backend: Backend) -> Day:
     await backend.schedule("pool", stock=10, kind="code_pool", codes=12)
     one = await backend.win("one", names[:10])
     many = [*await backend.win("many", names[:3], key="a"), *await backend.win("many", names[:3], key="b")]
-    pool = await backend.win("pool", names[:5])
-    await backend.drained()
+    pool = await backend.win_on_record("pool", names[:5])
     for campaign_id, claim, name in (("one", one[3], names[3]), ("pool", pool[2], names[2])):
         await backend.decide_return(claim, campaign_id, name)
     await until(lambda: _nothing_pending(backend))

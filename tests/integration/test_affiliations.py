@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 from redis.asyncio import Redis
@@ -12,7 +11,8 @@ from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell
 from grab_service.grabpath.view import View
 from grab_service.vocabulary.passes import CLOCKS_APART_S, PassKeys, mint
-from tests.harness.cells import Member, arm
+from tests.harness.cells import Member, armed_cell
+from tests.harness.worker import view_of
 
 KEYS = PassKeys.build("demo", [("k1", b"the secret of this cell .........")])
 NAMES = ("m-1", "m-2", "m-3")
@@ -26,23 +26,14 @@ def records(version: int, org_id: str, *names: str, status: str = "active") -> l
 @pytest.fixture
 async def cell(cell_name: str, redis_client: Redis) -> Cell:
     """A cell that held its members before any worker began."""
-    sources = ScriptSources.read()
-    await arm(redis_client, cell_name, sources)
-    cell = Cell(redis_client, cell_name, sources)
+    cell = await armed_cell(redis_client, cell_name)
     await cell.publish_members(1, records(1, "org-1", *NAMES))
     return cell
 
 
-@asynccontextmanager
-async def view_of(cell: Cell, redis_client: Redis, age_max_s: float = 5) -> AsyncIterator[View]:
+def view_of_another(cell: Cell, redis_client: Redis, age_max_s: float = 5) -> AbstractAsyncContextManager[View]:
     """The view of a worker of its own, which looks only when it is woken."""
-    own = Cell(redis_client, cell.name, ScriptSources.read())
-    view = View(own, poll_s=60, age_max_s=age_max_s, clock=time.monotonic)
-    running = asyncio.create_task(view.run())
-    assert await view.wait_complete(5)
-    yield view
-    view.stop()
-    await running
+    return view_of(Cell(redis_client, cell.name, ScriptSources.read()), age_max_s=age_max_s)
 
 
 async def seen(view: View, seq: int) -> None:
@@ -70,7 +61,7 @@ class Holders:
 
 
 async def test_a_member_whose_union_changes_is_certain_no_more_and_nobody_else(cell: Cell, redis_client: Redis) -> None:
-    async with view_of(cell, redis_client) as view:
+    async with view_of_another(cell, redis_client) as view:
         before = Holders()
         await before.until_made()
         assert before.orgs(view) == ["org-1"] * 3
@@ -85,16 +76,16 @@ async def test_a_member_whose_union_changes_is_certain_no_more_and_nobody_else(c
 
 async def test_a_worker_does_not_believe_passes_from_before_it_began(cell: Cell, redis_client: Redis) -> None:
     holders = Holders()
-    async with view_of(cell, redis_client) as early:
+    async with view_of_another(cell, redis_client) as early:
         await holders.until_made()
         assert holders.orgs(early) == ["org-1"] * 3
-        async with view_of(cell, redis_client) as late:
+        async with view_of_another(cell, redis_client) as late:
             assert holders.orgs(late) == [None] * 3
             assert late.members_version == 1
 
 
 async def test_a_view_that_is_built_anew_believes_no_older_pass(cell: Cell, redis_client: Redis) -> None:
-    async with view_of(cell, redis_client) as view:
+    async with view_of_another(cell, redis_client) as view:
         holders = Holders()
         await holders.until_made()
         assert holders.orgs(view) == ["org-1"] * 3
@@ -108,7 +99,7 @@ async def test_a_view_that_is_built_anew_believes_no_older_pass(cell: Cell, redi
 
 async def test_a_view_that_is_old_is_certain_of_nobody(cell: Cell, redis_client: Redis) -> None:
     holders = Holders()
-    async with view_of(cell, redis_client, age_max_s=0.5) as view:
+    async with view_of_another(cell, redis_client, age_max_s=0.5) as view:
         await holders.until_made()
         await seen(view, cell.seen_seq)
         assert holders.orgs(view) == ["org-1"] * 3

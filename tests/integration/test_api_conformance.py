@@ -9,7 +9,7 @@ import pytest
 import uvicorn
 
 from grab_service.vocabulary.passes import Role
-from tests.harness.raw_http import listening
+from tests.harness.raw_http import served
 from tests.harness.service import Service
 
 # Rules that no schema can state are answered 422 all the same: an end before its beginning, a name that is no CSV header.
@@ -33,24 +33,20 @@ async def url(service: Service) -> str:
 async def test_a_run_of_random_requests_finds_nothing_that_openapi_does_not_say(
     service: Service, url: str, who: str, paths: str, tmp_path: Path
 ) -> None:
-    listener = listening()
     application = service.http._transport.app  # type: ignore[attr-defined]  # the lane and all behind it
     config = uvicorn.Config(application, http="httptools", ws="none", lifespan="off", log_level="error", access_log=False)
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
     headers = service.ops(Role.ADMIN) if who == "ops" else service.member("m-1")
-    run = await asyncio.create_subprocess_exec(
-        *(str(Path(sys.executable).with_name("schemathesis")), "run"),
-        f"{url}:{listener.getsockname()[1]}/openapi.json",
-        *("--header", f"Authorization: {headers['Authorization']}"),
-        *("--include-path-regex", paths, "--exclude-checks", LEFT_OUT),
-        *("--phases", "examples,coverage,fuzzing", "--max-examples", "3", "--seed", "1"),
-        *("--suppress-health-check", "all", "--warnings", "off", "--wait-for-schema", "10", "--no-color"),
-        cwd=tmp_path,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output, _ = await run.communicate()
-    server.should_exit = True
-    await serving
+    async with served(config) as port:
+        run = await asyncio.create_subprocess_exec(
+            *(str(Path(sys.executable).with_name("schemathesis")), "run"),
+            f"{url}:{port}/openapi.json",
+            *("--header", f"Authorization: {headers['Authorization']}"),
+            *("--include-path-regex", paths, "--exclude-checks", LEFT_OUT),
+            *("--phases", "examples,coverage,fuzzing", "--max-examples", "3", "--seed", "1"),
+            *("--suppress-health-check", "all", "--warnings", "off", "--wait-for-schema", "10", "--no-color"),
+            cwd=tmp_path,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await run.communicate()
     assert run.returncode == 0, output.decode()[-6000:]

@@ -199,8 +199,7 @@ async def test_every_problem_has_its_page_in_both_languages(service: Service) ->
 
 
 async def test_development_mode_gives_passes_and_ops_tokens(service: Service) -> None:
-    await service.enrol("m-1")
-    campaign_id = await service.publish()
+    campaign_id = await service.sale("m-1")
     minted = await service.http.post("/v1/dev/sessions", json={"member_id": "m-1"})
     assert minted.status_code == 200
     headers = {"Authorization": f"Bearer {minted.json()['pass']}"}
@@ -236,8 +235,7 @@ async def test_who_is_alive_says_so_even_when_the_cell_is_closed(service: Servic
 async def test_without_postgres_members_see_campaigns_and_win_and_the_probe_says_what_is_missing(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await service.enrol("m-1")
-    campaign_id = await service.publish()
+    campaign_id = await service.sale("m-1")
     await service.drain.stop()
 
     def nowhere(*_: object, **__: object) -> None:
@@ -305,8 +303,7 @@ async def test_who_glances_is_told_what_the_routes_say(service: Service) -> None
 
 
 async def test_the_grab_through_fastapi_answers_as_the_lane_does(service: Service) -> None:
-    await service.enrol("m-1", "m-2")
-    campaign_id = await service.publish()
+    campaign_id = await service.sale("m-1", "m-2")
     url = f"/v1/campaigns/{campaign_id}/claims"
     app = build_app(service.worker)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://grab") as plain:

@@ -14,7 +14,8 @@ from grab_service.audit.cut import brought_up, take_cut
 from grab_service.audit.pools import check_pools
 from grab_service.audit.rotation import BEGINNING, YOUNG_MS, Known, Rotation
 from grab_service.vocabulary.claims import ClaimRecord, parse_holding
-from tests.harness.backend import Backend, now_ms, until
+from tests.harness.backend import Backend, until
+from tests.harness.cells import now_ms
 from tests.integration.days import Day, a_day, red
 
 
@@ -106,10 +107,8 @@ async def test_a_stock_that_is_claimed_to_the_last_unit_is_not_undersold(day: Da
 
 
 async def test_without_a_ledger_that_keeps_up_nothing_is_said(backend: Backend) -> None:
-    async with backend.ledger():
-        await backend.open_for_business()
-        names = await backend.enrol(1)
-        await backend.schedule()
+    async with backend.open_ledger():
+        names = await backend.sale(1)
         await backend.drained()
     await backend.win("c", names)
     with pytest.raises(AuditImpossibleError, match="the ledger is at epoch 1"):
@@ -118,8 +117,7 @@ async def test_without_a_ledger_that_keeps_up_nothing_is_said(backend: Backend) 
 
 async def test_the_very_last_claim_on_record_is_compared_as_well(day: Day) -> None:
     backend = day.backend
-    (claim,) = await backend.win("one", await backend.enrol(1))
-    await backend.drained()
+    (claim,) = await backend.win_on_record("one", await backend.enrol(1))
     assert (await backend.cursor()).last_seq == claim.seq
     assert (await day.audit()).holds
     await backend.sql("DELETE FROM claims WHERE seq = :seq", seq=claim.seq)

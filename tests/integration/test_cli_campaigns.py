@@ -5,57 +5,37 @@ import csv
 import io
 import json
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from grab_service.cell.rights import Login
 from tests.harness.backend import Backend
-from tests.harness.command_line import CommandLine, command_line_as
+from tests.harness.command_line import CommandLine
+from tests.harness.service import at, definition
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # a process for each command, on a machine that may be busy
 
 
 @pytest.fixture
-async def grab(valkey_url: str, database_url: str, cell_name: str, tmp_path: Path) -> AsyncIterator[CommandLine]:
-    async with command_line_as(Login.API, valkey_url, database_url, cell_name, tmp_path) as typed:
-        yield typed
-
-
-@pytest.fixture
 async def open_backend(backend: Backend) -> AsyncIterator[Backend]:
     """A backend whose ledger runs and whose cell is open, with twenty members."""
-    async with backend.ledger():
-        await backend.open_for_business()
+    async with backend.open_ledger():
         await backend.enrol(20)
         yield backend
 
 
-def at(seconds: float) -> str:
-    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat(timespec="milliseconds")
-
-
-def definition(**changes: Any) -> str:
-    return json.dumps(
-        {
-            "title": "中秋月饼",
-            "releases": [{"opens_at": at(-1), "quantity": 10}],
-            "closes_at": at(3600),
-            "benefit": {"kind": "generated_code", "name": "月饼一盒"},
-            **changes,
-        }
-    )
+def written(**changes: Any) -> str:
+    return json.dumps(definition(**changes))
 
 
 async def draft(grab: CommandLine, **changes: Any) -> str:
-    said = await grab.ok("campaign", "create", "-", "--json", stdin=definition(**changes))
+    said = await grab.ok("campaign", "create", "-", "--json", stdin=written(**changes))
     return str(said.json["campaign_id"])
 
 
 async def test_a_campaign_is_written_armed_won_steered_and_closed(grab: CommandLine, open_backend: Backend) -> None:
-    created = await grab.ok("campaign", "create", grab.file("c.json", b"\xef\xbb\xbf" + definition().encode()))
+    created = await grab.ok("campaign", "create", grab.file("c.json", b"\xef\xbb\xbf" + written().encode()))
     campaign_id = created.out.split(":")[0]
     assert "a draft of 10 units" in created.out
     assert f"grab campaign schedule {campaign_id}" in created.err
@@ -178,7 +158,7 @@ async def test_mistakes_are_told_in_words_and_nothing_is_done(grab: CommandLine,
         _scheduled_twice(grab),
         _scheduled_without_codes(grab),
         grab.run("campaign", "create", grab.file("broken.json", '{"title": "x",\n  "releases": [}\n')),
-        grab.run("campaign", "create", "-", stdin=definition(waitlist=True, limit_per_member=0, colour="red")),
+        grab.run("campaign", "create", "-", stdin=written(waitlist=True, limit_per_member=0, colour="red")),
         grab.run("campaign", "create", "not-there.json"),
     )
     assert unknown.is_refusal("There is no such campaign", "grab campaign list")
@@ -240,8 +220,7 @@ async def test_a_closed_cell_is_said_and_drafts_can_be_written_all_the_same(grab
 
 
 async def test_what_took_effect_and_is_not_on_record_yet_is_said_to_be_so(grab: CommandLine, backend: Backend) -> None:
-    async with backend.ledger():
-        await backend.open_for_business()
+    async with backend.open_ledger():
         await backend.enrol(1)
         await backend.schedule("c")
         await backend.drained()
@@ -250,9 +229,7 @@ async def test_what_took_effect_and_is_not_on_record_yet_is_said_to_be_so(grab: 
     assert said.is_refusal("It took effect, but is not on record yet", "grab reconcile")
 
 
-async def test_servers_that_are_down_are_named_with_their_addresses_and_no_password(
-    valkey_url: str, database_url: str, tmp_path: Path
-) -> None:
+async def test_servers_that_are_down_are_named_with_their_addresses_and_no_password(database_url: str, tmp_path: Path) -> None:
     nowhere = "postgresql://grab:hunter2@127.0.0.1:1/grab"
     grab = CommandLine(tmp_path, REDIS_URL="redis://:hunter2@127.0.0.1:1/0", DATABASE_URL=nowhere)
     no_postgres, no_redis, nonsense, no_scheme, unset, bad_settings = await asyncio.gather(

@@ -34,8 +34,7 @@ def checks(said: Said) -> dict[str, dict[str, Any]]:
 
 
 async def test_an_audit_holds_and_one_with_a_lost_claim_does_not(grab: CommandLine, backend: Backend) -> None:
-    async with backend.ledger():
-        await backend.open_for_business()
+    async with backend.open_ledger():
         names = await backend.enrol(5)
         await backend.schedule("c", stock=3)
         await backend.grab("c", names)
@@ -55,8 +54,7 @@ async def test_an_audit_holds_and_one_with_a_lost_claim_does_not(grab: CommandLi
 
 
 async def test_there_is_no_audit_of_a_cell_whose_ledger_stands_still(grab: CommandLine, backend: Backend) -> None:
-    async with backend.ledger():
-        await backend.open_for_business()
+    async with backend.open_ledger():
         await backend.enrol(1)
         await backend.schedule("c")
         await backend.drained()
@@ -65,8 +63,7 @@ async def test_there_is_no_audit_of_a_cell_whose_ledger_stands_still(grab: Comma
 
 
 async def test_the_doctor_finds_nothing_to_mend_where_all_is_well(grab: CommandLine, backend: Backend) -> None:
-    async with backend.ledger():
-        await backend.open_for_business()
+    async with backend.open_ledger():
         said = await grab.run("doctor", "--json")
     found = checks(said)
     assert found["cell"]["state"] == "ok", found["cell"]
@@ -100,8 +97,7 @@ async def test_the_doctor_says_what_keeps_a_cell_closed(grab: CommandLine, backe
     assert "has not begun yet" in nothing_yet["cell"]["found"]
     assert "grab reconcile" in nothing_yet["cell"]["mend"]
     assert "no ledger is running" in nothing_yet["ledger"]["found"]
-    async with backend.ledger():
-        await backend.open_for_business()
+    async with backend.open_ledger():
         await backend.drained()
     # The ledger has gone, and Redis forgets its scripts as by a restart.
     table = await backend.redis.hgetall(backend.keys.scripts)
@@ -214,8 +210,7 @@ async def test_the_ledger_and_the_service_run_from_the_command_line(grab: Comman
 
 
 async def test_a_cell_is_rebuilt_by_hand_only_on_a_yes_and_where_no_ledger_runs(grab: CommandLine, backend: Backend) -> None:
-    async with backend.ledger():
-        await backend.open_for_business()
+    async with backend.open_ledger():
         names = await backend.enrol(4)
         await backend.schedule("c", stock=3)
         await backend.grab("c", names)

@@ -3,7 +3,6 @@
 import asyncio
 import csv
 import io
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -17,19 +16,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # a process for each 
 HEADER = "member_id,org_id,person_id,name,tags,birthday_month,joined_on,status\n"
 
 
-@pytest.fixture
-async def grab(valkey_url: str, database_url: str, cell_name: str, tmp_path: Path) -> AsyncIterator[CommandLine]:
-    async with command_line_as(Login.API, valkey_url, database_url, cell_name, tmp_path) as typed:
-        yield typed
-
-
 async def test_made_up_members_come_in_and_can_grab(grab: CommandLine, backend: Backend) -> None:
     made = await grab.ok(
         "members", "generate", "--out", "m.csv", "--orgs-out", "o.csv", "--members", "300", "--orgs", "7", "--seed", "1"
     )
     assert "300 members in 7 unions in m.csv" in made.err
-    async with backend.ledger():
-        await backend.open_for_business()
+    async with backend.open_ledger():
         assert "7 unions new, 0 known before" in (await grab.ok("orgs", "import", "o.csv")).out
         imported = (await grab.ok("members", "import", "m.csv", "--json")).json
         assert {**imported, "published": True} == {

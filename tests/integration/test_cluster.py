@@ -70,8 +70,7 @@ async def place(cluster: Cluster, new_database: NewDatabase, home: int, members:
         LaneClients(worker) as crowd,
     ):
         await here.open_for_business()
-        names = await here.enrol(members)
-        await here.schedule(stock=STOCK)
+        names = await here.sale(members, stock=STOCK)
         while not crowd.knows("c"):
             await asyncio.sleep(0.005)
         yield Place(here, crowd, names, home)

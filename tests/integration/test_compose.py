@@ -7,7 +7,6 @@ What a container forbids is in tests/unit/test_deployment.py.
 import asyncio
 import os
 import re
-import secrets
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -16,18 +15,16 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import asyncpg
 import httpx
 import pytest
 import yaml  # type: ignore[import-untyped]  # has no types
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from grab_service.embedded.binaries import find_valkey
 from grab_service.embedded.ports import free_port
 from grab_service.embedded.postgres import PostgresServer
 from grab_service.server.probes import KEPT_S
-from grab_service.sql.grants import role_of
+from tests.harness.databases import empty_database
+from tests.harness.embedded import foreign_valkey
 from tests.harness.warm_commands import CHECKOUT
 from tests.integration.front_door import Door, front_door, needs_nginx
 
@@ -140,40 +137,20 @@ class Machine:
         env = self.environment("valkey")
         env |= {"PATH": f"{bin_dir}:{env['PATH']}", "USERS_FILE": f"{data}/users.acl"}
         words = ["sh", f"{CHECKOUT}/deploy/valkey.sh", *SERVICES["valkey"]["command"], "--port", str(self.redis_port)]
-        process = await asyncio.create_subprocess_exec(*words, "--dir", str(data), env=env, stdout=sys.stderr)
-        try:
-            async with (
-                Redis.from_url((self.home / "secrets/admin_redis_url").read_text().strip()) as admin,
-                asyncio.timeout(20),
-            ):
-                while True:
-                    try:
-                        await admin.ping()
-                        break
-                    except RedisError:
-                        await asyncio.sleep(0.05)
+        url = (self.home / "secrets/admin_redis_url").read_text().strip()
+        async with foreign_valkey(*words, "--dir", str(data), url=url, **env):
             yield
-        finally:
-            process.terminate()
-            await process.wait()
 
 
 @pytest.fixture
 async def machine(postgres_server: PostgresServer, cell_name: str, tmp_path: Path) -> AsyncIterator[Machine]:
     """With an empty database and its superuser's address among the secrets."""
-    admin = await asyncpg.connect(postgres_server.url_of("postgres"))
-    name = f"c_{secrets.token_hex(6)}"
-    await admin.execute(f"CREATE DATABASE {name}")
-    url = postgres_server.url_of(name)
-    (tmp_path / "secrets").mkdir()
-    (tmp_path / "secrets/admin_database_url").write_text(url)
-    machine = Machine(tmp_path, cell_name, url)
-    await machine.make_secrets()
-    yield machine
-    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    for who in ("owner", "api", "ledger"):
-        await admin.execute(f'DROP ROLE IF EXISTS "{role_of(cell_name, who)}"')
-    await admin.close()
+    async with empty_database(postgres_server, roles_of=cell_name) as url:
+        (tmp_path / "secrets").mkdir()
+        (tmp_path / "secrets/admin_database_url").write_text(url)
+        machine = Machine(tmp_path, cell_name, url)
+        await machine.make_secrets()
+        yield machine
 
 
 async def test_the_files_of_secrets_open_every_door_and_the_figures_of_all_workers_are_shown(machine: Machine) -> None:

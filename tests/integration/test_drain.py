@@ -14,7 +14,8 @@ from grab_service.vocabulary.claims import DAY_MS
 from reconcile.drain.cursor import read_cursor
 from reconcile.drain.drain import Drain
 from reconcile.process import end
-from tests.harness.backend import Backend, now_ms, until
+from tests.harness.backend import Backend, until
+from tests.harness.cells import now_ms
 from tests.harness.pace import slowness
 
 GRANT = '[["{0}",{1},1,"CODE-{1}",""]]'
@@ -35,12 +36,9 @@ async def drain_all(backend: Backend, drain: Drain) -> None:
 
 
 async def test_a_won_claim_is_on_record_with_everything_that_was_said_of_it(backend: Backend) -> None:
-    async with backend.ledger():
-        await backend.open_for_business()
-        names = await backend.enrol(3)
-        await backend.schedule(valid_days=30)
-        won = await backend.win("c", names, key="k")
-        await backend.drained()
+    async with backend.open_ledger():
+        names = await backend.sale(3, valid_days=30)
+        won = await backend.win_on_record("c", names, key="k")
         rows = await backend.claims()
     assert [(row.seq, row.unit_no, row.ordinal, row.code, row.idempotency_key) for row in rows] == [
         (claim.seq, claim.unit_no, claim.ordinal, claim.code, "k") for claim in won
@@ -55,10 +53,8 @@ async def test_a_won_claim_is_on_record_with_everything_that_was_said_of_it(back
 
 
 async def test_a_claim_without_benefit_has_no_voucher(backend: Backend) -> None:
-    async with backend.ledger():
-        await backend.open_for_business()
-        names = await backend.enrol(1)
-        await backend.schedule(kind="none")
+    async with backend.open_ledger():
+        names = await backend.sale(1, kind="none")
         await backend.grab("c", names)
         await backend.drained()
         (row,) = await backend.claims()
@@ -88,15 +84,12 @@ async def test_a_claim_is_on_record_to_the_letter(backend: Backend) -> None:
 
 
 async def test_a_grant_is_a_row_within_milliseconds(backend: Backend) -> None:
-    async with backend.ledger():
-        await backend.open_for_business()
-        names = await backend.enrol(21)
-        await backend.schedule(stock=100)
+    async with backend.open_ledger():
+        names = await backend.sale(21, stock=100)
         took_ms = []
         for name in names:
             began = time.perf_counter()
-            await backend.win("c", [name])
-            await backend.drained()
+            await backend.win_on_record("c", [name])
             took_ms.append((time.perf_counter() - began) * 1000)
             await asyncio.sleep(0.02)  # so that the drain waits for each, and is woken
     assert statistics.median(took_ms) < 100 * slowness(), took_ms
@@ -104,9 +97,7 @@ async def test_a_grant_is_a_row_within_milliseconds(backend: Backend) -> None:
 
 async def test_grants_that_follow_one_another_share_a_transaction(backend: Backend) -> None:
     """The first is not kept waiting, and who waits for one of the others is heard."""
-    await backend.begin()
-    await backend.schedule(stock=100, publish=False)
-    await backend.log(2, "published", {"campaign_id": "c", "version": 1, "releases": "1:100"})
+    await backend.begin_log(100)
     drain = backend.new_drain(gather_s=5.0)
     draining = asyncio.create_task(drain.run())
     try:
@@ -125,8 +116,7 @@ async def test_grants_that_follow_one_another_share_a_transaction(backend: Backe
 
 
 async def test_the_campaign_on_record_follows_the_log(backend: Backend) -> None:
-    async with backend.ledger():
-        await backend.open_for_business()
+    async with backend.open_ledger():
         await backend.enrol(1)
         await backend.schedule(stock=10)
         seq = await backend.drained()
@@ -178,12 +168,9 @@ async def test_rows_are_written_in_the_order_of_the_log(backend: Backend) -> Non
 
 
 async def test_a_return_that_postgres_decided_is_closed_by_its_entry(backend: Backend) -> None:
-    async with backend.ledger():
-        await backend.open_for_business()
-        names = await backend.enrol(2)
-        await backend.schedule()
-        claims = await backend.win("c", names)
-        await backend.drained()
+    async with backend.open_ledger():
+        names = await backend.sale(2)
+        claims = await backend.win_on_record("c", names)
         await backend.decide_return(claims[0], "c", names[0])
         await until(lambda: backend.sql("SELECT 1 FROM commands WHERE done_seq IS NOT NULL"))
         await backend.drained()
@@ -197,10 +184,8 @@ async def test_a_return_that_postgres_decided_is_closed_by_its_entry(backend: Ba
 
 @pytest.mark.parametrize("reason", ["returned", "lapsed"])
 async def test_a_return_that_postgres_did_not_decide_is_decided_by_the_log(backend: Backend, reason: str) -> None:
-    async with backend.ledger():
-        await backend.open_for_business()
-        (name,) = await backend.enrol(1)
-        await backend.schedule()
+    async with backend.open_ledger():
+        (name,) = await backend.sale(1)
         (claim,) = await backend.win("c", [name])
         assert (await backend.cell.return_unit("c", name, claim.seq, reason))[0] == "returned"
         seq = await backend.drained()
@@ -210,9 +195,7 @@ async def test_a_return_that_postgres_did_not_decide_is_decided_by_the_log(backe
 
 
 async def test_batches_are_bounded_by_entries_and_by_rows(backend: Backend) -> None:
-    await backend.begin()
-    await backend.schedule(stock=100, publish=False)
-    await backend.log(2, "published", {"campaign_id": "c", "version": 1, "releases": "1:100"})
+    await backend.begin_log(100)
     seq = 3
     for _ in range(6):
         await backend.log(seq, "granted", grant(seq, *range(seq, seq + 10)), last_seq=seq + 9)
@@ -229,9 +212,7 @@ async def test_batches_are_bounded_by_entries_and_by_rows(backend: Backend) -> N
 
 
 async def test_the_next_page_is_read_while_postgres_takes_the_last(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    await backend.begin()
-    await backend.schedule(stock=100, publish=False)
-    await backend.log(2, "published", {"campaign_id": "c", "version": 1, "releases": "1:100"})
+    await backend.begin_log(100)
     for seq in range(3, 11):
         await backend.log(seq, "granted", grant(seq, seq))
     drain = backend.new_drain(entries_max=2)
@@ -253,9 +234,7 @@ async def test_the_next_page_is_read_while_postgres_takes_the_last(backend: Back
 
 
 async def test_what_was_read_ahead_is_forgotten_when_somebody_else_was_faster(backend: Backend) -> None:
-    await backend.begin()
-    await backend.schedule(stock=100, publish=False)
-    await backend.log(2, "published", {"campaign_id": "c", "version": 1, "releases": "1:100"})
+    await backend.begin_log(100)
     for seq in range(3, 13):
         await backend.log(seq, "granted", grant(seq, seq))
     overtaken, other = backend.new_drain(entries_max=3), backend.new_drain(entries_max=5)
@@ -271,9 +250,7 @@ async def test_what_was_read_ahead_is_forgotten_when_somebody_else_was_faster(ba
 
 
 async def test_rows_and_cursor_are_written_together_or_not_at_all(backend: Backend) -> None:
-    await backend.begin()
-    await backend.schedule(publish=False)
-    await backend.log(2, "published", {"campaign_id": "c", "version": 1, "releases": "1:10"})
+    await backend.begin_log()
     await backend.log(3, "granted", grant(3, 1))
     await backend.sql("CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'disk full'; END $$")
     await backend.sql("CREATE TRIGGER fail BEFORE INSERT ON claims EXECUTE FUNCTION fail()")
@@ -290,9 +267,7 @@ async def test_rows_and_cursor_are_written_together_or_not_at_all(backend: Backe
 
 
 async def test_two_ledgers_on_one_log_write_every_claim_once(backend: Backend) -> None:
-    await backend.begin()
-    await backend.schedule(stock=400, publish=False)
-    await backend.log(2, "published", {"campaign_id": "c", "version": 1, "releases": "1:400"})
+    await backend.begin_log(400)
     for seq in range(3, 403):
         await backend.log(seq, "granted", grant(seq, seq - 2))
     drains = [backend.new_drain(entries_max=5) for _ in range(3)]
@@ -309,9 +284,7 @@ async def test_two_ledgers_on_one_log_write_every_claim_once(backend: Backend) -
 
 
 async def test_a_ledger_that_slept_through_its_replacement_writes_nothing(backend: Backend) -> None:
-    await backend.begin()
-    await backend.schedule(stock=10, publish=False)
-    await backend.log(2, "published", {"campaign_id": "c", "version": 1, "releases": "1:10"})
+    await backend.begin_log()
     zombie, successor = backend.new_drain(), backend.new_drain()
     zombie.cursor = await read_cursor(backend.engine, backend.settings.cell)
     await drain_all(backend, successor)
@@ -325,9 +298,7 @@ async def test_a_ledger_that_slept_through_its_replacement_writes_nothing(backen
 
 
 async def test_a_waiter_for_a_seq_hears_that_another_ledger_drained_it(backend: Backend) -> None:
-    await backend.begin()
-    await backend.schedule(stock=10, publish=False)
-    await backend.log(2, "published", {"campaign_id": "c", "version": 1, "releases": "1:10"})
+    await backend.begin_log()
     overtaken, other = backend.new_drain(), backend.new_drain()
     overtaken.cursor = await read_cursor(backend.engine, backend.settings.cell)
     await drain_all(backend, other)
@@ -343,9 +314,7 @@ async def test_nothing_of_a_life_that_is_over_can_be_drained_any_more(backend: B
     """Somebody still reads the log of the epoch before, on a Redis that is not the right one any more."""
     from reconcile.epochs import begin_next
 
-    await backend.begin()
-    await backend.schedule(stock=10, publish=False)
-    await backend.log(2, "published", {"campaign_id": "c", "version": 1, "releases": "1:10"})
+    await backend.begin_log()
     zombie = backend.new_drain()
     await drain_all(backend, zombie)
     cursor = await read_cursor(backend.engine, backend.settings.cell)

@@ -100,8 +100,7 @@ async def test_each_member_hears_what_keeps_them_out_with_the_fields_of_the_grab
 
 
 async def test_a_member_at_a_limit_above_one_hears_how_many_they_hold(service: Service) -> None:
-    await service.enrol("m-1", "m-2")
-    campaign_id = await service.publish(limit_per_member=2)
+    campaign_id = await service.sale("m-1", "m-2", limit_per_member=2)
     assert await ask(service, campaign_id, "m-1") == ELIGIBLE, "no Idempotency-Key is asked for"
     for key in ("one", "two"):
         assert await ask(service, campaign_id, "m-1") == ELIGIBLE
@@ -124,13 +123,12 @@ async def test_hour_and_stock_change_nothing_for_a_member_who_asks(service: Serv
         assert (await ask(service, campaign_id, "m-3"))["code"] == "member-unknown"
 
 
-async def test_only_a_member_with_a_pass_may_ask_and_only_of_what_is_published(service: Service) -> None:
+async def test_a_member_asks_about_themselves_and_only_of_what_is_published(service: Service) -> None:
     await service.enrol("m-1", "m-2")
     campaign_id, draft = await service.publish(), await service.create()
-    path = f"/v1/campaigns/{campaign_id}/eligibility"
-    for headers in ({}, {"Authorization": "Bearer rubbish"}, service.ops()):
-        assert problem(await service.http.get(path, headers=headers)) == (401, "pass-invalid")
-    about_another = await service.http.get(f"{path}?member_id=m-2", headers=service.member("m-1"))
+    about_another = await service.http.get(
+        f"/v1/campaigns/{campaign_id}/eligibility?member_id=m-2", headers=service.member("m-1")
+    )
     assert problem(about_another) == (422, "validation")
     for unknown in (draft, "zzzzzzzzzz", "%00"):
         answer = await service.http.get(f"/v1/campaigns/{unknown}/eligibility", headers=service.member("m-1"))
@@ -143,8 +141,7 @@ async def test_a_cell_that_cannot_be_asked_is_said_as_for_a_grab(
     async with Proxy(valkey_server.port) as proxy:
         by_the_proxy = through(valkey_url, proxy.port)
         async with running_service(by_the_proxy, database_url, cell_name, redis_timeout_s=0.3) as service:
-            await service.enrol("m-1")
-            campaign_id = await service.publish()
+            campaign_id = await service.sale("m-1")
             paths = (f"/v1/campaigns/{campaign_id}/eligibility", f"/v1/ops/campaigns/{campaign_id}/explain?member_id=m-1")
             calls = tuple(zip(paths, (service.member("m-1"), service.ops()), strict=True))
             for path, headers in calls:
@@ -160,8 +157,7 @@ async def test_a_cell_that_cannot_be_asked_is_said_as_for_a_grab(
 
 
 async def test_a_closed_cell_is_said_as_for_a_grab(service: Service) -> None:
-    await service.enrol("m-1")
-    campaign_id = await service.publish()
+    campaign_id = await service.sale("m-1")
     await service.redis.hset(service.worker.cell.keys.cell, "nonce", "of another life")
     assert problem(await service.grab("m-1", campaign_id)) == (503, "paused-for-recovery")
     answer = await service.http.get(f"/v1/campaigns/{campaign_id}/eligibility", headers=service.member("m-1"))
@@ -202,8 +198,7 @@ async def test_ops_hear_of_hour_and_stock_before_anything_about_the_member(servi
 
 
 async def test_ops_see_a_holders_claims_without_their_codes_and_no_refusal(service: Service) -> None:
-    await service.enrol("m-1", "m-2")
-    campaign_id = await service.publish()
+    campaign_id = await service.sale("m-1", "m-2")
     won = (await service.grab("m-1", campaign_id)).json()
     code = won["voucher"]["code"]
     masked = {**won, "voucher": {**won["voucher"], "code": f"****{code[-4:]}"}}
@@ -226,8 +221,7 @@ async def test_ops_see_a_holders_claims_without_their_codes_and_no_refusal(servi
 async def test_where_a_member_may_hold_several_ops_hear_of_a_new_wish_whatever_keys_were_used(
     service: Service, key: str
 ) -> None:
-    await service.enrol("m-1")
-    campaign_id = await service.publish(limit_per_member=2)
+    campaign_id = await service.sale("m-1", limit_per_member=2)
     assert (await seen_by_ops(service, campaign_id, "m-1")) == {**ELIGIBLE, "phase": "open", "claims": []}
     for used in (key, f"{key}-again"):
         assert (await service.grab("m-1", campaign_id, **{"Idempotency-Key": used})).status_code == 201
@@ -237,8 +231,7 @@ async def test_where_a_member_may_hold_several_ops_hear_of_a_new_wish_whatever_k
 
 
 async def test_an_explanation_takes_no_unit_and_no_place_in_the_log(service: Service) -> None:
-    await service.enrol("m-1", "m-2")
-    campaign_id = await service.publish(releases=[{"opens_at": at(-1), "quantity": 1}])
+    campaign_id = await service.sale("m-1", "m-2", releases=[{"opens_at": at(-1), "quantity": 1}])
     before = await service.redis.hgetall(service.worker.cell.keys.cell)
     for _ in range(3):
         assert (await seen_by_ops(service, campaign_id, "m-1"))["eligible"]

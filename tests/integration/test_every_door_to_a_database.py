@@ -19,7 +19,7 @@ from grab_service.embedded.postgres import PostgresServer
 from grab_service.sql.engine import connect
 from grab_service.sql.sessions import Sessions, SharedSessionError
 from tests.harness.command_line import OPS_SECRET, SECRET, CommandLine, Said
-from tests.harness.databases import in_postgres
+from tests.harness.databases import empty_database, in_postgres, session_in
 
 PROGRAMS = {
     "doctor": ("doctor", "--json"),
@@ -45,16 +45,6 @@ async def said_by_all(tmp_path: Path, valkey_url: str, database_url: str) -> dic
     return dict(zip(PROGRAMS, all_said, strict=True))
 
 
-@asynccontextmanager
-async def a_database(server: PostgresServer, name: str, how: str = "") -> AsyncIterator[str]:
-    admin = server.url_of("postgres")
-    await in_postgres(admin, f"CREATE DATABASE {name} {how}")
-    try:
-        yield server.url_of(name)
-    finally:
-        await in_postgres(admin, f"DROP DATABASE {name} WITH (FORCE)")
-
-
 def is_the_same_refusal(said: dict[str, Said], *words: str) -> bool:
     """Each has ended with the same sentence and no traceback."""
     for program, answer in said.items():
@@ -66,27 +56,26 @@ def is_the_same_refusal(said: dict[str, Said], *words: str) -> bool:
     return True
 
 
+async def in_encoding(encoding: str, server: PostgresServer) -> str:
+    """How a database is made that has another encoding than its cluster, which may know UTF8 alone."""
+    async with session_in(server.url) as session:
+        libc = " LOCALE_PROVIDER libc" if session.get_server_version().major >= 15 else ""
+    return f"ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0{libc}"
+
+
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII", "EUC_CN"])
 async def test_a_database_that_is_not_utf8_is_refused_by_all(
-    tmp_path: Path, valkey_url: str, postgres_server: PostgresServer, cell_name: str, encoding: str
+    tmp_path: Path, valkey_url: str, postgres_server: PostgresServer, encoding: str
 ) -> None:
-    how = f"ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
-    session = await asyncpg.connect(postgres_server.url)
-    how += " LOCALE_PROVIDER libc" if session.get_server_version().major >= 15 else ""  # the cluster's own may know UTF8 alone
-    await session.close()
-    async with a_database(postgres_server, f"d_{cell_name}", how) as url:
+    async with empty_database(postgres_server, how=await in_encoding(encoding, postgres_server)) as url:
         said = await said_by_all(tmp_path, valkey_url, url)
     assert is_the_same_refusal(
         said, f"has the encoding {encoding}, and it has to be UTF8", "CREATE DATABASE grab ENCODING 'UTF8'"
     )
 
 
-async def test_what_a_look_at_a_database_says_of_its_encoding(postgres_server: PostgresServer, cell_name: str) -> None:
-    session = await asyncpg.connect(postgres_server.url)
-    how = "ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
-    how += " LOCALE_PROVIDER libc" if session.get_server_version().major >= 15 else ""
-    await session.close()
-    async with a_database(postgres_server, f"e_{cell_name}", how) as url:
+async def test_what_a_look_at_a_database_says_of_its_encoding(postgres_server: PostgresServer) -> None:
+    async with empty_database(postgres_server, how=await in_encoding("LATIN1", postgres_server)) as url:
         with pytest.raises(UnfitDatabaseError, match="has to be UTF8"):
             await check_postgres(url)
 
@@ -103,14 +92,13 @@ async def test_what_a_look_at_a_database_says_of_its_encoding(postgres_server: P
     ],
 )
 async def test_a_database_of_another_program_is_refused_by_all_and_left_as_it_was(
-    tmp_path: Path, valkey_url: str, postgres_server: PostgresServer, cell_name: str, statements: tuple[str, ...]
+    tmp_path: Path, valkey_url: str, postgres_server: PostgresServer, statements: tuple[str, ...]
 ) -> None:
-    async with a_database(postgres_server, f"d_{cell_name}") as url:
+    async with empty_database(postgres_server) as url:
         await in_postgres(url, *statements)
         said = await said_by_all(tmp_path, valkey_url, url)
-        session = await asyncpg.connect(url)
-        relations = await session.fetchval("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace")
-        await session.close()
+        async with session_in(url) as session:
+            relations = await session.fetchval("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace")
     assert is_the_same_refusal(said, "belongs to another program", "Give the cell a database of its own")
     assert relations <= 2, "the table and its index"
 

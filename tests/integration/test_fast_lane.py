@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell
 from grab_service.grabpath.answers import Answer
 from grab_service.grabpath.path import GrabPath
@@ -21,23 +20,18 @@ from grab_service.server.lane import Receive, Scope, Send
 from grab_service.server.listener import UNCONFIRMED_MAX_S, bound_what_the_kernel_keeps
 from grab_service.server.reader import GrabReader, PlainGrab
 from grab_service.server.worker import Worker
-from grab_service.vocabulary.campaigns import BenefitKind, Release
+from grab_service.vocabulary.campaigns import Release
 from grab_service.vocabulary.passes import mint
-from tests.harness.cells import Member, Published, arm, enrol, now_ms
+from tests.harness.cells import A_RUSH, Member, armed_cell, enrol, now_ms
 from tests.harness.raw_http import Wire, hang_up, request, serving, small_window, wire
 from tests.harness.worker import LaneClients, grab_worker, publish
 
-DISPLAY = '{"title": "中秋", "benefit": {"kind": "generated_code", "name": "月饼", "valid_days": 30}}'
-RUSH = Published(display=DISPLAY, benefit_kind=BenefitKind.GENERATED_CODE, stock=50)
+RUSH = replace(A_RUSH, stock=50)
 
 
 @pytest.fixture
 async def cell(cell_name: str, redis_client: Redis) -> Cell:
-    sources = ScriptSources.read()
-    await arm(redis_client, cell_name, sources)
-    cell = Cell(redis_client, cell_name, sources)
-    await enrol(cell, [f"m-{number}" for number in range(60)])
-    return cell
+    return await armed_cell(redis_client, cell_name, [f"m-{number}" for number in range(60)])
 
 
 def page(worker: Worker, number: int) -> bytes:

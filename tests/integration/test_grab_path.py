@@ -5,6 +5,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,14 +31,14 @@ from grab_service.vocabulary.claims import ClaimRecord
 from grab_service.vocabulary.outcomes import Outcome
 from grab_service.vocabulary.passes import PassKeys, mint
 from tests.harness import cells
-from tests.harness.cells import Published, arm, enrol, grab, now_ms, word
+from tests.harness.cells import A_RUSH as RUSH
+from tests.harness.cells import arm, armed_cell, grab, now_ms, word
+from tests.harness.embedded import started
 from tests.harness.pace import before_a_timer
 from tests.harness.proxy import Proxy, through
 from tests.harness.raw_http import serving
-from tests.harness.worker import LaneClients, grab_worker, publish
+from tests.harness.worker import LaneClients, grab_worker, publish, view_of
 
-DISPLAY = '{"title": "中秋", "benefit": {"kind": "generated_code", "name": "月饼", "valid_days": 30}}'
-RUSH = Published(display=DISPLAY, benefit_kind=BenefitKind.GENERATED_CODE)
 MEMBERS = [f"m-{number}" for number in range(300)]
 
 
@@ -45,13 +46,13 @@ def refusal(gate: Gate, view: View, campaign_id: str, member_id: str, *, now_s: 
     return gate.refuse(view.campaign(campaign_id), member_id, time.monotonic() if now_s is None else now_s)
 
 
+def outcome_of(refused: Refusal | None) -> Outcome | None:
+    return None if refused is None else refused.outcome
+
+
 @pytest.fixture
-async def cell(valkey_url: str, cell_name: str, redis_client: Redis) -> Cell:
-    sources = ScriptSources.read()
-    await arm(redis_client, cell_name, sources)
-    cell = Cell(redis_client, cell_name, sources)
-    await enrol(cell, MEMBERS)
-    return cell
+async def cell(cell_name: str, redis_client: Redis) -> Cell:
+    return await armed_cell(redis_client, cell_name, MEMBERS)
 
 
 @pytest.fixture
@@ -129,8 +130,7 @@ async def test_the_gate_refuses_as_lua_would(worker: Worker, cell: Cell) -> None
     gate = Gate(worker.view, age_max_s=0.05)
     for name, (_, expected) in situations.items():
         await seen(worker, cell.seen_seq)
-        refused = refusal(gate, worker.view, name, "m-9")
-        assert (refused and refused.outcome) == expected, name
+        assert outcome_of(refusal(gate, worker.view, name, "m-9")) == expected, name
         if expected is not None:
             assert word((await grab(cell, ["m-9"], name)).answers[0]) == expected
     refused = refusal(gate, worker.view, "between", "m-9")
@@ -167,9 +167,7 @@ async def test_the_gate_never_refuses_a_holder_nor_whom_a_key_binds_to_a_claim_g
     gate = Gate(worker.view, age_max_s=0.05)
     assert refusal(gate, worker.view, "c", "m-0") is None
     assert refusal(gate, worker.view, "c", "m-1") is None
-    refused = refusal(gate, worker.view, "c", "m-9")
-    assert refused is not None
-    assert refused.outcome is Outcome.SOLD_OUT
+    assert outcome_of(refusal(gate, worker.view, "c", "m-9")) is Outcome.SOLD_OUT
 
 
 async def test_the_gate_says_nothing_once_its_view_is_old(worker: Worker, cell: Cell) -> None:
@@ -214,67 +212,59 @@ async def test_a_second_release_opens_by_the_clock(crowd: LaneClients, cell: Cel
 
 
 async def test_without_scripts_nothing_is_decided_and_it_goes_on_by_itself(tmp_path: Path, cell_name: str) -> None:
-    server = ValkeyServer(tmp_path / "valkey")
-    await server.start()
-    try:
-        sources = ScriptSources.read()
-        async with (
-            Redis.from_url(server.url) as client,
-            grab_worker(server.url, cell_name) as worker,
-            LaneClients(worker) as crowd,
-        ):
-            refused = await crowd.grab("m-1")
-            assert (refused.status_code, refused.json()["code"]) == (503, "paused-for-recovery")
-            assert int(refused.headers["Retry-After"]) >= 1
-            await arm(client, cell_name, sources)
-            cell = Cell(client, cell_name, sources)
-            await enrol(cell, ["m-1", "m-2"])
-            await publish(cell, replace(RUSH, stock=2))
-            await asyncio.sleep(0.2)
-            assert (await crowd.grab("m-1")).status_code == 201
-            await client.script_flush()
-            assert (await crowd.grab("m-2")).json()["code"] == "paused-for-recovery"
-    finally:
-        await server.stop()
+    async with (
+        started(ValkeyServer(tmp_path / "valkey")) as server,
+        Redis.from_url(server.url) as client,
+        grab_worker(server.url, cell_name) as worker,
+        LaneClients(worker) as crowd,
+    ):
+        refused = await crowd.grab("m-1")
+        assert (refused.status_code, refused.json()["code"]) == (503, "paused-for-recovery")
+        assert int(refused.headers["Retry-After"]) >= 1
+        await publish(await armed_cell(client, cell_name, ["m-1", "m-2"]), replace(RUSH, stock=2))
+        await asyncio.sleep(0.2)
+        assert (await crowd.grab("m-1")).status_code == 201
+        await client.script_flush()
+        assert (await crowd.grab("m-2")).json()["code"] == "paused-for-recovery"
 
 
-async def some_connections(worker: Worker) -> None:
-    """So that a grab need not wait for a new one, which nobody answers, while the view waits on the only one there is."""
-    await asyncio.gather(*(worker.batcher._cell.tail(0, 1) for _ in range(4)))
+@asynccontextmanager
+async def behind_a_redis_of_its_own(
+    tmp_path: Path, cell_name: str, **settings: Any
+) -> AsyncIterator[tuple[ValkeyServer, LaneClients]]:
+    """A Valkey that may be stopped, and members who grab at a worker of it; it goes on when the block ends."""
+    async with (
+        started(ValkeyServer(tmp_path / "valkey")) as server,
+        Redis.from_url(server.url) as client,
+    ):
+        await publish(await armed_cell(client, cell_name, MEMBERS), replace(RUSH, stock=300))
+        async with grab_worker(server.url, cell_name, **settings) as worker, LaneClients(worker) as crowd:
+            # So that a grab need not wait for a new connection, which nobody answers, while the view waits on the only one.
+            await asyncio.gather(*(worker.batcher._cell.tail(0, 1) for _ in range(4)))
+            try:
+                yield server, crowd
+            finally:
+                server.send(signal.SIGCONT)
 
 
 async def test_a_redis_that_hangs_is_an_unknown_outcome_within_the_deadline(tmp_path: Path, cell_name: str) -> None:
-    server = ValkeyServer(tmp_path / "valkey")
-    await server.start()
-    try:
-        async with Redis.from_url(server.url) as client:
-            await arm(client, cell_name, ScriptSources.read())
-            cell = Cell(client, cell_name, ScriptSources.read())
-            await enrol(cell, MEMBERS)
-            await publish(cell, replace(RUSH, stock=300))
-            async with (
-                grab_worker(server.url, cell_name, grab_deadline_s=0.5, waiting_max=10) as worker,
-                LaneClients(worker) as crowd,
-            ):
-                assert (await crowd.grab("m-0")).status_code == 201
-                await some_connections(worker)
-                server.send(signal.SIGSTOP)
-                first = asyncio.create_task(crowd.grab("m-1"))
-                await asyncio.sleep(0.1)
-                answers = await before_a_timer(1.4, crowd.all_grab(MEMBERS[2:30]))
-                codes = Counter(answer.json()["code"] for answer in (await before_a_timer(0, first), *answers))
-                server.send(signal.SIGCONT)
-                assert codes["outcome-unknown"] >= 1
-                assert codes["overloaded"] >= 18
-                assert sum(codes.values()) == 29
-                # A repeat tells the outcome.
-                async with asyncio.timeout(5):
-                    while (again := await crowd.grab("m-1")).status_code == 503:
-                        await asyncio.sleep(0.05)
-                assert again.status_code in {200, 201}
-    finally:
+    settings = {"grab_deadline_s": 0.5, "waiting_max": 10}
+    async with behind_a_redis_of_its_own(tmp_path, cell_name, **settings) as (server, crowd):
+        assert (await crowd.grab("m-0")).status_code == 201
+        server.send(signal.SIGSTOP)
+        first = asyncio.create_task(crowd.grab("m-1"))
+        await asyncio.sleep(0.1)
+        answers = await before_a_timer(1.4, crowd.all_grab(MEMBERS[2:30]))
+        codes = Counter(answer.json()["code"] for answer in (await before_a_timer(0, first), *answers))
         server.send(signal.SIGCONT)
-        await server.stop()
+        assert codes["outcome-unknown"] >= 1
+        assert codes["overloaded"] >= 18
+        assert sum(codes.values()) == 29
+        # A repeat tells the outcome.
+        async with asyncio.timeout(5):
+            while (again := await crowd.grab("m-1")).status_code == 503:
+                await asyncio.sleep(0.05)
+        assert again.status_code in {200, 201}
 
 
 @pytest.mark.parametrize(
@@ -414,37 +404,33 @@ class HeldUp(Cell):
 async def test_what_was_read_in_the_life_before_is_not_taken_for_the_one_after(cell: Cell, redis_client: Redis) -> None:
     """Else a campaign would stay as it was before a recovery: sold out by claims that are gone."""
     held = HeldUp(redis_client, cell.name)
-    view = View(held, poll_s=0.9, age_max_s=0.05, clock=time.monotonic)
-    running = asyncio.create_task(view.run())
-    assert await view.wait_complete(5)
-    await publish(cell, replace(RUSH, stock=3))
-    assert {word(answer) for answer in (await grab(cell, MEMBERS[:3])).answers} == {"won"}
+    async with view_of(held, poll_s=0.9) as view:
+        await publish(cell, replace(RUSH, stock=3))
+        assert {word(answer) for answer in (await grab(cell, MEMBERS[:3])).answers} == {"won"}
 
-    held.hold_up("c")
-    held.hold_up()
-    late, late_list = held.late[("c",)], held.late[()]
-    knowing = asyncio.create_task(view._load(["c"]))
-    await held.asked[("c",)].wait()
-    # Another life, in which nobody has won anything yet.
-    await redis_client.delete(cell.keys.of_campaign("c").claims, cell.keys.log)
-    nothing_yet: dict[Any, Any] = {"active": 0, "issued": 0, "unit_sum": 0, "seq_sum": 0}
-    await redis_client.hset(cell.keys.of_campaign("c").campaign, mapping=nothing_yet)
-    await arm(redis_client, cell.name, ScriptSources.read(), epoch=2, seq=2)
-    view.wake()
-    await held.asked[()].wait()
-    late.set()
-    await asyncio.sleep(0.05)
-    late_list.set()
-    await knowing
-    async with asyncio.timeout(5):
-        while view.seq != 2 or view.campaign("c") is None:
-            view.wake()
-            await asyncio.sleep(0.01)
-    now = view.campaign("c")
-    assert now is not None
-    assert (now.active, now.as_of_seq, now.holders) == (0, 2, set())
-    view.stop()
-    await running
+        held.hold_up("c")
+        held.hold_up()
+        late, late_list = held.late[("c",)], held.late[()]
+        knowing = asyncio.create_task(view._load(["c"]))
+        await held.asked[("c",)].wait()
+        # Another life, in which nobody has won anything yet.
+        await redis_client.delete(cell.keys.of_campaign("c").claims, cell.keys.log)
+        nothing_yet: dict[Any, Any] = {"active": 0, "issued": 0, "unit_sum": 0, "seq_sum": 0}
+        await redis_client.hset(cell.keys.of_campaign("c").campaign, mapping=nothing_yet)
+        await arm(redis_client, cell.name, ScriptSources.read(), epoch=2, seq=2)
+        view.wake()
+        await held.asked[()].wait()
+        late.set()
+        await asyncio.sleep(0.05)
+        late_list.set()
+        await knowing
+        async with asyncio.timeout(5):
+            while view.seq != 2 or view.campaign("c") is None:
+                view.wake()
+                await asyncio.sleep(0.01)
+        now = view.campaign("c")
+        assert now is not None
+        assert (now.active, now.as_of_seq, now.holders) == (0, 2, set())
 
 
 async def test_a_fresh_view_says_by_itself_that_a_campaign_does_not_exist(
@@ -461,26 +447,22 @@ async def test_a_fresh_view_says_by_itself_that_a_campaign_does_not_exist(
 async def test_all_who_wait_for_a_fresh_view_share_one_poll(
     cell: Cell, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    view = View(worker.cell, poll_s=60, age_max_s=0.05, clock=worker.clock)
-    running = asyncio.create_task(view.run())
-    assert await view.wait_complete(5)
-    await cells.publish(cell, replace(RUSH, stock=1))
-    await asyncio.sleep(0.06)
-    assert not view.is_fresh
-    polls, tail = 0, view._cell.tail
+    async with view_of(worker.cell) as view:
+        await cells.publish(cell, replace(RUSH, stock=1))
+        await asyncio.sleep(0.06)
+        assert not view.is_fresh
+        polls, tail = 0, view._cell.tail
 
-    async def counted(*asked: Any) -> Any:
-        nonlocal polls
-        polls += 1
-        return await tail(*asked)
+        async def counted(*asked: Any) -> Any:
+            nonlocal polls
+            polls += 1
+            return await tail(*asked)
 
-    monkeypatch.setattr(view._cell, "tail", counted)
-    found = await asyncio.gather(*(view.find("c") for _ in range(50)), view.find("made-up"))
-    assert {campaign.campaign_id for campaign in found[:50] if campaign} == {"c"}
-    assert found[50] is None
-    assert polls == 1
-    view.stop()
-    await running
+        monkeypatch.setattr(view._cell, "tail", counted)
+        found = await asyncio.gather(*(view.find("c") for _ in range(50)), view.find("made-up"))
+        assert {campaign.campaign_id for campaign in found[:50] if campaign} == {"c"}
+        assert found[50] is None
+        assert polls == 1
 
 
 async def test_a_view_that_begins_anew_says_of_no_campaign_that_it_does_not_exist(
@@ -488,27 +470,23 @@ async def test_a_view_that_begins_anew_says_of_no_campaign_that_it_does_not_exis
 ) -> None:
     monkeypatch.setattr(view_module, "FIND_TIMEOUT_S", 0.01)
     await publish(cell, replace(RUSH, stock=1))
-    view = View(worker.cell, poll_s=60, age_max_s=10, clock=worker.clock)
-    running = asyncio.create_task(view.run())
-    assert await view.wait_complete(5)
-    assert await view.find("c") is not None
-    read_campaigns, go_on = view._cell.read_campaigns, asyncio.Event()
+    async with view_of(worker.cell, age_max_s=10) as view:
+        assert await view.find("c") is not None
+        read_campaigns, go_on = view._cell.read_campaigns, asyncio.Event()
 
-    async def late(campaign_ids: list[str]) -> CampaignsReply:
-        await go_on.wait()
-        return await read_campaigns(campaign_ids)
+        async def late(campaign_ids: list[str]) -> CampaignsReply:
+            await go_on.wait()
+            return await read_campaigns(campaign_ids)
 
-    monkeypatch.setattr(view._cell, "read_campaigns", late)
-    view._epoch = 0
-    view.wake()
-    await asyncio.sleep(0.05)
-    with pytest.raises(StaleViewError):
-        await view.find("c")
-    go_on.set()
-    await asyncio.sleep(0.05)
-    assert await view.find("c") is not None
-    view.stop()
-    await running
+        monkeypatch.setattr(view._cell, "read_campaigns", late)
+        view._epoch = 0
+        view.wake()
+        await asyncio.sleep(0.05)
+        with pytest.raises(StaleViewError):
+            await view.find("c")
+        go_on.set()
+        await asyncio.sleep(0.05)
+        assert await view.find("c") is not None
 
 
 async def test_a_view_that_does_not_become_fresh_says_nothing_about_a_campaign(
@@ -542,7 +520,7 @@ async def test_no_code_is_offered_again_once_it_is_won(
     assert len(codes) == len(set(codes)) == 40
 
 
-async def test_who_may_not_wait_any_more_is_told_so_at_once(worker: Worker, cell: Cell, redis_client: Redis) -> None:
+async def test_who_may_not_wait_any_more_is_told_so_at_once(worker: Worker, cell: Cell) -> None:
     await publish(cell, replace(RUSH, stock=300))
     await seen(worker, cell.seen_seq)
     told: list[Answer] = []
@@ -577,30 +555,18 @@ async def test_as_many_batches_are_on_their_way_as_the_setting_says_and_no_more(
 
 async def test_what_was_sent_too_late_to_be_heard_is_an_unknown_outcome(tmp_path: Path, cell_name: str) -> None:
     """It waited behind a batch that was not answered, was sent, and then its time was over."""
-    server = ValkeyServer(tmp_path / "valkey")
-    await server.start()
-    try:
-        async with Redis.from_url(server.url) as client:
-            await arm(client, cell_name, ScriptSources.read())
-            cell = Cell(client, cell_name, ScriptSources.read())
-            await enrol(cell, MEMBERS)
-            await publish(cell, replace(RUSH, stock=300))
-            async with grab_worker(server.url, cell_name, grab_deadline_s=2.0) as worker, LaneClients(worker) as crowd:
-                await some_connections(worker)
-                server.send(signal.SIGSTOP)
-                first = asyncio.create_task(crowd.grab("m-1"))
-                await asyncio.sleep(1.4)
-                asked_s = time.monotonic()
-                # The call in which it travels would go on until 2.6 s after it was asked.
-                second = await before_a_timer(2.3, crowd.grab("m-2"))
-                took_s = time.monotonic() - asked_s
-                server.send(signal.SIGCONT)
-                assert (await first).json()["code"] == "outcome-unknown"
-                assert second.json()["code"] == "outcome-unknown"
-                assert took_s > 1.9, "the deadline is the grab's own"
-    finally:
+    async with behind_a_redis_of_its_own(tmp_path, cell_name, grab_deadline_s=2.0) as (server, crowd):
+        server.send(signal.SIGSTOP)
+        first = asyncio.create_task(crowd.grab("m-1"))
+        await asyncio.sleep(1.4)
+        asked_s = time.monotonic()
+        # The call in which it travels would go on until 2.6 s after it was asked.
+        second = await before_a_timer(2.3, crowd.grab("m-2"))
+        took_s = time.monotonic() - asked_s
         server.send(signal.SIGCONT)
-        await server.stop()
+        assert (await first).json()["code"] == "outcome-unknown"
+        assert second.json()["code"] == "outcome-unknown"
+        assert took_s > 1.9, "the deadline is the grab's own"
 
 
 async def test_a_slow_network_makes_the_view_old_and_never_young(
@@ -637,50 +603,42 @@ async def test_a_worker_that_starts_late_knows_all_who_hold_or_held(cell: Cell, 
 async def test_nobody_is_refused_before_all_who_hold_are_known(
     worker: Worker, cell: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    view = View(worker.cell, poll_s=5, age_max_s=0.05, clock=worker.clock)
-    running = asyncio.create_task(view.run())
-    assert await view.wait_complete(5)
-    read_holders, go_on = view._read_holders, asyncio.Event()
+    async with view_of(worker.cell, poll_s=5) as view:
+        read_holders, go_on = view._read_holders, asyncio.Event()
 
-    async def late(campaign: CampaignView) -> None:
-        await go_on.wait()
-        await read_holders(campaign)
+        async def late(campaign: CampaignView) -> None:
+            await go_on.wait()
+            await read_holders(campaign)
 
-    monkeypatch.setattr(view, "_read_holders", late)
-    await publish(cell, replace(RUSH, stock=1))
-    await grab(cell, ["m-0"])
-    knowing = asyncio.create_task(view._load(["c"]))
-    gate = Gate(view, age_max_s=0.05)
-    async with asyncio.timeout(5):
-        while view.seq < cell.seen_seq:
-            await asyncio.sleep(0.02)
-            view.wake()
-    assert refusal(gate, view, "c", "m-0") is None
-    go_on.set()
-    await knowing
-    async with asyncio.timeout(5):
-        while refusal(gate, view, "c", "m-9") is None:
-            view.wake()
-            await asyncio.sleep(0.002)
-    assert refusal(gate, view, "c", "m-0") is None
-    view.stop()
-    await running
+        monkeypatch.setattr(view, "_read_holders", late)
+        await publish(cell, replace(RUSH, stock=1))
+        await grab(cell, ["m-0"])
+        knowing = asyncio.create_task(view._load(["c"]))
+        gate = Gate(view, age_max_s=0.05)
+        async with asyncio.timeout(5):
+            while view.seq < cell.seen_seq:
+                await asyncio.sleep(0.02)
+                view.wake()
+        assert refusal(gate, view, "c", "m-0") is None
+        go_on.set()
+        await knowing
+        async with asyncio.timeout(5):
+            while refusal(gate, view, "c", "m-9") is None:
+                view.wake()
+                await asyncio.sleep(0.002)
+        assert refusal(gate, view, "c", "m-0") is None
 
 
 async def test_a_view_that_missed_an_entry_is_built_anew(worker: Worker, cell: Cell, redis_client: Redis) -> None:
-    view = View(worker.cell, poll_s=5, age_max_s=0.05, clock=worker.clock)
-    running = asyncio.create_task(view.run())
-    assert await view.wait_complete(5)
-    seq = await publish(cell, replace(RUSH, campaign_id="missed"))
-    await publish(cell, replace(RUSH, campaign_id="seen"))
-    await redis_client.xdel(cell.keys.log, f"{seq}-0")
-    async with asyncio.timeout(5):
-        while view.campaign("seen") is None:
-            view.wake()
-            await asyncio.sleep(0.01)
-    assert view.campaign("missed") is not None
-    view.stop()
-    await running
+    async with view_of(worker.cell, poll_s=5) as view:
+        seq = await publish(cell, replace(RUSH, campaign_id="missed"))
+        await publish(cell, replace(RUSH, campaign_id="seen"))
+        await redis_client.xdel(cell.keys.log, f"{seq}-0")
+        async with asyncio.timeout(5):
+            while view.campaign("seen") is None:
+                view.wake()
+                await asyncio.sleep(0.01)
+        assert view.campaign("missed") is not None
 
 
 async def test_the_gate_is_silent_around_a_closing(worker: Worker, cell: Cell) -> None:
@@ -708,7 +666,7 @@ async def test_a_campaign_that_cannot_be_read_stops_no_worker(
 
     await until_fresh(False)
     assert (await crowd.grab("m-1")).status_code == 201, "Lua decides on"
-    await redis_client.hset(cell.keys.of_campaign("odd").campaign, "display", DISPLAY)
+    await redis_client.hset(cell.keys.of_campaign("odd").campaign, "display", RUSH.display)
     await until_fresh(True)
     assert (await crowd.grab("m-2")).json()["code"] == "sold-out"
 
@@ -721,8 +679,7 @@ async def test_a_stock_that_rises_is_sold_and_one_that_falls_to_what_is_held_is_
 
     async def outcome() -> Outcome | None:
         await seen(worker, cell.seen_seq)
-        refused = refusal(gate, worker.view, "c", "m-9")
-        return None if refused is None else refused.outcome
+        return outcome_of(refusal(gate, worker.view, "c", "m-9"))
 
     assert (await crowd.grab("m-0")).status_code == 201
     await grab(cell, ["m-9"])  # brings the seq of the win
@@ -747,8 +704,7 @@ async def test_the_gate_follows_every_change_of_state(worker: Worker, cell: Cell
     for action, expected in (("pause", Outcome.PAUSED), ("resume", None), ("pause", Outcome.PAUSED), ("close", Outcome.ENDED)):
         await cell.set_state("c", action)
         await seen(worker, cell.seen_seq)
-        refused = refusal(gate, worker.view, "c", "m-9")
-        assert (refused and refused.outcome) is expected, action
+        assert outcome_of(refusal(gate, worker.view, "c", "m-9")) is expected, action
 
 
 EDGES = {
@@ -785,8 +741,7 @@ async def test_a_refusal_ends_at_the_last_moment_at_which_it_is_certain(edge: st
         # A bound is a whole number of milliseconds, so that its step lies somewhere within the millisecond around the middle.
         near_s = (middle_s + tenth / 10_000 for tenth in range(-9, 10))
         moment_s = next(near for near in near_s if (view.now_bounds_ms(near) or bounds)[bound] == time_ms)
-        refused = Gate(view, age_max_s=1e9).refuse(campaign, "m-9", moment_s)
-        return None if refused is None else refused.outcome
+        return outcome_of(Gate(view, age_max_s=1e9).refuse(campaign, "m-9", moment_s))
 
     # Judged anew: certain as long as not even the highest possible time has reached it, and after it once the lowest has.
     assert at(edge_ms - CLOCK_STEP_MS - 1) is before

@@ -8,13 +8,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 from redis.exceptions import NoScriptError
 
 from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell, CellError
-from grab_service.embedded.postgres import PostgresServer
 from grab_service.embedded.valkey import ValkeyServer
 from grab_service.vocabulary.claims import ClaimRecord
 from reconcile.alarms import AlarmKind
@@ -23,9 +21,12 @@ from reconcile.guard.guard import NO_POSTGRES, DoubtError
 from reconcile.guard.redis_settings import UnfitServerError
 from reconcile.leader import NotLeadingError
 from reconcile.life import Life
+from reconcile.process import end
 from reconcile.rebuild.recover import close_cell
 from reconcile.redis_link import LinkBrokenError, RedisLink
-from tests.harness.backend import Backend, now_ms, until
+from tests.harness.backend import Backend, until
+from tests.harness.cells import now_ms
+from tests.harness.embedded import restart
 from tests.harness.pace import slowness
 
 
@@ -37,12 +38,8 @@ async def armings(backend: Backend) -> bytes | None:
 
 
 async def test_the_first_start_begins_and_arms_the_cell(backend: Backend) -> None:
-    async with backend.ledger():
-        await backend.open_for_business()
-        names = await backend.enrol(1)
-        await backend.schedule()
-        await backend.win("c", names)
-        await backend.drained()
+    async with backend.open_ledger():
+        await backend.sale(1, wins=1)
     assert [tuple(row)[:4] for row in await backend.sql("SELECT epoch, predecessor, first_seq, reason FROM epochs")] == [
         (1, 0, 1, "first_start")
     ]
@@ -52,27 +49,17 @@ async def test_the_first_start_begins_and_arms_the_cell(backend: Backend) -> Non
 async def test_a_first_start_that_was_cut_short_is_taken_up_again(backend: Backend) -> None:
     """Postgres had it, Redis had not: looks like an emptied cell, and is one."""
     await begin_first(backend.engine, backend.settings.cell)
-    async with backend.ledger():
-        await backend.open_for_business()
-        names = await backend.enrol(1)
-        await backend.schedule()
-        await backend.win("c", names)
-        await backend.drained()
+    async with backend.open_ledger():
+        await backend.sale(1, wins=1)
         lives = await backend.lives()
         assert [(row.seq, lives[row.epoch]) for row in await backend.claims()] == [(4, 2)]
 
 
 async def test_a_ledger_that_is_restarted_leaves_an_armed_cell_alone(backend: Backend) -> None:
-    async with backend.ledger():
-        await backend.open_for_business()
+    async with backend.open_ledger():
         before = await armings(backend)
-    async with backend.parts() as parts:
-        task = asyncio.create_task(parts.leader.run())
-        async with backend.link() as link:
-            await parts.leader.wait()
-            await parts.guard.look(link)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+    async with backend.leading() as parts, backend.link() as link:
+        await parts.guard.look(link)
         assert parts.counters.armings == 0
     assert await armings(backend) == before
 
@@ -80,10 +67,8 @@ async def test_a_ledger_that_is_restarted_leaves_an_armed_cell_alone(backend: Ba
 async def test_after_a_plain_restart_of_redis_the_sale_resumes_within_two_seconds(
     mortal: Backend, valkey: ValkeyServer
 ) -> None:
-    async with mortal.ledger():
-        await mortal.open_for_business()
-        names = await mortal.enrol(30)
-        await mortal.schedule(stock=100)
+    async with mortal.open_ledger():
+        names = await mortal.sale(30, stock=100)
         won = await mortal.win("c", names[:10])
         nonce, shas = await armings(mortal), await mortal.redis.hgetall(mortal.keys.scripts)
         await valkey.kill()
@@ -104,12 +89,10 @@ async def test_after_a_plain_restart_of_redis_the_sale_resumes_within_two_second
 
 
 async def test_while_a_server_is_away_the_ledger_says_that_the_cell_is_closed_and_why(
-    mortal: Backend, valkey: ValkeyServer, postgres_server: PostgresServer
+    mortal: Backend, valkey: ValkeyServer
 ) -> None:
-    session = await asyncpg.connect(postgres_server.url_of("postgres"))
-    (row,) = await mortal.sql("SELECT current_database() AS name")
-    async with mortal.parts() as ledger:
-        works = [asyncio.create_task(part) for part in (ledger.leader.run(), ledger.drain.run(), ledger.guard.run())]
+    async with mortal.working() as ledger:
+        guards = asyncio.create_task(ledger.guard.run())
 
         def says(because: str | None, armed: int) -> Callable[[], Awaitable[bool]]:
             async def said() -> bool:
@@ -122,69 +105,50 @@ async def test_while_a_server_is_away_the_ledger_says_that_the_cell_is_closed_an
         await until(says("Redis cannot be reached", 0))
         await valkey.start()
         await until(says(None, 1))
-        await mortal.redis.flushall()
-        await mortal.redis.script_flush()
+        await mortal.empty_redis()
         await until(lambda: _epoch_is(mortal, 2))
         await until(says(None, 1))
         assert ledger.counters.recoveries == 1
         # While Redis runs on, nobody need ask Postgres; when it is back from a restart, everything has to be compared.
-        await session.execute(f"ALTER DATABASE {row.name} ALLOW_CONNECTIONS false")
-        await session.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", row.name)
-        await valkey.kill()
-        await valkey.start()
-        await until(says(NO_POSTGRES, 0))
-        await session.execute(f"ALTER DATABASE {row.name} ALLOW_CONNECTIONS true")
+        async with mortal.postgres_away():
+            await restart(valkey)
+            await until(says(NO_POSTGRES, 0))
         await until(says(None, 1))
-        for work in works:
-            work.cancel()
-        await asyncio.gather(*works, return_exceptions=True)
-    await session.close()
+        await end([guards])
 
 
 async def test_nobody_wins_while_redis_is_back_and_no_ledger_has_looked(mortal: Backend, valkey: ValkeyServer) -> None:
-    async with mortal.ledger():
-        await mortal.open_for_business()
-        names = await mortal.enrol(1)
-        await mortal.schedule()
+    async with mortal.open_ledger():
+        names = await mortal.sale(1)
         shas: Any = await mortal.redis.hgetall(mortal.keys.scripts)
         await mortal.drained()
-    await valkey.kill()
-    await valkey.start()
+    await restart(valkey)
     with pytest.raises(CellError):
         await mortal.grab("c", names)
     for field, sha in shas.items():
         if b":" in field:
             with pytest.raises(NoScriptError):
                 await mortal.redis.evalsha(sha.decode(), 0)
-    async with mortal.ledger():
-        await mortal.open_for_business()
+    async with mortal.open_ledger():
         await mortal.win("c", names)
 
 
 async def test_scripts_that_were_flushed_come_back_after_an_audit_with_another_nonce(mortal: Backend) -> None:
-    async with mortal.ledger():
-        await mortal.open_for_business()
+    async with mortal.open_ledger():
         before = await armings(mortal)
         await mortal.redis.script_flush()
 
-        async def armed_anew() -> bool:
-            return await armings(mortal) != before
-
-        await until(armed_anew)
+        await until(lambda: _is_armed_anew(mortal, before))
         await mortal.open_for_business()
 
 
 async def test_an_emptied_redis_is_rebuilt_and_goes_on_in_a_new_epoch(mortal: Backend) -> None:
-    async with mortal.ledger():
-        await mortal.open_for_business()
-        names = await mortal.enrol(20)
-        await mortal.schedule(stock=15)
+    async with mortal.open_ledger():
+        names = await mortal.sale(20, stock=15)
         won = await mortal.win("c", names[:10])
         seq = await mortal.drained()
-        await mortal.redis.flushall()
-        await mortal.redis.script_flush()
-        await until(lambda: _epoch_is(mortal, 2))
-        await mortal.open_for_business()
+        await mortal.empty_redis()
+        await _rebuilt(mortal)
         held = await mortal.grab("c", names[:10])
         assert [ClaimRecord.parse(answer.removeprefix(b"held\t")).seq for answer in held] == [claim.seq for claim in won]
         answers = await mortal.grab("c", names[10:])
@@ -195,12 +159,14 @@ async def test_an_emptied_redis_is_rebuilt_and_goes_on_in_a_new_epoch(mortal: Ba
     assert [lives[row.epoch] for row in rows] == [1] * 10 + [2] * 5
     assert rows[10].seq == seq + 2, "the numbers go on where the log ended; one is the epoch's own entry"
     assert [row.reason for row in await mortal.sql("SELECT reason FROM epochs ORDER BY epoch")] == ["first_start", "emptied"]
-    await until(lambda: _all_clear(mortal))
+    await mortal.all_clear()
     assert await mortal.sql("SELECT 1 FROM alarms WHERE kind = 'cell_closed'"), "but it was raised"
 
 
-async def _all_clear(backend: Backend) -> bool:
-    return not await backend.open_alarms()
+async def _rebuilt(backend: Backend) -> None:
+    """Wait until the cell is open in its second life."""
+    await until(lambda: _epoch_is(backend, 2))
+    await backend.open_for_business()
 
 
 async def _epoch_is(backend: Backend, epoch: int) -> bool:
@@ -212,24 +178,19 @@ async def _epoch_is(backend: Backend, epoch: int) -> bool:
 async def test_an_older_copy_of_redis_sells_nothing_and_is_rebuilt(
     mortal: Backend, valkey: ValkeyServer, tmp_path: Path
 ) -> None:
-    async with mortal.ledger():
-        await mortal.open_for_business()
-        names = await mortal.enrol(20)
-        await mortal.schedule(stock=15)
-        first = await mortal.win("c", names[:5])
-        await mortal.drained()
+    async with mortal.open_ledger():
+        names = await mortal.sale(20, stock=15)
+        first = await mortal.win_on_record("c", names[:5])
         await valkey.stop()
         shutil.copytree(valkey.data_dir, tmp_path / "older")
         await valkey.start()
         await mortal.open_for_business()
-        second = await mortal.win("c", names[5:10])
-        await mortal.drained()
+        second = await mortal.win_on_record("c", names[5:10])
         await valkey.stop()
         shutil.rmtree(valkey.data_dir)
         shutil.copytree(tmp_path / "older", valkey.data_dir)
         await valkey.start()
-        await until(lambda: _epoch_is(mortal, 2))
-        await mortal.open_for_business()
+        await _rebuilt(mortal)
         answers = await mortal.grab("c", names)
         await mortal.drained()
         rows = await mortal.claims()
@@ -241,41 +202,29 @@ async def test_an_older_copy_of_redis_sells_nothing_and_is_rebuilt(
 
 async def test_a_primary_that_comes_back_with_its_scripts_is_closed_by_its_numbers(backend: Backend) -> None:
     """Demoted, resynced and promoted again it still knows its scripts: only epoch and seq tell."""
-    async with backend.ledger():
-        await backend.open_for_business()
-        names = await backend.enrol(10)
-        await backend.schedule()
-        await backend.win("c", names[:2])
-        await backend.drained()
+    async with backend.open_ledger():
+        names = await backend.sale(10, wins=2)
         older = await backend.everything_in_redis()
-        await backend.win("c", names[2:4])
-        await backend.drained()
+        await backend.win_on_record("c", names[2:4])
     # The cell's hash as it was, the scripts still loaded.
     await backend.redis.hset(backend.keys.cell, mapping=older["cell"])
     stranger = Cell(backend.service, backend.settings.cell, ScriptSources.read())
     await stranger.reload()
     async with backend.ledger():
-        await until(lambda: _epoch_is(backend, 2))
-        await backend.open_for_business()
+        await _rebuilt(backend)
         answers = await backend.grab("c", names)
     assert [answer.split(b"\t")[0] for answer in answers] == [b"held"] * 4 + [b"won"] * 6
 
 
 async def test_a_red_audit_keeps_the_cell_closed_until_it_is_rebuilt(mortal: Backend, valkey: ValkeyServer) -> None:
-    async with mortal.ledger():
-        await mortal.open_for_business()
-        names = await mortal.enrol(5)
-        await mortal.schedule()
-        await mortal.win("c", names)
-        await mortal.drained()
+    async with mortal.open_ledger():
+        await mortal.sale(5, wins=5)
     await mortal.redis.hincrby(mortal.keys.of_campaign("c").campaign, "active", -3)
-    await valkey.kill()
-    await valkey.start()
+    await restart(valkey)
     async with mortal.ledger():
-        await until(lambda: _epoch_is(mortal, 2))
-        await mortal.open_for_business()
+        await _rebuilt(mortal)
         assert await mortal.redis.hget(mortal.keys.of_campaign("c").campaign, "active") == b"5"
-        await until(lambda: _all_clear(mortal))
+        await mortal.all_clear()
     assert await mortal.sql("SELECT 1 FROM alarms WHERE kind = 'audit_red' AND cleared_at_ms IS NOT NULL")
 
 
@@ -283,8 +232,7 @@ async def test_a_redis_that_postgres_never_saw_stays_closed(backend: Backend) ->
     """A wrong DATABASE_URL must not throw away a cell that is full of claims."""
     await backend.redis.hset(backend.keys.cell, mapping={"epoch": 1, "seq": 5})
     async with backend.ledger():
-        alarms = await until(backend.open_alarms)
-        assert alarms[AlarmKind.CELL_CLOSED.value]["why"] == "unknown_to_postgres"
+        assert (await until(lambda: backend.alarm(AlarmKind.CELL_CLOSED)))["why"] == "unknown_to_postgres"
         await asyncio.sleep(0.3)
         assert await armings(backend) is None
         assert await backend.redis.hget(backend.keys.cell, "seq") == b"5"
@@ -293,17 +241,12 @@ async def test_a_redis_that_postgres_never_saw_stays_closed(backend: Backend) ->
 
 async def test_a_postgres_that_lies_behind_closes_the_cell_and_destroys_nothing(backend: Backend) -> None:
     """Restored from an older backup: Redis has claims that Postgres never heard of."""
-    async with backend.ledger():
-        await backend.open_for_business()
-        names = await backend.enrol(3)
-        await backend.schedule()
-        await backend.win("c", names)
-        await backend.drained()
+    async with backend.open_ledger():
+        await backend.sale(3, wins=3)
     await backend.sql("UPDATE log_cursor SET epoch = 0")
     await backend.sql("UPDATE epochs SET epoch = 0")
     async with backend.ledger():
-        alarms = await until(backend.open_alarms)
-        assert alarms[AlarmKind.CELL_CLOSED.value]["why"] == "newer_epoch"
+        assert (await until(lambda: backend.alarm(AlarmKind.CELL_CLOSED)))["why"] == "newer_epoch"
         with pytest.raises(CellError):
             await backend.cell.read_campaigns(())
         await asyncio.sleep(0.5)
@@ -323,57 +266,37 @@ async def test_a_doubt_is_one_alarm_and_counted_once_however_often_it_is_seen(ba
 
 
 async def test_a_log_that_cannot_be_drained_keeps_the_cell_closed(mortal: Backend, valkey: ValkeyServer) -> None:
-    async with mortal.ledger():
-        await mortal.open_for_business()
+    async with mortal.open_ledger():
         seq = await mortal.drained()
     await mortal.log(seq + 2, "members_published", {"members_version": 0, "changed": 0})
-    await valkey.kill()
-    await valkey.start()
+    await restart(valkey)
     async with mortal.ledger():
-
-        async def both() -> Any:
-            alarms = await mortal.open_alarms()
-            return alarms if AlarmKind.CELL_CLOSED.value in alarms else None
-
-        alarms = await until(both)
-        assert alarms[AlarmKind.CELL_CLOSED.value]["fault"] == "log_gap"
-        assert AlarmKind.LOG_GAP.value in alarms
+        assert (await until(lambda: mortal.alarm(AlarmKind.CELL_CLOSED)))["fault"] == "log_gap"
+        assert await mortal.alarm(AlarmKind.LOG_GAP)
         await asyncio.sleep(0.2)
         with pytest.raises(CellError):
             await mortal.cell.read_campaigns(())
         assert await _epoch_is(mortal, 1), "nothing was rebuilt over what nobody has drained"
 
 
-async def test_a_redis_that_comes_back_while_postgres_is_away_stays_closed(
-    mortal: Backend, valkey: ValkeyServer, postgres_server: PostgresServer
-) -> None:
-    session = await asyncpg.connect(postgres_server.url_of("postgres"))
-    async with mortal.ledger():
-        await mortal.open_for_business()
-        names = await mortal.enrol(2)
-        await mortal.schedule()
+async def test_a_redis_that_comes_back_while_postgres_is_away_stays_closed(mortal: Backend, valkey: ValkeyServer) -> None:
+    async with mortal.open_ledger():
+        names = await mortal.sale(2)
         await mortal.drained()
-        (row,) = await mortal.sql("SELECT current_database() AS name")
-        await session.execute(f"ALTER DATABASE {row.name} ALLOW_CONNECTIONS false")
-        await session.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", row.name)
-        await mortal.win("c", names[:1])  # Postgres away stops nobody from winning
-        await valkey.kill()
-        await valkey.start()
-        await asyncio.sleep(1)
-        with pytest.raises(CellError):
-            await mortal.grab("c", names[1:])
-        await session.execute(f"ALTER DATABASE {row.name} ALLOW_CONNECTIONS true")
+        async with mortal.postgres_away():
+            await mortal.win("c", names[:1])  # Postgres away stops nobody from winning
+            await restart(valkey)
+            await asyncio.sleep(1)
+            with pytest.raises(CellError):
+                await mortal.grab("c", names[1:])
         await mortal.open_for_business()
-        await mortal.win("c", names[1:])
-        await mortal.drained()
+        await mortal.win_on_record("c", names[1:])
         assert [row.member_id for row in await mortal.claims()] == names
-    await session.close()
 
 
 async def test_a_second_ledger_stands_by_and_takes_over(mortal: Backend) -> None:
     async with mortal.parts() as standby:
-        async with mortal.ledger():
-            await mortal.open_for_business()
+        async with mortal.open_ledger():
             tasks = [asyncio.create_task(part) for part in (standby.leader.run(), standby.guard.run())]
             await asyncio.sleep(0.6)
             assert not standby.leader.leads
@@ -382,25 +305,19 @@ async def test_a_second_ledger_stands_by_and_takes_over(mortal: Backend) -> None
         await asyncio.wait_for(standby.leader.wait(), 5)
         tasks.append(asyncio.create_task(standby.drain.run()))
         await mortal.redis.script_flush()
-
-        async def has_armed() -> bool:
-            return standby.counters.armings == 1
-
-        await until(has_armed)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while standby.counters.armings != 1:
+            await asyncio.sleep(0.01)
+        await end(tasks)
 
 
 async def test_a_redis_that_may_evict_is_refused(mortal: Backend) -> None:
     await mortal.redis.config_set("maxmemory-policy", "allkeys-lru")
     async with mortal.ledger():
-        alarms = await until(mortal.open_alarms)
-        assert "noeviction" in alarms[AlarmKind.CELL_CLOSED.value]["why"]
+        assert "noeviction" in (await until(lambda: mortal.alarm(AlarmKind.CELL_CLOSED)))["why"]
         assert await armings(mortal) is None
         await mortal.redis.config_set("maxmemory-policy", "noeviction")
         await mortal.open_for_business()
-        await until(lambda: _all_clear(mortal))
+        await mortal.all_clear()
 
 
 async def _as_an_older_release_left_it(backend: Backend, names: list[str]) -> None:
@@ -416,12 +333,8 @@ async def _as_an_older_release_left_it(backend: Backend, names: list[str]) -> No
 
 
 async def test_a_cell_whose_records_are_of_another_release_is_rebuilt_and_not_shared_with_it(backend: Backend) -> None:
-    async with backend.ledger():
-        await backend.open_for_business()
-        names = await backend.enrol(3)
-        await backend.schedule()
-        await backend.win("c", names)
-        await backend.drained()
+    async with backend.open_ledger():
+        names = await backend.sale(3, wins=3)
         before = await backend.redis.hgetall(backend.keys.of_campaign("c").claims)
     await _as_an_older_release_left_it(backend, names)
     nonce = await armings(backend)
@@ -430,7 +343,7 @@ async def test_a_cell_whose_records_are_of_another_release_is_rebuilt_and_not_sh
         assert await backend.redis.hgetall(backend.keys.of_campaign("c").claims) == before
         assert {word for answer in await backend.grab("c", names) if (word := answer.split(b"\t")[0])} == {b"held"}
         await backend.drained()
-        await until(lambda: _all_clear(backend))
+        await backend.all_clear()
     assert [row.reason for row in await backend.sql("SELECT reason FROM epochs ORDER BY first_seq")] == [
         "first_start",
         "other_records",
@@ -438,10 +351,8 @@ async def test_a_cell_whose_records_are_of_another_release_is_rebuilt_and_not_sh
 
 
 async def test_what_another_release_has_not_drained_keeps_the_cell_closed_and_is_not_thrown_away(backend: Backend) -> None:
-    async with backend.ledger():
-        await backend.open_for_business()
-        names = await backend.enrol(2)
-        await backend.schedule()
+    async with backend.open_ledger():
+        names = await backend.sale(2)
         await backend.win("c", names[:1])
         seq = await backend.drained()
     await _as_an_older_release_left_it(backend, names[:1])
@@ -450,9 +361,9 @@ async def test_what_another_release_has_not_drained_keeps_the_cell_closed_and_is
     await backend.redis.xadd(backend.keys.log, old | {"campaign_id": "c", "claims": claims}, id=f"{seq + 1}-0")
     await backend.redis.hset(backend.keys.cell, "seq", seq + 1)
     async with backend.ledger():
-        alarms = await until(lambda: _alarms_with(backend, AlarmKind.CELL_CLOSED))
-        assert alarms[AlarmKind.CELL_CLOSED.value]["why"] == "the log cannot be drained"
-        assert "claims of a version that this release does not know" in alarms[AlarmKind.LOG_BAD_ENTRY.value]["why"]
+        assert (await until(lambda: backend.alarm(AlarmKind.CELL_CLOSED)))["why"] == "the log cannot be drained"
+        bad_entry = await backend.alarm(AlarmKind.LOG_BAD_ENTRY)
+        assert "claims of a version that this release does not know" in bad_entry["why"]
         assert await armings(backend) is None
         assert await backend.redis.xrange(backend.keys.log, f"{seq + 1}-0")
 
@@ -461,29 +372,16 @@ async def _is_armed_anew(backend: Backend, nonce: bytes | None) -> bool:
     return await armings(backend) not in {None, nonce}
 
 
-async def _alarms_with(backend: Backend, kind: AlarmKind) -> dict[str, dict[str, Any]]:
-    alarms = await backend.open_alarms()
-    return alarms if kind.value in alarms else {}
-
-
 async def test_another_release_of_the_rules_is_loaded_beside_the_one_in_force(backend: Backend) -> None:
-    async with backend.ledger():
-        await backend.open_for_business()
-        names = await backend.enrol(2)
-        await backend.schedule()
+    async with backend.open_ledger():
+        names = await backend.sale(2)
         before = await armings(backend)
     own = ScriptSources.read()
     other = ScriptSources({name: source + "\n-- another release\n" for name, source in own.by_name.items()}, "another")
-    async with backend.parts() as parts:
-        guard = parts.guard
-        guard._sources = other
-        leader = asyncio.create_task(parts.leader.run())
-        await parts.leader.wait()
-        async with backend.link() as link:
-            await guard.look(link)
-            await guard.look(link)
-        leader.cancel()
-        await asyncio.gather(leader, return_exceptions=True)
+    async with backend.leading() as parts, backend.link() as link:
+        parts.guard._sources = other
+        for _ in range(2):
+            await parts.guard.look(link)
         assert parts.counters.armings == 0
     assert await armings(backend) == before
     newer = Cell(backend.service, backend.settings.cell, other)
@@ -507,21 +405,12 @@ async def test_the_own_release_or_a_part_of_it_is_not_taken_for_another_one(back
 
 async def test_scripts_cannot_land_in_a_life_that_was_not_audited(mortal: Backend, valkey: ValkeyServer) -> None:
     """Redis dies and comes back between the audit and the loading: the connection of the audit is the witness."""
-    async with mortal.parts() as parts:
-        leader = asyncio.create_task(parts.leader.run())
-        drain = asyncio.create_task(parts.drain.run())
-        await parts.leader.wait()
-        async with mortal.link() as link:
-            await parts.guard._make_sound(link)
-            await valkey.kill()
-            await valkey.start()
+    async with mortal.working() as parts, mortal.link() as link:
+        await parts.guard._make_sound(link)
+        await restart(valkey)
+        for _ in range(2):
             with pytest.raises(LinkBrokenError):
                 await parts.guard.arm(link)
-            with pytest.raises(LinkBrokenError):
-                await parts.guard.arm(link)
-        for task in (leader, drain):
-            task.cancel()
-        await asyncio.gather(leader, drain, return_exceptions=True)
     with pytest.raises(CellError):
         await mortal.cell.reload()
 
@@ -540,14 +429,10 @@ class MortalWire(RedisLink):
 
 async def test_an_arming_that_is_cut_short_grants_nothing(backend: Backend) -> None:
     """Nonce, table and scripts come at one moment; until then a call of a loaded script must not win."""
-    async with backend.ledger():
-        await backend.open_for_business()
-        (name,) = await backend.enrol(1)
-        await backend.schedule()
+    async with backend.open_ledger():
+        (name,) = await backend.sale(1)
         await backend.drained()
-    async with backend.parts() as parts:
-        leader = asyncio.create_task(parts.leader.run())
-        await parts.leader.wait()
+    async with backend.leading() as parts:
         cut_short = 0
         while True:
             async with backend.link() as link:
@@ -563,8 +448,6 @@ async def test_an_arming_that_is_cut_short_grants_nothing(backend: Backend) -> N
                 await mortal.close()
             with pytest.raises(CellError):
                 await Cell(backend.redis, backend.settings.cell, ScriptSources.read()).grab("c", b"b", (name, "", "CODE"))
-        leader.cancel()
-        await asyncio.gather(leader, return_exceptions=True)
     assert cut_short >= 4, "it was cut short before each call"
     await backend.open_for_business()
     await backend.win("c", [name])
@@ -573,40 +456,28 @@ async def test_an_arming_that_is_cut_short_grants_nothing(backend: Backend) -> N
 async def test_a_redis_with_a_weaker_log_begins_an_epoch_when_it_comes_back(mortal: Backend) -> None:
     """Its losses are unknown; workers that saw the life before must not wait for it for ever."""
     await mortal.redis.config_set("appendfsync", "everysec")
-    async with mortal.ledger():
-        await mortal.open_for_business()
-        names = await mortal.enrol(2)
-        await mortal.schedule()
-        before = await mortal.win("c", names[:1])
-        await mortal.drained()
+    async with mortal.open_ledger():
+        names = await mortal.sale(2)
+        before = await mortal.win_on_record("c", names[:1])
         await mortal.redis.script_flush()
-        await until(lambda: _epoch_is(mortal, 2))
-        await mortal.open_for_business()
+        await _rebuilt(mortal)
         held = await mortal.grab("c", names[:1])
         assert held[0].endswith(before[0].encode().encode()), "nothing was rebuilt"
-        await mortal.win("c", names[1:])
-        await mortal.drained()
+        await mortal.win_on_record("c", names[1:])
         lives = await mortal.lives()
         assert [lives[row.epoch] for row in await mortal.claims()] == [1, 2]
 
 
 async def test_a_leader_whose_session_has_died_arms_nothing(backend: Backend) -> None:
     """It believes to lead until it asks; so it asks."""
-    async with backend.parts() as parts, backend.link() as link:
+    async with backend.leading() as parts, backend.link() as link:
         await backend.begin()
-        task = asyncio.create_task(parts.leader.run())
-        await parts.leader.wait()
         assert await parts.leader.confirm()
-        await backend.sql(
-            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
-            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-        )
+        await backend.end_leaders()
         assert not await parts.leader.confirm()
         with pytest.raises(NotLeadingError):
             await parts.guard.arm(link)
         assert await armings(backend) is None
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_a_ledger_that_does_not_lead_arms_nothing(backend: Backend) -> None:
@@ -623,8 +494,7 @@ async def test_a_ledger_that_does_not_lead_arms_nothing(backend: Backend) -> Non
 async def test_a_link_that_broke_stays_broken(mortal: Backend, valkey: ValkeyServer) -> None:
     link = await mortal.open_link()
     await link.call("PING")
-    await valkey.kill()
-    await valkey.start()
+    await restart(valkey)
     for _ in range(3):
         with pytest.raises(LinkBrokenError):
             await link.call("PING")

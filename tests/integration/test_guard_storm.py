@@ -100,18 +100,12 @@ async def _everything_adds_up(backend: Backend, crowd: BatchClients, names: list
     report = await audit_cell(backend.cell, backend.engine, backend.redis, demand={"c": len(names)})
     assert report.holds, report.faults
     assert report.redis_equals_postgres
-    await until(lambda: _no_alarms(backend))
-
-
-async def _no_alarms(backend: Backend) -> bool:
-    return not await backend.open_alarms()
+    await backend.all_clear()
 
 
 async def test_redis_is_killed_again_and_again(mortal: Backend, valkey: ValkeyServer) -> None:
-    async with mortal.ledger():
-        await mortal.open_for_business()
-        names = await mortal.enrol(MEMBERS)
-        await mortal.schedule(stock=STOCK)
+    async with mortal.open_ledger():
+        names = await mortal.sale(MEMBERS, stock=STOCK)
         crowd = BatchClients(mortal)
         await _storm(mortal, valkey, crowd, names, deaths=5)
         await _everything_adds_up(mortal, crowd, names)
@@ -121,10 +115,8 @@ async def test_redis_is_killed_again_and_again(mortal: Backend, valkey: ValkeySe
 
 async def test_the_ledger_is_ended_again_and_again(mortal: Backend) -> None:
     crowd = BatchClients(mortal)
-    async with mortal.ledger():
-        await mortal.open_for_business()
-        names = await mortal.enrol(MEMBERS)
-        await mortal.schedule(stock=STOCK)
+    async with mortal.open_ledger():
+        names = await mortal.sale(MEMBERS, stock=STOCK)
     rushes = [asyncio.create_task(crowd.rush(names[at::6])) for at in range(6)]
     while not all(rush.done() for rush in rushes):
         async with mortal.ledger():
@@ -134,18 +126,15 @@ async def test_the_ledger_is_ended_again_and_again(mortal: Backend) -> None:
         await _everything_adds_up(mortal, crowd, names)
 
 
-async def test_redis_dies_and_is_emptied_and_what_was_drained_is_not_sold_again(mortal: Backend, valkey: ValkeyServer) -> None:
+async def test_redis_dies_and_is_emptied_and_what_was_drained_is_not_sold_again(mortal: Backend) -> None:
     """Acknowledged claims that were never drained are gone with an emptied Redis; drained ones are not."""
-    async with mortal.ledger():
-        await mortal.open_for_business()
-        names = await mortal.enrol(MEMBERS)
-        await mortal.schedule(stock=STOCK)
+    async with mortal.open_ledger():
+        names = await mortal.sale(MEMBERS, stock=STOCK)
         crowd = BatchClients(mortal)
         await crowd.rush(names[:300])
         await mortal.drained()
         for _ in range(2):
-            await mortal.redis.flushall()
-            await mortal.redis.script_flush()
+            await mortal.empty_redis()
             await mortal.open_for_business()
             await asyncio.sleep(0.3)
         await mortal.open_for_business()

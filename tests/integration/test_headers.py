@@ -6,13 +6,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-import uvicorn
 from pydantic import ValidationError
 
 from grab_service.server.lane import GrabLane
 from grab_service.service.serve import configured
 from grab_service.settings import Settings
-from tests.harness.raw_http import listening
+from tests.harness import raw_http
 from tests.harness.service import Service, at, running_service
 
 SECURITY = {
@@ -42,22 +41,13 @@ async def open_service(valkey_url: str, database_url: str, cell_name: str) -> As
 @asynccontextmanager
 async def served(service: Service, *, fast: bool = True, **changes: Any) -> AsyncIterator[int]:
     """The service by uvicorn, as `grab serve` configures it; its port."""
-    listener = listening()
     settings = service.worker.settings.model_copy(update=changes)
     lane: GrabLane = service.http._transport.app  # type: ignore[attr-defined]  # and all behind it
     lane.fast = fast
     config = configured(settings, lane)
     config.lifespan = "off"  # it runs already
-    server = uvicorn.Server(config)
-    task = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started:
-        await asyncio.sleep(0.01)
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        server.should_exit = True
-        await task
-        listener.close()
+    async with raw_http.served(config) as port:
+        yield port
 
 
 def request(line: str, **headers: str) -> bytes:
@@ -79,8 +69,7 @@ async def ask(port: int, sent: bytes) -> tuple[int, list[tuple[str, str]]]:
 
 @pytest.mark.parametrize("fast", [True, False])
 async def test_every_answer_carries_the_headers_that_browsers_heed_and_none_twice(service: Service, fast: bool) -> None:
-    await service.enrol("m-1")
-    campaign_id = await service.publish()
+    campaign_id = await service.sale("m-1")
     grab, member = f"POST /v1/campaigns/{campaign_id}/claims", service.member("m-1")
     plain = request(grab, **member).replace(b"Connection: close\r\n", b"")
     cases = [
@@ -136,8 +125,7 @@ async def test_a_page_of_an_origin_that_is_set_is_granted_its_calls_before_it_ma
 
 async def test_a_page_of_an_origin_that_is_set_can_read_every_answer_also_refusals(open_service: Service) -> None:
     service = open_service
-    await service.enrol("m-1", "m-2")
-    campaign_id = await service.publish(releases=[{"opens_at": at(-1), "quantity": 1}])
+    campaign_id = await service.sale("m-1", "m-2", releases=[{"opens_at": at(-1), "quantity": 1}])
     grab, member = f"POST /v1/campaigns/{campaign_id}/claims", service.member("m-1")
     json = {"Content-Type": "application/json"}
     cases = [

@@ -14,17 +14,15 @@ from dataclasses import replace
 from typing import Final
 
 import pytest
-from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
-from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell, CellError
 from grab_service.embedded.valkey import ValkeyServer
 from grab_service.vocabulary.claims import ClaimRef
 from grab_service.vocabulary.events import Granted, Returned
 from loadtest.verifier.history import NOTHING_DECIDED, AnswerKind, Caller, Decision, History, Operation, RequestKind
 from loadtest.verifier.witness import check
-from tests.harness.cells import Published, arm, enrol, log_of, publish
+from tests.harness.cells import Published, armed_cell, log_of, publish
 from tests.harness.linearizable import is_linearizable
 from tests.harness.proxy import Proxy, through
 from tests.harness.worker import LaneClients, grab_worker
@@ -42,11 +40,7 @@ Way = tuple[LaneClients, Proxy]
 
 @pytest.fixture
 async def cell(cell_name: str, redis_client: Redis) -> Cell:
-    sources = ScriptSources.read()
-    await arm(redis_client, cell_name, sources)
-    cell = Cell(redis_client, cell_name, sources)
-    await enrol(cell, [name for number in range(ROUNDS) for name in members_of(number)])
-    return cell
+    return await armed_cell(redis_client, cell_name, [name for number in range(ROUNDS) for name in members_of(number)])
 
 
 @pytest.fixture
@@ -55,9 +49,6 @@ async def ways(cell: Cell, valkey_url: str, valkey_server: ValkeyServer) -> Asyn
     async with AsyncExitStack() as stack:
         built = []
         for _ in range(2):
-            for collector in list(REGISTRY._collector_to_names):
-                if any(name.startswith("grab_") for name in REGISTRY._collector_to_names[collector]):
-                    REGISTRY.unregister(collector)
             proxy = await stack.enter_async_context(Proxy(valkey_server.port))
             url = through(valkey_url, proxy.port)
             bounds = {"grab_deadline_s": PATIENCE_S, "redis_timeout_s": PATIENCE_S}

@@ -19,10 +19,6 @@ from tests.harness.backend import Backend
 from tests.integration.test_recover import comparable
 
 STOCK: Final = 80
-END_LEADERS: Final = (
-    "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
-    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-)
 NOTHING: Final = "changed nothing"
 NEVER: Final = "never slept"
 STANDS_BACK: Final = (FencedOffError, NotLeadingError, CursorMovedError, LinkBrokenError, DoubtError)
@@ -65,12 +61,9 @@ async def look(ledger: Ledger, link: RedisLink) -> None:
 @asynccontextmanager
 async def begun(backend: Backend) -> AsyncIterator[list[str]]:
     """A sale that has begun."""
-    async with backend.ledger():
-        await backend.open_for_business()
-        names = await backend.enrol(200)
-        await backend.schedule(stock=STOCK, limit=3)
-        await backend.win("c", names[:10], key="a")
-        await backend.drained()
+    async with backend.open_ledger():
+        names = await backend.sale(200, stock=STOCK, limit=3)
+        await backend.win_on_record("c", names[:10], key="a")
     yield names
 
 
@@ -213,7 +206,7 @@ async def test_a_hold_that_is_lost_between_the_look_and_the_write_writes_nothing
 
 async def test_a_ledger_that_does_not_lead_takes_no_hold(backend: Backend) -> None:
     async with backend.leading() as ledger, backend.link() as link:
-        await backend.sql(END_LEADERS)
+        await backend.end_leaders()
         with pytest.raises(NotLeadingError):
             await backend.fence(link, ledger)
     assert await backend.redis.exists(backend.keys.hold) == 0

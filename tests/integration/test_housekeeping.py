@@ -11,7 +11,8 @@ import pytest
 from reconcile.alarms import AlarmKind
 from reconcile.maintenance import housekeeping as module
 from reconcile.maintenance.housekeeping import ASSERTIONS_KEPT_S, TOKENS_KEPT_S, Housekeeping
-from tests.harness.backend import HOUR_MS, Backend, now_ms
+from tests.harness.backend import Backend
+from tests.harness.cells import HOUR_MS, now_ms
 
 
 @asynccontextmanager
@@ -119,19 +120,15 @@ async def test_what_is_kept_is_kept_to_the_millisecond(backend: Backend, monkeyp
 
 
 async def test_an_audit_in_the_background_says_what_it_found_and_when_it_is_over(backend: Backend) -> None:
-    async with backend.ledger():
-        await backend.open_for_business()
-        names = await backend.enrol(3)
-        await backend.schedule()
-        await backend.win("c", names)
-        await backend.drained()
+    async with backend.open_ledger():
+        await backend.sale(3, wins=3)
         async with housekeeping(backend) as house:
             assert house.counters.audit_green == -1, "no audit was made yet"
             assert await house.audit()
             assert (house.counters.audit_green, house.counters.audit_share, house.counters.audit_oldest_s) == (1, 1.0, 0)
             await backend.redis.hincrby(backend.keys.of_campaign("c").campaign, "active", 1)
             assert not await house.audit()
-            detail = (await backend.open_alarms())[AlarmKind.AUDIT_RED.value]
+            detail = await backend.alarm(AlarmKind.AUDIT_RED)
             assert any("I3 NoLostAck" in fault for fault in detail["faults"])
             assert (detail["records"], detail["left"], detail["share"], detail["oldest_comparison_s"]) == (3, 0, 1.0, 0)
             assert house.counters.audit_green == 0
@@ -141,12 +138,11 @@ async def test_an_audit_in_the_background_says_what_it_found_and_when_it_is_over
 
 
 async def test_the_background_audit_runs_by_itself(backend: Backend) -> None:
-    async with backend.ledger(deep_audit_interval_s=0.1):
-        await backend.open_for_business()
+    async with backend.open_ledger(deep_audit_interval_s=0.1):
         await backend.enrol(1)
         await backend.schedule()
         await backend.drained()
         await backend.redis.hincrby(backend.keys.of_campaign("c").campaign, "issued", 1)
         async with asyncio.timeout(10):
-            while AlarmKind.AUDIT_RED.value not in await backend.open_alarms():
+            while not await backend.alarm(AlarmKind.AUDIT_RED):
                 await asyncio.sleep(0.02)

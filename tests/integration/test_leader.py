@@ -11,6 +11,7 @@ from sqlalchemy.engine import make_url
 
 from reconcile.counters import Counters
 from reconcile.leader import Leader
+from reconcile.process import end
 from tests.harness.backend import until
 
 FAREWELL_FIELDS: Final = b"SFATAL\0VFATAL\0C57P02\0Mterminating connection because of crash of another server process\0\0"
@@ -76,8 +77,7 @@ async def test_a_leader_outlives_a_postgres_that_says_farewell_before_it_hangs_u
 
             assert await until(leads_again)
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end([task])
 
 
 async def test_a_leader_that_stands_still_loses_the_lead(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,6 +94,4 @@ async def test_a_leader_that_stands_still_loses_the_lead(database_url: str, monk
     await asyncio.sleep(1.5)
     assert next_one.leads, "who looks often enough keeps the lead"
     assert await next_one.confirm()
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await end(tasks)

@@ -21,57 +21,30 @@ from zlib import crc32
 import pytest
 
 from grab_service.embedded.ports import free_port
+from tests.harness.fake_service import FakeService
 
 ROOT = Path(__file__).resolve().parents[2]
 STOCK = 10
 MEMBERS = 40
 
 Locust = Callable[..., "subprocess.CompletedProcess[str]"]
-Stage = Callable[..., int]
 
 
 @pytest.fixture
-def stage() -> Iterator[Stage]:
-    """Start fake services, which end with the test; the port of each."""
-    stages: list[subprocess.Popen[str]] = []
-
-    def start(*words: str, opens_in_s: str = "4") -> int:
-        command = [
-            sys.executable,
-            "-m",
-            "tests.harness.fake_service",
-            "--stock",
-            str(STOCK),
-            "--opens-in-s",
-            opens_in_s,
-            *words,
-        ]
-        process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        stages.append(process)
-        assert process.stdout is not None
-        port: int = json.loads(process.stdout.readline())["port"]
-        return port
-
-    yield start
-    for process in stages:
-        process.communicate()
-
-
-@pytest.fixture
-def locust(stage: Stage, tmp_path: Path) -> Locust:
+def locust(fake_service: FakeService, tmp_path: Path) -> Locust:
     """Run the members against the fake service, which opens while they watch."""
 
     def start(
         *words: str,
         stage_words: tuple[str, ...] = (),
-        opens_in_s: str = "4",
+        opens_in_s: float = 4,
         headless: bool = True,
     ) -> "subprocess.CompletedProcess[str]":
-        port = stage(*stage_words, opens_in_s=opens_in_s)
+        url = fake_service(*stage_words, opens_in_s=opens_in_s)
         base = [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--only-summary"]
         base += ["--headless"] if headless else []
         # With a slash behind it, as a browser shows an address.
-        where = ["--host", f"http://127.0.0.1:{port}/", "--campaign", "fake"]
+        where = ["--host", f"{url}/", "--campaign", "fake"]
         many = ["--users", str(MEMBERS), "--spawn-rate", str(MEMBERS), "--run-time", "30s", "--reaction-ms", "50"]
         receipts = ["--receipts", str(tmp_path / "receipts")]
         return subprocess.run(
@@ -87,13 +60,6 @@ def locust(stage: Stage, tmp_path: Path) -> Locust:
     return start
 
 
-@pytest.fixture
-def passes(tmp_path: Path) -> Path:
-    path = tmp_path / "passes.tsv"
-    path.write_text("".join(f"m{n}\tpass.m{n}\n" for n in range(MEMBERS)))
-    return path
-
-
 def row(output: str, name: str) -> list[str]:
     """The first line of the output that begins with the name, in words."""
     rows = [line.removeprefix(name).split() for line in output.splitlines() if line.startswith(f"{name} ")]
@@ -103,7 +69,7 @@ def row(output: str, name: str) -> list[str]:
 
 @pytest.mark.slow
 def test_refusals_are_outcomes_and_the_run_ends_by_itself(locust: Locust, passes: Path) -> None:
-    done = locust("--passes", str(passes), stage_words=("--trouble", "busy"), opens_in_s="7")
+    done = locust("--passes", str(passes), stage_words=("--trouble", "busy"), opens_in_s=7)
     assert done.returncode == 0, done.stdout
     assert row(done.stdout, "won") == [str(STOCK)]
     assert row(done.stdout, "sold-out") == [str(MEMBERS - STOCK)]
@@ -136,7 +102,7 @@ def test_members_without_a_pass_ask_for_one_and_processes_share_them(locust: Loc
 @pytest.mark.slow
 def test_what_the_service_holds_stands_beside_what_the_clients_heard(locust: Locust, passes: Path, tmp_path: Path) -> None:
     reports = ["--csv", str(tmp_path / "run"), "--html", str(tmp_path / "run.html"), "--verdict", str(tmp_path / "run.json")]
-    done = locust("--passes", str(passes), "--shape", "slow-arrivals", "--ramp-s", "3", *reports, opens_in_s="2")
+    done = locust("--passes", str(passes), "--shape", "slow-arrivals", "--ramp-s", "3", *reports, opens_in_s=2)
     assert done.returncode == 0, done.stdout
     assert "Shape test updating to 13 users" in done.stdout
     assert row(done.stdout, "all") == [str(MEMBERS)]
@@ -152,7 +118,7 @@ def test_what_the_service_holds_stands_beside_what_the_clients_heard(locust: Loc
 
 @pytest.mark.slow
 def test_a_lie_of_the_ledger_or_a_red_audit_fails_the_run(locust: Locust, passes: Path) -> None:
-    done = locust("--passes", str(passes), stage_words=("--lie", "forget", "--lie", "red-audit"), opens_in_s="2")
+    done = locust("--passes", str(passes), stage_words=("--lie", "forget", "--lie", "red-audit"), opens_in_s=2)
     assert done.returncode == 1, done.stdout
     assert "FAULT: receipts: I3 NoLostAck does not hold" in done.stdout
     assert "FAULT: audit: I6 Conserved does not hold" in done.stdout
@@ -179,7 +145,7 @@ def test_the_web_page_shows_what_the_service_holds(locust: Locust, passes: Path)
     looking = threading.Thread(target=look)
     looking.start()
     web = ["--autostart", "--autoquit", "2", "--web-port", str(port), "--ops-token", "topsecret"]
-    done = locust("--passes", str(passes), *web, headless=False, opens_in_s="3")
+    done = locust("--passes", str(passes), *web, headless=False, opens_in_s=3)
     looking.join()
     assert done.returncode == 0, done.stdout
     held = seen["what"]["claims held, PostgreSQL"]
@@ -246,12 +212,12 @@ def browser(tmp_path: Path) -> Iterator[Callable[..., Browser]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [(), ("--processes", "2")], ids=["alone", "workers"])
 def test_each_run_from_the_page_ends_with_what_the_service_holds(
-    stage: Stage, browser: Callable[..., Browser], tmp_path: Path, processes: tuple[str, ...]
+    fake_service: FakeService, browser: Callable[..., Browser], tmp_path: Path, processes: tuple[str, ...]
 ) -> None:
     ids = tmp_path / "ids"
     ids.write_text("".join(f"m{n}\n" for n in range(MEMBERS)))
-    port = stage(opens_in_s="8")
-    page = browser("--host", f"http://127.0.0.1:{port}/", "--member-ids", str(ids), *processes)
+    url = fake_service(opens_in_s=8)
+    page = browser("--host", f"{url}/", "--member-ids", str(ids), *processes)
     for worker_count in iter(lambda: json.loads(get(page.port, "/worker-count"))["worker_count"], 2 if processes else 0):
         assert worker_count < 2
         time.sleep(0.1)
@@ -274,13 +240,13 @@ def test_each_run_from_the_page_ends_with_what_the_service_holds(
     # A run that cannot begin does not keep the next one from it.
     page.press_start(host="http://127.0.0.1:9")
     page.watch()
-    page.press_start(host=f"http://127.0.0.1:{port}")
+    page.press_start(host=url)
     assert page.watch()["answered: held"] == held
 
 
 @pytest.mark.slow
-def test_the_page_is_for_this_machine_alone(stage: Stage, browser: Callable[..., Browser], passes: Path) -> None:
-    page = browser("--host", f"http://127.0.0.1:{stage()}", "--passes", str(passes))
+def test_the_page_is_for_this_machine_alone(fake_service: FakeService, browser: Callable[..., Browser], passes: Path) -> None:
+    page = browser("--host", fake_service(), "--passes", str(passes))
     with contextlib.closing(socket.socket()) as elsewhere:
         assert elsewhere.connect_ex(("127.0.0.2", page.port)) != 0
 
@@ -300,7 +266,7 @@ def signed(tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_cheaters_try_all_and_gain_nothing_and_honest_members_come_too(locust: Locust, signed: Path) -> None:
     cheating = ["--passes", str(signed), "--old-passes", str(old_passes(signed)), "--shape", "cheaters", "--linger-s", "1"]
-    done = locust(*cheating, "--think-s", "0.2", stage_words=("--signed",), opens_in_s="3")
+    done = locust(*cheating, "--think-s", "0.2", stage_words=("--signed",), opens_in_s=3)
     assert done.returncode == 0, done.stdout
     assert int(row(done.stdout, "all")[0]) > MEMBERS // 2
     for cheat in ("hammering", "sharing a pass", "an old pass", "the key of another", "a pass that is none"):
@@ -312,7 +278,7 @@ def test_cheaters_try_all_and_gain_nothing_and_honest_members_come_too(locust: L
 @pytest.mark.slow
 def test_one_gain_of_a_cheater_fails_the_run(locust: Locust, signed: Path) -> None:
     lies = ("--signed", "--stock", "60", "--lie", "anybody", "--lie", "second-claim", "--lie", "early")
-    done = locust("--passes", str(signed), "--shape", "cheaters", "--linger-s", "1", stage_words=lies, opens_in_s="5")
+    done = locust("--passes", str(signed), "--shape", "cheaters", "--linger-s", "1", stage_words=lies, opens_in_s=5)
     assert done.returncode == 1, done.stdout
     assert "FAULT: cheaters gained: a pass with a letter changed was taken" in done.stdout
     assert "FAULT: cheaters gained: more claims than the limit" in done.stdout

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from loadtest.generator.stampede import StampedeError, run
 from loadtest.receipts import find_receipts, read_receipts
 from loadtest.verifier.checks import CHECKS
 from loadtest.verify import main as verify_main
-from tests.harness.fake_service import Lie, Trouble
+from tests.harness.fake_service import FakeService, Lie, Trouble, start
 
 STOCK = 40
 MEMBERS = 300
@@ -30,42 +30,6 @@ MEMBERS = 300
 OPENS_IN_S = (2.5, 10.0, 40.0)
 IN_TIME_MS = 5
 ROOT = Path(__file__).resolve().parents[2]
-
-FakeService = Callable[..., str]
-
-
-@pytest.fixture
-def fake_service() -> Iterator[FakeService]:
-    """Start it and say where it listens."""
-    started: list[subprocess.Popen[str]] = []
-
-    def start(*words: str, opens_in_s: float = 0.0) -> str:
-        command = [
-            sys.executable,
-            "-m",
-            "tests.harness.fake_service",
-            "--stock",
-            str(STOCK),
-            "--opens-in-s",
-            str(opens_in_s),
-            *words,
-        ]
-        process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        started.append(process)
-        assert process.stdout is not None
-        return f"http://127.0.0.1:{json.loads(process.stdout.readline())['port']}"
-
-    yield start
-    for process in started:
-        process.communicate()  # ends its input, and so itself
-        assert process.returncode == 0
-
-
-@pytest.fixture
-def passes(tmp_path: Path) -> Path:
-    path = tmp_path / "passes.tsv"
-    path.write_text("".join(f"m{n:04d}\tpass.m{n:04d}\n" for n in range(MEMBERS)))
-    return path
 
 
 def command(tool: str, url: str, folder: Path, *words: str) -> list[str]:
@@ -227,24 +191,22 @@ def test_an_answer_outside_the_contract_is_an_error(fake_service: FakeService, p
     assert figures["all_answered_after_ms"] is None
 
 
+def slow_crowd(url: str, passes: Path, answers: int, *words: str, spread_s: int) -> "subprocess.Popen[bytes]":
+    """A crowd that comes over so many seconds, and was answered so often by now."""
+    usual = ["--passes", str(passes), "--connections", "8", "--schedule", "ramp", "--spread-s", str(spread_s)]
+    line = command("stampede", url, passes.parent, *usual, *words)
+    crowd = subprocess.Popen(line, cwd=ROOT, stderr=subprocess.DEVNULL)
+    wait_for_answers(passes.parent / "receipts", answers)
+    return crowd
+
+
 @pytest.mark.slow
 def test_a_service_that_dies_leaves_errors_in_bounded_time_and_readable_receipts(passes: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.harness.fake_service", "--stock", "40", "--opens-in-s", "1"],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    url = f"http://127.0.0.1:{json.loads(process.stdout.readline())['port']}"
-    words = ["--passes", str(passes), "--connections", "8", "--schedule", "ramp", "--spread-s", "1", "--timeout-s", "1.5"]
-    crowd = subprocess.Popen(command("stampede", url, passes.parent, *words), cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    wait_for_answers(passes.parent / "receipts", 50)
+    url, process = start("--stock", str(STOCK), "--opens-in-s", "1")
+    crowd = slow_crowd(url, passes, 50, "--timeout-s", "1.5", spread_s=1)
     process.kill()
     process.communicate()
-    crowd.communicate(timeout=30)
-    assert crowd.returncode == 1
+    assert crowd.wait(timeout=30) == 1
     figures = json.loads((passes.parent / "stampede.json").read_text())
     assert figures["errors"] > 0
     assert figures["errors_by_reason"] == {"deadline": figures["errors"]}
@@ -255,9 +217,7 @@ def test_a_service_that_dies_leaves_errors_in_bounded_time_and_readable_receipts
 @pytest.mark.slow
 def test_a_killed_crowd_leaves_receipts_and_no_process_behind(fake_service: FakeService, passes: Path) -> None:
     url = fake_service()
-    words = ["--passes", str(passes), "--connections", "8", "--schedule", "ramp", "--spread-s", "20"]
-    crowd = subprocess.Popen(command("stampede", url, passes.parent, *words), cwd=ROOT, stderr=subprocess.DEVNULL)
-    wait_for_answers(passes.parent / "receipts", 10)
+    crowd = slow_crowd(url, passes, 10, spread_s=20)
     [sender] = children_of(crowd.pid)
     crowd.kill()
     crowd.wait()
@@ -270,10 +230,7 @@ def test_a_killed_crowd_leaves_receipts_and_no_process_behind(fake_service: Fake
 
 @pytest.mark.slow
 def test_a_crowd_that_is_interrupted_still_reports(fake_service: FakeService, passes: Path) -> None:
-    url = fake_service()
-    words = ["--passes", str(passes), "--connections", "8", "--schedule", "ramp", "--spread-s", "20"]
-    crowd = subprocess.Popen(command("stampede", url, passes.parent, *words), cwd=ROOT, stderr=subprocess.DEVNULL)
-    wait_for_answers(passes.parent / "receipts", 10)
+    crowd = slow_crowd(fake_service(), passes, 10, spread_s=20)
     crowd.send_signal(signal.SIGINT)
     assert crowd.wait(timeout=15) == 1
     figures = json.loads((passes.parent / "stampede.json").read_text())
@@ -340,7 +297,7 @@ def children_of(pid: int) -> list[int]:
         return [int(child) for child in children.read().split()]
 
 
-def test_receipts_come_before_the_bytes(passes: Path, tmp_path: Path) -> None:
+def test_receipts_come_before_the_bytes(passes: Path) -> None:
     """Where receipts cannot be written, nothing is sent."""
     if os.geteuid() == 0 and not Path("/dev/full").exists():
         pytest.skip("nothing here that refuses a write")

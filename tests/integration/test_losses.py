@@ -20,14 +20,12 @@ ALICE = OpsIdentity("alice", Role.OPERATOR)
 
 
 async def lost(backend: Backend) -> dict[str, int]:
-    return dict((await backend.open_alarms()).get(AlarmKind.RECOVERY_LOST.value, {}))
+    return await backend.alarm(AlarmKind.RECOVERY_LOST)
 
 
 async def test_what_a_thrown_away_log_held_above_the_record_is_told_with_its_figures(backend: Backend) -> None:
-    async with backend.ledger():
-        await backend.open_for_business()
-        names = await backend.enrol(10)
-        await backend.schedule(stock=10)
+    async with backend.open_ledger():
+        names = await backend.sale(10, stock=10)
         await backend.win("c", names[:4])
         on_record = await backend.drained()
     told = [claim.seq for claim in await backend.win("c", names[4:9])]
@@ -59,13 +57,10 @@ async def lives_seen_by_workers(service: Service) -> list[tuple[int, int]]:
 
 
 async def test_figures_grow_and_the_alarm_stays_until_it_is_acknowledged(backend: Backend) -> None:
-    async with backend.ledger():
-        await backend.open_for_business()
+    async with backend.open_ledger():
         on_record = await backend.drained()
-    await backend.redis.flushall()
-    await backend.redis.script_flush()
-    async with backend.ledger():
-        await backend.open_for_business()
+    await backend.empty_redis()
+    async with backend.open_ledger():
         await note_life(backend.engine, 1, on_record)
         assert await report_losses(backend.engine) == 0, "a worker that saw no more than the record has lost nothing"
         await note_life(backend.engine, 1, on_record + 3)
@@ -93,8 +88,7 @@ async def test_figures_grow_and_the_alarm_stays_until_it_is_acknowledged(backend
 
 async def test_no_number_of_an_epoch_comes_twice_after_a_restored_database(backend: Backend) -> None:
     """Postgres goes back to before two recoveries, and a third takes neither of their numbers."""
-    async with backend.ledger():
-        await backend.open_for_business()
+    async with backend.open_ledger():
         await backend.drained()
     await recover_once(backend.settings)
     await asyncio.sleep(1.1)  # the second in which the last one began

@@ -24,7 +24,7 @@ from grab_service.sql.engine import DIALECT
 from grab_service.sql.tables import metadata
 from reconcile import migrate
 from reconcile.migrate import upgrade
-from tests.harness.databases import drop_database, in_postgres, make_database
+from tests.harness.databases import drop_database, empty_database, make_database
 
 CATALOGUE = {
     "columns": """
@@ -57,10 +57,9 @@ async def engine(shared_database_url: str) -> AsyncIterator[AsyncEngine]:
 
 
 @pytest.fixture
-async def empty_database_url(postgres_server: PostgresServer, cell_name: str) -> AsyncIterator[str]:
-    await in_postgres(postgres_server.url_of("postgres"), f"CREATE DATABASE e_{cell_name}")
-    yield postgres_server.url_of(f"e_{cell_name}")
-    await in_postgres(postgres_server.url_of("postgres"), f"DROP DATABASE e_{cell_name} WITH (FORCE)")
+async def empty_database_url(postgres_server: PostgresServer) -> AsyncIterator[str]:
+    async with empty_database(postgres_server) as url:
+        yield url
 
 
 async def test_alembic_sees_no_difference_between_the_migrations_and_the_models(engine: AsyncEngine) -> None:

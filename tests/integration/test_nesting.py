@@ -1,7 +1,6 @@
 """Calls that take JSON refuse a nesting deeper than Python can follow."""
 
 import time
-from pathlib import Path
 from typing import Any
 
 import jwt
@@ -86,7 +85,7 @@ def test_no_depth_of_an_assertion_is_a_fault_of_ours(depth: int) -> None:
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
-def test_json_is_read_down_to_its_bound_and_no_deeper(depth: int, tmp_path: Path) -> None:
+def test_json_is_read_down_to_its_bound_and_no_deeper(depth: int) -> None:
     for text in (lists(depth), objects(depth), b'{"keys":%b}' % lists(depth - 1), (b"[%b]" % lists(depth - 1)).decode()):
         if depth <= NESTING_MAX:
             assert read_json(text) == orjson.loads(text)

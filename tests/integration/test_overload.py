@@ -11,10 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 from redis.asyncio import Redis
 
-from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell
 from grab_service.server.worker import Worker
-from tests.harness.cells import Published, arm, enrol
+from tests.harness.cells import Published, armed_cell
 from tests.harness.proxy import Proxy
 from tests.harness.worker import LaneClients, grab_worker, publish
 
@@ -29,10 +28,7 @@ LOOK_S = 0.01
 
 @pytest.fixture
 async def cell(cell_name: str, redis_client: Redis) -> Cell:
-    sources = ScriptSources.read()
-    await arm(redis_client, cell_name, sources)
-    cell = Cell(redis_client, cell_name, sources)
-    await enrol(cell, [f"m-{number}" for number in range(6_000)])
+    cell = await armed_cell(redis_client, cell_name, [f"m-{number}" for number in range(6_000)])
     await publish(cell, Published(display=DISPLAY, stock=6_000))
     return cell
 

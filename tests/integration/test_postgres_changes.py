@@ -1,62 +1,44 @@
 """A running ledger notices a PostgreSQL that was restored, or that refuses writes, without a grab."""
 
 import asyncio
-import time
 
-import asyncpg
 import pytest
 
 from grab_service.embedded.postgres import PostgresServer
 from reconcile.alarms import AlarmKind
 from tests.harness.backend import Backend, until
+from tests.harness.databases import in_postgres
 from tests.harness.service import Service, definition
 
 NOTICED_WITHIN_S = 5.0
 
 
-async def database_of(backend: Backend) -> str:
-    (row,) = await backend.sql("SELECT current_database() AS name")
-    return str(row.name)
-
-
 async def set_read_only(postgres_server: PostgresServer, database: str, value: str) -> None:
     """As an operator does it, or a server whose disk is full: for new sessions, and the old ones are ended."""
-    session = await asyncpg.connect(postgres_server.url_of("postgres"))
-    await session.execute(f"ALTER DATABASE {database} SET default_transaction_read_only = {value}")
-    await session.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", database)
-    await session.close()
+    await in_postgres(
+        postgres_server.url_of("postgres"),
+        f"ALTER DATABASE {database} SET default_transaction_read_only = {value}",
+        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'",
+    )
 
 
 async def test_a_database_that_was_restored_under_running_sessions_is_noticed(backend: Backend) -> None:
-    async with backend.ledger():
-        await backend.open_for_business()
-        names = await backend.enrol(3)
-        await backend.schedule()
-        await backend.win("c", names)
-        await backend.drained()
+    async with backend.open_ledger():
+        await backend.sale(3, wins=3)
         # Restored to before the cell's present life: no session ends, nothing is grabbed.
         await backend.sql("UPDATE epochs SET epoch = 0")
         await backend.sql("UPDATE log_cursor SET epoch = 0")
-        began_s = time.monotonic()
-
-        async def noticed() -> bool:
-            return AlarmKind.CELL_CLOSED.value in await backend.open_alarms()
-
-        await until(noticed)
-        assert time.monotonic() - began_s < NOTICED_WITHIN_S
-        assert (await backend.open_alarms())[AlarmKind.CELL_CLOSED.value]["why"] == "newer_epoch"
+        alarm = await until(lambda: backend.alarm(AlarmKind.CELL_CLOSED), NOTICED_WITHIN_S)
+        assert alarm["why"] == "newer_epoch"
         assert await backend.redis.hget(backend.keys.cell, "nonce") is None, "and nobody grabs meanwhile"
 
 
 async def test_a_cursor_that_went_back_within_a_life_is_read_again_and_drained_once_more(backend: Backend) -> None:
-    async with backend.ledger():
-        await backend.open_for_business()
-        names = await backend.enrol(4)
-        await backend.schedule()
+    async with backend.open_ledger():
+        names = await backend.sale(4)
         await backend.drained()
         (then,) = await backend.sql("SELECT last_seq, last_id, at_ms FROM log_cursor")
-        await backend.win("c", names)
-        await backend.drained()
+        await backend.win_on_record("c", names)
         before = await backend.claims()
         await backend.sql(f"DELETE FROM claims WHERE seq > {then.last_seq}")
         await backend.sql(f"UPDATE log_cursor SET last_seq = {then.last_seq}, last_id = '{then.last_id}', at_ms = {then.at_ms}")
@@ -64,30 +46,20 @@ async def test_a_cursor_that_went_back_within_a_life_is_read_again_and_drained_o
         async def again() -> bool:
             return len(await backend.claims()) == len(before)
 
-        began_s = time.monotonic()
-        await until(again)
-        assert time.monotonic() - began_s < NOTICED_WITHIN_S
+        await until(again, NOTICED_WITHIN_S)
         assert await backend.claims() == before
 
 
 async def test_nobody_leads_on_a_postgres_that_takes_no_writes(backend: Backend, postgres_server: PostgresServer) -> None:
-    database = await database_of(backend)
-    async with backend.parts() as parts:
-        task = asyncio.create_task(parts.leader.run())
-        await parts.leader.wait()
-        began_s = time.monotonic()
+    ((database,),) = await backend.sql("SELECT current_database()")
+    async with backend.leading() as parts:
         await set_read_only(postgres_server, database, "on")
-
-        async def resigned() -> bool:
-            return not parts.leader.leads and parts.leader.lacks_postgres
-
-        await until(resigned)
-        assert time.monotonic() - began_s < NOTICED_WITHIN_S
+        async with asyncio.timeout(NOTICED_WITHIN_S):
+            while parts.leader.leads or not parts.leader.lacks_postgres:
+                await asyncio.sleep(0.01)
         assert not await parts.leader.confirm()
         await set_read_only(postgres_server, database, "off")
         await asyncio.wait_for(parts.leader.wait(), NOTICED_WITHIN_S)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/v1/ops/campaigns"), ("PUT", "/v1/ops/blocklist/m-1")])

@@ -1,15 +1,10 @@
 """One command creates the users and roles of a cell in servers that others run, and they stay."""
 
-import asyncio
 import os
-import secrets
-import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import asyncpg
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -22,26 +17,22 @@ from grab_service.embedded.postgres import PostgresServer
 from grab_service.embedded.provision import provision_redis
 from grab_service.embedded.redis_users import set_users, users_of
 from grab_service.sql.grants import role_of
+from tests.harness import databases
 from tests.harness.command_line import CommandLine
+from tests.harness.databases import in_postgres
+from tests.harness.embedded import foreign_valkey
 from tests.harness.warm_commands import CHECKOUT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 PASSWORDS: Final = {who: f"the password of {who} in tests".replace(" ", "-") for who in ("api", "ledger", "guard", "owner")}
-PATIENCE_S: Final = 20.0
 
 
 @pytest.fixture
 async def empty_database(postgres_server: PostgresServer, cell_name: str) -> AsyncIterator[str]:
     """A database with nothing in it; its address for a superuser. Roles that come to it are taken away."""
-    admin = await asyncpg.connect(postgres_server.url_of("postgres"))
-    name = f"p_{secrets.token_hex(6)}"
-    await admin.execute(f"CREATE DATABASE {name}")
-    yield postgres_server.url_of(name)
-    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    for who in PASSWORDS:
-        await admin.execute(f'DROP ROLE IF EXISTS "{role_of(cell_name, who)}"')
-    await admin.close()
+    async with databases.empty_database(postgres_server, roles_of=cell_name) as url:
+        yield url
 
 
 async def test_one_command_sets_all_and_the_programs_get_along_with_it(
@@ -79,38 +70,17 @@ async def test_what_is_printed_does_the_same_and_holds_no_password(
     for line in acl.splitlines():
         if line.startswith("user "):
             await redis_client.execute_command("ACL", "SETUSER", *line.split()[1:])  # type: ignore[no-untyped-call]
-    session = await asyncpg.connect(empty_database)
-    await session.execute(sql.partition("\n")[2])
-    await session.close()
+    await in_postgres(empty_database, sql.partition("\n")[2])
     url = as_user(valkey_url, user_of(cell_name, Login.GUARD), PASSWORDS["guard"])
     async with Redis.from_url(url, driver_info=None) as guard:
         assert await guard.ping()
-    session = await asyncpg.connect(as_user(empty_database, role_of(cell_name, "ledger"), PASSWORDS["ledger"]))
-    await session.close()
-
-
-@asynccontextmanager
-async def running(*argv: str, url: str, **env: str) -> AsyncIterator[None]:
-    """A Valkey that others have started."""
-    process = await asyncio.create_subprocess_exec(*argv, env={**os.environ, **env}, stdout=sys.stderr)
-    try:
-        async with Redis.from_url(url) as client, asyncio.timeout(PATIENCE_S):
-            while True:
-                try:
-                    await client.ping()
-                    break
-                except RedisError:
-                    await asyncio.sleep(0.05)
-        yield
-    finally:
-        process.terminate()
-        await process.wait()
+    await in_postgres(as_user(empty_database, role_of(cell_name, "ledger"), PASSWORDS["ledger"]), "SELECT 1")
 
 
 async def test_a_redis_that_would_forget_the_users_says_so(tmp_path: Path) -> None:
     port = free_port()
     url = f"redis://127.0.0.1:{port}"
-    async with running(str(find_valkey().path), "--port", str(port), "--save", "", "--dir", str(tmp_path), url=url):
+    async with foreign_valkey(str(find_valkey().path), "--port", str(port), "--save", "", "--dir", str(tmp_path), url=url):
         assert not await provision_redis(url, "c", PASSWORDS)
 
 
@@ -124,13 +94,13 @@ async def test_the_valkey_of_the_compose_file_keeps_its_users(tmp_path: Path) ->
     words = ("sh", str(CHECKOUT / "deploy/valkey.sh"), "--port", str(port), "--save", "", "--dir", str(tmp_path))
     env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "USERS_FILE": str(tmp_path / "users.acl")}
     first, second = (f"redis://:{password}@127.0.0.1:{port}" for password in ("first", "second"))
-    async with running(*words, url=first, REDIS_PASSWORD="first", **env):
+    async with foreign_valkey(*words, url=first, REDIS_PASSWORD="first", **env):
         async with Redis.from_url(first) as admin:
             assert await set_users(admin, users_of("c", dict.fromkeys(Login, "x" * 16)))
         async with Redis.from_url(f"redis://127.0.0.1:{port}") as nobody:
             with pytest.raises(RedisError):
                 await nobody.ping()
-    async with running(*words, url=second, REDIS_PASSWORD="second", **env):
+    async with foreign_valkey(*words, url=second, REDIS_PASSWORD="second", **env):
         async with Redis.from_url(second) as admin:
             names: Any = await admin.acl_users()
             assert len(names) == 4

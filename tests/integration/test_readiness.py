@@ -3,17 +3,14 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
-import asyncpg
 import orjson
 import pytest
-from sqlalchemy import select
 
 from grab_service.cell.connect import connect
 from grab_service.embedded.passwords import as_user
-from grab_service.embedded.valkey import AppendFsync, ValkeyServer
+from grab_service.embedded.valkey import ValkeyServer
 from grab_service.health import readiness
 from grab_service.health.check import ReadinessCheck
 from grab_service.health.readiness import CheckName
@@ -29,7 +26,6 @@ from grab_service.health.redis_checks import (
 )
 from grab_service.server import probes
 from grab_service.server.probes import verdict
-from grab_service.sql.tables import alarms
 from grab_service.vocabulary.durability import Durability
 from grab_service.vocabulary.keys import CellKeys
 from reconcile.alarms import AlarmKind
@@ -50,17 +46,9 @@ def _looks_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def own_valkey(tmp_path: Path) -> AsyncIterator[ValkeyServer]:
-    server = ValkeyServer(tmp_path / "valkey", appendfsync=AppendFsync.ALWAYS)
-    await server.start()
-    yield server
-    await server.stop()
-
-
-@pytest.fixture
-async def sound(own_valkey: ValkeyServer, database_url: str, cell_name: str) -> AsyncIterator[Service]:
+async def sound(valkey: ValkeyServer, database_url: str, cell_name: str) -> AsyncIterator[Service]:
     """A service that lacks nothing."""
-    async with running_service(own_valkey.url, database_url, cell_name) as service:
+    async with running_service(valkey.url, database_url, cell_name) as service:
         yield service
 
 
@@ -92,8 +80,7 @@ async def look(service: Service, watch: ServerWatch | None = None) -> None:
 
 
 async def open_alarms(service: Service) -> list[str]:
-    async with service.ledger_engine.connect() as connection:
-        return list((await connection.execute(select(alarms.c.kind).where(alarms.c.cleared_at_ms.is_(None)))).scalars())
+    return [row["kind"] for row in await service.sql("SELECT kind FROM alarms WHERE cleared_at_ms IS NULL")]
 
 
 async def test_a_service_that_lacks_nothing_is_ready(sound: Service) -> None:
@@ -114,10 +101,8 @@ async def test_weak_durability_set_while_it_runs_is_named(sound: Service, settin
     assert await open_alarms(sound) == []
 
 
-async def test_a_database_that_nobody_has_migrated_is_named(sound: Service, database_url: str) -> None:
-    owner = await asyncpg.connect(database_url)
-    await owner.execute("ALTER TABLE log_cursor RENAME TO log_cursor_of_another_release")
-    await owner.close()
+async def test_a_database_that_nobody_has_migrated_is_named(sound: Service) -> None:
+    await sound.sql("ALTER TABLE log_cursor RENAME TO log_cursor_of_another_release")
     assert await asked(sound) == (503, {"postgres", "lag"})
     checks = (await sound.http.get("/readyz")).json()["checks"]
     assert "`grab migrate` makes them" in checks["postgres"]["detail"]
@@ -128,12 +113,10 @@ async def test_a_worker_that_is_about_to_end_says_so(sound: Service) -> None:
     assert await asked(sound) == (503, {"staying"})
 
 
-async def test_a_service_whose_data_are_being_loaded_says_so(
-    own_valkey: ValkeyServer, database_url: str, cell_name: str
-) -> None:
-    file = own_valkey.home / "loading"
+async def test_a_service_whose_data_are_being_loaded_says_so(valkey: ValkeyServer, database_url: str, cell_name: str) -> None:
+    file = valkey.home / "loading"
     file.touch()
-    async with running_service(own_valkey.url, database_url, cell_name, loading_file=file) as service:
+    async with running_service(valkey.url, database_url, cell_name, loading_file=file) as service:
         assert await asked(service) == (503, {"data"})
         file.unlink()
         async with asyncio.timeout(5):
@@ -155,8 +138,8 @@ async def test_a_closed_cell_is_named_by_its_scripts(sound: Service) -> None:
     assert failing - {"view", "lag"} == {"scripts"}
 
 
-async def test_a_redis_that_is_gone_is_named_and_postgres_is_not(sound: Service, own_valkey: ValkeyServer) -> None:
-    await own_valkey.kill()
+async def test_a_redis_that_is_gone_is_named_and_postgres_is_not(sound: Service, valkey: ValkeyServer) -> None:
+    await valkey.kill()
     status, failing = await asked(sound)
     assert status == 503
     assert {"redis", "scripts", "eviction_policy", "aof_policy", "skew"} <= failing
@@ -164,8 +147,7 @@ async def test_a_redis_that_is_gone_is_named_and_postgres_is_not(sound: Service,
 
 
 async def test_what_waits_too_long_to_be_put_on_record_is_named(sound: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    await sound.enrol("m-1")
-    campaign_id = await sound.publish()
+    campaign_id = await sound.sale("m-1")
     await sound.drained()
     await sound.drain.stop()
     assert (await sound.grab("m-1", campaign_id)).status_code == 201
@@ -186,8 +168,7 @@ async def test_what_is_left_out_is_shown_and_does_not_count(sound: Service) -> N
 
 
 async def test_the_ledger_notes_what_redis_is_set_to_and_alarms(backend: Backend) -> None:
-    async with backend.ledger():
-        await backend.open_for_business()
+    async with backend.open_ledger():
         note: dict[Any, Any] = {}
         async with asyncio.timeout(10):
             while not note:

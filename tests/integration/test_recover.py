@@ -38,8 +38,7 @@ async def a_busy_day(backend: Backend) -> None:
     for key in ("a", "b", "c"):
         await backend.win("many", names[:5], key=key)
     many = await backend.win("many", names[5:8], key="a")
-    pool = await backend.win("pool", names[:6], key="k")
-    await backend.drained()
+    pool = await backend.win_on_record("pool", names[:6], key="k")
     for campaign_id, claims in (("one", [(won[2], names[2]), (won[11], names[11])]), ("many", [(many[0], names[5])])):
         for claim, name in claims:
             await backend.decide_return(claim, campaign_id, name)
@@ -59,6 +58,14 @@ async def a_busy_day(backend: Backend) -> None:
         "UPDATE claims SET state = 'returned', decided_at_ms = 1 WHERE member_id = :name AND campaign_id = 'pool'",
         name=names[3],
     )
+
+
+async def after_a_busy_day(backend: Backend) -> dict[str, Any]:
+    """All that is in Redis when all of it is on record."""
+    async with backend.open_ledger():
+        await a_busy_day(backend)
+        await backend.drained()
+        return await backend.everything_in_redis()
 
 
 async def _all_done(backend: Backend) -> bool:
@@ -81,12 +88,13 @@ async def _recover(parts: Ledger, link: RedisLink) -> None:
     await recover(fence, parts.engine, parts.leader, parts.settings.cell, "by_hand", parts.new_drain, ProgressLog())
 
 
+async def _recovered(backend: Backend) -> None:
+    async with backend.leading() as parts, backend.link() as link:
+        await _recover(parts, link)
+
+
 async def test_the_rebuilt_cell_is_the_cell_that_was(backend: Backend) -> None:
-    async with backend.ledger():
-        await backend.open_for_business()
-        await a_busy_day(backend)
-        await backend.drained()
-        before = await backend.everything_in_redis()
+    before = await after_a_busy_day(backend)
     async with backend.leading() as parts, backend.link() as link:
         await _recover(parts, link)
         once = await backend.everything_in_redis()
@@ -113,48 +121,37 @@ async def test_the_rebuilt_cell_is_the_cell_that_was(backend: Backend) -> None:
 
 
 async def test_units_that_were_cut_off_the_stock_are_not_offered_by_the_rebuilt_cell(backend: Backend) -> None:
-    async with backend.ledger():
-        await backend.open_for_business()
-        names = await backend.enrol(5)
-        await backend.schedule(stock=8)
-        claims = await backend.win("c", names)
-        await backend.drained()
+    async with backend.open_ledger():
+        names = await backend.sale(5, stock=8)
+        claims = await backend.win_on_record("c", names)
         await backend.decide_return(claims[4], "c", names[4])
         await until(lambda: _all_done(backend))
         await backend.cell.set_stock("c", 8, 4)
         await backend.drained()
         before = await backend.everything_in_redis()
-    async with backend.leading() as parts, backend.link() as link:
-        await _recover(parts, link)
-        assert comparable(await backend.everything_in_redis()) == comparable(before)
+    await _recovered(backend)
+    assert comparable(await backend.everything_in_redis()) == comparable(before)
 
 
 @pytest.mark.parametrize("reason", ["returned", "lapsed"])
 async def test_a_return_that_the_cell_was_not_told_of_is_held_in_the_rebuilt_cell_as_before(
     reason: str, backend: Backend
 ) -> None:
-    async with backend.ledger():
-        await backend.open_for_business()
-        names = await backend.enrol(3)
-        await backend.schedule(stock=5)
-        claims = await backend.win("c", names, key="k")
-        await backend.drained()
+    async with backend.open_ledger():
+        names = await backend.sale(3, stock=5)
+        claims = await backend.win_on_record("c", names, key="k")
         before = await backend.everything_in_redis()
     await backend.decide_return(claims[1], "c", names[1], reason)
-    async with backend.leading() as parts, backend.link() as link:
-        await _recover(parts, link)
-        assert comparable(await backend.everything_in_redis()) == comparable(before)
+    await _recovered(backend)
+    assert comparable(await backend.everything_in_redis()) == comparable(before)
 
 
 async def test_the_sale_goes_on_in_the_rebuilt_cell_as_if_nothing_had_been(backend: Backend) -> None:
-    async with backend.ledger():
-        await backend.open_for_business()
+    async with backend.open_ledger():
         await a_busy_day(backend)
         await backend.drained()
-    async with backend.leading() as parts, backend.link() as link:
-        await _recover(parts, link)
-    async with backend.ledger():
-        await backend.open_for_business()
+    await _recovered(backend)
+    async with backend.open_ledger():
         names = [f"m{at:05d}" for at in range(1, 40)]
         answers = await backend.grab("one", names)
         await backend.drained()
@@ -167,28 +164,22 @@ async def test_the_sale_goes_on_in_the_rebuilt_cell_as_if_nothing_had_been(backe
 
 
 async def test_what_the_lost_life_still_had_is_drained_first(backend: Backend) -> None:
-    async with backend.ledger():
-        await backend.open_for_business()
-        names = await backend.enrol(5)
-        await backend.schedule()
+    async with backend.open_ledger():
+        names = await backend.sale(5)
         await backend.drained()
     won = await backend.win("c", names)  # nobody drains
-    async with backend.leading() as parts, backend.link() as link:
-        await _recover(parts, link)
+    await _recovered(backend)
     assert [row.seq for row in await backend.claims()] == [claim.seq for claim in won]
     assert await backend.redis.hlen(backend.keys.of_campaign("c").claims) == 5
 
 
 async def test_what_cannot_be_drained_is_left_behind_and_said(backend: Backend, capsys: pytest.CaptureFixture[str]) -> None:
-    async with backend.ledger():
-        await backend.open_for_business()
-        names = await backend.enrol(2)
-        await backend.schedule()
+    async with backend.open_ledger():
+        names = await backend.sale(2)
         await backend.win("c", names[:1])
         seq = await backend.drained()
     await backend.log(seq + 2, "members_published", {"members_version": 0, "changed": 0})
-    async with backend.leading() as parts, backend.link() as link:
-        await _recover(parts, link)
+    await _recovered(backend)
     assert "log_gap" in capsys.readouterr().out
     assert (await backend.cursor()).last_seq == seq
     assert await backend.redis.hget(backend.keys.cell, "seq") == b"%d" % (seq + 1)
@@ -209,11 +200,7 @@ class Mortal(RedisLink):
 
 async def test_a_recovery_cut_short_anywhere_is_finished_by_the_guard(backend: Backend) -> None:
     """By hand or by itself, before every single call to Redis: the cell is untouched, or closed until it is whole again."""
-    async with backend.ledger():
-        await backend.open_for_business()
-        await a_busy_day(backend)
-        await backend.drained()
-        before = await backend.everything_in_redis()
+    before = await after_a_busy_day(backend)
     async with backend.working() as parts:
         cut, done, closed = 0, False, 0
         while not done:

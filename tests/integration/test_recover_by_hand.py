@@ -36,12 +36,8 @@ def environment_of(backend: Backend) -> dict[str, str]:
 @pytest.fixture
 async def sold(backend: Backend) -> Backend:
     """Five claims, all drained; the ledger has ended."""
-    async with backend.ledger():
-        await backend.open_for_business()
-        names = await backend.enrol(8)
-        await backend.schedule(stock=8)
-        await backend.win("c", names[:5])
-        await backend.drained()
+    async with backend.open_ledger():
+        await backend.sale(8, wins=5, stock=8)
     return backend
 
 
@@ -60,7 +56,7 @@ async def test_recover_rebuilds_and_opens_the_cell_twice_over(sold: Backend) -> 
 @pytest.mark.slow
 async def test_recover_leaves_a_running_ledger_alone(sold: Backend) -> None:
     async with sold.ledger():
-        await sold.open_for_business()
+        await until(sold.leaders)
         status, _, trouble = await reconcile(sold, "recover")
         assert (status, "Another ledger is running" in trouble) == (1, True)
     assert await sold.redis.hget(sold.keys.cell, "epoch") == b"1"
@@ -94,8 +90,7 @@ async def test_recover_that_is_broken_off_is_finished_by_the_next_ledger(sold: B
         if child.returncode is None:
             child.send_signal(sign)
         await child.wait()
-    async with sold.ledger():
-        await sold.open_for_business()
+    async with sold.open_ledger():
         answers = await sold.grab("c", [f"m{at:05d}" for at in range(1, 9)])
         await sold.drained()
     assert [answer.split(b"\t")[0] for answer in answers] == [b"held"] * 5 + [b"won"] * 3
@@ -199,10 +194,7 @@ async def test_the_figures_are_shown_to_prometheus(backend: Backend) -> None:
     )
     try:
         await backend.open_for_business()
-        names = await backend.enrol(2)
-        await backend.schedule()
-        await backend.win("c", names)
-        await backend.drained()
+        await backend.sale(2, wins=2)
 
         async def counted() -> bool:
             def fetch() -> str:

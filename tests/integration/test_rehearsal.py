@@ -4,17 +4,15 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
-import asyncpg
 import psutil
 import pytest
 from redis.asyncio import Redis
 
-from grab_service.cell.rights import Login
-from tests.harness.command_line import CommandLine, command_line_as
+from tests.harness.command_line import CommandLine
+from tests.harness.databases import in_postgres, session_in
 from tests.harness.district import alive
 from tests.harness.service import at
 
@@ -36,12 +34,6 @@ QUICK: Final = ("--yes", "--within-s", "0.3", "--connections", "50")
 
 
 @pytest.fixture
-async def grab(valkey_url: str, database_url: str, cell_name: str, tmp_path: Path) -> AsyncIterator[CommandLine]:
-    async with command_line_as(Login.API, valkey_url, database_url, cell_name, tmp_path) as typed:
-        yield typed
-
-
-@pytest.fixture
 def as_in_production(tmp_path: Path) -> dict[str, str]:
     """Settings of the real service, which must not reach the servers of a rehearsal."""
     return {"GRAB_REPLICAS_MIN": "1", "GRAB_LEDGER_METRICS_PORT": "1", "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "none")}
@@ -57,25 +49,19 @@ async def enrol(database_url: str, eligible: int, young: int = 0, blocked: int =
         (left, "2020-01-31", "left"),
     ):
         rows += [(f"real-{len(rows) + n}", joined_on, status) for n in range(count)]
-    connection = await asyncpg.connect(database_url)
-    try:
-        await connection.execute("INSERT INTO orgs VALUES ('org-1', '望江软件园工会')")
-        await connection.executemany(
+    async with session_in(database_url) as session:
+        await session.execute("INSERT INTO orgs VALUES ('org-1', '望江软件园工会')")
+        await session.executemany(
             "INSERT INTO members (member_id, org_id, name, tags, joined_on, status, version)"
             " VALUES ($1, 'org-1', '张三', '{technician}', $2::text::date, $3, nextval('members_version'))",
             rows,
         )
-    finally:
-        await connection.close()
 
 
 async def contents(database_url: str) -> dict[str, list[Any]]:
     """All that stands in the tables."""
-    connection = await asyncpg.connect(database_url)
-    try:
-        return {table: await connection.fetch(f"SELECT * FROM {table} ORDER BY 1, 2") for table in TABLES}
-    finally:
-        await connection.close()
+    async with session_in(database_url) as session:
+        return {table: await session.fetch(f"SELECT * FROM {table} ORDER BY 1, 2") for table in TABLES}
 
 
 async def draft(grab: CommandLine, *, stock: int, **changes: Any) -> str:
@@ -138,9 +124,7 @@ async def test_what_cannot_be_rehearsed_is_said_and_nothing_is_started(grab: Com
     (await grab.run("rehearse", campaign_id, *QUICK)).is_refusal("There are no members to rehearse with.")
     await enrol(database_url, eligible=0, young=3)
     (await grab.run("rehearse", campaign_id, *QUICK)).is_refusal("No member may win")
-    connection = await asyncpg.connect(database_url)
-    await connection.execute("UPDATE campaigns SET state = 'closed'")
-    await connection.close()
+    await in_postgres(database_url, "UPDATE campaigns SET state = 'closed'")
     (await grab.run("rehearse", campaign_id, *QUICK)).is_refusal("only what is still to come")
     assert not (grab.home / "var").exists()
 

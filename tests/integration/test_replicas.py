@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from grab_service.embedded.valkey import AppendFsync
+from tests.harness.embedded import started
 from tests.harness.proxy import Proxy
 from tests.harness.service import Service, running_service
 from tests.harness.valkeys import FaultyValkey
@@ -15,20 +16,20 @@ PASSWORD = "the-one-that-both-know"  # of two servers that live as long as the t
 WAIT_S = 0.4
 
 
+def server_in(folder: Path) -> FaultyValkey:
+    return FaultyValkey(folder, appendfsync=AppendFsync.ALWAYS, shim=None, password=PASSWORD)
+
+
 @pytest.fixture
 async def primary(tmp_path: Path) -> AsyncIterator[FaultyValkey]:
-    server = FaultyValkey(tmp_path / "primary", appendfsync=AppendFsync.ALWAYS, shim=None, password=PASSWORD)
-    await server.start()
-    yield server
-    await server.stop()
+    async with started(server_in(tmp_path / "primary")) as server:
+        yield server
 
 
 @pytest.fixture
 async def replica(tmp_path: Path) -> AsyncIterator[FaultyValkey]:
-    server = FaultyValkey(tmp_path / "replica", appendfsync=AppendFsync.ALWAYS, shim=None, password=PASSWORD)
-    await server.start()
-    yield server
-    await server.stop()
+    async with started(server_in(tmp_path / "replica")) as server:
+        yield server
 
 
 @pytest.fixture
@@ -45,8 +46,7 @@ async def has_claim(server: FaultyValkey, service: Service, campaign_id: str, me
 async def test_without_the_replica_nobody_knows_and_with_it_the_same_claim_is_told(
     careful: Service, primary: FaultyValkey, replica: FaultyValkey
 ) -> None:
-    await careful.enrol("m-1")
-    campaign_id = await careful.publish()
+    campaign_id = await careful.sale("m-1")
     began_s = time.monotonic()
     unknown = await careful.grab("m-1", campaign_id)
     assert (unknown.status_code, unknown.json()["code"]) == (503, "outcome-unknown")
@@ -67,8 +67,7 @@ async def test_without_the_replica_nobody_knows_and_with_it_the_same_claim_is_to
 async def test_the_answer_waits_for_a_slow_replica_which_then_has_it(
     careful: Service, primary: FaultyValkey, replica: FaultyValkey
 ) -> None:
-    await careful.enrol("m-1", "m-2")
-    campaign_id = await careful.publish()
+    campaign_id = await careful.sale("m-1", "m-2")
     async with Proxy(primary.port) as way:
         await replica.follow(primary, way.port)
         assert (await careful.grab("m-1", campaign_id)).status_code == 201

@@ -28,6 +28,7 @@ from reconcile.guard.redis_settings import UnfitServerError
 from reconcile.guard.rights import check_rights
 from tests.harness.backend import Backend, until
 from tests.harness.cells import arm, everything
+from tests.harness.embedded import started
 from tests.harness.every_command import CALLS, furnish
 from tests.harness.logins import redis_logins
 from tests.integration.days import a_day
@@ -316,9 +317,7 @@ async def test_a_guard_that_knows_of_no_such_users_looks_at_itself_alone(backend
 
 
 async def test_the_users_of_a_cell_outlive_restarts_and_no_password_is_written_in_the_acl_file(tmp_path: Path) -> None:
-    server = ValkeyServer(tmp_path / "valkey", appendfsync=AppendFsync.NO, cell="c1")
-    await server.start()
-    try:
+    async with started(ValkeyServer(tmp_path / "valkey", appendfsync=AppendFsync.NO, cell="c1")) as server:
         async with Redis.from_url(server.url) as admin:
             assert await set_users(admin, users_of("another", dict.fromkeys(Login, "x" * 16)))
         await server.kill()
@@ -338,8 +337,6 @@ async def test_the_users_of_a_cell_outlive_restarts_and_no_password_is_written_i
         assert (server.home / "password").read_text() not in text
         assert server.url_of(Login.API).split(":")[2].split("@")[0] not in text
         assert server.home.stat().st_mode & 0o077 == 0
-    finally:
-        await server.stop()
 
 
 def test_writing_the_acl_file_again_changes_our_users_and_keeps_the_others(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import base64
 import re
-import secrets
 
 import asyncpg
 import pytest
@@ -15,6 +14,7 @@ from grab_service.sql.grants import GRANTS, OWNER, SEQUENCES, role_of
 from grab_service.sql.tables import metadata
 from grab_service.vocabulary.keys import DEFAULT_CELL
 from reconcile.migrate import upgrade
+from tests.harness.databases import empty_database, in_postgres, session_in
 from tests.harness.logins import as_role
 
 DENIED = asyncpg.InsufficientPrivilegeError
@@ -45,16 +45,14 @@ CLAIM = (
 @pytest.fixture
 async def furnished(database_url: str) -> str:
     """A database with a published campaign, a claim, a cursor and an epoch; its address for its superuser."""
-    session = await asyncpg.connect(database_url)
-    for statement in (
+    await in_postgres(
+        database_url,
         PUBLISHED,
         CLAIM.format(1, 1, 1),
         "INSERT INTO log_cursor VALUES ('x', 1, 1, '1-0', 0)",
         "INSERT INTO epochs VALUES (1, 0, 1, 0, 'first_start')",
         "INSERT INTO orgs VALUES ('o', 'o')",
-    ):
-        await session.execute(statement)
-    await session.close()
+    )
     return database_url
 
 
@@ -159,50 +157,37 @@ async def test_to_migrate_again_gives_what_is_lacking_and_takes_what_is_too_much
     furnished: str, postgres_server: PostgresServer
 ) -> None:
     api = role_of(DEFAULT_CELL, Login.API)
-    session = await asyncpg.connect(furnished)
-    await session.execute(f"GRANT ALL ON claims, epochs TO {api}; GRANT UPDATE (published_seq) ON campaigns TO {api}")
-    await session.execute(f"REVOKE ALL ON members FROM {api}; DROP POLICY campaigns_drafts_are_changed ON campaigns")
-    await session.close()
+    await in_postgres(
+        furnished,
+        f"GRANT ALL ON claims, epochs TO {api}; GRANT UPDATE (published_seq) ON campaigns TO {api}",
+        f"REVOKE ALL ON members FROM {api}; DROP POLICY campaigns_drafts_are_changed ON campaigns",
+    )
     upgrade(postgres_server.url_as(OWNER, furnished.rpartition("/")[2]))
     await test_what_is_not_its_work_is_refused(furnished)
     await test_a_published_campaign_follows_the_log_and_not_the_api(furnished)
-    session = await asyncpg.connect(as_role(furnished, Login.API))
-    await session.execute("INSERT INTO members VALUES ('m', 'o', NULL, 'n', '{}', NULL, NULL, 'active', NULL, NULL, 1)")
-    await session.close()
+    member = "INSERT INTO members VALUES ('m', 'o', NULL, 'n', '{}', NULL, NULL, 'active', NULL, NULL, 1)"
+    await in_postgres(as_role(furnished, Login.API), member)
 
 
 async def test_tables_that_a_superuser_made_go_over_to_their_owner_and_passwords_change(
     postgres_server: PostgresServer,
 ) -> None:
-    cell, database = "Old-1", f"o_{secrets.token_hex(6)}"
-    admin_url = postgres_server.url_of(database)
-    admin = await asyncpg.connect(postgres_server.url_of("postgres"))
-    await admin.execute(f"CREATE DATABASE {database}")
-    try:
+    cell = "Old-1"
+    async with empty_database(postgres_server, roles_of=cell) as admin_url:
         upgrade(admin_url, cell)
-        passwords = dict.fromkeys(POSTGRES_LOGINS, "first" * 4)
         for word in ("first", "second"):
-            passwords = dict.fromkeys(POSTGRES_LOGINS, word * 4)
-            session = await asyncpg.connect(admin_url)
-            for statement in role_statements(cell, passwords, database):
-                assert word not in statement
-                await session.execute(statement)
-            await session.close()
+            statements = list(role_statements(cell, dict.fromkeys(POSTGRES_LOGINS, word * 4), admin_url.rpartition("/")[2]))
+            assert not any(word in statement for statement in statements)
+            await in_postgres(admin_url, *statements)
         upgrade(as_user(admin_url, role_of(cell, OWNER), "second" * 4), cell)
         for login in GRANTS:
-            session = await asyncpg.connect(as_user(admin_url, role_of(cell, login), "second" * 4))
-            assert await session.fetchval("SELECT count(*) FROM claims") == 0
-            await session.close()
+            async with session_in(as_user(admin_url, role_of(cell, login), "second" * 4)) as session:
+                assert await session.fetchval("SELECT count(*) FROM claims") == 0
             with pytest.raises(asyncpg.InvalidPasswordError):
                 await asyncpg.connect(as_user(admin_url, role_of(cell, login), "first" * 4))
         # The roles of another cell have no business in this database.
         with pytest.raises(DENIED):
             await asyncpg.connect(as_role(admin_url, Login.API))
-    finally:
-        await admin.execute(f"DROP DATABASE {database} WITH (FORCE)")
-        for who in POSTGRES_LOGINS:
-            await admin.execute(f'DROP ROLE IF EXISTS "{role_of(cell, who)}"')
-        await admin.close()
 
 
 def test_of_a_password_only_what_cannot_be_used_to_log_in_is_written() -> None:

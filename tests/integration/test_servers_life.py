@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 from redis.asyncio import Redis
 
@@ -23,6 +22,8 @@ from grab_service.embedded.server import EmbeddedServer
 from grab_service.embedded.stack import Stack
 from grab_service.embedded.valkey import ValkeyServer
 from grab_service.launch import RunAs, started_at
+from tests.harness.databases import session_in
+from tests.harness.embedded import started
 from tests.harness.ready_postgres import move_in
 
 CHECKOUT = Path(__file__).parents[2]
@@ -116,11 +117,8 @@ async def said_by_valkey(server: ValkeyServer) -> Any:
 
 
 async def said_by_postgres(server: PostgresServer) -> dict[str, str]:
-    session = await asyncpg.connect(server.url)
-    try:
+    async with session_in(server.url) as session:
         return {name: await session.fetchval(f"SHOW {name}") for name in POSTGRES_SAYS}
-    finally:
-        await session.close()
 
 
 async def written_to_valkey(server: ValkeyServer) -> bytes | None:
@@ -131,48 +129,36 @@ async def written_to_valkey(server: ValkeyServer) -> bytes | None:
 
 
 async def written_to_postgres(server: PostgresServer) -> bytes | None:
-    session = await asyncpg.connect(server.url)
-    try:
+    async with session_in(server.url) as session:
         kept = await session.fetchval("SELECT to_regclass('kept')")
         await session.execute("CREATE TABLE IF NOT EXISTS kept ()")
-    finally:
-        await session.close()
     return b"yes" if kept else None
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
-async def test_valkey_keeps_its_address_and_what_was_written(tmp_path: Path, end: str) -> None:
-    server = ValkeyServer(tmp_path / "valkey")
-    await server.start()
-    url = server.url
-    assert await said_by_valkey(server) == VALKEY_SAYS
-    assert await written_to_valkey(server) is None
-    await getattr(server, end)()
-    assert not server.running
-    await server.start()
-    try:
+@pytest.mark.parametrize(
+    ("kind", "said", "says", "written"),
+    [
+        (ValkeyServer, said_by_valkey, VALKEY_SAYS, written_to_valkey),
+        (PostgresServer, said_by_postgres, POSTGRES_SAYS, written_to_postgres),
+    ],
+    ids=["valkey", "postgres"],
+)
+async def test_a_server_keeps_its_address_and_what_was_written(
+    tmp_path: Path, end: str, kind: Any, said: Any, says: dict[str, str], written: Any
+) -> None:
+    if kind is PostgresServer:
+        await move_in(tmp_path / "home")
+    server = kind(tmp_path / "home")
+    async with started(server):
+        url = server.url
+        assert await said(server) == says
+        assert await written(server) is None
+        await getattr(server, end)()
+        assert not server.running
+        await server.start()
         assert server.url == url
-        assert await written_to_valkey(server) == b"yes"
-    finally:
-        await server.stop()
-
-
-@pytest.mark.parametrize("end", ["stop", "kill"])
-async def test_postgres_keeps_its_address_and_what_was_written(tmp_path: Path, end: str) -> None:
-    await move_in(tmp_path / "postgres")
-    server = PostgresServer(tmp_path / "postgres")
-    await server.start()
-    url = server.url
-    assert await said_by_postgres(server) == POSTGRES_SAYS
-    assert await written_to_postgres(server) is None
-    await getattr(server, end)()
-    assert not server.running
-    await server.start()
-    try:
-        assert server.url == url
-        assert await written_to_postgres(server) == b"yes"
-    finally:
-        await server.stop()
+        assert await written(server) == b"yes"
 
 
 @pytest.mark.parametrize("kind", [ValkeyServer, PostgresServer])
@@ -184,12 +170,9 @@ async def test_a_server_of_an_earlier_run_is_ended_before_the_next_starts(
     earlier, later = kind(tmp_path / "home"), kind(tmp_path / "home")
     await earlier.start()
     earlier.send(signal.SIGSTOP)  # it does not even listen
-    await later.start()
-    try:
+    async with started(later):
         assert not earlier.running
         assert later.port == earlier.port
-    finally:
-        await later.stop()
 
 
 async def test_a_stranger_with_the_number_of_an_earlier_server_is_left_alone(tmp_path: Path) -> None:
@@ -212,7 +195,7 @@ async def test_a_stranger_with_the_number_of_an_earlier_server_is_left_alone(tmp
                 stranger.kill()
 
 
-def test_a_child_whose_parent_died_before_it_could_ask_to_die_with_it_never_begins(tmp_path: Path) -> None:
+def test_a_child_whose_parent_died_before_it_could_ask_to_die_with_it_never_begins() -> None:
     order = launch.Order(
         argv=["/bin/sh", "-c", "echo began"],
         parent_pid=os.getppid(),  # not we, who start it
@@ -239,13 +222,9 @@ async def test_postgres_runs_behind_closed_doors_as_any_user(
     monkeypatch.setattr("grab_service.embedded.postgres.who_may_run_postgres", lambda: who)
     closed = tmp_path / "a door that is closed 门"
     closed.mkdir(mode=0o700)
-    server = PostgresServer(closed / "postgres", durable=False)
-    await server.start()
-    try:
+    async with started(PostgresServer(closed / "postgres", durable=False)) as server:
         assert await written_to_postgres(server) is None
         assert server.data_dir.stat().st_uid == (65534 if who == RunAs.NOBODY else os.geteuid())
-    finally:
-        await server.stop()
     assert run_as.who_may_run_postgres() in RunAs
 
 

@@ -12,21 +12,20 @@ from grab_service.publishing.publish import publish_campaign, publish_codes, pub
 from grab_service.sql.tables import commands
 from reconcile.alarms import AlarmKind
 from reconcile.maintenance.sweep import BACKOFF_FIRST_S, BACKOFF_MAX_S, Sweep
+from reconcile.process import end
 from tests.harness.backend import Backend, until
 
 
 @asynccontextmanager
 async def without_sweep(backend: Backend) -> AsyncIterator[Sweep]:
     """The ledger but for its sweep, which the test makes sweep; it does not wait for others."""
-    async with backend.parts() as parts:
-        tasks = [asyncio.create_task(part) for part in (parts.leader.run(), parts.drain.run(), parts.guard.run())]
+    async with backend.working() as parts:
+        guards = asyncio.create_task(parts.guard.run())
         try:
             await backend.open_for_business()
             yield Sweep(parts.engine, parts.cell, parts.leader, parts.counters, interval_s=0.05, grace_s=0)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end([guards])
 
 
 async def pending(backend: Backend) -> list[str | None]:
@@ -43,10 +42,8 @@ async def free_units(backend: Backend, campaign_id: str = "c") -> list[bytes]:
 
 async def test_a_unit_decided_to_be_free_comes_back_once(backend: Backend) -> None:
     async with without_sweep(backend) as sweep:
-        names = await backend.enrol(12)
-        await backend.schedule(stock=10)
-        claims = await backend.win("c", names[:10])
-        await backend.drained()
+        names = await backend.sale(12, stock=10)
+        claims = await backend.win_on_record("c", names[:10])
         assert [answer.split(b"\t")[0] for answer in await backend.grab("c", [names[10]])] == [b"sold_out"]
         await backend.decide_return(claims[4], "c", names[4])
         await backend.decide_return(claims[6], "c", names[6], reason="lapsed")
@@ -55,8 +52,7 @@ async def test_a_unit_decided_to_be_free_comes_back_once(backend: Backend) -> No
         assert await free_units(backend) == [b"5", b"7"]
         await backend.drained()
         assert await pending(backend) == []
-        again = await backend.win("c", names[10:])
-        await backend.drained()
+        again = await backend.win_on_record("c", names[10:])
         rows = {row.seq: row for row in await backend.claims()}
     assert [claim.unit_no for claim in again] == [5, 7]
     assert [rows[claims[at].seq].state for at in (4, 6)] == ["returned", "lapsed"]
@@ -66,10 +62,8 @@ async def test_a_unit_decided_to_be_free_comes_back_once(backend: Backend) -> No
 async def test_a_command_is_repeated_until_its_entry_is_drained(backend: Backend) -> None:
     """Lua has done it, and the caller died before it heard the answer."""
     async with without_sweep(backend) as sweep:
-        (name,) = await backend.enrol(1)
-        await backend.schedule()
-        (claim,) = await backend.win("c", [name])
-        await backend.drained()
+        (name,) = await backend.sale(1)
+        (claim,) = await backend.win_on_record("c", [name])
         assert (await backend.cell.return_unit("c", name, claim.seq, "returned"))[0] == "returned"
         seq = await backend.drained()
         # The command is written after the fact: no entry will ever tell of it again.
@@ -83,14 +77,11 @@ async def test_a_command_is_repeated_until_its_entry_is_drained(backend: Backend
 
 async def test_the_code_of_a_pool_goes_back_with_its_unit_and_is_granted_again(backend: Backend) -> None:
     async with without_sweep(backend) as sweep:
-        names = await backend.enrol(4)
-        await backend.schedule(stock=3, kind="code_pool", codes=3)
-        claims = await backend.win("c", names[:3], key="k")
-        await backend.drained()
+        names = await backend.sale(4, stock=3, kind="code_pool", codes=3)
+        claims = await backend.win_on_record("c", names[:3], key="k")
         await backend.decide_return(claims[0], "c", names[0])
         await sweep.round()
-        (again,) = await backend.win("c", names[3:])
-        await backend.drained()
+        (again,) = await backend.win_on_record("c", names[3:])
         assert await pending(backend) == []
         assert await backend.open_alarms() == {}
         rows = {row.seq: row for row in await backend.claims()}
@@ -101,19 +92,17 @@ async def test_the_code_of_a_pool_goes_back_with_its_unit_and_is_granted_again(b
 
 async def test_a_command_that_cannot_be_is_said_and_does_not_hold_up_the_others(backend: Backend) -> None:
     async with without_sweep(backend) as sweep:
-        names = await backend.enrol(2)
-        await backend.schedule()
-        claims = await backend.win("c", names)
-        await backend.drained()
+        names = await backend.sale(2)
+        claims = await backend.win_on_record("c", names)
         await backend.command_return(claims[0], "c", names[1])  # not hers
         await backend.decide_return(claims[1], "c", names[1])
         await sweep.round()
         await backend.drained()
         assert await pending(backend) == ["unknown_claim"]
-        alarm = (await backend.open_alarms())[AlarmKind.RETURN_REFUSED.value]
+        alarm = await backend.alarm(AlarmKind.RETURN_REFUSED)
         assert alarm["refused"] == {str(claims[0].seq): "unknown_claim"}
         await sweep.round()
-        assert AlarmKind.RETURN_REFUSED.value in await backend.open_alarms()
+        assert await backend.alarm(AlarmKind.RETURN_REFUSED)
         await backend.sql("DELETE FROM commands WHERE done_seq IS NULL")
         await sweep.round()
         assert await backend.open_alarms() == {}
@@ -121,10 +110,8 @@ async def test_a_command_that_cannot_be_is_said_and_does_not_hold_up_the_others(
 
 async def test_a_command_that_was_not_carried_out_is_sent_less_and_less_often(backend: Backend) -> None:
     async with without_sweep(backend) as sweep:
-        names = await backend.enrol(1)
-        await backend.schedule(stock=1)
-        (claim,) = await backend.win("c", names)
-        await backend.drained()
+        names = await backend.sale(1, stock=1)
+        (claim,) = await backend.win_on_record("c", names)
         await backend.command_return(claim, "c", "somebody-else")
         calls = 0
 
@@ -142,10 +129,8 @@ async def test_a_command_that_was_not_carried_out_is_sent_less_and_less_often(ba
 
 async def test_the_wait_before_a_command_is_sent_again_doubles_up_to_its_bound(backend: Backend) -> None:
     async with without_sweep(backend) as sweep:
-        names = await backend.enrol(1)
-        await backend.schedule(stock=1)
-        (claim,) = await backend.win("c", names)
-        await backend.drained()
+        names = await backend.sale(1, stock=1)
+        (claim,) = await backend.win_on_record("c", names)
         await backend.command_return(claim, "c", "somebody-else")
         clock, waits_s = asyncio.get_running_loop().time, list[float]()
         for _ in range(9):
@@ -193,7 +178,7 @@ async def test_a_campaign_the_cell_will_not_take_is_said(backend: Backend) -> No
         await sweep.round()
         await backend.drained()
         assert (await backend.campaign("fine")).published_seq is not None
-        alarm = (await backend.open_alarms())[AlarmKind.PUBLISH_REFUSED.value]
+        alarm = await backend.alarm(AlarmKind.PUBLISH_REFUSED)
         assert alarm["refused"] == {"short": "too_few_codes\t4\t5"}
         await backend.import_codes("short", 1)
         await sweep.round()
@@ -252,12 +237,9 @@ async def test_two_who_load_the_same_codes_load_each_once(backend: Backend) -> N
 
 
 async def test_the_sweep_waits_out_a_closed_cell(backend: Backend) -> None:
-    async with backend.ledger(sweep_interval_s=0.05):
-        await backend.open_for_business()
-        (name,) = await backend.enrol(1)
-        await backend.schedule()
-        (claim,) = await backend.win("c", [name])
-        await backend.drained()
+    async with backend.open_ledger(sweep_interval_s=0.05):
+        (name,) = await backend.sale(1)
+        (claim,) = await backend.win_on_record("c", [name])
         await backend.redis.hset(backend.keys.cell, "nonce", "closed by hand")
         await backend.decide_return(claim, "c", name)
         await asyncio.sleep(0.3)

@@ -105,8 +105,7 @@ async def test_a_draft_that_is_scheduled_while_somebody_cancels_it_is_cancelled_
 async def test_a_member_who_changes_while_others_are_imported_waits_and_all_reach_the_cell(
     what: str, service: Service, session: Any
 ) -> None:
-    await service.enrol("m-1", "m-2")
-    campaign_id = await service.publish()
+    campaign_id = await service.sale("m-1", "m-2")
     async with holding(session, "SELECT pg_advisory_xact_lock($1)", member_versions.LOCK) as importing:
         # An import that has its versions, and has not committed.
         change = "UPDATE members SET status = 'suspended', version = nextval('members_version') WHERE member_id = 'm-1'"

@@ -10,10 +10,10 @@ class Mutant:
     """A guard, and the one change that takes it away.
 
     Attributes:
+        path: the file, from the root of the checkout.
         name: by which `-k` finds it.
         guard: what holds, in words.
         without: what the mutant does instead, in words.
-        path: the file, from the root of the checkout.
         written: stands in that file exactly once.
         instead: what stands there in the mutant.
         found_by: tests, of which one at least must fail; they are run in this order until one does.
@@ -21,10 +21,10 @@ class Mutant:
         slow: whether it takes the tools of the fault suite, and a minute.
     """
 
+    path: str
     name: str
     guard: str
     without: str
-    path: str
     written: str
     instead: str
     found_by: tuple[str, ...]

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from enum import Enum
 from typing import Final
 
+import httpx
 import pytest
 
 from grab_service.identity.tokens import end_token, record_token
@@ -89,15 +90,22 @@ TABLE: Final[dict[str, tuple[Door, int]]] = {
 }
 
 
-def expected(door: Door, inside: int, who: str) -> int:
-    """The status that this caller hears at this door."""
+def expected(door: Door, who: str) -> str | None:
+    """The code of the problem that this caller hears at this door; None for whoever is let in."""
     if door is Door.OPEN or (door is Door.SHOWN and who in {"nobody", "member"}):
-        return inside
+        return None
     if door in {Door.SHOWN, Door.MEMBERS}:
-        return inside if who == "member" else 401
+        return {"member": None, "expired-pass": "pass-expired"}.get(who, "pass-invalid")
     if who not in set(Role):
-        return 401
-    return inside if Role(who) in MAY[door] else 403
+        return "sign-in-required"
+    return None if Role(who) in MAY[door] else "forbidden"
+
+
+def heard(answer: httpx.Response) -> tuple[int, str | None, str | None]:
+    """The status; of a refusal at the door its code, and what else it takes to come in."""
+    if answer.status_code not in {401, 403}:
+        return answer.status_code, None, None
+    return answer.status_code, answer.json()["code"], answer.headers.get("WWW-Authenticate")
 
 
 @pytest.fixture
@@ -125,7 +133,8 @@ async def callers(service: Service) -> dict[str, dict[str, str]]:
         "other-cells-token": mint_ops(others, "alice", Role.ADMIN, now_s, now_s + 600),
         **{role.value: mint_ops(keys, "alice", role, now_s, now_s + 600) for role in Role},
     }
-    return {"nobody": {}, **{who: {"Authorization": f"Bearer {token}"} for who, token in tokens.items()}}
+    headers = {who: {"Authorization": f"Bearer {token}"} for who, token in tokens.items()}
+    return {"nobody": {}, "another scheme": {"Authorization": "Basic YQ=="}, **headers}
 
 
 async def test_each_call_lets_in_those_whom_the_table_names_and_nobody_else(service: Service) -> None:
@@ -139,7 +148,14 @@ async def test_each_call_lets_in_those_whom_the_table_names_and_nobody_else(serv
         method, _, path = line.partition(" ")
         url = re.sub(r"\{\w+\}", MADE_UP, path)
         for who, headers in coming.items():
-            heard = (await service.http.request(method, url, headers=headers)).status_code
-            if heard != expected(door, inside, who):
-                wrong.append((line, who, heard, expected(door, inside, who)))
+            said = heard(await service.http.request(method, url, headers=headers))
+            match expected(door, who):
+                case None:
+                    meant: tuple[int, str | None, str | None] = (inside, None, None)
+                case "forbidden":
+                    meant = (403, "forbidden", None)
+                case code:
+                    meant = (401, code, "Bearer")
+            if said != meant:
+                wrong.append((line, who, said, meant))
     assert wrong == []

@@ -1,7 +1,6 @@
 """Ops tokens: their validity, their duration, and their revocation."""
 
 import time
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import httpx
@@ -25,16 +24,10 @@ from grab_service.vocabulary.passes import (
     verify_ops,
 )
 from tests.harness.command_line import OPS_SECRET, SECRET
-from tests.harness.service import Service, running_service
+from tests.harness.service import Service
 from tests.harness.worker import forget_metrics
 
 NOW_S = 1_800_000_000
-
-
-@pytest.fixture
-async def service(valkey_url: str, database_url: str, cell_name: str) -> AsyncIterator[Service]:
-    async with running_service(valkey_url, database_url, cell_name) as running:
-        yield running
 
 
 def written_by_hand(keys: PassKeys, created_at_s: int, expires_at_s: int) -> bytes:
@@ -124,13 +117,7 @@ async def test_tokens_are_listed_newest_first_and_by_pages(service: Service) -> 
     for number in range(7):
         made = await service.http.post("/v1/dev/ops-sessions", json={"role": "viewer", "actor": f"v-{number}"})
         assert made.status_code == 200
-    seen, cursor = list[dict[str, object]](), ""
-    while True:
-        page = (await service.http.get(f"/v1/ops/tokens?limit=3{cursor}", headers=admin)).json()
-        seen += page["items"]
-        if page["next_cursor"] is None:
-            break
-        cursor = f"&cursor={page['next_cursor']}"
+    seen = await service.listed("/v1/ops/tokens", admin, limit=3)
     assert {one["actor"] for one in seen} == {"alice", *(f"v-{number}" for number in range(7))}
     assert len(seen) == 8
     assert all(is_token_id(str(one["token_id"])) for one in seen)

@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +14,13 @@ from grab_service.cell.store import Cell
 from tests.harness.district import Site, running_district
 from tests.harness.hostile_clients import Kind, unleash
 from tests.harness.keep_alive_clients import keeping_on
-from tests.harness.service import Service, running_service
+from tests.harness.service import Service
 
 CONNECTIONS = 2_000
 LASTS_S = 5.0
 COUNTED_S = 2.0
 MADE_UP = "zzzzzzzzzz"
 UNKNOWN = ("campaign-not-found", "claim-not-found")
-
-
-@pytest.fixture
-async def service(valkey_url: str, database_url: str, cell_name: str) -> AsyncIterator[Service]:
-    async with running_service(valkey_url, database_url, cell_name) as running:
-        yield running
 
 
 async def test_ids_that_somebody_makes_up_are_refused_without_the_cell(

@@ -4,13 +4,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
 from redis.asyncio import Redis
 
-from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell
 from grab_service.embedded.ports import free_port
 from grab_service.grabpath.admission import PLACES_OF_ONE
@@ -19,24 +19,18 @@ from grab_service.server.bodies import Bodies
 from grab_service.server.connections import PROBES_MAX
 from grab_service.server.protocol import PIPELINE_MAX, GrabProtocol
 from grab_service.server.worker import Worker
-from grab_service.vocabulary.campaigns import BenefitKind
 from grab_service.vocabulary.passes import mint
-from tests.harness.cells import Published, arm, enrol
+from tests.harness.cells import A_RUSH, armed_cell
 from tests.harness.raw_http import Wire, request, serving, small_window, wire
 from tests.harness.worker import grab_worker, publish
 
-DISPLAY = '{"title": "中秋", "benefit": {"kind": "generated_code", "name": "月饼", "valid_days": 30}}'
-RUSH = Published(display=DISPLAY, benefit_kind=BenefitKind.GENERATED_CODE, stock=50)
+RUSH = replace(A_RUSH, stock=50)
 PLACES = 16
 
 
 @pytest.fixture
 async def cell(cell_name: str, redis_client: Redis) -> Cell:
-    sources = ScriptSources.read()
-    await arm(redis_client, cell_name, sources)
-    cell = Cell(redis_client, cell_name, sources)
-    await enrol(cell, [f"m-{number}" for number in range(60)])
-    return cell
+    return await armed_cell(redis_client, cell_name, [f"m-{number}" for number in range(60)])
 
 
 @pytest.fixture

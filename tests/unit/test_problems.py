@@ -51,7 +51,7 @@ def test_both_languages_of_a_better_sentence_name_the_same_things(problem: Probl
 
 @pytest.mark.parametrize("problem", EVERY, ids=lambda problem: problem.slug)
 def test_what_clients_should_repeat_by_themselves_says_when(problem: Problem) -> None:
-    assert problem.retryable == (problem.status in {429, 503}) == (problem.retry_after_s is not None)
+    assert (problem.status in {429, 503}) == (problem.retry_after_s is not None)
     assert problem.retry_after_s is None or 1 <= problem.retry_after_s <= 10
 
 

@@ -5,9 +5,11 @@ import os
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Final
 
+from grab_service.embedded.programs import Program
+from grab_service.embedded.server import EmbeddedServer as Server
 from reconcile.leader import LOCK
 from tests.harness.district import District
 
@@ -42,11 +44,15 @@ async def kill_redis_until_it_answers(district: District, dice: random.Random) -
     yield
 
 
-async def kill_postgres(district: District, dice: random.Random) -> AsyncIterator[None]:
-    await district.postgres.kill()
-    await pause(dice, 0.1, 1.0)
+async def _kill(victim: Server | Program, dice: random.Random, away_max_s: float = 1.0) -> AsyncIterator[None]:
+    await victim.kill()
+    await pause(dice, 0.1, away_max_s)
     yield
-    await district.postgres.start()
+    await victim.start()
+
+
+def kill_postgres(district: District, dice: random.Random) -> AsyncIterator[None]:
+    return _kill(district.postgres, dice)
 
 
 async def kill_worker(district: District, dice: random.Random) -> AsyncIterator[None]:
@@ -60,18 +66,12 @@ async def kill_worker(district: District, dice: random.Random) -> AsyncIterator[
     await district.until(is_replaced)
 
 
-async def kill_api(district: District, dice: random.Random) -> AsyncIterator[None]:
-    await district.api.kill()
-    await pause(dice, 0.1, 0.5)
-    yield
-    await district.api.start()
+def kill_api(district: District, dice: random.Random) -> AsyncIterator[None]:
+    return _kill(district.api, dice, away_max_s=0.5)
 
 
-async def kill_ledger(district: District, dice: random.Random) -> AsyncIterator[None]:
-    await district.ledger.kill()
-    await pause(dice, 0.1, 1.0)
-    yield
-    await district.ledger.start()
+def kill_ledger(district: District, dice: random.Random) -> AsyncIterator[None]:
+    return _kill(district.ledger, dice)
 
 
 async def _stand_still(pids: list[int], dice: random.Random) -> AsyncIterator[None]:
@@ -98,32 +98,21 @@ def stop_ledger(district: District, dice: random.Random) -> AsyncIterator[None]:
 
 
 async def storm(district: District, dice: random.Random) -> AsyncIterator[None]:
-    async def redis() -> None:
-        await district.valkey.kill()
-        await pause(dice, 0.0, 0.5)
-        await district.valkey.start()
-
-    async def postgres() -> None:
-        await district.postgres.kill()
-        await pause(dice, 0.0, 0.5)
-        await district.postgres.start()
-
-    async def ledger() -> None:
-        await district.ledger.kill()
-        await pause(dice, 0.0, 0.5)
-        await district.ledger.start()
-
-    async def worker() -> None:
-        pids = district.worker_pids()
-        signal_all([dice.choice(pids)] if pids else [], signal.SIGKILL)
-
-    async def everything() -> None:
-        await asyncio.gather(redis(), postgres(), ledger(), worker())
+    async def strike(victim: Server | Program | None) -> None:
+        if victim is None:
+            pids = district.worker_pids()
+            signal_all([dice.choice(pids)] if pids else [], signal.SIGKILL)
+        else:
+            await victim.kill()
+            await pause(dice, 0.0, 0.5)
+            await victim.start()
 
     ends_s = time.monotonic() + STORM_S
-    victims: list[Callable[[], Awaitable[None]]] = [redis, redis, postgres, ledger, worker, worker, everything]
+    redis, postgres, ledger, worker = district.valkey, district.postgres, district.ledger, None
+    everything = (redis, postgres, ledger, worker)
     while time.monotonic() < ends_s:
-        await dice.choice(victims)()
+        victims = dice.choice([*((one,) for one in (redis, redis, postgres, ledger, worker, worker)), everything])
+        await asyncio.gather(*(strike(victim) for victim in victims))
         district.add("kills", 1)
         await pause(dice, 0.2, 1.5)
     yield

@@ -1,19 +1,27 @@
 """Guards of who may do what, and of what is bounded before anything is parsed."""
 
+from functools import partial
 from typing import Final
 
 from tests.mutants.mutant import Mutant
 
-_PASSES: Final = "grab_service/vocabulary/passes.py"
-_ASSERTIONS: Final = "grab_service/identity/assertions.py"
-_LANE: Final = "grab_service/server/lane.py"
-_BODIES: Final = "grab_service/server/bodies.py"
-_DESK: Final = "grab_service/grabpath/admission.py"
-_FRAMING: Final = "grab_service/server/framing.py"
-_GIVE_BACK: Final = "grab_service/claims/give_back.py"
-_REVEAL: Final = "grab_service/claims/reveal.py"
-_ANSWERING: Final = "grab_service/server/answering.py"
-_PROTOCOL: Final = "grab_service/server/protocol.py"
+_in_session_routes = partial(Mutant, "grab_service/members/session_routes.py")
+_in_records = partial(Mutant, "grab_service/claims/records.py")
+_in_dependencies = partial(Mutant, "grab_service/http/dependencies.py")
+_in_connections = partial(Mutant, "grab_service/server/connections.py")
+_in_reader = partial(Mutant, "grab_service/server/reader.py")
+_in_export = partial(Mutant, "grab_service/claims/export.py")
+_in_settings = partial(Mutant, "grab_service/settings.py")
+_in_tokens = partial(Mutant, "grab_service/identity/tokens.py")
+_in_passes = partial(Mutant, "grab_service/vocabulary/passes.py")
+_in_assertions = partial(Mutant, "grab_service/identity/assertions.py")
+_in_bodies = partial(Mutant, "grab_service/server/bodies.py")
+_in_desk = partial(Mutant, "grab_service/grabpath/admission.py")
+_in_framing = partial(Mutant, "grab_service/server/framing.py")
+_in_give_back = partial(Mutant, "grab_service/claims/give_back.py")
+_in_reveal = partial(Mutant, "grab_service/claims/reveal.py")
+_in_answering = partial(Mutant, "grab_service/server/answering.py")
+_in_protocol = partial(Mutant, "grab_service/server/protocol.py")
 _OF_PASSES: Final = "tests/unit/test_passes.py::test_"
 _OF_TOKENS: Final = "tests/security/test_lives_of_tokens.py::test_"
 _SESSIONS: Final = "tests/integration/test_api_sessions.py::test_"
@@ -27,11 +35,10 @@ _TWO_WAYS: Final = f"{_FRAMES}a_request_that_can_be_read_in_two_ways_is_refused_
 _SENT_ALONG: Final = "tests/integration/test_grab_path.py::test_what_is_sent_along_is_checked_before_anything_is_decided"
 
 MUTANTS: Final = (
-    Mutant(
+    _in_passes(
         "mac_not_compared",
         "the signature of a pass is compared",
         "any signature will do",
-        _PASSES,
         "    state = keys.pass_hmacs.get(fields[1])\n    if state is None or not compare_digest(state.mac(payload), mac):",
         "    state = keys.pass_hmacs.get(fields[1])\n    if state is None:",
         (
@@ -40,66 +47,59 @@ MUTANTS: Final = (
         ),
         short=True,
     ),
-    Mutant(
+    _in_passes(
         "mac_of_ops_not_compared",
         "the signature of an ops token is compared",
         "any signature will do",
-        _PASSES,
         "    state = keys.ops_hmacs.get(fields[1])\n    if state is None or not compare_digest(state.mac(payload), mac):",
         "    state = keys.ops_hmacs.get(fields[1])\n    if state is None:",
         (f"{_OF_PASSES}every_change_of_one_byte_is_refused",),
     ),
-    Mutant(
+    _in_passes(
         "pass_never_ends",
         "a pass ends at its second",
         "it never does",
-        _PASSES,
         "    # Authentic from here on: what `mint` wrote, so the number is a number and the name is ASCII.\n"
         "    if int(fields[2]) <= now_s:",
         "    if False:",
         (f"{_OF_PASSES}a_pass_ends_at_its_second_and_not_before",),
     ),
-    Mutant(
+    _in_passes(
         "pass_of_any_length",
         "a pass has as many fields as its version says",
         "an added or missing field is not noticed",
-        _PASSES,
         "    if len(fields) != _PASS_FIELDS.get(fields[0]):\n",
         "    if len(fields) < 4 or fields[0] not in _PASS_FIELDS:\n",
         (f"{_OF_PASSES}a_pass_has_the_fields_of_its_version",),
     ),
-    Mutant(
+    _in_session_routes(
         "union_of_the_database",
         "a pass names a union only if the cell holds that record of the member",
         "it names what Postgres says, and the workers believe what the cell does not hold yet",
-        "grab_service/members/session_routes.py",
         ' if member.version <= version_in_cell else ""',
         "",
         (f"{_SESSIONS}a_pass_names_no_union_that_the_cell_does_not_hold_yet",),
     ),
-    Mutant(
+    _in_session_routes(
         "union_looked_up_too_late",
         "the cell's version is asked before the member is looked up",
         "it is asked afterwards, when another change may have reached the cell",
-        "grab_service/members/session_routes.py",
         "if member.version <= version_in_cell",
         "if member.version <= worker.view.members_version",
         (f"{_SESSIONS}what_the_cell_comes_to_hold_after_the_member_was_looked_up_does_not_count",),
     ),
-    Mutant(
+    _in_passes(
         "pass_of_any_cell",
         "a pass is bound to its cell",
         "the same secret opens every district",
-        _PASSES,
         'f"grab-{kind}\\0{cell}\\0".encode()',
         'f"grab-{kind}\\0".encode()',
         (f"{_OF_PASSES}a_pass_of_another_cell_is_invalid_under_the_same_secret",),
     ),
-    Mutant(
+    _in_passes(
         "pass_is_ops_token",
         "a pass is signed in another domain than an ops token",
         "one signature is good for both",
-        _PASSES,
         '_hmac_states("ops", cell, ops_keys)',
         '_hmac_states("pass", cell, ops_keys)',
         (
@@ -107,75 +107,67 @@ MUTANTS: Final = (
             f"{_OF_PASSES}the_signature_is_hmac_sha256_over_domain_cell_and_everything_said",
         ),
     ),
-    Mutant(
+    _in_records(
         "claims_of_others",
         "a member sees only their own claims",
         "every member who knows the id sees the claim",
-        "grab_service/claims/records.py",
         "        claims.c.campaign_id == ref.campaign_id,\n        claims.c.member_id == member_id,\n",
         "        claims.c.campaign_id == ref.campaign_id,\n",
         (f"{_MEMBERS}nobody_sees_or_returns_the_claim_of_another",),
     ),
-    Mutant(
+    _in_records(
         "lists_of_others",
         "the list of claims is the caller's own",
         "it is everybody's",
-        "grab_service/claims/records.py",
         "    query = _CLAIMS.where(claims.c.member_id == member_id).order_by(",
         "    query = _CLAIMS.order_by(",
         (f"{_MEMBERS}nobody_sees_or_returns_the_claim_of_another",),
     ),
-    Mutant(
+    _in_give_back(
         "returns_not_counted",
         "a member gives back `returns_per_member` units of a campaign",
         "as many as they like",
-        _GIVE_BACK,
         "            _returns(member_id, _before.c.campaign_id == ref.campaign_id) < _limit(ref.campaign_id),\n",
         "",
         (f"{_MEMBERS}a_member_gives_back_as_many_units_of_a_campaign_as_it_says",),
     ),
-    Mutant(
+    _in_give_back(
         "returns_of_others_counted",
         "the returns of a member and of a campaign are counted, nobody else's and no other's",
         "all returns of the member count for each campaign",
-        _GIVE_BACK,
         "_returns(member_id, _before.c.campaign_id == ref.campaign_id) < ",
         "_returns(member_id) < ",
         (f"{_MEMBERS}a_member_gives_back_as_many_units_of_a_campaign_as_it_says",),
     ),
-    Mutant(
+    _in_give_back(
         "returns_side_by_side",
         "of several returns of a member at once, each counts those before it",
         "they count side by side",
-        _GIVE_BACK,
         "        await connection.execute(select(func.pg_advisory_xact_lock("
         'func.hashtextextended(f"return:{member_id}", 0))))\n',
         "",
         (f"{_MEMBERS}of_several_returns_at_once_each_counts_those_before_it",),
     ),
-    Mutant(
+    _in_give_back(
         "returns_a_minute_not_counted",
         "a member gives back ten units a minute at most, wherever",
         "as many as the campaigns allow",
-        _GIVE_BACK,
         "            _returns(member_id, _before.c.decided_at_ms > now_ms - MINUTE_MS) < RETURNS_A_MINUTE,\n",
         "",
-        (f"{_MEMBERS}a_member_gives_back_ten_units_a_minute_at_most",),
+        (f"{_MEMBERS}a_member_who_gave_back_too_much_waits_for_the_first_of_the_last_ten",),
     ),
-    Mutant(
+    _in_give_back(
         "seen_codes_given_back",
         "a code of a third party that was seen is not given back",
         "it is, and the next is there to be seen",
-        _GIVE_BACK,
         "            _code_unseen(ref.campaign_id),\n",
         "",
         (f"{_MEMBERS}a_code_of_a_pool_that_was_seen_is_not_given_back",),
     ),
-    Mutant(
+    _in_give_back(
         "revealed_given_back",
         "of a return and a look at the code of a pool, one wins: a member who has seen it keeps it",
         "it is given back, and the next who sees it is the second",
-        _GIVE_BACK,
         " == Reveal.ON_REQUEST.value, claims.c.revealed_at_ms.is_(None)),",
         " == Reveal.ON_REQUEST.value),",
         (
@@ -183,256 +175,234 @@ MUTANTS: Final = (
             f"{_MEMBERS}a_member_who_has_seen_a_code_of_a_third_party_keeps_it",
         ),
     ),
-    Mutant(
+    _in_reveal(
         "returned_revealed",
         "of a return and a look at the code of a pool, one wins: a member who has given it back does not see it",
         "it is shown although somebody else may have it by now",
-        _REVEAL,
         "                claims.c.voucher_state.not_in([state.value for state in _GONE]),\n",
         "",
         (f"{_MEMBERS}of_a_return_and_a_look_at_the_code_at_once_exactly_one_wins",),
     ),
-    Mutant(
+    _in_reveal(
         "revealed_by_others",
         "a code is shown to its holder alone, and nobody else makes it seen",
         "every member who knows the id makes it seen",
-        _REVEAL,
         "                claims.c.member_id == member_id,\n",
         "",
         (f"{_MEMBERS}a_code_on_request_is_nowhere_until_it_is_asked_for",),
     ),
     Mutant(
+        "grab_service/grabpath/answers.py",
         "code_in_the_grab",
         "the answer to a grab leaves out a code that is shown on request",
         "the winner has it without asking",
-        "grab_service/grabpath/answers.py",
         "        campaign.has_voucher,\n        campaign.on_request,\n",
         "        campaign.has_voucher,\n",
         (f"{_MEMBERS}a_code_on_request_is_nowhere_until_it_is_asked_for",),
     ),
-    Mutant(
+    _in_records(
         "code_in_the_list",
         "lists and claims leave out a code that is shown on request and was not asked for",
         "the claim on record shows it",
-        "grab_service/claims/records.py",
         "            on_request=on_request,\n",
         "            on_request=False,\n",
         (f"{_MEMBERS}a_code_on_request_is_nowhere_until_it_is_asked_for",),
     ),
     Mutant(
+        "grab_service/campaigns/bodies.py",
         "code_before_it_is_on_record",
         "a claim that only the cell knows leaves out a code that is shown on request",
         "the page of a campaign shows it",
-        "grab_service/campaigns/bodies.py",
         "        campaign.has_voucher,\n        campaign.on_request,\n",
         "        campaign.has_voucher,\n",
         (f"{_MEMBERS}a_code_on_request_is_nowhere_until_it_is_asked_for",),
     ),
-    Mutant(
+    _in_give_back(
         "expired_given_back",
         "an expired voucher is not given back",
         "the end of its validity is not looked at",
-        _GIVE_BACK,
         "            or_(claims.c.valid_until_ms > now_ms, claims.c.valid_until_ms.is_(None)),\n",
         "",
         (f"{_MEMBERS}why_a_claim_is_not_returnable_comes_before_how_many_were_returned",),
     ),
-    Mutant(
+    _in_assertions(
         "algorithm_of_the_caller",
         "the algorithm of an assertion follows from what was configured",
         "from what the assertion says of itself",
-        _ASSERTIONS,
         '        if algorithm == "HS256" and self.secret:\n            return VerifyingKey("HS256", self.secret)\n',
         '        if str(algorithm).startswith("HS") and self.secret:\n'
         "            return VerifyingKey(str(algorithm), self.secret)\n",
         (f"{_SESSIONS}what_is_not_genuine_or_not_for_us_or_not_in_time_is_refused",),
     ),
-    Mutant(
+    _in_give_back(
         "returned_twice",
         "a return is decided by compare-and-set on the row",
         "each call decides it again",
-        _GIVE_BACK,
         "            claims.c.state == ClaimState.FULFILLED.value,\n"
         "            or_(claims.c.voucher_state == VoucherState.ACTIVE.value, claims.c.voucher_state.is_(None)),\n",
         "            or_(claims.c.voucher_state.is_(None), claims.c.voucher_state.is_not(None)),\n",
         (f"{_MEMBERS}of_many_returns_at_once_one_decides_and_all_say_the_same",),
     ),
-    Mutant(
+    _in_dependencies(
         "viewers_write",
         "an ops user who may only look changes nothing",
         "viewers may write",
-        "grab_service/http/dependencies.py",
         "_WRITERS = frozenset({Role.OPERATOR, Role.ADMIN})",
         "_WRITERS = _READERS",
-        ("tests/integration/test_ops_campaigns.py::test_who_may_do_what",),
+        (f"{_BY_ROLE}each_call_lets_in_those_whom_the_table_names_and_nobody_else",),
     ),
     Mutant(
+        "grab_service/cli/passes.py",
         "ops_tokens_for_years",
         "a token of ops is made for a day at most",
         "for as long as a pass for load tests",
-        "grab_service/cli/passes.py",
         "    ttl_s: OpsTtl = None,",
         "    ttl_s: Ttl = None,",
         (f"{_OF_TOKENS}no_token_of_ops_is_made_for_more_than_a_day",),
     ),
-    Mutant(
+    _in_dependencies(
         "officers_look",
         "officers see no call of ops that is not theirs",
         "they see all that may be looked at",
-        "grab_service/http/dependencies.py",
         "_READERS = frozenset({Role.VIEWER, Role.OPERATOR, Role.APPROVER, Role.ADMIN})",
         "_READERS = frozenset(Role)",
         (f"{_BY_ROLE}each_call_lets_in_those_whom_the_table_names_and_nobody_else",),
     ),
     Mutant(
+        "grab_service/members/profiles.py",
         "assertion_used_twice",
         "an assertion is good once",
         "it is good as often as it is sent",
-        "grab_service/members/profiles.py",
         "    if used.one_or_none() is None:",
         "    if False:",
         (f"{_SESSIONS}an_assertion_is_good_once_even_if_sent_many_times_at_once",),
     ),
-    Mutant(
+    _in_assertions(
         "audience_not_looked_at",
         "an assertion must be for us",
         "one for another service will do",
-        _ASSERTIONS,
         '"verify_exp": False,',
         '"verify_exp": False, "verify_aud": False,',
         (f"{_SESSIONS}what_is_not_genuine_or_not_for_us_or_not_in_time_is_refused",),
     ),
-    Mutant(
+    _in_assertions(
         "assertion_lives_long",
         "an assertion lives for five minutes at most",
         "for as long as it says",
-        _ASSERTIONS,
         "    if expires_at_s - issued_at_s > LIFETIME_MAX_S:",
         "    if False:",
         (f"{_SESSIONS}what_is_not_genuine_or_not_for_us_or_not_in_time_is_refused",),
     ),
-    Mutant(
+    _in_assertions(
         "assertion_expired",
         "an assertion that has expired is refused",
         "it is taken",
-        _ASSERTIONS,
         "    if expires_at_s <= now_s:",
         "    if False:",
         (f"{_SESSIONS}what_is_not_genuine_or_not_for_us_or_not_in_time_is_refused",),
     ),
     Mutant(
+        "grab_service/grabpath/rates.py",
         "hammering",
         "a member who asks too fast is slowed down",
         "nobody is",
-        "grab_service/grabpath/rates.py",
         "        if count >= self._burst:",
         "        if False:",
         ("tests/integration/test_grab_path.py::test_a_member_who_hammers_is_slowed_down_and_nobody_else",),
     ),
-    Mutant(
+    _in_bodies(
         "body_of_a_grab_unbounded",
         "a grab has a body of 4 KiB at most",
         "of any size",
-        _BODIES,
         "GRAB_BODY_MAX_BYTES: Final = 4096",
         "GRAB_BODY_MAX_BYTES: Final = 2**40",
         (f"{_SENT_ALONG}[headers5-xxx-413-too-large]", _SENT_ALONG),
     ),
-    Mutant(
+    _in_protocol(
         "body_without_end",
         "a body that does not end is cut off where it becomes too large",
         "it is read on",
-        _PROTOCOL,
         "        elif incoming.body_bytes > incoming.bounds.max_bytes + DISCARD_MAX_BYTES:",
         "        elif False:",
         (f"{_EDGES}a_body_that_does_not_end_is_cut_off_where_it_becomes_too_large",),
     ),
-    Mutant(
+    _in_protocol(
         "body_never_comes",
         "a body has a time to come in",
         "it is waited for",
-        _PROTOCOL,
         "            if now_s > incoming.ends_at_s:",
         "            if False:",
         (f"{_EDGES}a_body_that_never_comes_is_not_waited_for_forever",),
     ),
-    Mutant(
+    _in_connections(
         "connections_unbounded",
         "a worker has so many connections, and more hear 503",
         "it has any number",
-        "grab_service/server/connections.py",
         "        if len(self._open) >= self._connections_max:",
         "        if False:",
         (f"{_FAST}more_connections_than_allowed_are_turned_away_and_the_others_served",),
     ),
-    Mutant(
+    _in_protocol(
         "headers_without_end",
         "headers have 32 KiB at most",
         "any size",
-        _PROTOCOL,
         "            if self._head_bytes > HEAD_MAX_BYTES:",
         "            if False:",
         (f"{_FAST}headers_without_end_or_number_are_refused",),
     ),
-    Mutant(
+    _in_protocol(
         "headers_without_number",
         "headers have a hundred lines at most",
         "any number",
-        _PROTOCOL,
         "            len(headers) > HEADERS_MAX\n            or ",
         "            ",
         (f"{_FAST}headers_without_end_or_number_are_refused",),
     ),
-    Mutant(
+    _in_protocol(
         "sent_ahead_unbounded",
         "so many requests may be sent ahead of the answers, and a client that sends more is cut off",
         "any number",
-        _PROTOCOL,
         "        if len(self.pipeline) >= PIPELINE_MAX:",
         "        if False:",
         (f"{_FAST}who_sends_many_requests_ahead_of_the_answers_is_cut_off",),
     ),
-    Mutant(
+    _in_desk(
         "pages_before_grabs",
         "so many ordinary calls are at work in a worker, and more hear `overloaded`: grabs keep their share",
         "any number",
-        _DESK,
         "return self._free > 0 and self._taken[caller] < most",
         "return self._taken[caller] < most",
         (f"{_FAST}ordinary_calls_beyond_their_places_are_turned_away_and_grabs_are_not",),
     ),
-    Mutant(
+    _in_protocol(
         "silence_in_the_headers",
         "headers have a time to come in",
         "they are waited for",
-        _PROTOCOL,
         "(drained or silent_s > HEAD_TIMEOUT_S)",
         "drained",
         (f"{_FAST}who_is_silent_in_the_middle_of_the_headers_is_cut_off",),
     ),
     Mutant(
+        "grab_service/demo/stopping.py",
         "hang_up_under_nohup",
         "a run under `nohup` goes on when its terminal is closed",
         "it ends with its terminal",
-        "grab_service/demo/stopping.py",
         "        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:\n",
         "        if True:\n",
         ("tests/unit/test_stopping.py::test_a_run_ends_when_it_is_asked_and_under_nohup_not_with_its_terminal",),
     ),
-    Mutant(
+    _in_framing(
         "header_twice",
         "a header that decides something stands once, or the request is refused",
         "the last one counts",
-        _FRAMING,
         "            if name in found:",
         "            if False:",
         (f"{_TWO_WAYS}[authorization twice-ordinary]",),
     ),
-    Mutant(
+    _in_framing(
         "no_host",
         "a request names its host",
         "it need not",
-        _FRAMING,
         '    if (host is None and version == "1.1") or',
         "    if False or",
         (
@@ -440,29 +410,26 @@ MUTANTS: Final = (
             f"{_TWO_WAYS}[no host, grab-lane]",
         ),
     ),
-    Mutant(
+    _in_framing(
         "any_coding",
         "a body comes by its length or in chunks, and in no other coding",
         "any coding is taken for chunks",
-        _FRAMING,
         ' or encoding.lower() != b"chunked":',
         ":",
         (f"{_TWO_WAYS}[two codings-ordinary]",),
     ),
-    Mutant(
+    _in_framing(
         "upgrade_goes_on",
         "a request that asks for an upgrade is the last of its connection",
         "the next one is answered on it",
-        _FRAMING,
         ' or (b"upgrade" in options and b"upgrade" in found)',
         "",
         (f"{_WIRE}nothing_behind_an_upgrade_is_a_request",),
     ),
-    Mutant(
+    _in_reader(
         "lane_frames_by_itself",
         "the lane asks the one function that decides framing",
         "it takes a request without a host",
-        "grab_service/server/reader.py",
         " or not self._frames(self._head):",
         ":",
         (
@@ -470,20 +437,18 @@ MUTANTS: Final = (
             f"{_TWO_WAYS}[no host, grab-lane]",
         ),
     ),
-    Mutant(
+    _in_reader(
         "hosts_of_the_first",
         "the lane judges each host that it has not seen",
         "the first one stands for all",
-        "grab_service/server/reader.py",
         "                and (head[host] in self._hosts or self._frames(head))\n",
         "",
         ("tests/unit/test_reader.py::test_a_host_that_is_none_is_refused_also_behind_one_that_is",),
     ),
-    Mutant(
+    _in_protocol(
         "trailers_are_headers",
         "a trailer is never a header",
         "it outranks the head",
-        _PROTOCOL,
         "        if self._in_head:  # a trailer behind the body is no header\n",
         "        if True:\n",
         (
@@ -491,195 +456,177 @@ MUTANTS: Final = (
             f"{_FRAMES}requests_are_those_that_a_strict_parser_reads_in_whatever_pieces_they_come[trailers-ordinary]",
         ),
     ),
-    Mutant(
+    _in_protocol(
         "trailers_without_end",
         "the framing bytes beside a body are bounded",
         "trailers are read for as long as they come",
-        _PROTOCOL,
         "        return self.quiet_bytes <= FRAMING_MAX_BYTES and beside_bytes",
         "        return beside_bytes >= 0 or beside_bytes",
         (f"{_WIRE}trailers_are_bounded_and_a_caller_who_sends_them_without_end_is_refused",),
     ),
-    Mutant(
+    _in_protocol(
         "hears_no_answer",
         "a caller who shuts only the sending side hears every answer",
         "the connection ends at once",
-        _PROTOCOL,
         "        self._no_more = True\n        self._end_with(self.cycle)\n        return True\n",
         "        return False\n",
         (f"{_WIRE}a_caller_who_shuts_only_the_sending_side_hears_every_answer",),
     ),
-    Mutant(
+    _in_answering(
         "deaf_keeps_a_place",
         "a caller who does not read holds no place",
         "it keeps the place until it reads",
-        _ANSWERING,
         "                if caller is not None and flow.write_paused and not cycle.disconnected:",
         "                if False:",
         (f"{_WIRE}a_caller_who_does_not_read_holds_no_place",),
     ),
-    Mutant(
+    _in_answering(
         "head_has_a_body",
         "a refused HEAD has no body",
         "it has one, and the next answer is misread",
-        _ANSWERING,
         "            answer = answer.without_body() if self.bodiless else answer\n",
         "",
         (f"{_WIRE}head_answers_as_get_without_a_body_also_when_it_is_refused",),
     ),
-    Mutant(
+    _in_desk(
         "places_of_one_unbounded",
         "one caller has a few places, and strangers half of them",
         "one member on many connections has all",
-        _DESK,
         " and self._taken[caller] < most",
         "",
         (f"{_WIRE}neither_one_member_nor_all_strangers_can_take_every_place",),
     ),
-    Mutant(
+    _in_bodies(
         "bodies_unbounded",
         "all bodies together are bounded, and the oldest is cut off",
         "they fill the memory",
-        _BODIES,
         "        while self._bytes > self._bodies_max_bytes and",
         "        while False and",
         (f"{_WIRE}when_all_bodies_together_become_too_much_the_oldest_is_cut_off",),
     ),
     Mutant(
+        "grab_service/http/bodies.py",
         "form_on_the_loop",
         "a form has so many parts at most",
         "each of its parts is read",
-        "grab_service/http/bodies.py",
         "    if len(pieces) > PARTS_MAX + 2 or not",
         "    if not",
         ("tests/security/test_bodies.py::test_what_is_no_form_with_one_file_is_refused",),
     ),
     Mutant(
+        "grab_service/server/supervisor.py",
         "service_under_nohup",
         "a service under `nohup` goes on when its terminal is closed",
         "it ends with its terminal",
-        "grab_service/server/supervisor.py",
         "_has_terminal() and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN",
         "_has_terminal()",
         ("tests/unit/test_stopping.py::test_the_service_ends_with_its_terminal_and_under_nohup_goes_on",),
     ),
-    Mutant(
+    _in_protocol(
         "grabs_at_the_probes",
         "at the port of the probes nothing else is answered",
         "every call is answered there",
-        _PROTOCOL,
         "        if self._probes_only and kind_of(incoming.path) is not CallKind.PROBE:",
         "        if False:",
         (f"{_WIRE}probes_have_a_port_of_their_own_which_no_crowd_can_fill",),
     ),
-    Mutant(
+    _in_connections(
         "probes_unbounded",
         "the port of the probes has so many connections at most",
         "any number",
-        "grab_service/server/connections.py",
         "        if len(self._of_probes) >= PROBES_MAX:",
         "        if False:",
         (f"{_WIRE}probes_have_a_port_of_their_own_which_no_crowd_can_fill",),
     ),
-    Mutant(
+    _in_export(
         "codes_for_everybody",
         "full codes in an export need a right of their own",
         "every ops user who may look takes all codes away",
-        "grab_service/claims/export.py",
         "        if codes is Codes.FULL and identity.role not in SEES_CODES:",
         "        if False:",
         (
             "tests/integration/test_ops_records.py::test_codes_in_exports_need_a_right_of_their_own_and_every_export_is_in_the_log",
         ),
     ),
-    Mutant(
+    _in_export(
         "codes_unmasked",
         "codes in an export are masked unless full ones are asked for",
         "they are always there",
-        "grab_service/claims/export.py",
         "row.code if codes is Codes.FULL else masked(row.code)",
         "row.code",
         (
             "tests/integration/test_ops_records.py::test_codes_in_exports_need_a_right_of_their_own_and_every_export_is_in_the_log",
         ),
     ),
-    Mutant(
+    _in_dependencies(
         "refused_and_not_counted",
         "refused passes are counted",
         "nobody sees that somebody tries",
-        "grab_service/http/dependencies.py",
         "        worker.refused.note(member_id.value)\n",
         "",
         (f"{_SESSIONS}refused_sign_ins_are_counted_and_logged_as_one_line_a_reason",),
     ),
-    Mutant(
+    _in_passes(
         "tokens_that_say_so_live",
         "a token of ops that says it lives for more than a day is refused",
         "a holder of the key makes tokens for years",
-        _PASSES,
         " or expires_at_s - created_at_s > OPS_TTL_MAX_S or",
         " or",
         (f"{_OF_TOKENS}a_token_that_says_it_lives_longer_or_begins_later_is_refused_though_signed",),
     ),
-    Mutant(
+    _in_passes(
         "tokens_of_tomorrow",
         "a token of ops that was made in time to come is refused",
         "a holder of the key makes tokens for each day of a year",
-        _PASSES,
         " or created_at_s > now_s + CLOCKS_APART_S:",
         ":",
         (f"{_OF_TOKENS}a_token_that_says_it_lives_longer_or_begins_later_is_refused_though_signed",),
     ),
-    Mutant(
+    _in_settings(
         "one_secret_for_all",
         "tokens of ops need secrets of their own",
         "a program that mints passes mints admins",
-        "grab_service/settings.py",
         "if name != info.field_name and set(mine)",
         "if False and name != info.field_name and set(mine)",
         (f"{_OF_TOKENS}the_secret_of_the_passes_is_none_for_tokens_of_ops",),
     ),
-    Mutant(
+    _in_settings(
         "ops_keys_of_development",
         "outside development mode no ops key is made up",
         "a program that mints passes mints admins where ops keys are not set",
-        "grab_service/settings.py",
         "if self.dev and not ops_keys:",
         "if not ops_keys:",
         (f"{_OF_TOKENS}without_a_key_of_ops_nobody_of_ops_comes_in_but_in_development",),
     ),
-    Mutant(
+    _in_tokens(
         "ended_tokens_are_good",
         "a token of ops that was ended is refused",
         "it is good until it expires",
-        "grab_service/identity/tokens.py",
         "return found.ended_at_ms is not None",
         "return False",
         (f"{_OF_TOKENS}an_ended_token_is_refused_by_every_worker_from_the_answer_on",),
     ),
-    Mutant(
+    _in_tokens(
         "tokens_without_a_record",
         "a token of ops is on record from its first use on",
         "those made on the command line are not listed, and cannot be ended",
-        "grab_service/identity/tokens.py",
         "    await record_token(engine, token)\n    return False",
         "    return False",
         (f"{_OF_TOKENS}an_ended_token_is_refused_by_every_worker_from_the_answer_on",),
     ),
-    Mutant(
+    _in_dependencies(
         "operators_end_tokens",
         "admins alone see and end tokens of ops",
         "operators do, too",
-        "grab_service/http/dependencies.py",
         "_ADMINS = frozenset({Role.ADMIN})",
         "_ADMINS = _WRITERS",
         ("tests/security/test_doors_by_role.py::test_each_call_lets_in_those_whom_the_table_names_and_nobody_else",),
     ),
     Mutant(
+        "reconcile/maintenance/housekeeping.py",
         "expired_tokens_for_good",
         "tokens of ops are forgotten some time after they expired",
         "the table grows for ever",
-        "reconcile/maintenance/housekeeping.py",
         ', ("ops_tokens", "token_id", TOKENS_KEPT_S))',
         ",)",
         ("tests/integration/test_housekeeping.py::test_tokens_of_ops_are_shown_for_some_time_after_they_expired",),

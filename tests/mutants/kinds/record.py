@@ -1,70 +1,65 @@
 """Guards of claims that are told only once they are on record."""
 
+from functools import partial
 from typing import Final
 
 from tests.mutants.mutant import Mutant
 
-_DRAIN: Final = "reconcile/drain/drain.py"
-_STORE: Final = "grab_service/cell/store.py"
-_RESPONDER: Final = "grab_service/grabpath/responder.py"
-_DURABILITY: Final = "grab_service/vocabulary/durability.py"
+_in_drain = partial(Mutant, "reconcile/drain/drain.py")
+_in_store = partial(Mutant, "grab_service/cell/store.py")
+_in_responder = partial(Mutant, "grab_service/grabpath/responder.py")
+_in_durability = partial(Mutant, "grab_service/vocabulary/durability.py")
 _TESTS: Final = "tests/integration/test_record.py::test_"
 _WAITS: Final = f"{_TESTS}a_winner_hears_of_the_claim_when_the_ledger_has_noted_its_seq_and_not_before"
 _UNKNOWN: Final = f"{_TESTS}without_its_record_the_outcome_of_a_grab_is_unknown_and_so_is_that_of_its_repeat"
 _WHOLE: Final = f"{_TESTS}with_a_ledger_winners_hear_at_once_and_without_one_nobody_hears"
 
 MUTANTS: Final = (
-    Mutant(
+    _in_responder(
         "told_before_its_record",
         "a winner hears of a claim when it is on record",
         "at once",
-        _RESPONDER,
         "                if self._unrecorded is None:\n                    grab.respond(filled)",
         "                if True:\n                    grab.respond(filled)",
         (_WAITS,),
     ),
-    Mutant(
+    _in_responder(
         "repeat_told_before_its_record",
         "a repeat that finds a claim waits for its record as well",
         "it hears of the claim at once",
-        _RESPONDER,
         "if self._unrecorded is None or int(epoch)",
         "if True or self._unrecorded is None or int(epoch)",
         (_UNKNOWN,),
     ),
-    Mutant(
+    _in_store(
         "listed_before_its_record",
         "a member's claims are those on record",
         "all that the cell holds",
-        _STORE,
         "for holding in holdings] if self._only_recorded else holdings",
         "for holding in holdings] if False else holdings",
         (f"{_TESTS}claims_of_a_member_are_those_on_record",),
     ),
-    Mutant(
+    _in_durability(
         "record_of_another_life",
         "the ledger's note of another life of the cell says nothing of this one",
         "only the seq is compared",
-        _DURABILITY,
         "return epoch == self.epoch and seq <= self.seq",
         "return seq <= self.seq",
         (f"{_TESTS}the_note_of_another_life_tells_nobody",),
     ),
-    Mutant(
+    _in_drain(
         "noted_before_commit",
         "the ledger notes a cursor in the cell when PostgreSQL has committed it",
         "before",
-        _DRAIN,
         "            try:\n                await self._commit_and_read_ahead(link, page)",
         "            try:\n                await self._note_recorded(link, page.until)\n"
         "                await self._commit_and_read_ahead(link, page)",
         (f"{_TESTS}nothing_is_noted_that_postgres_has_not_committed",),
     ),
-    Mutant(
+    _in_drain(
         "nothing_noted",
         "the ledger notes in the cell how far the log is on record",
         "never",
-        _DRAIN,
         "        await self._note_recorded(link, cursor)\n",
         "",
         (_WHOLE,),
