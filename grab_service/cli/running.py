@@ -16,6 +16,7 @@ from grab_service.cli.help import RUN, examples
 from grab_service.cli.settings_in_force import pass_keys, settings_in_force, settings_of_environment
 from grab_service.cli.terminal import note, output
 from grab_service.files.synthetic import MEMBERS, MEMBERS_MAX, ORGS, ORGS_MAX
+from grab_service.vocabulary.durability import Durability
 
 if TYPE_CHECKING:
     from grab_service.demo.command import Demonstration
@@ -35,6 +36,12 @@ PORT_POLL_S: Final = 0.1
 Members = Annotated[int, typer.Option(metavar="N", min=1, max=MEMBERS_MAX, help="How many members there are.")]
 Orgs = Annotated[int, typer.Option(metavar="N", min=1, max=ORGS_MAX, help="In how many unions.")]
 Stock = Annotated[int, typer.Option(metavar="N", min=1, max=STOCK_MAX, help="How many units there are.")]
+DurabilityOption = Annotated[
+    Durability | None,
+    typer.Option(
+        "--durability", show_default=False, help="What has a claim before its winner is told; default GRAB_DURABILITY, or disk."
+    ),
+]
 Workers = Annotated[
     int | None,
     typer.Option(
@@ -116,6 +123,7 @@ def demo(
         float,
         typer.Option(metavar="SECONDS", min=0, max=60, help="Over how many seconds after opening they tap; 0: all at once."),
     ] = SPREAD_S,
+    durability: DurabilityOption = None,
 ) -> None:
     """Show the main job whole, from servers to report.
 
@@ -126,11 +134,17 @@ def demo(
     from grab_service.demo.rush import RushPlan
 
     plan = RushPlan(members=members, orgs=orgs, stock=stock, connections=connections, spread_s=spread_s)
-    demonstration = _demonstration_of(plan, workers)
+    demonstration = _demonstration_of(plan, workers, durability)
     raise typer.Exit(asyncio.run(demonstration.demo(once=once or not sys.stdout.isatty())))
 
 
-def run(members: Members = MEMBERS, orgs: Orgs = ORGS, stock: Stock = STOCK, workers: Workers = None) -> None:
+def run(
+    members: Members = MEMBERS,
+    orgs: Orgs = ORGS,
+    stock: Stock = STOCK,
+    workers: Workers = None,
+    durability: DurabilityOption = None,
+) -> None:
     """Serve with made-up members until Ctrl-C.
 
     A campaign opens after a minute. Brings servers of its own, with their data in var/, unless REDIS_URL and DATABASE_URL
@@ -138,19 +152,27 @@ def run(members: Members = MEMBERS, orgs: Orgs = ORGS, stock: Stock = STOCK, wor
     """
     from grab_service.demo.rush import RushPlan
 
-    demonstration = _demonstration_of(RushPlan(members=members, orgs=orgs, stock=stock), workers)
+    demonstration = _demonstration_of(RushPlan(members=members, orgs=orgs, stock=stock), workers, durability)
     raise typer.Exit(asyncio.run(demonstration.run()))
 
 
-def _demonstration_of(plan: "RushPlan", workers: int | None) -> "Demonstration":
+def _demonstration_of(plan: "RushPlan", workers: int | None, durability: Durability | None) -> "Demonstration":
     from grab_service.demo.command import Demonstration
     from grab_service.logs import configure_logs
 
     configure_logs(logging.WARNING)  # successes are printed by the steps
     settings = settings_of_environment()
+    if durability is Durability.REPLICAS and not settings.replicas_min:
+        raise CommandError(
+            "No replica follows the server of a demonstration.", "Choose disk or record, or set GRAB_REPLICAS_MIN."
+        )
     _see_that_no_run_is_here(settings)
     _see_that_the_port_is_free(settings)
-    changed = {"workers": workers or settings.workers, "var_dir": Path(settings.var_dir).absolute()}
+    changed = {
+        "workers": workers or settings.workers,
+        "durability": durability or settings.durability,
+        "var_dir": Path(settings.var_dir).absolute(),
+    }
     return Demonstration(settings.model_copy(update=changed), plan, output())
 
 

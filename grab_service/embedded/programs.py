@@ -128,6 +128,8 @@ def environment_of(settings: Settings, addresses: Addresses) -> dict[str, str]:
         "GRAB_HOST": settings.host,
         "GRAB_PORT": str(settings.port),
         "GRAB_WORKERS": str(settings.workers),
+        "GRAB_DURABILITY": settings.durability.value,
+        "GRAB_REPLICAS_MIN": str(settings.replicas_min),
         **loading,
     }
     # A value from a file is handed on as a variable, and a child takes only one of the two.
