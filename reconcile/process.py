@@ -18,7 +18,7 @@ from grab_service.settings import Settings
 from grab_service.sql.engine import connect as connect_sql
 from grab_service.vocabulary.durability import Durability
 from reconcile.counters import Counters, show
-from reconcile.drain.drain import BLOCK_S, GATHER_S, Drain
+from reconcile.drain.drain import BLOCK_S, Drain
 from reconcile.guard.closed_audit import audit_closed
 from reconcile.guard.guard import Guard
 from reconcile.leader import Leader
@@ -99,7 +99,7 @@ async def build(settings: Settings, on_progress: OnProgress | None = None) -> As
             pause=pause,
             entries_max=settings.drain_entries_max,
             rows_max=min(settings.drain_rows_max, AWAITED_ROWS_MAX) if awaited else settings.drain_rows_max,
-            gather_s=0.0 if awaited else GATHER_S,
+            awaited=awaited,
         )
 
     leader = Leader(settings.database_url, counters)

@@ -303,7 +303,7 @@ class View:
             except CellError:
                 self._lacks_some = True  # the log will not tell of them again
                 raise
-        self.recorded = reply.recorded
+        self.recorded = max(self.recorded, reply.recorded)  # what is on record stays so; a late note may be an older one
         self._sample = (reply.now_ms, sent_at_s, read_at_s)
         self._ahead_ms = reply.now_ms + 1 - (sent_at_s + read_at_s) * 500
         if self._seq < reply.seq:

@@ -57,9 +57,9 @@ class Drain:
         pause: Pause,
         entries_max: int,
         rows_max: int,
-        gather_s: float = GATHER_S,
+        awaited: bool = False,
     ) -> None:
-        """`gather_s`: entries that arrive so soon after the end of the log share a transaction."""
+        """`awaited`: members wait for their record. Nothing is gathered, and the cell says how far the log is on record."""
         self.cursor: Cursor | None = None
         self.fault: DrainFaultError | None = None
         self._engine = engine
@@ -68,7 +68,7 @@ class Drain:
         self._open_link = open_link
         self._counters = counters
         self._pause = pause
-        self._gather_s = gather_s
+        self._awaited = awaited
         self._pages = Pages(self._keys, entries_max, rows_max)
         self._ahead: tuple[RedisLink, Page] | None = None
         self._rows = Rows()
@@ -113,9 +113,10 @@ class Drain:
             elif not drained:
                 # Returns as soon as there is something to read.
                 block_ms = int(BLOCK_S * 1000)
+                self._noted = None  # a ledger that slept through its replacement may have left an older note: write it again
                 await link.call("XREAD", "COUNT", 1, "BLOCK", block_ms, "STREAMS", self._keys.log, self.cursor.last_id)
             elif self._ahead is None and not self._one_by_one:
-                await self._rest(self._gather_s)
+                await self._rest(0.0 if self._awaited else GATHER_S)
 
     async def step(self, link: RedisLink) -> int:
         """Drain one batch; the number of entries looked at, 0 if there are none or somebody else was faster.
@@ -151,9 +152,9 @@ class Drain:
     async def _note_recorded(self, link: RedisLink, cursor: Cursor) -> None:
         """Leave in the cell how far the log is on record: workers may wait for that to tell of claims.
 
-        The cursor is one that Postgres has committed. A rebuilt cell has lost its note, and begins another epoch.
+        The cursor is one that Postgres has committed, so that an older note, too, says nothing that is not so.
         """
-        if self._noted != (link, cursor):
+        if self._awaited and self._noted != (link, cursor):
             await link.call("HSET", self._keys.cell, "recorded", str(Recorded(cursor.epoch, cursor.last_seq)))
             self._noted = link, cursor
 

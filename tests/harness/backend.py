@@ -28,7 +28,7 @@ from grab_service.vocabulary.keys import CellKeys
 from reconcile.alarms import AlarmKind
 from reconcile.counters import Counters
 from reconcile.drain.cursor import read_cursor
-from reconcile.drain.drain import GATHER_S, Drain
+from reconcile.drain.drain import Drain
 from reconcile.epochs import begin_first, opening_commands
 from reconcile.fence import Fence
 from reconcile.process import Ledger, build, end, run
@@ -138,7 +138,7 @@ class Backend:
         """A link of the drain's."""
         return await RedisLink.open(self.settings.redis_url, self.settings.redis_timeout_s)
 
-    def new_drain(self, *, entries_max: int = 100, rows_max: int = 1000, gather_s: float = GATHER_S) -> Drain:
+    def new_drain(self, *, entries_max: int = 100, rows_max: int = 1000, awaited: bool = False) -> Drain:
         async def pause(campaign_id: str) -> None:
             self.pauses.append(campaign_id)
 
@@ -150,7 +150,7 @@ class Backend:
             pause=pause,
             entries_max=entries_max,
             rows_max=rows_max,
-            gather_s=gather_s,
+            awaited=awaited,
         )
 
     async def begin(self) -> None:

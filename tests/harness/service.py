@@ -24,6 +24,7 @@ from grab_service.server.lane import ASGIApp
 from grab_service.server.worker import Worker
 from grab_service.service.app import build_app
 from grab_service.sql.tables import members, orgs
+from grab_service.vocabulary.durability import Durability
 from grab_service.vocabulary.passes import Role, mint, mint_ops
 from reconcile.drain.drain import Drain
 from reconcile.guard.redis_settings import ServerSettings
@@ -180,7 +181,7 @@ async def running_service(redis_url: str, database_url: str, cell_name: str, **s
         link = await RedisLink.open(redis_url, 5)
         await write_note(link, built.keys, await ServerSettings.read(link))
         await link.close()
-        drain = DrainTask(built.new_drain())
+        drain = DrainTask(built.new_drain(awaited=given.durability is Durability.RECORD))
         drain.start()
         stack.push_async_callback(drain.stop)
         forget_metrics()

@@ -77,13 +77,13 @@ async def test_what_is_kept_is_bounded_and_the_rest_goes_back_to_the_pool(cell: 
 
 
 async def test_a_reply_that_belongs_to_another_call_is_none(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
-    call = cell._call
+    call = cell._call_and_epoch
 
     async def of_another(name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        first, _, *rest = await call(name, keys, arguments)
-        return [first, b"another batch", *rest]
+        (first, _, *rest), epoch = await call(name, keys, arguments)
+        return [first, b"another batch", *rest], epoch
 
-    monkeypatch.setattr(cell, "_call", of_another)
+    monkeypatch.setattr(cell, "_call_and_epoch", of_another)
     with pytest.raises(CellSilentError):
         await grab(cell, ["m-1"])
 

@@ -145,7 +145,7 @@ async def test_nothing_is_noted_that_postgres_has_not_committed(backend: Backend
     await backend.log(2, "published", {"campaign_id": "c", "version": 1, "releases": "1:10"})
     claims = '[["m3",3,1,"CODE",""]]'
     await backend.log(3, "granted", {"campaign_id": "c", "claims": claims})
-    drain = backend.new_drain()
+    drain = backend.new_drain(awaited=True)
     async with backend.link() as link:
         async with backend.engine.begin() as connection:
             await connection.execute(text("LOCK TABLE claims"))
@@ -157,3 +157,18 @@ async def test_nothing_is_noted_that_postgres_has_not_committed(backend: Backend
         assert await step
         await drain.step(link)
     assert await backend.redis.hget(backend.keys.cell, "recorded") == b"1:3"
+
+
+async def test_an_older_note_that_a_ledger_left_which_slept_is_written_over(service: Service) -> None:
+    await service.enrol(*MEMBERS)
+    campaign_id = await service.publish()
+    assert (await service.grab("m-0", campaign_id)).status_code == 201
+    cell = service.worker.cell.keys.cell
+    noted: Any = await service.redis.hget(cell, "recorded")
+    await service.redis.hset(cell, "recorded", "1:1")
+    # The worker has heard of the newer one, and an older one takes nothing back.
+    await asyncio.sleep(0.1)
+    assert (await service.grab("m-0", campaign_id)).status_code == 200
+    async with asyncio.timeout(5):
+        while await service.redis.hget(cell, "recorded") != noted:
+            await asyncio.sleep(0.05)

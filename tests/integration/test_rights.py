@@ -22,6 +22,7 @@ from grab_service.embedded.redis_users import set_users, users_of, write_acl_fil
 from grab_service.embedded.valkey import AppendFsync, ValkeyServer
 from grab_service.health.readiness import check_readiness
 from grab_service.vocabulary.claims import ClaimRecord
+from grab_service.vocabulary.durability import Durability
 from grab_service.vocabulary.keys import CellKeys
 from reconcile.by_hand import recover_once
 from reconcile.guard.redis_settings import UnfitServerError
@@ -238,7 +239,8 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
 async def test_no_right_is_given_that_nothing_uses(backend: Backend, cell_name: str, sent: Sent, redis_client: Redis) -> None:
     """Everything that a cell can meet with in its life, and what each user sent while it did."""
     name_of = {login: user_of(cell_name, login) for login in Login}
-    async with backend.ledger(log_retention_h=1e-9), backend.parts(log_retention_h=1e-9) as parts:
+    kept = {"log_retention_h": 1e-9, "durability": Durability.RECORD}
+    async with backend.ledger(**kept), backend.parts(**kept) as parts:
         day = await a_day(backend)
         await parts.housekeeping.trim()
         # Both audit: the API when ops ask, the ledger by itself; here a unit is in two hands, and more claims than it looks at.

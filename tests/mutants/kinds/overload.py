@@ -31,8 +31,8 @@ MUTANTS: Final = (
     ),
     _in_answering(
         "slow_reader_cut_off",
-        "who reads slowly is not cut off",
-        "only who reads all at once is believed to read",
+        "a slow reader is not cut off",
+        "only a client that reads all at once is believed to read",
         "        self._unread_since_s = None  # slow, but they read\n",
         "",
         (f"{_LANE}who_does_not_read_is_cut_off_and_who_reads_slowly_is_not",),

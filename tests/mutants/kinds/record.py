@@ -64,4 +64,12 @@ MUTANTS: Final = (
         "",
         (_WHOLE,),
     ),
+    _in_drain(
+        "older_note_stays",
+        "an older note of a ledger that slept through its replacement is written over",
+        "it stays until the next commit, and new workers tell nobody of a claim",
+        "                self._noted = None  # a ledger",
+        "                pass  # a ledger",
+        (f"{_TESTS}an_older_note_that_a_ledger_left_which_slept_is_written_over",),
+    ),
 )
