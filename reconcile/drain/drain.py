@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import asyncpg
 import structlog
+from redis.exceptions import ResponseError
 from sqlalchemy import update
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -79,6 +80,7 @@ class Drain:
         self._moved = asyncio.Condition()
         self._nudged = asyncio.Event()
         self._noted: tuple[RedisLink, Cursor] | None = None
+        self._note_refused = False
 
     async def run(self) -> None:
         """Drain until cancelled, whatever happens to Redis and Postgres meanwhile."""
@@ -154,9 +156,17 @@ class Drain:
 
         The cursor is one that Postgres has committed, so that an older note, too, says nothing that is not so.
         """
-        if self._awaited and self._noted != (link, cursor):
+        if not self._awaited or self._noted == (link, cursor):
+            return
+        try:
             await link.call("HSET", self._keys.cell, "recorded", str(Recorded(cursor.epoch, cursor.last_seq)))
-            self._noted = link, cursor
+        except ResponseError as error:
+            # Memory or disk is full, or it is a replica now. Draining needs no write in Redis and goes on; winners wait.
+            if not self._note_refused:
+                log.warning("drain_note_refused", why=str(error)[:300])
+            self._note_refused = True
+        else:
+            self._noted, self._note_refused = (link, cursor), False
 
     async def _was_overtaken(self, cursor: Cursor) -> bool:
         """Whether the fault only means that our cursor is stale: a new epoch began, or another ledger drained."""

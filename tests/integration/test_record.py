@@ -172,3 +172,19 @@ async def test_an_older_note_that_a_ledger_left_which_slept_is_written_over(serv
     async with asyncio.timeout(5):
         while await service.redis.hget(cell, "recorded") != noted:
             await asyncio.sleep(0.05)
+
+
+async def test_a_redis_that_refuses_the_note_does_not_stop_the_drain(mortal: Backend) -> None:
+    await mortal.begin()
+    await mortal.schedule(stock=10, publish=False)
+    await mortal.log(2, "published", {"campaign_id": "c", "version": 1, "releases": "1:10"})
+    drain = mortal.new_drain(awaited=True)
+    async with mortal.link() as link:
+        await mortal.redis.config_set("maxmemory", "1mb")
+        while await drain.step(link):
+            pass
+        assert (await mortal.cursor()).last_seq == 2
+        assert await mortal.redis.hget(mortal.keys.cell, "recorded") is None
+        await mortal.redis.config_set("maxmemory", "0")
+        await drain.step(link)
+    assert await mortal.redis.hget(mortal.keys.cell, "recorded") == b"1:2"

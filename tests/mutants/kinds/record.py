@@ -72,4 +72,12 @@ MUTANTS: Final = (
         "                pass  # a ledger",
         (f"{_TESTS}an_older_note_that_a_ledger_left_which_slept_is_written_over",),
     ),
+    _in_drain(
+        "note_refused_stops",
+        "a Redis that refuses the note does not stop the drain",
+        "the ledger crashes",
+        "        except ResponseError as error:\n            # Memory",
+        "        except ZeroDivisionError as error:\n            # Memory",
+        (f"{_TESTS}a_redis_that_refuses_the_note_does_not_stop_the_drain",),
+    ),
 )
