@@ -1,4 +1,4 @@
-"""Do Redis and Postgres say the same, and is what they say sound? Now, beside the running sale, at one consistent cut.
+"""The audit compares Redis with Postgres and judges both, beside the running sale, at one consistent cut.
 
 The cell gives its counters at one seq; once the ledger has drained up to there, Postgres is read in one snapshot, as of that
 seq. Then the claims that the cell holds are compared one by one.

@@ -1,4 +1,4 @@
-"""What does Postgres say of the campaigns, as of a seq?
+"""The campaigns as Postgres has them, as of a seq.
 
 A claim whose unit came back after that seq still held it then, whatever its state is now. One that was decided here and is not
 freed in the cell yet counts as active, for in the cell it is.

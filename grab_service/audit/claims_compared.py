@@ -1,4 +1,4 @@
-"""Is every claim that the cell holds in Postgres, and is it the same there?
+"""Comparison of every claim that the cell holds with the one in Postgres.
 
 Page by page, beside the running sale: a record that is newer than what is drained is left for the next audit, and what looks
 wrong because it changed between two pages is looked at again before it is said.
@@ -163,7 +163,7 @@ def _differences(campaign_id: str, member_id: str, record: ClaimRecord, row: Row
     }
     if row["state"] in GIVEN_BACK:
         del in_cell["code"]  # the two are looked at one after the other, and in between it may have gone back to its pool
-    # A code is worth money to whoever reads the report.
+    # A code is worth money to a reader of the report.
     return {
         name: "differs" if name == "code" else {"cell": value, "postgres": row[name] or ""}
         for name, value in in_cell.items()

@@ -1,4 +1,4 @@
-"""How does Postgres count what the rules count in the cell?
+"""The counters of the rules, and how Postgres counts the same.
 
 A counter is a field of a campaign's hash that a rule of `lua/rules/` names in its header; a test compares the names. The audit
 reads and compares, and the rebuild writes, whatever stands in this table.

@@ -1,4 +1,4 @@
-"""What does the cell say of its campaigns at one seq?"""
+"""The campaigns as the cell has them at one seq."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

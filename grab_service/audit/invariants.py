@@ -1,4 +1,4 @@
-"""Do the cell and Postgres agree, and is what they agree on sound? Judged from counters, without looking at single claims."""
+"""The invariants of cell and Postgres, judged from counters, without looking at single claims."""
 
 from collections.abc import Iterator, Mapping
 

@@ -1,4 +1,4 @@
-"""Are the units and codes that the cell would give out next really free?
+"""Check that the units and codes which the cell would give out next are free.
 
 Each page is read together with the cell's seq and judged by what Postgres knows as of that seq; where the ledger is not there
 yet, the page is left for the next audit. Free units are compared for many campaigns at once: no index finds a claim by its unit
@@ -90,7 +90,7 @@ async def _check_codes(client: Redis, engine: AsyncEngine, cell_name: str, campa
                 as_of = {"free": codes, "seq": int(seq or 0), "cell": cell_name}
                 granted = (await connection.execute(_CODES_GRANTED, as_of)).scalars().all()
                 imported = (await connection.execute(_CODES_IMPORTED, about)).scalar_one()
-            # The codes themselves are worth money to whoever reads the report.
+            # The codes themselves are worth money to a reader of the report.
             twice = "a code is free in the cell and with a claim in Postgres"
             findings += [
                 AuditFinding(Invariant.UNIQUE_UNIT, twice, {"campaign_id": campaign_id, "seq": claim_seq})

@@ -1,4 +1,4 @@
-"""What does an audit say?"""
+"""The report of an audit."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Whose claims are compared one by one next, and how long ago were those of each campaign compared?
+"""The order in which campaigns have their claims compared one by one, and when that was last done.
 
 An audit has a bound, and a cell may hold more than that. Half of it goes to campaigns that are open or young, the other half to
 the one that was compared longest ago; where an audit stops in the midst of a campaign, the next one goes on. The ledger writes

@@ -1,4 +1,4 @@
-"""Does a Lua command do what its header says? Finds every fault in the text of one file, by comparing header and code.
+"""Comparison of a Lua command with its header: finds every fault in the text of one file.
 
 It reads text, not Lua: it knows the few ways in which these files are written, and finds fault with whatever it cannot read.
 What the commands do when they run is for the other tests.

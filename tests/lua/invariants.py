@@ -1,4 +1,4 @@
-"""What must be true of a cell after every step, whatever the step was?
+"""The invariants of a cell, which hold after every step.
 
 Each is one function, which looks at the cell before and after a step and yields what is wrong. None asks the model, but for
 the last few, which say so. A new rule adds its invariant here and names it in INVARIANTS.

@@ -1,4 +1,4 @@
-"""Which steps are taken at random? Draws them; the walker takes them and compares.
+"""The state machine draws steps at random; the walker takes them and compares.
 
 A new command is one more `@rule` here.
 """

@@ -1,4 +1,4 @@
-"""What should the rules do? The same cell as plain Python, kept as a list of grants and nothing else that can go out of step.
+"""The model of the rules: the same cell as plain Python, kept as a list of grants and nothing else that can go out of step.
 
 It is written from the contract, not from the scripts: no counters, no slots of memory reused, nothing planned and then written.
 Whatever can be counted is counted anew each time. Each command has one method that answers as the script should and adds the
@@ -71,7 +71,7 @@ class Campaign:
 
 @dataclass(slots=True)
 class Model:
-    """The cell. `now_ms` is its clock; whoever drives the model moves it."""
+    """The cell. `now_ms` is its clock; the driver of the model moves it."""
 
     now_ms: int
     seq: int = 0

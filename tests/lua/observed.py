@@ -1,4 +1,4 @@
-"""What is in a cell: all of it, decoded; and what does its log alone say should be in it?"""
+"""The content of a cell, decoded; and the content that its log alone says should be there."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace

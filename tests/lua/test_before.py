@@ -1,4 +1,4 @@
-"""Do the rules answer as they did before each had a file of its own?
+"""The rules answer as they did before each had a file of its own.
 
 `before/` holds `grab` and `return_unit` as they were when all rules stood in one loop. Random cells are led through the same
 grabs and returns by both; all answers and all that the keys hold are compared. Records of claims are written in another form

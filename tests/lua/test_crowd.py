@@ -1,4 +1,4 @@
-"""Does a crowd take the stock, not one unit more and not one less?
+"""A crowd takes the stock, not one unit more and not one less.
 
 Several callers with connections of their own ask at once, for 5,000 members and 300 units, in batches of every size, with
 repeats; the scripts, the clock and the server are as they are in earnest.

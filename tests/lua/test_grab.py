@@ -1,4 +1,4 @@
-"""Does a grab give what it says: records, units, codes, one claim to a key, and all of it only while the window is open?"""
+"""A grab gives records, units and codes, one claim to a key, and only while the window is open."""
 
 import asyncio
 from dataclasses import replace

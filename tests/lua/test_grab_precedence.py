@@ -1,4 +1,4 @@
-"""When several refusals apply to one grab, is the answer the first of them in the order of the contract?
+"""When several refusals apply to one grab, the answer is the first of them in the order of the contract.
 
 Every situation is built: each way in which a campaign can be shut, sold out and picky, times each way in which a member can
 be wrong, hold a claim already, be at the limit and have forgotten the key; one batch asks for all members of a campaign.

@@ -1,4 +1,4 @@
-"""When a command fails, is nothing half done?
+"""When a command fails, nothing is half done.
 
 A script is isolated and not rolled back: what it wrote before it failed stays. So each failure that can be made is made, at
 each key, and the whole cell is compared with before.

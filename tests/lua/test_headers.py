@@ -1,4 +1,4 @@
-"""Is every Lua command held to its header? And would each check notice?"""
+"""Every Lua command is held to its header, and each check notices a drift."""
 
 import re
 from pathlib import Path

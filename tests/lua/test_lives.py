@@ -1,4 +1,4 @@
-"""Does a cell that is not the one the caller knows refuse every command, and change nothing?"""
+"""A cell that is not the one the caller knows refuses every command, and changes nothing."""
 
 from collections.abc import Awaitable
 from typing import Any

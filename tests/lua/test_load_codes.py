@@ -1,4 +1,4 @@
-"""Do codes of a third party come into the pool each once and in order, however often a load is repeated?"""
+"""Codes of a third party come into the pool each once and in order, however often a load is repeated."""
 
 import random
 from typing import Any

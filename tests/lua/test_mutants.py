@@ -1,4 +1,4 @@
-"""Is every fault found that the walks and the machine are there to find?"""
+"""Every fault is found that the walks and the machine are there to find."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""Does a campaign come into the cell once, whole, and only with codes enough?"""
+"""A campaign comes into the cell once, whole, and only with codes enough."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Does a member's newest record stay, whatever order records arrive in?"""
+"""A member's newest record stays, in any order of arrival."""
 
 import itertools
 from typing import Any

@@ -1,4 +1,4 @@
-"""Do the commands that only read tell the whole truth of one moment?"""
+"""The commands that only read tell the whole truth of one moment."""
 
 import pytest
 from redis.asyncio import Redis

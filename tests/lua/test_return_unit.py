@@ -1,4 +1,4 @@
-"""Does a unit come back once, to the stock it came from, and only for the claim that holds it?"""
+"""A unit comes back once, to the stock it came from, and only for the claim that holds it."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""Is each rule whole: does it give back what it takes, and would a test miss any of its functions?"""
+"""Each rule gives back what it takes, and each of its functions has a mutant."""
 
 import random
 import re

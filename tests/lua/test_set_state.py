@@ -1,4 +1,4 @@
-"""Do pause, resume, close and cancel do what they say, from each state, before and after closing time?"""
+"""Pause, resume, close and cancel do what they say, from each state, before and after closing time."""
 
 import pytest
 from redis.asyncio import Redis

@@ -1,4 +1,4 @@
-"""Is the stock changed only by who knows what it is, to what it may be, and does the change land where it should?"""
+"""The stock is changed by compare-and-set, within its bounds, and the change lands in the right release."""
 
 import pytest
 from redis.asyncio import Redis

@@ -1,4 +1,4 @@
-"""Do the rules do what a plain model does, whatever is asked of them and in whatever order?"""
+"""The rules do what a plain model does, for all questions in any order."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Do the rules keep in step with the model on walks through every corner?"""
+"""The rules keep in step with the model on walks through every corner."""
 
 import pytest
 

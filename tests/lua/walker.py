@@ -1,4 +1,4 @@
-"""How are the rules and the model led through the same steps, and compared after each?
+"""The walker leads the rules and the model through the same steps, and compares them after each.
 
 The cell's clock is a value that a step sets: it is baked into the scripts in place of Redis TIME, so that windows can be
 crossed, and hit to the millisecond, without waiting. Everything else is real: the scripts, the server, and the store.

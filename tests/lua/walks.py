@@ -1,4 +1,4 @@
-"""Which short walks lead through every corner of the rules?
+"""Short walks that lead through every corner of the rules.
 
 Each is a handful of steps, always the same; after each step the cell is compared with the model and with the invariants.
 Together they must find every mutant; the random machine looks for what nobody has thought of.

@@ -91,7 +91,7 @@ TABLE: Final[dict[str, tuple[Door, int]]] = {
 
 
 def expected(door: Door, who: str) -> str | None:
-    """The code of the problem that this caller hears at this door; None for whoever is let in."""
+    """The code of the problem that this caller hears at this door; None for one who is let in."""
     if door is Door.OPEN or (door is Door.SHOWN and who in {"nobody", "member"}):
         return None
     if door in {Door.SHOWN, Door.MEMBERS}:
