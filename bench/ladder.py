@@ -41,7 +41,7 @@ async def measure(testbed: Testbed, rounds: int, folder: Path, log: Log, grabs: 
         title = f"{RUNGS[name]}; {MANY:,} connections"
         for kind in ("won", "refused"):
             samples = ratios(getattr(many[OURS], kind), getattr(many[name], kind))
-            figures.append(Figure(f"{kind}_with_{name}_of_many", title, "", samples))
+            figures.append(Figure(f"{kind}_with_{name}_of_many", f"{title}: {kind}/s", "", samples))
             tails = ratios(getattr(many[OURS], f"{kind}_p99_s"), getattr(many[name], f"{kind}_p99_s"))
             figures.append(Figure(f"{kind}_p99_with_{name}_of_many", f"{title}: p99 of {kind}", "", tails))
     return Results("ladder", machine.describe(), tuple(figures), details={"rows": rows})

@@ -159,8 +159,8 @@ def _ladder(found: Found, _: str) -> list[str]:
     for name, title in RUNGS.items():
         cells = [_span(one) for one in (by_name[f"{kind}_with_{name}"] for kind in ("won", "refused"))]
         lines.append(f"| {title} | {' | '.join(cells)} |")
-    tails = [figure for figure in found["ladder"].figures if "_p99_" in figure.name]
-    return lines + ([""] + [f"- {figure.title}, with it ÷ without: {_span(figure)}" for figure in tails] if tails else [])
+    of_many = [figure for figure in found["ladder"].figures if figure.name.endswith("_of_many")]
+    return lines + [""] * bool(of_many) + [f"- {figure.title}, with it ÷ without: {_span(figure)}" for figure in of_many]
 
 
 def _indexes(found: Found, _: str) -> list[str]:
