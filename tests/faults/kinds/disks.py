@@ -38,7 +38,7 @@ async def power_cut(district: District, dice: random.Random) -> AsyncIterator[No
 
 
 async def power_cut_at_any_lag(district: District, dice: random.Random) -> AsyncIterator[None]:
-    """In every second round the ledger keeps up; in the others it lags, and claims stand in Valkey alone."""
+    """In about half of the rounds the ledger keeps up; in the others it lags, and claims stand in Valkey alone."""
     if dice.random() < 0.5:
         async for moment in power_cut(district, dice):
             yield moment
