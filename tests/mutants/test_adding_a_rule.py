@@ -19,7 +19,7 @@ STEP: Final = re.compile(
 )
 TESTS: Final = (
     *("tests/lua/test_headers.py", "tests/lua/test_rules.py", "tests/lua/test_walks.py", "tests/lua/test_reads.py"),
-    *("tests/lua/test_publish_campaign.py", "tests/lua/test_half_done.py"),
+    *("tests/lua/test_publish_campaign.py", "tests/lua/test_half_done.py", "tests/lua/test_before.py"),
     "tests/lua/test_mutants.py::test_every_mutant_is_found_on_a_walk",
     *("tests/unit/test_openapi.py", "tests/unit/test_problems.py"),
     "tests/integration/test_audit_corruption.py",
