@@ -58,9 +58,9 @@ def _templates() -> None:
             self._given = campaign, epoch, granted_at_ms
 
         def fill(self, member_id: str, seq: bytes, unit_no: bytes, code: bytes) -> Answer:
-            campaign, epoch, granted_at_ms = self._given
+            campaign, epoch, granted_at_ms, as_of = self._given
             record = ClaimRecord(int(seq), epoch, int(unit_no), 1, granted_at_ms, code.decode(), "")
-            return of_claim(201, campaign, member_id, record)
+            return of_claim(201, campaign, member_id, record, as_of)
 
     vars(responder)["WinTemplate"] = NoTemplate
 

@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from grab_service.addresses import AddressError, PostgresAddress, RedisAddress, masked
 from grab_service.secret_texts import weakness
+from grab_service.signing import SigningKeys
 from grab_service.vocabulary.durability import Durability
 from grab_service.vocabulary.keys import DEFAULT_CELL
 from grab_service.vocabulary.passes import OPS_TTL_MAX_S, PassKeys
@@ -110,6 +111,7 @@ class Settings(BaseSettings):
     ops_secrets: Annotated[dict[str, SecretStr], NoDecode] = Field(
         default={}, description="kid:secret,…; the first signs ops tokens, all verify; never those of `secrets`"
     )
+    signing_keys_file: Path | None = Field(default=None, description="Ed25519 keys as a JWK set; the first private one signs")
     time_zone: str = "Asia/Shanghai"
     loading_file: Path | None = Field(default=None, description="while this file is there, `/readyz` is 503: data is loaded")
 
@@ -193,6 +195,19 @@ class Settings(BaseSettings):
             ops_keys = [(kid, sha256(b"ops tokens of development\0" + secret).digest()) for kid, secret in keys]
         return PassKeys.build(self.cell, keys, ops_keys)
 
+    def signing_keys(self) -> SigningKeys:
+        """The keys of checkpoints and whatever else everybody can check; in development mode without a file, made of `secrets`.
+
+        Raises:
+            SigningKeysError: the file cannot be used.
+        """
+        if self.signing_keys_file is not None:
+            return SigningKeys.read(self.signing_keys_file)
+        if not self.dev or not self.secrets:
+            return SigningKeys()
+        secret = next(iter(self.secrets.values())).get_secret_value().encode()
+        return SigningKeys.of_seed(sha256(b"signing keys of development\0" + secret).digest(), "development")
+
     @field_validator("redis_url", "guard_redis_url", "database_url")
     @classmethod
     def _readable_address(cls, value: str, info: ValidationInfo) -> str:
@@ -209,6 +224,13 @@ class Settings(BaseSettings):
     def _replicas_to_wait_for(cls, value: int, info: ValidationInfo) -> int:
         if info.data.get("durability") is Durability.REPLICAS and not value:
             raise ValueError("GRAB_DURABILITY=replicas needs the number of replicas here, at least 1")
+        return value
+
+    @field_validator("signing_keys_file")
+    @classmethod
+    def _readable_keys(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            SigningKeys.read(value)
         return value
 
     @field_validator("cors_origins")

@@ -1,18 +1,20 @@
 """The beginning of an epoch: in Postgres first, so that nothing of the epoch before can be drained any more."""
 
 import time
+from dataclasses import asdict, replace
 from typing import Any, Final, Protocol
 
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from grab_service.sql.tables import epochs, log_cursor
+from grab_service.vocabulary.chain import START
 from grab_service.vocabulary.claims import RECORDS
 from grab_service.vocabulary.keys import CellKeys
 from reconcile.drain.cursor import Cursor, CursorMovedError
 from reconcile.redis_link import Command
 
-FIRST: Final = Cursor(epoch=1, last_seq=0, last_id="0-0", at_ms=0)
+FIRST: Final = Cursor(epoch=1, last_seq=0, last_id="0-0", at_ms=0, head=START)
 FIRST_REASON: Final = "first_start"
 
 COUNTED_SINCE_S: Final = 1_577_836_800
@@ -40,9 +42,8 @@ async def begin_first(engine: AsyncEngine, cell_name: str) -> Cursor:
     Raises:
         sqlalchemy.exc.IntegrityError: it began before.
     """
-    values = {"epoch": FIRST.epoch, "last_seq": FIRST.last_seq, "last_id": FIRST.last_id, "at_ms": FIRST.at_ms}
     async with engine.begin() as connection:
-        await connection.execute(insert(log_cursor).values(cell=cell_name, **values))
+        await connection.execute(insert(log_cursor).values(cell=cell_name, **asdict(FIRST)))
         await connection.execute(
             insert(epochs).values(epoch=FIRST.epoch, predecessor=0, first_seq=1, began_at_ms=_now_ms(), reason=FIRST_REASON)
         )
@@ -64,7 +65,7 @@ async def begin_next(session: Session, cell_name: str, cursor: Cursor, reason: s
     epoch = await session.fetchval(_NEXT, cell_name, cursor.epoch, cursor.last_seq, now_ms, reason, least)
     if epoch is None:
         raise CursorMovedError("the cursor has moved while an epoch was to begin")
-    return Cursor(epoch, cursor.last_seq, cursor.last_id, cursor.at_ms)
+    return replace(cursor, epoch=epoch)
 
 
 def opening_commands(keys: CellKeys, cursor: Cursor, predecessor: int, reason: str, at_ms: int, version: int) -> list[Command]:
@@ -74,6 +75,7 @@ def opening_commands(keys: CellKeys, cursor: Cursor, predecessor: int, reason: s
     return [
         ["XADD", keys.log, f"{seq}-0", *entry, "predecessor", predecessor, "reason", reason],
         ["HSET", keys.cell, "epoch", cursor.epoch, "seq", seq, "members_version", version, "records", RECORDS],
+        ["HSET", keys.cell, "recorded", cursor.note],
     ]
 
 

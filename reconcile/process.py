@@ -88,7 +88,7 @@ async def build(settings: Settings, on_progress: OnProgress | None = None) -> As
     async def pause(campaign_id: str) -> None:
         await cell.set_state(campaign_id, "pause")
 
-    awaited = settings.durability is Durability.RECORD
+    awaited, signing_keys = settings.durability is Durability.RECORD, settings.signing_keys()
 
     def new_drain() -> Drain:
         return Drain(
@@ -100,6 +100,7 @@ async def build(settings: Settings, on_progress: OnProgress | None = None) -> As
             entries_max=settings.drain_entries_max,
             rows_max=min(settings.drain_rows_max, AWAITED_ROWS_MAX) if awaited else settings.drain_rows_max,
             awaited=awaited,
+            signing_keys=signing_keys,
         )
 
     leader = Leader(settings.database_url, counters)

@@ -12,8 +12,8 @@ from grab_service.grabpath.answers import Answer
 from grab_service.http.bodies import StrictRoute
 from grab_service.http.contract import LOCATION, WRITTEN, answers
 from grab_service.http.dependencies import WITH_PASS, TheLanguage, TheWorker, bearer_token
-from grab_service.http.examples import CLAIM
-from grab_service.http.shapes import Claim
+from grab_service.http.examples import GRABBED, PROOF
+from grab_service.http.shapes import GrabbedClaim
 from grab_service.server.lane import refusal_of_body
 from grab_service.vocabulary.identifiers import IDEMPOTENCY_KEY_MAX
 from grab_service.vocabulary.outcomes import REFUSALS, slug
@@ -33,7 +33,7 @@ _REFUSALS: Final = (
 )
 _EXTRA: Final[dict[str, dict[str, Any]]] = {
     "not-open-yet": {"opens_at_ms": 1_789_876_800_000, "opens_in_ms": 1500},
-    "sold-out": {"next_release_at_ms": 1_789_963_200_000, "waitlist": False},
+    "sold-out": {"next_release_at_ms": 1_789_963_200_000, "waitlist": False, **PROOF},
     "member-blocked": {"until": "2026-10-01T00:00:00.000Z"},
     "not-eligible": {"failed_rules": ["orgs"]},
     "per-member-limit": {"limit": 2, "used": 2},
@@ -59,16 +59,16 @@ _IDEMPOTENCY_KEY: Final = {
         extra=_EXTRA,
         ok={
             201: {
-                "model": Claim,
+                "model": GrabbedClaim,
                 "description": "Won.",
                 "headers": LOCATION,
-                "content": {"application/json": {"example": CLAIM}},
+                "content": {"application/json": {"example": GRABBED}},
             },
             200: {
-                "model": Claim,
+                "model": GrabbedClaim,
                 "description": "You already hold it, or the same `Idempotency-Key`: the same claim, also after closing.",
                 "headers": LOCATION,
-                "content": {"application/json": {"example": CLAIM}},
+                "content": {"application/json": {"example": GRABBED}},
             },
         },
     ),

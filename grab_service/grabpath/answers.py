@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
 from grab_service import problems
 from grab_service.cell.replies import GrabReply
+from grab_service.grabpath.chain import AsOf
 from grab_service.grabpath.view import CampaignView
 from grab_service.vocabulary.claim_body import claim_body
 from grab_service.vocabulary.claims import ClaimRecord, ClaimState, VoucherState
@@ -86,16 +87,23 @@ def of_validation(language: str, errors: list[dict[str, str]]) -> Answer:
     return _problem("validation", language, None, (("errors", errors),))
 
 
-def of_phase(outcome: Outcome, opens_at_ms: int, next_release_at_ms: int | None, now_ms: int, language: str) -> Answer:
-    """A campaign's answer to everybody who holds nothing."""
+def of_phase(
+    outcome: Outcome, opens_at_ms: int, next_release_at_ms: int | None, now_ms: int, as_of: AsOf, language: str
+) -> Answer:
+    """A campaign's answer to everybody who holds nothing; `as_of` is the place in the log at which it is true."""
     fields = fields_of_refusal(outcome, b"", opens_at_ms, next_release_at_ms, now_ms)
-    return of_problem(slug(outcome), language, **fields)
+    return of_problem(slug(outcome), language, **fields | (_proof(as_of) if outcome is Outcome.SOLD_OUT else {}))
 
 
-def of_refusal(outcome: Outcome, rest: bytes, reply: GrabReply, language: str) -> Answer:
+def of_refusal(outcome: Outcome, rest: bytes, reply: GrabReply, as_of: AsOf, language: str) -> Answer:
     """A refusal of Lua; `rest` is what follows the outcome's word, as the header of its rule says."""
     fields = fields_of_refusal(outcome, rest, reply.opens_at_ms, reply.next_release_at_ms, reply.now_ms)
-    return of_problem(slug(outcome), language, **fields)
+    return of_problem(slug(outcome), language, **fields | (_proof(as_of) if outcome is Outcome.SOLD_OUT else {}))
+
+
+def _proof(as_of: AsOf) -> dict[str, Any]:
+    """The members of an answer by which its receiver can check the log later."""
+    return {"as_of_seq": as_of.seq, "head": as_of.head}
 
 
 def of_claim(
@@ -103,8 +111,9 @@ def of_claim(
     campaign: CampaignView,
     member_id: str,
     record: ClaimRecord,
+    as_of: AsOf,
 ) -> Answer:
-    """A claim, new (201) or held already (200)."""
+    """A claim, new (201) or held already (200); `as_of` is the last place in the log that this worker has read."""
     voucher_state = VoucherState.ACTIVE if record.state is ClaimState.FULFILLED else VoucherState.RETURNED
     claim = claim_body(
         campaign.campaign_id,
@@ -115,7 +124,7 @@ def of_claim(
         campaign.has_voucher,
         campaign.on_request,
     )
-    body = orjson.dumps(claim)
+    body = orjson.dumps(claim | _proof(as_of))
     head = b"%bcontent-length: %d\r\nlocation: /v1/claims/%b\r\n" % (JSON, len(body), claim["claim_id"].encode())
     return Answer(status, head, body)
 
@@ -128,9 +137,9 @@ class WinTemplate:
 
     __slots__ = ("_body", "_head", "_picks")
 
-    def __init__(self, campaign: CampaignView, epoch: int, granted_at_ms: int) -> None:
+    def __init__(self, campaign: CampaignView, epoch: int, granted_at_ms: int, as_of: AsOf) -> None:
         record = ClaimRecord(_SEQ, epoch, _UNIT_NO, 1, granted_at_ms, _CODE, "")
-        body = of_claim(201, campaign, _MEMBER_ID, record).body
+        body = of_claim(201, campaign, _MEMBER_ID, record, as_of).body
         parts = _PLACEHOLDERS.split(body.replace(b"%", b"%%"))
         # Text and placeholders alternate.
         self._body = b"%b".join(parts[::2])

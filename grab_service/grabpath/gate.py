@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from grab_service.grabpath.answers import Answer
+from grab_service.grabpath.chain import AsOf
 from grab_service.grabpath.view import CampaignView, View
 from grab_service.vocabulary.campaigns import CampaignState, next_release_at_ms, released_by
 from grab_service.vocabulary.outcomes import Outcome
@@ -29,6 +30,7 @@ class Refusal:
     outcome: Outcome | None
     opens_at_ms: int
     next_release_at_ms: int | None
+    as_of: AsOf
     answers: dict[tuple[int, str], Answer] = field(default_factory=dict)
     """Answers rendered so far, by language, and by millisecond where the answer counts down."""
 
@@ -67,7 +69,7 @@ class Gate:
             outcome, changes_at_s = self._phase(campaign, low_ms, high_ms, reached_at_s)
             until_s = min(fresh_until_s, changes_at_s)
             next_at_ms = next_release_at_ms(campaign.releases, high_ms, campaign.closes_at_ms)
-        return Refusal(complete_at_s, until_s, outcome, campaign.opens_at_ms, next_at_ms)
+        return Refusal(complete_at_s, until_s, outcome, campaign.opens_at_ms, next_at_ms, self._view.chain.as_of)
 
     def _phase(
         self, campaign: CampaignView, low_ms: int, high_ms: int, reached_at_s: Callable[[int], float]

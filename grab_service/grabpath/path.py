@@ -141,6 +141,6 @@ class GrabPath:
         assert refusal.outcome is not None
         if at_ms:
             refusal.answers.clear()  # the millisecond is over
-        answer = of_phase(refusal.outcome, refusal.opens_at_ms, refusal.next_release_at_ms, at_ms, language)
+        answer = of_phase(refusal.outcome, refusal.opens_at_ms, refusal.next_release_at_ms, at_ms, refusal.as_of, language)
         refusal.answers[at_ms, language] = answer
         return answer

@@ -5,7 +5,7 @@ All grabs of one script call share its facts, so the common part of their answer
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -14,12 +14,15 @@ import structlog
 from grab_service.cell.replies import GrabReply
 from grab_service.grabpath.answers import Answer, WinTemplate, is_written_as_it_is, of_claim, of_problem, of_refusal
 from grab_service.grabpath.batcher import Grab
-from grab_service.grabpath.unrecorded import Unrecorded
+from grab_service.grabpath.unrecorded import Tell, Unrecorded
 from grab_service.grabpath.view import CampaignView, StaleViewError, View
 from grab_service.metrics import GrabMetrics
 from grab_service.vocabulary.campaigns import BenefitKind
 from grab_service.vocabulary.claims import ClaimRecord, UnknownRecordError, fields_of_record
 from grab_service.vocabulary.outcomes import Outcome, Undecided, slug
+
+UNSEEN_MAX_S: Final = 0.25
+"""Longest wait of a refusal for the view to read the log up to it."""
 
 _WON: Final = Outcome.WON.value.encode()
 _OUTCOMES: Final = {outcome.value.encode(): outcome for outcome in Outcome}
@@ -35,6 +38,8 @@ class Responder:
         self._view = view
         self._metrics = metrics
         self._unrecorded = Unrecorded(view) if only_recorded else None
+        self._unseen: list[tuple[int, Tell]] = []
+        view.on_poll = self._after_poll
         self._tasks: set[asyncio.Task[None]] = set()
 
     def problem(self, name: str, language: str, retry_after_s: int | None = None, **extra: object) -> Answer:
@@ -72,7 +77,7 @@ class Responder:
                     )
                     continue
                 if template is None:  # they share epoch and moment
-                    template = WinTemplate(campaign, int(epoch), int(granted_at_ms))
+                    template = WinTemplate(campaign, int(epoch), int(granted_at_ms), self._view.chain.as_of)
                 filled = template.fill(grab.member_id, seq, unit_no, code)
                 if self._unrecorded is None:
                     grab.respond(filled)
@@ -89,12 +94,41 @@ class Responder:
                     tell()
                 else:
                     self._tell(grab, reply, seq, epoch, tell)
+            elif outcome is Outcome.SOLD_OUT:
+                self._when_seen(reply.seq, partial(self._refuse, grab, outcome, rest, reply))
             else:
-                grab.respond(of_refusal(outcome, rest, reply, grab.language))
+                self._refuse(grab, outcome, rest, reply)
         if won:
             self._metrics.answers[Outcome.WON.value] += won
 
-    def _tell(self, grab: Grab, reply: GrabReply, seq: bytes, epoch: bytes, tell: Callable[[], None]) -> None:
+    def _refuse(self, grab: Grab, outcome: Outcome, rest: bytes, reply: GrabReply) -> None:
+        grab.respond(of_refusal(outcome, rest, reply, self._view.chain.at(reply.seq), grab.language))
+
+    def _when_seen(self, seq: int, tell: Tell) -> None:
+        """Tell once the view has read the log up to there, because the answer proves itself by the chain; or soon without."""
+        if self._view.seq >= seq:
+            tell()
+            return
+        if not self._unseen:
+            self._view.wake()
+            asyncio.get_running_loop().call_later(UNSEEN_MAX_S, self._tell_unseen, True)
+        self._unseen.append((seq, tell))
+
+    def _after_poll(self) -> None:
+        if self._unrecorded is not None:
+            self._unrecorded.release()
+        if self._unseen:
+            self._tell_unseen()
+
+    def _tell_unseen(self, at_any_rate: bool = False) -> None:
+        unseen, self._unseen = self._unseen, []
+        for seq, tell in unseen:
+            if at_any_rate or self._view.seq >= seq:
+                tell()
+            else:
+                self._unseen.append((seq, tell))
+
+    def _tell(self, grab: Grab, reply: GrabReply, seq: bytes, epoch: bytes, tell: Tell) -> None:
         """Tell of the claim at that place in the log: now, or once it is on record."""
         # A life of the cell begins with what is on record of those before it.
         if self._unrecorded is None or int(epoch) < reply.epoch or self._view.recorded.has(int(epoch), int(seq)):
@@ -114,7 +148,7 @@ class Responder:
             grab.respond(self.problem("outcome-unknown" if status == 201 else "paused-for-recovery", grab.language))
             return
         if campaign is not None:
-            grab.respond(of_claim(status, campaign, grab.member_id, claim))
+            grab.respond(of_claim(status, campaign, grab.member_id, claim, self._view.chain.as_of))
             return
         # Published a moment ago: the view does not contain the campaign yet.
         self.in_background(self._claim_when_known(status, campaign_id, grab, claim))
@@ -133,4 +167,4 @@ class Responder:
             # The claim is decided and logged; only the campaign cannot be read now. A repeated grab shows the claim.
             grab.respond(self.problem("outcome-unknown", grab.language))
         else:
-            grab.respond(of_claim(status, campaign, grab.member_id, claim))
+            grab.respond(of_claim(status, campaign, grab.member_id, claim, self._view.chain.as_of))

@@ -23,14 +23,14 @@ class Unrecorded:
         """A heap of (epoch, seq, number, grab, tell)."""
 
         self._numbers = count()
-        view.on_poll = self._release
 
     def keep(self, epoch: int, seq: int, grab: Grab, tell: Tell) -> None:
         """Call `tell` once this place in the log is on record, unless the grab is answered before, at its deadline."""
         grab.decided = False
         heappush(self._waiting, (epoch, seq, next(self._numbers), grab, tell))
 
-    def _release(self) -> None:
+    def release(self) -> None:
+        """Answer those whose claims are on record by now."""
         recorded, waiting = self._view.recorded, self._waiting
         while waiting and waiting[0][:2] <= recorded:
             epoch, seq, _, grab, tell = heappop(waiting)

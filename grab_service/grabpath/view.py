@@ -17,6 +17,7 @@ import structlog
 
 from grab_service.cell.store import Cell, CellClosedError, CellError
 from grab_service.grabpath.affiliations import Affiliations
+from grab_service.grabpath.chain import Chain
 from grab_service.vocabulary.campaigns import (
     ENDS,
     BenefitKind,
@@ -29,6 +30,7 @@ from grab_service.vocabulary.campaigns import (
     released_by,
     total_of,
 )
+from grab_service.vocabulary.chain import digest_of, entry_bytes
 from grab_service.vocabulary.claims import Validity
 from grab_service.vocabulary.durability import Recorded
 from grab_service.vocabulary.events import (
@@ -170,6 +172,9 @@ class View:
         self.recorded = Recorded()
         """How far the log was on record at the last poll."""
 
+        self.chain = Chain()
+        """The chain of the log as far as it has been read."""
+
         self.on_poll: Callable[[], None] = lambda: None
         """Called after each poll that has read the log to its end."""
 
@@ -297,6 +302,7 @@ class View:
                 return False
             self._apply(event, unknown)
             self._seq = event.last_seq
+            self.chain.add(event.last_seq, digest_of(entry_bytes(entry_id, pairs)))
         if unknown:
             try:
                 await self._load(unknown)
@@ -304,6 +310,7 @@ class View:
                 self._lacks_some = True  # the log will not tell of them again
                 raise
         self.recorded = max(self.recorded, reply.recorded)  # what is on record stays so; a late note may be an older one
+        self.chain.hear(reply.recorded)
         self._sample = (reply.now_ms, sent_at_s, read_at_s)
         self._ahead_ms = reply.now_ms + 1 - (sent_at_s + read_at_s) * 500
         if self._seq < reply.seq:
@@ -339,6 +346,7 @@ class View:
         members_version = (await self._cell.snapshot(())).members_version
         if self._cell.epoch == epoch:
             self._seq, self._epoch = reply.seq, epoch
+            self.chain.begin(epoch, reply.seq)
             self._affiliations.begin(members_version, reply.now_ms)
             log.info("view_built", epoch=epoch, seq=reply.seq, campaigns=len(self._campaigns))
 

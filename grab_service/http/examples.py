@@ -22,6 +22,11 @@ CLAIM: Final[dict[str, Any]] = {
         "valid_until": "2026-10-20T04:00:00.012Z",
     },
 }
+PROOF: Final[dict[str, Any]] = {
+    "as_of_seq": 20431,
+    "head": "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03",
+}
+GRABBED: Final[dict[str, Any]] = CLAIM | PROOF
 REVEALED: Final[dict[str, Any]] = CLAIM["voucher"] | {"qr": None, "revealed_at": "2026-09-20T04:05:00.000Z"}
 ELIGIBILITY: Final[dict[str, Any]] = {
     "eligible": {"value": {"eligible": True, "code": None, "failed_rules": []}},

@@ -65,6 +65,13 @@ class Claim(Shape):
     voucher: Voucher | None
 
 
+class GrabbedClaim(Claim):
+    """A claim as the answer to a grab, with a proof: the log up to `as_of_seq` folds to `head`, now and for ever."""
+
+    as_of_seq: int = Field(ge=0, description="how far this worker had read the log when it answered")
+    head: str | None = Field(pattern="^[0-9a-f]{64}$", description="of the chain of the log there; null: not known yet")
+
+
 class ReleaseShape(Shape):
     """A quantity that becomes available at a time (批次)."""
 

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     SmallInteger,
     Table,
@@ -155,7 +156,34 @@ log_cursor = Table(
     Column("last_seq", BigInteger, nullable=False),
     Column("last_id", Text, nullable=False),
     Column("at_ms", BigInteger, nullable=False, comment="time of the last entry drained"),
+    Column("head", LargeBinary, nullable=False, server_default=text("decode(repeat('00', 32), 'hex')"), comment="of the chain"),
     comment="What of the log has been drained; moved in the same transaction as the rows",
+)
+
+log_entries = Table(
+    "log_entries",
+    metadata,
+    Column("last_seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("first_seq", BigInteger, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("campaign_id", Text, comment="null: an entry of the whole cell"),
+    Column("digest", LargeBinary, nullable=False, comment="SHA-256 of the entry's bytes"),
+    Column("head", LargeBinary, nullable=False, comment="SHA-256 of the head before and the digest"),
+    Column("entry", LargeBinary, comment="the bytes of a campaign's own entry"),
+    CheckConstraint("digest = sha256(entry)", name="digest"),
+    Index(None, "campaign_id", "last_seq", postgresql_where=text("campaign_id IS NOT NULL")),
+    comment="The chain of the log: each entry's digest and head",
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("head", LargeBinary, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("signature", Text, nullable=False, comment="detached JWS of head, seq and time"),
+    comment="Heads of the chain that the ledger has signed",
 )
 
 epochs = Table(

@@ -18,10 +18,14 @@ class Durability(StrEnum):
 
 
 class Recorded(NamedTuple):
-    """The log of that life of the cell is on record up to this seq. (0, 0): nothing is known."""
+    """The log of that life of the cell is on record up to this seq, with this head of the chain there, in hex.
+
+    (0, 0, ""): nothing is known.
+    """
 
     epoch: int = 0
     seq: int = 0
+    head: str = ""
 
     @classmethod
     def parse(cls, text: bytes) -> Self:
@@ -32,11 +36,11 @@ class Recorded(NamedTuple):
         """
         if not text:
             return cls()
-        epoch, _, seq = text.partition(b":")
-        return cls(int(epoch), int(seq))
+        epoch, seq, *head = text.split(b":")
+        return cls(int(epoch), int(seq), b"".join(head).decode())
 
     def __str__(self) -> str:
-        return f"{self.epoch}:{self.seq}"
+        return f"{self.epoch}:{self.seq}:{self.head}"
 
     def has(self, epoch: int, seq: int) -> bool:
         """Whether this place in the log is on record. Not of another life: what that has lost is nowhere."""

@@ -9,7 +9,7 @@
 
   Returns {outcome, seq, holdings, recorded}; the first that applies:
     went_back    the caller speaks of another life of this cell
-    read         holdings in the order of the keys: the records, one a line, or ''; recorded is epoch:seq,
+    read         holdings in the order of the keys: the records, one a line, or ''; recorded is epoch:seq:head,
                  how far the log is on record, or ''
 
   Clock: none.   Cost: O(keys).   Writes: none.

@@ -10,7 +10,7 @@
   Returns {outcome, now_ms, seq, entries, recorded}; the first that applies:
     went_back    the cell is another life, or behind after_seq
     tailed       entries as XRANGE gives them; fewer than entries_max means complete up to seq;
-                 recorded is epoch:seq, how far the log is on record, or ''
+                 recorded is epoch:seq:head, how far the log is on record, or ''
 
   Clock: Redis TIME, read once.   Cost: O(entries).   Writes: none.
 ]]

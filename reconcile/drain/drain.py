@@ -18,13 +18,14 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from grab_service.cell.store import CellError
+from grab_service.signing import SigningKeys
 from grab_service.sql.tables import log_cursor
-from grab_service.vocabulary.durability import Recorded
 from grab_service.vocabulary.events import Event, Granted, Returned
 from grab_service.vocabulary.keys import CellKeys
 from reconcile.alarms import LOG_KINDS, AlarmKind, clear_alarms, raise_alarm
 from reconcile.counters import Counters
 from reconcile.drain.appliers.statement import WrongEntryError
+from reconcile.drain.chain import Checkpoints, write_links
 from reconcile.drain.cursor import Cursor, CursorMovedError, read_cursor
 from reconcile.drain.pages import DrainFaultError, Page, Pages
 from reconcile.drain.rows import Rows
@@ -34,6 +35,8 @@ BLOCK_S: Final = 0.5
 RETRY_FIRST_S: Final = 0.05
 RETRY_MAX_S: Final = 1.0
 NOT_BEGUN_S: Final = 0.05
+NOTE_INTERVAL_S: Final = 1.0
+"""Between two notes of the cursor in the cell where nobody waits for them."""
 GATHER_S: Final = 0.02
 """A transaction costs as much as many claims. Where members wait for their record, nothing is gathered."""
 IMPOSSIBLE: Final = ("22", "23")
@@ -59,8 +62,9 @@ class Drain:
         entries_max: int,
         rows_max: int,
         awaited: bool = False,
+        signing_keys: SigningKeys | None = None,
     ) -> None:
-        """`awaited`: members wait for their record. Nothing is gathered, and the cell says how far the log is on record."""
+        """`awaited`: members wait for their record. Nothing is gathered, and each commit is noted in the cell at once."""
         self.cursor: Cursor | None = None
         self.fault: DrainFaultError | None = None
         self._engine = engine
@@ -79,7 +83,9 @@ class Drain:
         self._alarms_known_clear = False
         self._moved = asyncio.Condition()
         self._nudged = asyncio.Event()
+        self._checkpoints = Checkpoints(engine, signing_keys or SigningKeys())
         self._noted: tuple[RedisLink, Cursor] | None = None
+        self._noted_at_s = float("-inf")
         self._note_refused = False
 
     async def run(self) -> None:
@@ -112,10 +118,14 @@ class Drain:
             await self._all_is_well()
             if self.cursor is None:
                 await self._rest(NOT_BEGUN_S)
-            elif not drained:
+                continue
+            await self._checkpoints.sign(self.cursor)
+            if not drained:
                 # Returns as soon as there is something to read.
                 block_ms = int(BLOCK_S * 1000)
-                self._noted = None  # a ledger that slept through its replacement may have left an older note: write it again
+                if self._awaited:
+                    # A ledger that slept through its replacement may have left an older note: write it again.
+                    self._noted = None
                 await link.call("XREAD", "COUNT", 1, "BLOCK", block_ms, "STREAMS", self._keys.log, self.cursor.last_id)
             elif self._ahead is None and not self._one_by_one:
                 await self._rest(0.0 if self._awaited else GATHER_S)
@@ -152,14 +162,17 @@ class Drain:
         return len(page.events)
 
     async def _note_recorded(self, link: RedisLink, cursor: Cursor) -> None:
-        """Leave in the cell how far the log is on record: workers may wait for that to tell of claims.
+        """Leave in the cell how far the log is on record, and the head of the chain there.
 
-        The cursor is one that Postgres has committed, so that an older note, too, says nothing that is not so.
+        Workers may wait for that to tell of claims, and fold the chain on from there. The cursor is one that Postgres has
+        committed, so that an older note, too, says nothing that is not so.
         """
-        if not self._awaited or self._noted == (link, cursor):
+        now_s = time.monotonic()
+        if self._noted == (link, cursor) or not (self._awaited or now_s - self._noted_at_s >= NOTE_INTERVAL_S):
             return
+        self._noted_at_s = now_s
         try:
-            await link.call("HSET", self._keys.cell, "recorded", str(Recorded(cursor.epoch, cursor.last_seq)))
+            await link.call("HSET", self._keys.cell, "recorded", cursor.note)
         except ResponseError as error:
             # Memory or disk is full, or it is a replica now. Draining needs no write in Redis and goes on; winners wait.
             if not self._note_refused:
@@ -201,11 +214,11 @@ class Drain:
     async def _commit_and_read_ahead(self, link: RedisLink, page: Page) -> None:
         """While Postgres is busy with a page, read the next one."""
         if not page.has_next or self._one_by_one:
-            await self._commit(page.after, page.until, page.events)
+            await self._commit(page)
             return
         reading = asyncio.create_task(self._pages.read(link, page.until))
         try:
-            await self._commit(page.after, page.until, page.events)
+            await self._commit(page)
         finally:
             # The link takes one call at a time.
             try:
@@ -218,7 +231,8 @@ class Drain:
                 ahead = reading.result()
                 self._ahead = (link, ahead) if ahead.events and ahead.fault is None else None
 
-    async def _commit(self, cursor: Cursor, moved: Cursor, events: list[Event]) -> None:
+    async def _commit(self, page: Page) -> None:
+        cursor, moved, events = page.after, page.until, page.events
         last = events[-1]
         try:
             async with self._engine.begin() as connection:
@@ -226,11 +240,12 @@ class Drain:
                     update(log_cursor)
                     .where(log_cursor.c.cell == self._cell_name)
                     .where(log_cursor.c.epoch == cursor.epoch, log_cursor.c.last_seq == cursor.last_seq)
-                    .values(last_seq=moved.last_seq, last_id=moved.last_id, at_ms=moved.at_ms)
+                    .values(last_seq=moved.last_seq, last_id=moved.last_id, at_ms=moved.at_ms, head=moved.head)
                 )
                 if taken.rowcount != 1:
                     raise CursorMovedError
                 await self._rows.write(connection, events)
+                await write_links(connection, events, page.links)
         except (DBAPIError, WrongEntryError) as error:
             if isinstance(error, DBAPIError) and not _is_impossible(error):
                 raise

@@ -7,6 +7,7 @@ drained so far. Whether an entry is possible, Postgres says when its rows are wr
 from dataclasses import dataclass
 from typing import Any
 
+from grab_service.vocabulary.chain import Link, digest_of, entry_bytes, fold
 from grab_service.vocabulary.events import BadEntryError, EpochBegan, Event, decode, place_of
 from grab_service.vocabulary.keys import CellKeys
 from reconcile.alarms import AlarmKind
@@ -33,12 +34,14 @@ class Page:
     Attributes:
         after: that cursor.
         events: sound ones, without a gap.
+        links: one an event, its bytes and its link in the chain.
         fault: what ends them, if not the end of the page.
         cell_seq: where the cell was at that moment.
     """
 
     after: Cursor
     events: list[Event]
+    links: list[tuple[bytes, Link]]
     fault: DrainFaultError | None
     cell_seq: int
 
@@ -48,7 +51,7 @@ class Page:
         if not self.events:
             return self.after
         last = self.events[-1]
-        return Cursor(self.after.epoch, last.last_seq, f"{last.last_seq}-0", last.at_ms)
+        return Cursor(self.after.epoch, last.last_seq, f"{last.last_seq}-0", last.at_ms, self.links[-1][1].head)
 
     @property
     def has_next(self) -> bool:
@@ -79,7 +82,7 @@ class Pages:
             ]
         )
         events, fault = self._judge(after, entries, count)
-        page = Page(after, events, fault, int(cell_seq or 0))
+        page = Page(after, events, _links(after.head, entries, events), fault, int(cell_seq or 0))
         if events and not single:
             # Next time, as many entries as a page of such entries holds: entries read beyond are read in vain.
             rows = page.until.last_seq - after.last_seq
@@ -124,3 +127,16 @@ class Pages:
             expected = event.last_seq + 1
             rows += event.last_seq - event.seq + 1
         return events, None
+
+
+def _links(head: bytes, entries: list[list[Any]], events: list[Event]) -> list[tuple[bytes, Link]]:
+    """The bytes and links of these events, which are among the entries, behind this head."""
+    raw_of = dict(entries)
+    links = []
+    for event in events:
+        entry_id = b"%d-0" % event.last_seq
+        raw = entry_bytes(entry_id, raw_of[entry_id])
+        digest = digest_of(raw)
+        head = fold(head, digest)
+        links.append((raw, Link(event.last_seq, digest, head)))
+    return links

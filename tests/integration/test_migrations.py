@@ -244,6 +244,7 @@ IMPOSSIBLE = {
         for at in (1, "NULL")
     ],
     "alarms_open_ix": ["INSERT INTO alarms (raised_at_ms, kind, detail) VALUES (0, 'k', '{}')"] * 2,
+    "log_entries_digest_ck": ["INSERT INTO log_entries VALUES (1, 1, 1, 0, 'c', sha256('entry'), sha256('head'), 'another')"],
     # Rules over several rows, which triggers keep.
     "claims_campaign_exists": [claim(1, campaign="nowhere")],
     "claims_unit_within_total": [claim(1, unit=11)],
@@ -287,6 +288,8 @@ async def test_every_constraint_has_been_seen_to_refuse(engine: AsyncEngine) -> 
             "ops_log",
             "epochs",
             "lives_seen",
+            "log_entries",
+            "checkpoints",
             "comparisons",
             "log_cursor",
             "ops_tokens",

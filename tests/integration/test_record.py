@@ -156,7 +156,10 @@ async def test_nothing_is_noted_that_postgres_has_not_committed(backend: Backend
         assert Recorded.parse(noted or b"").seq < 3
         assert await step
         await drain.step(link)
-    assert await backend.redis.hget(backend.keys.cell, "recorded") == b"1:3"
+    noted = await backend.redis.hget(backend.keys.cell, "recorded")
+    assert drain.cursor is not None
+    assert noted == drain.cursor.note.encode()
+    assert Recorded.parse(noted)[:2] == (1, 3)
 
 
 async def test_an_older_note_that_a_ledger_left_which_slept_is_written_over(service: Service) -> None:
@@ -184,7 +187,9 @@ async def test_a_redis_that_refuses_the_note_does_not_stop_the_drain(mortal: Bac
         while await drain.step(link):
             pass
         assert (await mortal.cursor()).last_seq == 2
-        assert await mortal.redis.hget(mortal.keys.cell, "recorded") is None
+        noted: Any = await mortal.redis.hget(mortal.keys.cell, "recorded")
+        assert Recorded.parse(noted)[:2] == (1, 0)
         await mortal.redis.config_set("maxmemory", "0")
         await drain.step(link)
-    assert await mortal.redis.hget(mortal.keys.cell, "recorded") == b"1:2"
+    noted = await mortal.redis.hget(mortal.keys.cell, "recorded")
+    assert Recorded.parse(noted)[:2] == (1, 2)

@@ -77,7 +77,9 @@ def comparable(everything: dict[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in everything.items() if key not in {"log", "scripts", "hold"}}
     # Codes that came back stand last in the cell; a rebuilt pool has the order of the import.
     kept |= {name: sorted(value) for name, value in kept.items() if name.endswith(":codes")}
-    kept["cell"] = {name: value for name, value in kept["cell"].items() if name not in {b"nonce", b"epoch", b"seq"}}
+    kept["cell"] = {
+        name: value for name, value in kept["cell"].items() if name not in {b"nonce", b"epoch", b"seq", b"recorded"}
+    }
     return kept
 
 

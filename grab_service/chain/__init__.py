@@ -1,0 +1,1 @@
+"""The chain of the log, for those who check it."""
