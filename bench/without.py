@@ -54,8 +54,8 @@ def _templates() -> None:
     """Each winner's answer is rendered from scratch."""
 
     class NoTemplate:
-        def __init__(self, campaign: Any, epoch: int, granted_at_ms: int) -> None:
-            self._given = campaign, epoch, granted_at_ms
+        def __init__(self, campaign: Any, epoch: int, granted_at_ms: int, as_of: Any) -> None:
+            self._given = campaign, epoch, granted_at_ms, as_of
 
         def fill(self, member_id: str, seq: bytes, unit_no: bytes, code: bytes) -> Answer:
             campaign, epoch, granted_at_ms, as_of = self._given
