@@ -1,15 +1,18 @@
-"""The command that generates secrets: one for each purpose, in the form that the settings read."""
+"""The commands that generate secrets: one for each purpose, in the form that the settings read."""
 
 import os
 import secrets
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
+import orjson
 import typer
 
 from grab_service.cli.errors import CommandError
+from grab_service.cli.files import written
 from grab_service.cli.help import examples, new_app
 from grab_service.cli.terminal import note
+from grab_service.signing import SigningKeys, SigningKeysError, new_key
 
 BYTES: Final = 32
 KEYS: Final = ("GRAB_SECRETS", "GRAB_OPS_SECRETS")
@@ -22,11 +25,6 @@ PLAIN: Final = (
 )
 
 app = new_app(help="Make the secrets that the settings name.")
-
-
-@app.callback()
-def _family() -> None:
-    pass
 
 
 @app.command(
@@ -62,6 +60,30 @@ def new(
             typer.echo(f"{name}={value}")
         return
     _write(into, made)
+
+
+@app.command(epilog=examples("grab secrets signing-key signing-keys.json"))
+def signing_key(
+    path: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Where GRAB_SIGNING_KEYS_FILE points to; keys that are there are kept.")
+    ],
+) -> None:
+    """Make a new Ed25519 key, which signs from the next start on.
+
+    It comes first in the file, readable for its owner only. Keys that stood there stay behind it, so that what they signed can
+    still be checked.
+    """
+    kept: list[Any] = []
+    if path.exists():
+        try:
+            SigningKeys.read(path)
+        except SigningKeysError as error:
+            raise CommandError(f"{error}; nothing was written.", "Move it away, or mend it.") from error
+        kept = orjson.loads(path.read_bytes())["keys"]
+    key = new_key()
+    with written(path, private=True) as stream:
+        stream.write(orjson.dumps({"keys": [key, *kept]}, option=orjson.OPT_INDENT_2).decode() + "\n")
+    note(f"{key['kid']} signs from the next start of the ledger on; {len(kept)} key(s) kept behind it.")
 
 
 def _key(name: str) -> str:

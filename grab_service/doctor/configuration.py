@@ -12,6 +12,7 @@ from grab_service.doctor.finding import DoctorFinding, fail, ok, unseen, warn
 from grab_service.doctor.standpoint import IN_THE_SERVICE, Standpoint
 from grab_service.identity.assertions import AssertionKeys
 from grab_service.settings import SECRET_LENGTH_MIN, Settings, unknown_variables
+from grab_service.signing import SigningKeysError
 
 SECRET_BYTES_GOOD: Final = 32
 SECRETS_NEW: Final = "`grab secrets new GRAB_SECRETS`"
@@ -58,6 +59,7 @@ def look_at_settings(
         if not unusable & {"secrets", "ops_secrets"}:
             yield from _secrets(settings)
         yield from _assertions(settings)
+    yield from _signing_keys(settings)
     yield from _time_zone(settings.time_zone)
     yield from _unknown(os.environ)
     yield from _proxies(getproxies_environment())
@@ -115,6 +117,23 @@ def _assertions(settings: Settings) -> Iterator[DoctorFinding]:
             yield warn("sign-in", f"{found}; passed over: {'; '.join(keys.public.passed_over)}", hint)
         else:
             yield ok("sign-in", found)
+
+
+def _signing_keys(settings: Settings) -> Iterator[DoctorFinding]:
+    try:
+        keys = settings.signing_keys()
+    except SigningKeysError as error:
+        yield fail("signing-keys", str(error), "Mend GRAB_SIGNING_KEYS_FILE; `grab secrets signing-key FILE` makes a good one.")
+        return
+    if settings.signing_keys_file is None and settings.dev:
+        yield ok("signing-keys", "none; in development mode one is made of GRAB_SECRETS")
+    elif not keys.public:
+        hint = "`grab secrets signing-key FILE` makes one; set GRAB_SIGNING_KEYS_FILE for the ledger and the service."
+        yield fail("signing-keys", "GRAB_SIGNING_KEYS_FILE is not set: no checkpoint of the log is signed", hint)
+    elif keys.private is None:
+        yield ok("signing-keys", f"{len(keys.public)} public key(s) for the service; the ledger needs a private one to sign")
+    else:
+        yield ok("signing-keys", f"{len(keys.public)} key(s), {keys.kid} signs")
 
 
 def _unknown(environ: Mapping[str, str]) -> Iterator[DoctorFinding]:

@@ -129,6 +129,7 @@ def environment_of(settings: Settings, addresses: Addresses) -> dict[str, str]:
         "GRAB_PORT": str(settings.port),
         "GRAB_WORKERS": str(settings.workers),
         "GRAB_DURABILITY": settings.durability.value,
+        "GRAB_SIGNING_KEYS_FILE": "" if settings.signing_keys_file is None else str(settings.signing_keys_file.absolute()),
         "GRAB_REPLICAS_MIN": str(settings.replicas_min),
         **loading,
     }

@@ -14,6 +14,7 @@ from grab_service.campaigns import import_routes as ops_imports
 from grab_service.campaigns import lifecycle_routes as ops_steering
 from grab_service.campaigns import member_routes as campaigns
 from grab_service.campaigns import ops_routes as ops_campaigns
+from grab_service.chain import routes as chain
 from grab_service.claims import grab_route as grab
 from grab_service.claims import member_routes as claims
 from grab_service.claims import ops_routes as ops_records
@@ -55,6 +56,7 @@ ALWAYS: Final = (
     grab,
     claims,
     vouchers,
+    chain,
     sessions,
     ops_alarms,
     ops_campaigns,
@@ -96,6 +98,7 @@ def build_app(worker: Worker) -> FastAPI:
     )
     app.state.worker = worker
     app.state.assertion_keys = AssertionKeys.read(worker.settings)
+    app.state.signing_keys = worker.settings.signing_keys()
     app.state.probes = Probes(worker)
     describe(app, DESCRIPTION)
     app.add_middleware(PollingMiddleware, view=worker.view, probes=app.state.probes, describe=app.openapi)
@@ -105,7 +108,8 @@ def build_app(worker: Worker) -> FastAPI:
         now_ms=worker.view.now_ms,
     )
     put_failures_into_words(app)
-    families = [module.router for module in ALWAYS] + [ops_steering.preflights] + ([dev.router] if worker.settings.dev else [])
+    families = [*(module.router for module in ALWAYS), ops_steering.preflights, chain.ops_router]
+    families += [dev.router] if worker.settings.dev else []
     for router in families:
         app.include_router(router)
     app.state.routes = [route for router in families for route in router.routes if isinstance(route, APIRoute)]

@@ -35,7 +35,7 @@ BLOCK_S: Final = 0.5
 RETRY_FIRST_S: Final = 0.05
 RETRY_MAX_S: Final = 1.0
 NOT_BEGUN_S: Final = 0.05
-NOTE_INTERVAL_S: Final = 1.0
+NOTE_INTERVAL_S: Final = 0.2
 """Between two notes of the cursor in the cell where nobody waits for them."""
 GATHER_S: Final = 0.02
 """A transaction costs as much as many claims. Where members wait for their record, nothing is gathered."""

@@ -143,6 +143,11 @@ class Service:
         assert await self.drain.drain.reach(seq, 5), "not drained in time"
 
 
+def claim_of(answer: httpx.Response) -> dict[str, Any]:
+    """The claim in the answer to a grab as other calls show it: without the proof that each answer has of its own."""
+    return {name: value for name, value in answer.json().items() if name not in {"as_of_seq", "head"}}
+
+
 class DrainTask:
     """The ledger's drain, which a test may stop and start again."""
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from grab_service.vocabulary.claims import ClaimRecord
-from tests.harness.service import Service, at
+from tests.harness.service import Service, at, claim_of
 from tests.integration.test_ops_campaigns import post, problem
 
 WAITING = text(
@@ -53,7 +53,7 @@ async def test_a_campaign_shows_what_a_member_needs_to_know(service: Service) ->
 
 async def test_a_record_that_cannot_be_read_is_a_call_to_wait_for_its_member_and_for_nobody_else(service: Service) -> None:
     campaign_id = await service.sale("m-1", "m-2")
-    won = (await service.grab("m-2", campaign_id)).json()
+    won = claim_of(await service.grab("m-2", campaign_id))
     claims_key = service.worker.cell.keys.of_campaign(campaign_id).claims
     await service.redis.hset(claims_key, "m-1", "4\t1\t1\t1\t1795763780003\tCODE\t")
     for path in ("/v1/me/claims", f"/v1/campaigns/{campaign_id}"):
@@ -65,7 +65,7 @@ async def test_a_record_that_cannot_be_read_is_a_call_to_wait_for_its_member_and
 
 async def test_a_campaign_shows_its_holder_the_claim_at_once(service: Service) -> None:
     campaign_id = await service.sale("m-1", "m-2")
-    won = (await service.grab("m-1", campaign_id)).json()
+    won = claim_of(await service.grab("m-1", campaign_id))
     assert (await get(service, f"/v1/campaigns/{campaign_id}", "m-1")).json()["my_claims"] == [won]
     assert (await get(service, f"/v1/campaigns/{campaign_id}", "m-2")).json()["my_claims"] == []
 
@@ -138,18 +138,18 @@ async def test_a_winner_finds_the_claim_before_and_after_it_is_on_record(service
     await service.drain.stop()
     won = await service.grab("m-1", campaign_id)
     location = won.headers["location"]
-    assert (await get(service, location, "m-1")).json() == won.json()
-    assert await mine(service, "m-1") == [won.json()]
+    assert (await get(service, location, "m-1")).json() == claim_of(won)
+    assert await mine(service, "m-1") == [claim_of(won)]
 
     service.drain.start()
     await service.drained()
-    assert (await get(service, location, "m-1")).json() == won.json()
-    assert await mine(service, "m-1") == [won.json()]
+    assert (await get(service, location, "m-1")).json() == claim_of(won)
+    assert await mine(service, "m-1") == [claim_of(won)]
 
 
 async def test_nobody_sees_or_returns_the_claim_of_another(service: Service) -> None:
     campaign_id = await service.sale("m-1", "m-2")
-    won = (await service.grab("m-1", campaign_id)).json()
+    won = claim_of(await service.grab("m-1", campaign_id))
     for drained in (False, True):
         if drained:
             await service.drained()
@@ -177,17 +177,17 @@ async def test_claims_that_never_were_are_not_found(service: Service) -> None:
 
 async def test_my_claims_are_newest_first_and_paged_on_record_or_not(service: Service) -> None:
     await service.enrol("m-1")
-    won = [(await service.grab("m-1", await service.publish())).json() for _ in range(3)]
+    won = [claim_of(await service.grab("m-1", await service.publish())) for _ in range(3)]
     many = await service.publish(limit_per_member=3)
     await service.drained()
     await service.drain.stop()
-    won += [(await service.grab("m-1", many, **{"Idempotency-Key": key})).json() for key in ("a", "b")]
+    won += [claim_of(await service.grab("m-1", many, **{"Idempotency-Key": key})) for key in ("a", "b")]
     assert await service.listed("/v1/me/claims", service.member("m-1")) == won[::-1]
 
 
 async def test_a_unit_given_back_can_be_won_by_somebody_else_with_another_code(service: Service) -> None:
     campaign_id = await service.sale("m-1", "m-2", releases=[{"opens_at": at(-1), "quantity": 1}])
-    won = (await service.grab("m-1", campaign_id)).json()
+    won = claim_of(await service.grab("m-1", campaign_id))
     assert problem(await service.grab("m-2", campaign_id)) == (409, "sold-out")
     await service.drained()
 
@@ -213,7 +213,7 @@ async def test_a_unit_given_back_can_be_won_by_somebody_else_with_another_code(s
 async def test_of_many_returns_at_once_one_decides_and_all_say_the_same(service: Service) -> None:
     await service.enrol("m-1")
     campaign_id = await service.publish(returns_per_member=100)  # so that the row alone decides
-    won = (await service.grab("m-1", campaign_id)).json()
+    won = claim_of(await service.grab("m-1", campaign_id))
     await service.drained()
     url, headers = f"/v1/claims/{won['claim_id']}/return", service.member("m-1")
     answers = await asyncio.gather(*(service.http.post(url, headers=headers) for _ in range(8)))
@@ -228,7 +228,7 @@ async def test_of_many_returns_at_once_one_decides_and_all_say_the_same(service:
 async def test_what_is_not_on_record_yet_cannot_be_given_back_yet(service: Service) -> None:
     campaign_id = await service.sale("m-1")
     await service.drain.stop()
-    won = (await service.grab("m-1", campaign_id)).json()
+    won = claim_of(await service.grab("m-1", campaign_id))
     url = f"/v1/claims/{won['claim_id']}/return"
     early = await service.http.post(url, headers=service.member("m-1"))
     assert problem(early) == (503, "ledger-behind")
@@ -262,14 +262,14 @@ async def win(service: Service, campaign_id: str, count: int) -> list[dict[str, 
     won = [await service.grab("m-1", campaign_id, **{"Idempotency-Key": f"key-{number:04}"}) for number in range(count)]
     assert {answer.status_code for answer in won} == {201}
     await service.drained()
-    return [answer.json() for answer in won]
+    return [claim_of(answer) for answer in won]
 
 
 @pytest.mark.parametrize("returns", [0, 1])
 async def test_a_code_of_a_pool_that_was_seen_is_not_given_back(returns: int, service: Service) -> None:
     await service.enrol("m-1")
     campaign_id = await publish_pool(service, 2, returns_per_member=returns)
-    won = (await service.grab("m-1", campaign_id)).json()
+    won = claim_of(await service.grab("m-1", campaign_id))
     assert won["voucher"]["code"] == "A1"
     await service.drained()
     refused = await give_back(service, won)
@@ -426,13 +426,13 @@ async def test_a_code_on_request_is_nowhere_until_it_is_asked_for(kind: str, ser
     await service.enrol("m-1", "m-2")
     campaign_id = await publish_on_request(service, kind)
     await service.drain.stop()
-    won = (await service.grab("m-1", campaign_id)).json()
+    won = claim_of(await service.grab("m-1", campaign_id))
     assert won["voucher"] | UNSEEN == won["voucher"]
     assert problem(await ask_for_code(service, won)) == (503, "ledger-behind")
     assert await mine(service, "m-1") == [won]
     service.drain.start()
     await service.drained()
-    assert (await service.grab("m-1", campaign_id)).json() == won
+    assert claim_of(await service.grab("m-1", campaign_id)) == won
     assert (await get(service, f"/v1/claims/{won['claim_id']}", "m-1")).json() == won
     assert (await get(service, f"/v1/campaigns/{campaign_id}", "m-1")).json()["my_claims"] == [won]
     assert await mine(service, "m-1") == [won]
@@ -448,7 +448,7 @@ async def test_a_code_on_request_is_nowhere_until_it_is_asked_for(kind: str, ser
     assert (await ask_for_code(service, won)).content == shown.content
     assert await mine(service, "m-1") == [won | {"voucher": voucher}]
     assert (await get(service, f"/v1/claims/{won['claim_id']}", "m-1")).json()["voucher"] == voucher
-    assert (await service.grab("m-1", campaign_id)).json() == won, "the wallet shows it, not the grab"
+    assert claim_of(await service.grab("m-1", campaign_id)) == won, "the wallet shows it, not the grab"
 
 
 async def test_vouchers_that_never_were_are_not_found(service: Service) -> None:
@@ -467,7 +467,7 @@ async def test_a_code_that_nobody_has_seen_goes_to_the_next_with_its_unit(servic
     await service.enrol("m-1", "m-2")
     campaign_id = await publish_on_request(service, "code_pool", codes=1)
     key = {"Idempotency-Key": "key-0001"}
-    won = (await service.grab("m-1", campaign_id, **key)).json()
+    won = claim_of(await service.grab("m-1", campaign_id, **key))
     await service.drained()
     given = (await give_back(service, won)).json()
     assert given == won | {"state": "returned", "voucher": won["voucher"] | {"state": "returned"}}
@@ -481,7 +481,7 @@ async def test_a_code_that_nobody_has_seen_goes_to_the_next_with_its_unit(servic
     assert other["unit_no"] == won["unit_no"]
     await service.drained()
     assert (await ask_for_code(service, other, "m-2")).json()["code"] == "A1"
-    assert (await service.grab("m-1", campaign_id, **key)).json() == given
+    assert claim_of(await service.grab("m-1", campaign_id, **key)) == given
     assert (await get(service, f"/v1/claims/{won['claim_id']}", "m-1")).json() == given
     assert problem(await ask_for_code(service, won)) == (409, "voucher-returned")
 
@@ -540,7 +540,7 @@ async def test_a_member_who_gives_back_unseen_and_looks_at_last_has_seen_one_cod
 
 async def test_a_sign_up_without_a_code_has_no_voucher_anywhere(service: Service) -> None:
     campaign_id = await service.sale("m-1", benefit={"kind": "none", "name": "健步走"})
-    won = (await service.grab("m-1", campaign_id)).json()
+    won = claim_of(await service.grab("m-1", campaign_id))
     assert won["voucher"] is None
     await service.drained()
     assert await mine(service, "m-1") == [won]

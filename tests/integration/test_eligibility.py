@@ -10,7 +10,7 @@ from grab_service.embedded.valkey import ValkeyServer
 from grab_service.http.shapes import EligibilityOfMember
 from grab_service.vocabulary.passes import Role
 from tests.harness.proxy import Proxy, through
-from tests.harness.service import Service, at, running_service
+from tests.harness.service import Service, at, claim_of, running_service
 from tests.integration.test_ops_campaigns import post, problem
 
 ELIGIBLE: Final[dict[str, Any]] = {"eligible": True, "code": None, "failed_rules": []}
@@ -199,7 +199,7 @@ async def test_ops_hear_of_hour_and_stock_before_anything_about_the_member(servi
 
 async def test_ops_see_a_holders_claims_without_their_codes_and_no_refusal(service: Service) -> None:
     campaign_id = await service.sale("m-1", "m-2")
-    won = (await service.grab("m-1", campaign_id)).json()
+    won = claim_of(await service.grab("m-1", campaign_id))
     code = won["voucher"]["code"]
     masked = {**won, "voucher": {**won["voucher"], "code": f"****{code[-4:]}"}}
     for role in (Role.VIEWER, Role.ADMIN):
@@ -213,7 +213,7 @@ async def test_ops_see_a_holders_claims_without_their_codes_and_no_refusal(servi
     assert (await service.grab("m-1", on_request)).status_code == 201
     assert (await seen_by_ops(service, on_request, "m-1"))["claims"][0]["voucher"]["code"] is None
     plain = await service.publish(benefit={"kind": "none", "name": "参观"})
-    won = (await service.grab("m-1", plain)).json()
+    won = claim_of(await service.grab("m-1", plain))
     assert (await seen_by_ops(service, plain, "m-1"))["claims"] == [won]
 
 

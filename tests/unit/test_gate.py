@@ -1,10 +1,11 @@
 """A worker refuses by itself up to the right millisecond, and a change of the campaign moves it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
 
+from grab_service.grabpath.chain import Chain
 from grab_service.grabpath.gate import CLOCK_STEP_MS, Gate
 from grab_service.grabpath.view import CampaignView, View
 from grab_service.vocabulary.campaigns import BenefitKind, CampaignState, Release
@@ -29,6 +30,7 @@ class Clock:
 
     complete_at_s: float = NOW_S
     known: bool = True
+    chain: Chain = field(default_factory=Chain)
 
     def now_bounds_ms(self, now_s: float) -> tuple[int, int] | None:
         now_ms = NOW_MS + round((now_s - NOW_S) * 1000)
