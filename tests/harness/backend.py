@@ -20,6 +20,7 @@ from grab_service.cell.scripts import ScriptSources, new_nonce, sha_of
 from grab_service.cell.store import Cell, CellError
 from grab_service.publishing.publish import publish_campaign, publish_members
 from grab_service.settings import Settings
+from grab_service.signing import SigningKeys
 from grab_service.sql.engine import connect as connect_sql
 from grab_service.sql.tables import alarms, campaigns, claims, log_cursor, orgs, pool_codes
 from grab_service.vocabulary.claims import ClaimRecord
@@ -138,7 +139,9 @@ class Backend:
         """A link of the drain's."""
         return await RedisLink.open(self.settings.redis_url, self.settings.redis_timeout_s)
 
-    def new_drain(self, *, entries_max: int = 100, rows_max: int = 1000, awaited: bool = False) -> Drain:
+    def new_drain(
+        self, *, entries_max: int = 100, rows_max: int = 1000, awaited: bool = False, signing_keys: SigningKeys | None = None
+    ) -> Drain:
         async def pause(campaign_id: str) -> None:
             self.pauses.append(campaign_id)
 
@@ -151,6 +154,7 @@ class Backend:
             entries_max=entries_max,
             rows_max=rows_max,
             awaited=awaited,
+            signing_keys=signing_keys,
         )
 
     async def begin(self) -> None:

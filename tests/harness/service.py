@@ -186,7 +186,7 @@ async def running_service(redis_url: str, database_url: str, cell_name: str, **s
         link = await RedisLink.open(redis_url, 5)
         await write_note(link, built.keys, await ServerSettings.read(link))
         await link.close()
-        drain = DrainTask(built.new_drain(awaited=given.durability is Durability.RECORD))
+        drain = DrainTask(built.new_drain(awaited=given.durability is Durability.RECORD, signing_keys=given.signing_keys()))
         drain.start()
         stack.push_async_callback(drain.stop)
         forget_metrics()
