@@ -83,7 +83,7 @@ def new_key() -> dict[str, str]:
 
 def _read_key(entry: Any, named: str) -> tuple[dict[str, str], Ed25519PrivateKey | None]:
     if not isinstance(entry, dict) or (entry.get("kty"), entry.get("crv")) != ("OKP", "Ed25519"):
-        raise SigningKeysError(f"{named} is no Ed25519 key; `grab secrets signing-key` makes one")
+        raise SigningKeysError(f"{named} is no Ed25519 key; `grab secrets key` makes one")
     kid = entry.get("kid")
     if not isinstance(kid, str) or not 1 <= len(kid) <= KID_MAX or not kid.isascii() or not kid.isprintable():
         raise SigningKeysError(f"{named} has no kid of 1 to {KID_MAX} plain characters")

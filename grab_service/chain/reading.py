@@ -90,7 +90,7 @@ def _about(campaign_id: str, span: Span, limit: int | None) -> dict[str, Any]:
 
 def _link(row: Mapping[Any, Any]) -> dict[str, Any]:
     """An entry for everybody: its place and its digest, and of the first entry of a life of the cell, why that began."""
-    link = {"first_seq": row["first_seq"], "last_seq": row["last_seq"], "digest": row["digest"].hex()}
+    link = {"first_seq": row["first_seq"], "last_seq": row["last_seq"], "digest": row["digest"].hex(), "break": None}
     if row["predecessor"]:
         told = row["told_up_to_seq"]
         lost = told if told is not None and told >= row["first_seq"] else None

@@ -24,7 +24,7 @@ ops_router = APIRouter(prefix="/v1/ops", tags=["ops"], dependencies=WITH_OPS_TOK
 SEQ_MAX: Final = 2**62
 ACTION: Final = "log.export"
 Limit = Annotated[int, Query(ge=1, le=1000, description="entries a page")]
-_LINK: Final[dict[str, Any]] = {"first_seq": 20418, "last_seq": 20431, "digest": PROOF["head"]}
+_LINK: Final[dict[str, Any]] = {"first_seq": 20418, "last_seq": 20431, "digest": PROOF["head"], "break": None}
 _CHECKPOINT: Final = {
     "seq": 20431,
     "head": PROOF["head"],
@@ -32,8 +32,8 @@ _CHECKPOINT: Final = {
     "signature": "eyJhbGciOiJFZERTQSIsImtpZCI6InM3ZjAxYTIifQ..c2lnbmF0dXJl",
 }
 _EXAMPLE: Final = (
-    '{"first_seq":20417,"last_seq":20417,"digest":"5891b5b5…","entry":["20417-0","type","granted",…],"masked":true}\n'
-    '{"first_seq":20418,"last_seq":20418,"digest":"a1c0d7e2…"}\n'
+    '{"first_seq":20417,"last_seq":20417,"digest":"5891b5b5…","break":null,"entry":["20417-0","type","granted",…],"masked":true}\n'
+    '{"first_seq":20418,"last_seq":20418,"digest":"a1c0d7e2…","break":null}\n'
 )
 
 

@@ -23,7 +23,7 @@ class ChainLink(Shape):
     first_seq: int
     last_seq: int
     digest: str = Field(pattern=HASH, description="SHA-256 of the entry's bytes")
-    break_: ChainBreak | None = Field(default=None, alias="break", description="where another life of the cell began")
+    break_: ChainBreak | None = Field(alias="break", description="where another life of the cell began; else null")
 
 
 class ChainPage(Shape):

@@ -62,13 +62,13 @@ def new(
     _write(into, made)
 
 
-@app.command(epilog=examples("grab secrets signing-key signing-keys.json"))
-def signing_key(
+@app.command(epilog=examples("grab secrets key signing-keys.json"))
+def key(
     path: Annotated[
         Path, typer.Argument(metavar="FILE", help="Where GRAB_SIGNING_KEYS_FILE points to; keys that are there are kept.")
     ],
 ) -> None:
-    """Make a new Ed25519 key, which signs from the next start on.
+    """Make a new Ed25519 key for signatures, which signs from the next start on.
 
     It comes first in the file, readable for its owner only. Keys that stood there stay behind it, so that what they signed can
     still be checked.
@@ -80,10 +80,10 @@ def signing_key(
         except SigningKeysError as error:
             raise CommandError(f"{error}; nothing was written.", "Move it away, or mend it.") from error
         kept = orjson.loads(path.read_bytes())["keys"]
-    key = new_key()
+    made = new_key()
     with written(path, private=True) as stream:
-        stream.write(orjson.dumps({"keys": [key, *kept]}, option=orjson.OPT_INDENT_2).decode() + "\n")
-    note(f"{key['kid']} signs from the next start of the ledger on; {len(kept)} key(s) kept behind it.")
+        stream.write(orjson.dumps({"keys": [made, *kept]}, option=orjson.OPT_INDENT_2).decode() + "\n")
+    note(f"{made['kid']} signs from the next start of the ledger on; {len(kept)} key(s) kept behind it.")
 
 
 def _key(name: str) -> str:

@@ -123,12 +123,12 @@ def _signing_keys(settings: Settings) -> Iterator[DoctorFinding]:
     try:
         keys = settings.signing_keys()
     except SigningKeysError as error:
-        yield fail("signing-keys", str(error), "Mend GRAB_SIGNING_KEYS_FILE; `grab secrets signing-key FILE` makes a good one.")
+        yield fail("signing-keys", str(error), "Mend GRAB_SIGNING_KEYS_FILE; `grab secrets key FILE` makes a good one.")
         return
     if settings.signing_keys_file is None and settings.dev:
         yield ok("signing-keys", "none; in development mode one is made of GRAB_SECRETS")
     elif not keys.public:
-        hint = "`grab secrets signing-key FILE` makes one; set GRAB_SIGNING_KEYS_FILE for the ledger and the service."
+        hint = "`grab secrets key FILE` makes one; set GRAB_SIGNING_KEYS_FILE for the ledger and the service."
         yield fail("signing-keys", "GRAB_SIGNING_KEYS_FILE is not set: no checkpoint of the log is signed", hint)
     elif keys.private is None:
         yield ok("signing-keys", f"{len(keys.public)} public key(s) for the service; the ledger needs a private one to sign")
