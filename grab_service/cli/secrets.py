@@ -68,9 +68,9 @@ def key(
         Path, typer.Argument(metavar="FILE", help="Where GRAB_SIGNING_KEYS_FILE points to; keys that are there are kept.")
     ],
 ) -> None:
-    """Make a new Ed25519 key for signatures, which signs from the next start on.
+    """Make a new Ed25519 key for signatures.
 
-    It comes first in the file, readable for its owner only. Keys that stood there stay behind it, so that what they signed can
+    It signs from the next start on: it comes first in the file, readable for its owner only. Keys that stood there stay behind it, so that what they signed can
     still be checked.
     """
     kept: list[Any] = []

@@ -28,7 +28,7 @@ _ORDINARY: Final = """
     maintenance meaning measure member merge metrics middleware migrate migrations moment moved my name needed new nginx no
     nodes not note nothing now of off old on only open operation order original outcome output own page paging parse parsed
     part passwords patch path peer people performance picture place plain plan plots point polling pool port postgres price
-    probes process profile program progress protocol provision publication publish published publishing quantiles queries
+    probes process profile program progress protocol provision public publication publish published publishing quantiles queries
     question queue rate read reader readiness reading rebuild record recorded recorder recover redis ref refusal refused
     registered rehearsed rehearsing rejected rejection replicas replies reply report request result return returned rights
     role root route row rule run running safe sample sampler sampling saved scene schedule script secret seen sender serve
