@@ -12,7 +12,6 @@ from grab_service.doctor.finding import DoctorFinding, fail, ok, unseen, warn
 from grab_service.doctor.standpoint import IN_THE_SERVICE, Standpoint
 from grab_service.identity.assertions import AssertionKeys
 from grab_service.settings import SECRET_LENGTH_MIN, Settings, unknown_variables
-from grab_service.signing import SigningKeysError
 
 SECRET_BYTES_GOOD: Final = 32
 SECRETS_NEW: Final = "`grab secrets new GRAB_SECRETS`"
@@ -59,7 +58,8 @@ def look_at_settings(
         if not unusable & {"secrets", "ops_secrets"}:
             yield from _secrets(settings)
         yield from _assertions(settings)
-    yield from _signing_keys(settings)
+    if "signing_keys_file" not in unusable:
+        yield _signing_keys(settings, standpoint)
     yield from _time_zone(settings.time_zone)
     yield from _unknown(os.environ)
     yield from _proxies(getproxies_environment())
@@ -119,21 +119,20 @@ def _assertions(settings: Settings) -> Iterator[DoctorFinding]:
             yield ok("sign-in", found)
 
 
-def _signing_keys(settings: Settings) -> Iterator[DoctorFinding]:
-    try:
-        keys = settings.signing_keys()
-    except SigningKeysError as error:
-        yield fail("signing-keys", str(error), "Mend GRAB_SIGNING_KEYS_FILE; `grab secrets key FILE` makes a good one.")
-        return
+def _signing_keys(settings: Settings, standpoint: Standpoint) -> DoctorFinding:
+    """Whether the ledger can sign checkpoints, and the service show the keys; an unusable file is an unusable setting."""
+    name, keys = "signing-keys", settings.signing_keys()
     if settings.signing_keys_file is None and settings.dev:
-        yield ok("signing-keys", "none; in development mode one is made of GRAB_SECRETS")
-    elif not keys.public:
+        return ok(name, "none; in development mode one is made of GRAB_SECRETS")
+    if standpoint is Standpoint.ADMIN and not keys.public:
+        return unseen(name, f"none here, and an admin needs none; {IN_THE_SERVICE}")
+    if not keys.public:
         hint = "`grab secrets key FILE` makes one; set GRAB_SIGNING_KEYS_FILE for the ledger and the service."
-        yield fail("signing-keys", "GRAB_SIGNING_KEYS_FILE is not set: no checkpoint of the log is signed", hint)
-    elif keys.private is None:
-        yield ok("signing-keys", f"{len(keys.public)} public key(s) for the service; the ledger needs a private one to sign")
-    else:
-        yield ok("signing-keys", f"{len(keys.public)} key(s), {keys.kid} signs")
+        return fail(name, "GRAB_SIGNING_KEYS_FILE is not set: no checkpoint of the log is signed, or none can be checked", hint)
+    if keys.private is None and standpoint is not Standpoint.SERVICE:
+        hint = "The ledger needs the file that `grab secrets key` has written; copies without `d` are for the service."
+        return fail(name, f"{len(keys.public)} public key(s) and no private one: nothing can be signed", hint)
+    return ok(name, f"{len(keys.public)} key(s), {f'{keys.kid} signs' if keys.kid else 'public ones alone'}")
 
 
 def _unknown(environ: Mapping[str, str]) -> Iterator[DoctorFinding]:

@@ -1,6 +1,7 @@
 """The doctor passes every environment of the documentation, as users that may do their work and nothing else."""
 
 import asyncio
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,10 @@ async def test_the_doctor_is_content_wherever_the_documentation_sends_it(tmp_pat
 
     guard = {"GRAB_GUARD_REDIS_URL": as_user(valkey.url, user_of(CELL, Login.GUARD), PASSWORDS["guard"])}
     secrets = {"GRAB_SECRETS": SECRET, "GRAB_OPS_SECRETS": OPS_SECRET}
-    service, ledger = addresses(Login.API) | ASSERTIONS | secrets, addresses(Login.LEDGER) | guard
     grab = CommandLine(tmp_path, GRAB_CELL=CELL)
+    assert (await grab.run("secrets", "key", "keys.json")).status == 0
+    keys = {"GRAB_SIGNING_KEYS_FILE": str(tmp_path / "keys.json")}
+    service, ledger = addresses(Login.API) | ASSERTIONS | secrets | keys, addresses(Login.LEDGER) | guard | keys
     program = Program("ledger", ("reconcile",), tmp_path / "var", {"GRAB_CELL": CELL, **ledger})
     try:
         assert (await grab.run("provision", env=admin | given)).status == 0
@@ -62,13 +65,21 @@ async def test_the_doctor_is_content_wherever_the_documentation_sends_it(tmp_pat
         assert not_ok(closed) == {"persistence": "unseen", "cell": "fail", "ledger": "fail"}
         assert "no scripts are loaded" in closed["cell"]["found"]
         assert alone["secrets"]["state"] == "fail", "the service needs them"
+        public = json.loads((tmp_path / "keys.json").read_text())["keys"][0]
+        del public["d"]
+        (tmp_path / "public.json").write_text(json.dumps({"keys": [public]}))
+        of_public = {"GRAB_SIGNING_KEYS_FILE": str(tmp_path / "public.json")}
+        for env, states in ((service, ("ok", "fail")), (ledger, ("fail", "fail"))):
+            found = [await looked(grab, env | of_public), await looked(grab, env | {"GRAB_SIGNING_KEYS_FILE": ""})]
+            assert tuple(one["signing-keys"]["state"] for one in found) == states
         await program.start()
         async with Redis.from_url(valkey.url) as redis, asyncio.timeout(60):
             while not await redis.exists(CellKeys.of(CELL).server):
                 await asyncio.sleep(0.1)
             of_service, of_ledger, of_admin = await asyncio.gather(*(looked(grab, env) for env in (service, ledger, admin)))
             assert not_ok(of_service) == {}
-            assert not_ok(of_ledger) == not_ok(of_admin) == {"secrets": "unseen", "sign-in": "unseen"}
+            assert not_ok(of_ledger) == {"secrets": "unseen", "sign-in": "unseen"}
+            assert not_ok(of_admin) == {"secrets": "unseen", "sign-in": "unseen", "signing-keys": "unseen"}
             assert "by what the ledger noted" in of_service["persistence"]["found"]
             assert [found["looks-as"]["found"].partition(":")[0] for found in (of_service, of_ledger, of_admin)] == [
                 "the service",
