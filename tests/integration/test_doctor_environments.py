@@ -70,8 +70,8 @@ async def test_the_doctor_is_content_wherever_the_documentation_sends_it(tmp_pat
         (tmp_path / "public.json").write_text(json.dumps({"keys": [public]}))
         of_public = {"GRAB_SIGNING_KEYS_FILE": str(tmp_path / "public.json")}
         for env, states in ((service, ("ok", "fail")), (ledger, ("fail", "fail"))):
-            found = [await looked(grab, env | of_public), await looked(grab, env | {"GRAB_SIGNING_KEYS_FILE": ""})]
-            assert tuple(one["signing-keys"]["state"] for one in found) == states
+            seen = [await looked(grab, env | of_public), await looked(grab, env | {"GRAB_SIGNING_KEYS_FILE": ""})]
+            assert tuple(one["signing-keys"]["state"] for one in seen) == states
         await program.start()
         async with Redis.from_url(valkey.url) as redis, asyncio.timeout(60):
             while not await redis.exists(CellKeys.of(CELL).server):
