@@ -15,8 +15,8 @@ PACKAGES: Final = ("grab_service", "reconcile", "loadtest", "bench")
 _ORDINARY: Final = """
     accounts action address again alarm alive alone ambiguous and another answer answering app append arrivals as asker
     assertion attempt audit backlog bad because began behaviour bench benefit binaries binary block bodies body book
-    bootstrap bounds break broken bulk by bytes call caller cannot change check child circumstances cli clock closed code command
-    compared comparison config configuration connect connection context contract copy cors costs counter counters course
+    bootstrap bounds break broken bulk by bytes call caller cannot change check child circumstances cli clock closed code
+    command compared comparison config configuration connect connection context contract copy cors costs counter counters course
     crowd csv curve cycle damage data database days decision definition demo demonstration dependencies dev did dir direct
     disk docs drafts drained durability dying eligibility eligible embedded engine entry env error etags event examples
     excerpt expected explain explained explanation export external facts failure fast fastapi fault fenced field figure file
