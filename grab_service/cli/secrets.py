@@ -70,8 +70,8 @@ def key(
 ) -> None:
     """Make a new Ed25519 key for signatures.
 
-    It signs from the next start on: it comes first in the file, readable for its owner only. Keys that stood there stay behind it, so that what they signed can
-    still be checked.
+    It signs from the next start on: it comes first in the file, readable for its owner only. Keys that stood there stay behind
+    it, so that what they signed can still be checked.
     """
     kept: list[Any] = []
     if path.exists():
