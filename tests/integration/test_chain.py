@@ -7,16 +7,21 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import pytest_asyncio
 from sqlalchemy import text
 
 from grab_service.chain.reading import Span, read_links
+from grab_service.signing import SigningKeys
 from grab_service.vocabulary.chain import digest_of, fold
+from grab_service.vocabulary.outcomes import ReturnOutcome
 from grab_service.vocabulary.passes import Role
+from reconcile.drain.chain import CHECKPOINT_INTERVAL_S, Checkpoints
+from reconcile.drain.cursor import read_cursor
 from tests.harness.backend import Backend
-from tests.harness.service import Service, at
+from tests.harness.service import Service, at, running_service
 from tests.harness.tools import verify_chain
 
 MEMBERS = [f"m-{number}" for number in range(14)]
@@ -200,3 +205,48 @@ async def test_each_entry_is_folded_in_the_transaction_that_drains_it_and_a_reco
 async def _entries(backend: Backend) -> list[Any]:
     async with backend.engine.connect() as connection:
         return [*(await connection.execute(text("SELECT * FROM log_entries ORDER BY last_seq"))).mappings()]
+
+
+async def test_a_sold_out_of_lua_waits_for_the_head_at_its_own_place(
+    valkey_url: str, database_url: str, cell_name: str
+) -> None:
+    """Also where a poll comes seldom: the worker asks for the log at once, and answers with the place at which it was true."""
+    async with running_service(valkey_url, database_url, cell_name, view_poll_s=1.0) as service:
+        campaign_id = await service.sale("m-1", "m-2", releases=[{"opens_at": at(-1), "quantity": 1}])
+        await _until_known(service)
+        won = (await service.grab("m-1", campaign_id)).json()
+        sold_out = (await service.grab("m-2", campaign_id)).json()
+        assert (sold_out["code"], sold_out["as_of_seq"]) == ("sold-out", won["seq"])
+        assert sold_out["head"] == service.worker.view.chain.at(won["seq"]).head
+        assert sold_out["head"] is not None
+        # A view that does not come does not keep the truth from anybody.
+        service.worker.view.stop()
+        await asyncio.sleep(0.1)
+        returned = await service.worker.cell.return_unit(campaign_id, "m-1", won["seq"], "returned")
+        assert returned.outcome is ReturnOutcome.RETURNED
+        assert (await service.grab("m-2", campaign_id)).status_code == 201
+        later = (await service.grab("m-1", campaign_id)).json()
+        assert (later["code"], later["head"]) == ("sold-out", None)
+
+
+async def test_a_checkpoint_is_signed_once_a_second_and_none_without_a_key(backend: Backend) -> None:
+    await backend.begin()
+    first = await read_cursor(backend.engine, backend.settings.cell)
+    assert first is not None
+    signing = Checkpoints(backend.ledger_engine, SigningKeys.of_seed(bytes(32), "k"))
+    for seq in range(4):
+        await signing.sign(replace(first, last_seq=seq))
+    assert await _signed(backend) == [0]
+    await asyncio.sleep(CHECKPOINT_INTERVAL_S)
+    for _ in range(2):
+        await signing.sign(replace(first, last_seq=3))
+    assert await _signed(backend) == [0, 3]
+    # Of a ledger that slept: what another has signed stands.
+    await Checkpoints(backend.ledger_engine, SigningKeys.of_seed(bytes(32), "other")).sign(replace(first, last_seq=3))
+    await Checkpoints(backend.ledger_engine, SigningKeys()).sign(replace(first, last_seq=5))
+    assert await _signed(backend) == [0, 3]
+
+
+async def _signed(backend: Backend) -> list[int]:
+    async with backend.engine.connect() as connection:
+        return [*(await connection.execute(text("SELECT seq FROM checkpoints ORDER BY seq"))).scalars()]
