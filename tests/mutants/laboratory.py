@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
-TREE: Final = ("grab_service", "reconcile", "lua", "loadtest", "bench", "tests", "pyproject.toml")
+TREE: Final = ("grab_service", "reconcile", "lua", "loadtest", "bench", "tests", "tools", "pyproject.toml")
 WITH_PARENT: Final = ROOT / "grab_service/launch.py"
 TEST_TIMEOUT_S: Final = 90
 NOT_AN_ANSWER: Final = (
