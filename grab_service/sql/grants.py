@@ -33,6 +33,7 @@ _API: Final[Rights] = MappingProxyType(
         "claims": ("SELECT", "UPDATE (state, voucher_state, decided_at_ms, revealed_at_ms)"),
         "comparisons": _READS,
         "commands": ("SELECT", "INSERT (kind, campaign_id, member_id, claim_seq, reason, created_at_ms)"),
+        "counts": _READS,
         "lives_seen": ("SELECT", "INSERT", "UPDATE (seq, at_ms)"),
         "log_cursor": _READS,
         "members": (
@@ -64,6 +65,8 @@ _LEDGER: Final[Rights] = MappingProxyType(
         "claims": ("SELECT", "INSERT", "UPDATE (returned_seq, state, voucher_state, decided_at_ms, code)"),
         "comparisons": ("SELECT", "INSERT", "UPDATE (compared_at_ms, begun_at_ms, part, cursor, arming)"),
         "commands": ("SELECT", "UPDATE (done_seq, last_outcome)"),
+        "counts": ("SELECT", "INSERT", "UPDATE (n)"),
+        "counts_cursor": ("SELECT", "INSERT", "UPDATE (last_id)"),
         "epochs": ("SELECT", "INSERT"),
         "lives_seen": ("SELECT", "INSERT", "UPDATE (seq, at_ms)"),
         "log_cursor": ("SELECT", "INSERT", "UPDATE (epoch, last_seq, last_id, at_ms)"),
