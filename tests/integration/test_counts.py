@@ -334,7 +334,10 @@ async def test_a_redis_that_is_emptied_takes_the_unread_along_and_counting_goes_
             await asyncio.sleep(0.1)  # no gate refuses any more
             answers.append(await crowd.grab(names[-1]))
             while answers[-1].status_code != 409:
+                await asyncio.sleep(0.05)
                 answers.append(await crowd.grab(names[-1]))
+            while not crowd.knows("c"):
+                await asyncio.sleep(0.01)
             strangers = await asyncio.gather(*(crowd.grab(name, headers={"Authorization": "Bearer x"}) for name in names))
 
             async def are_counted() -> bool:

@@ -10,6 +10,7 @@ from tests.mutants.kinds import (
     answers,
     audit,
     cell,
+    counts,
     doctor,
     doors,
     drain,
@@ -50,4 +51,5 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *eligibility.MUTANTS,
     *one_rule.MUTANTS,
     *record.MUTANTS,
+    *counts.MUTANTS,
 )
