@@ -316,6 +316,16 @@ async def test_a_ledger_adds_up_while_it_leads_and_trims_what_is_a_day_old(backe
         await until(lambda: _is(backend, {Place(S, "c", "won"): 252}))
 
 
+async def test_a_postgres_that_is_away_is_waited_out(backend: Backend) -> None:
+    async with backend.open_ledger():
+        await backend.redis.xadd(backend.keys.counts, entry({S: {"c": {"won": 1}}}))
+        await until(lambda: _is(backend, {Place(S, "c", "won"): 1}))
+        async with backend.postgres_away():
+            await backend.redis.xadd(backend.keys.counts, entry({S: {"c": {"won": 2}}}))
+            await asyncio.sleep(2)
+        await until(lambda: _is(backend, {Place(S, "c", "won"): 3}))
+
+
 async def _is(backend: Backend, expected: dict[Place, int]) -> bool:
     return await table(backend) == expected
 
