@@ -22,6 +22,7 @@ from reconcile.drain.drain import BLOCK_S, Drain
 from reconcile.guard.closed_audit import audit_closed
 from reconcile.guard.guard import Guard
 from reconcile.leader import Leader
+from reconcile.maintenance.counts import CountsReader
 from reconcile.maintenance.housekeeping import Housekeeping
 from reconcile.maintenance.redis_watch import ServerWatch
 from reconcile.maintenance.sweep import Sweep
@@ -56,6 +57,7 @@ class Ledger:
     sweep: Sweep
     housekeeping: Housekeeping
     server_watch: ServerWatch
+    counts_reader: CountsReader
 
 
 @asynccontextmanager
@@ -127,9 +129,22 @@ async def build(settings: Settings, on_progress: OnProgress | None = None) -> As
     server_watch = ServerWatch(
         engine, settings.cell, open_link_of_guard, leader, counters, settings.durability, settings.replicas_min
     )
+    counts_reader = CountsReader(engine, settings.cell, open_link, leader)
     try:
         yield Ledger(
-            settings, engine, redis, cell, counters, leader, drain, new_drain, guard, sweep, housekeeping, server_watch
+            settings,
+            engine,
+            redis,
+            cell,
+            counters,
+            leader,
+            drain,
+            new_drain,
+            guard,
+            sweep,
+            housekeeping,
+            server_watch,
+            counts_reader,
         )
     finally:
         await redis.aclose()
@@ -153,6 +168,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             "guard": ledger.guard.run(),
             "sweep": ledger.sweep.run(),
             "server_watch": ledger.server_watch.run(),
+            "counts": ledger.counts_reader.run(),
             **ledger.housekeeping.works(),
         }
         tasks = [asyncio.create_task(part, name=name) for name, part in parts.items()]

@@ -11,7 +11,7 @@ from grab_service.grabpath.view import CampaignView, View
 from grab_service.http.answers import json_answer
 from grab_service.http.bodies import StrictRoute
 from grab_service.http.contract import ETAG, MEMBER_ONLY, answers
-from grab_service.http.dependencies import WITH_PASS, AnyMember, TheCell, TheLanguage, TheView
+from grab_service.http.dependencies import WITH_PASS, AnyMember, TheCell, TheLanguage, TheView, TheWorker
 from grab_service.http.etags import content_etag, matches_weakly
 from grab_service.http.paging import Cursor, Limit, decode_cursor, encode_cursor, page_of
 from grab_service.http.shapes import CampaignPage, CampaignWithMyClaims, Now, Pulse
@@ -103,10 +103,12 @@ async def read_campaign(
     member_id: AnyMember,
     view: TheView,
     cell: TheCell,
+    worker: TheWorker,
     if_none_match: Annotated[str | None, Header(description="the ETag of an earlier answer")] = None,
 ) -> Response:
     """With a pass also what the caller holds of it. Drafts are not found."""
     campaign = await known_campaign(view, campaign_id)
+    worker.metrics.opened[campaign_id] += 1
     now_ms = view.now_ms()
     body = summary_body(campaign, now_ms)
     body["my_claims"] = None if member_id is None else await _my_claims(cell, campaign, member_id, now_ms)

@@ -50,6 +50,8 @@ _LOG_CALL: Final = re.compile(r"\blog_append\(KEYS\[(\d+)\]")
 """`lua/cell/log.lua` appends to the key that it is given."""
 _DECLARED: Final = re.compile(r"^  KEYS\[(\d+)\] +([a-z]+)", re.MULTILINE)
 _ANY_CAMPAIGN: Final = "any"
+_OF_CELL: Final = ("cell", "log", "members", "campaigns", "counts", "workers")
+"""Keys that the scripts write, beside those of campaigns."""
 
 _ARGUMENTS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
@@ -134,7 +136,7 @@ def key_patterns(login: Login, keys: CellKeys) -> tuple[str, ...]:
     """The keys that this user may touch. The table of scripts and the note about the server are written by the guard alone."""
     if login is Login.GUARD:
         return (f"~{keys.prefix}*",)
-    whole = (keys.cell, keys.log, keys.members, keys.campaigns, keys.of_campaign("*").campaign)
+    whole = (*(getattr(keys, part) for part in _OF_CELL), keys.of_campaign("*").campaign)
     return (*(f"~{name}" for name in whole), f"%R~{keys.scripts}", f"%R~{keys.server}")
 
 
@@ -166,7 +168,7 @@ def trials_of_guard(keys: CellKeys) -> tuple[Trial, ...]:
 def _key_called(keys: CellKeys, name: str) -> str:
     """A key of that name in a header; names that a header leaves open are keys of campaigns."""
     campaign = keys.of_campaign(_ANY_CAMPAIGN)
-    of_cell = {part: getattr(keys, part) for part in ("cell", "log", "members", "campaigns")}
+    of_cell = {part: getattr(keys, part) for part in _OF_CELL}
     return str(of_cell.get(name) or getattr(campaign, name, campaign.claims))
 
 

@@ -283,6 +283,16 @@ class Cell:
         snapshots = [dict(zip(flat[::2], flat[1::2], strict=True)) for flat in reply[5]]
         return SnapshotReply(reply[1], int(reply[2]), self._saw(reply[3]), int(reply[4]), snapshots)
 
+    async def note_counts(self, worker: str, counts: bytes, head: str = "") -> None:
+        """Write down what a worker has counted, as `vocabulary.counts` encodes it, if anything; and that it lives, with `head`.
+
+        Raises:
+            CellClosedError, CellUnreachableError: nothing was written.
+            CellSilentError: it may have been written. It must not be sent again, for it would be counted twice.
+        """
+        keys = self.keys
+        await self._call("note_counts", (keys.cell, keys.counts, keys.workers), (worker, counts, head))
+
     @property
     def replicas_min(self) -> int:
         """Number of replicas that must have a claim before anybody is told of it."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from grab_service.cli import lifecycle
+from grab_service.cli import lifecycle, report
 from grab_service.cli.errors import CommandError
 from grab_service.cli.files import STANDARD, CsvFile, JsonFile, name_of, read_input, written
 from grab_service.cli.help import examples, new_app
@@ -346,6 +346,7 @@ def claims(
     note(f"{count:,} claims" + ("" if out == STANDARD else f" in {out}"))
 
 
+report.add_to(app)
 lifecycle.add_to(app)
 
 

@@ -16,18 +16,21 @@ class Moment:
     answers: int
 
 
+def bar(grants: int, answers: int, top: int) -> str:
+    """`▇` a share of the answers that was a grant, `·` the other answers; as long as allowed for `top` answers."""
+    cells = round(BAR_CELLS * answers / top) if top else 0
+    granted = max(bool(grants), round(cells * grants / answers) if answers else 0)
+    return "▇" * granted + "·" * max(0, cells - granted)
+
+
 def bars(moments: Sequence[Moment], rows_max: int = 24) -> list[str]:
     """One line a moment for the terminal: `▇` a share of the answers that was a grant, `·` the other answers."""
     shown = list(moments[:rows_max])
     top = max((moment.answers for moment in shown), default=0) or 1
     lines = []
     for moment in shown:
-        cells = round(BAR_CELLS * moment.answers / top)
-        granted = round(cells * moment.grants / moment.answers) if moment.answers else 0
-        if moment.grants:
-            granted = max(1, granted)
-        bar = "▇" * granted + "·" * max(0, cells - granted)
-        lines.append(f"{moment.after_ms / 1000:5.1f} s  {moment.grants:6,} won  {moment.answers:7,} answers  {bar}")
+        drawn = bar(moment.grants, moment.answers, top)
+        lines.append(f"{moment.after_ms / 1000:5.1f} s  {moment.grants:6,} won  {moment.answers:7,} answers  {drawn}")
     if len(moments) > rows_max:
         lines.append(f"   …     and {len(moments) - rows_max} more tenths of a second")
     return lines

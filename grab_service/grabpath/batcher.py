@@ -39,6 +39,7 @@ log = structlog.get_logger()
 class Grab:
     """One grab on its way; `respond` is called exactly once."""
 
+    campaign_id: str
     member_id: str
     idempotency_key: str
     language: str
@@ -122,8 +123,9 @@ class Batcher:
         """Grabs that have not been sent yet."""
         return self._queued
 
-    def submit(self, campaign_id: str, grab: Grab, now_s: float) -> None:
+    def submit(self, grab: Grab, now_s: float) -> None:
         """Queue a grab; `respond` is called once, within the deadline, perhaps before this returns."""
+        campaign_id = grab.campaign_id
         queue = self._queues.get(campaign_id)
         if self._queued >= self._waiting_max or (
             # A grab of the very next call waits for two calls at most.

@@ -15,6 +15,7 @@ from grab_service.grabpath.rates import RateLimit
 from grab_service.grabpath.responder import Responder
 from grab_service.grabpath.view import StaleViewError, View
 from grab_service.metrics import GrabMetrics
+from grab_service.vocabulary.counts import NO_CAMPAIGN
 from grab_service.vocabulary.identifiers import is_campaign_id, is_idempotency_key
 from grab_service.vocabulary.outcomes import Outcome
 from grab_service.vocabulary.passes import PassKeys, PassRefusal, verify, verify_ops
@@ -68,30 +69,31 @@ class GrabPath:
             if not is_idempotency_key(key):
                 return self._responder.problem("malformed", language, reason="Idempotency-Key")
         campaign = self._view.campaign(campaign_id)
+        counted_for = NO_CAMPAIGN if campaign is None else campaign_id
         if campaign is not None and campaign.limit_per_member > 1 and not key:
-            return self._responder.problem("idempotency-key-missing", language)
+            return self._responder.problem("idempotency-key-missing", language, counted_for)
         if token is None:
-            return self._responder.problem("pass-invalid", language)
+            return self._responder.problem("pass-invalid", language, counted_for)
         now_ms = self._view.now_ms(now_s)
         member_id = verify(self._keys, token, now_ms / 1000)
         if isinstance(member_id, PassRefusal):
-            return self._responder.problem(member_id.value, language)
+            return self._responder.problem(member_id.value, language, counted_for)
         retry_after_s = self._rate.retry_after_s(member_id, now_s)
         if retry_after_s:
-            return self._responder.problem("rate-limited", language, retry_after_s=retry_after_s)
+            return self._responder.problem("rate-limited", language, counted_for, retry_after_s=retry_after_s)
         if campaign is None:
             if not is_campaign_id(campaign_id) or self._view.is_fresh:
                 return self._responder.problem("campaign-not-found", language)
-            self._responder.in_background(self._grab_when_known(campaign_id, Grab(member_id, key, language, respond)))
+            self._responder.in_background(self._grab_when_known(Grab(campaign_id, member_id, key, language, respond)))
             return None
         refusal = self._gate.refuse(campaign, member_id, now_s)
         if refusal is not None:
             outcome = refusal.outcome
             assert outcome is not None
-            self._metrics.by_gate[outcome] += 1
+            self._metrics.by_gate[campaign_id][outcome] += 1
             at_ms = now_ms if outcome is Outcome.NOT_OPEN_YET else 0
             return refusal.answers.get((at_ms, language)) or self._render(refusal, at_ms, language)
-        self._batcher.submit(campaign_id, Grab(member_id, key, language, respond), now_s)
+        self._batcher.submit(Grab(campaign_id, member_id, key, language, respond), now_s)
         return None
 
     async def answer(self, campaign_id: str, token: bytes | None, idempotency_key: bytes, language: str) -> Answer:
@@ -104,22 +106,22 @@ class GrabPath:
 
         return self.begin(campaign_id, token, idempotency_key, language, respond, self._clock()) or await future
 
-    async def _grab_when_known(self, campaign_id: str, grab: Grab) -> None:
+    async def _grab_when_known(self, grab: Grab) -> None:
         """Submit a grab of a campaign that the view lacks, once the view is fresh and shows whether the campaign exists."""
-        problem = None
+        problem, counted_for = None, NO_CAMPAIGN
         try:
-            campaign = await self._view.find(campaign_id)
+            campaign = await self._view.find(grab.campaign_id)
         except StaleViewError:
             problem = "paused-for-recovery"
         else:
             if campaign is None:
                 problem = "campaign-not-found"
             elif campaign.limit_per_member > 1 and not grab.idempotency_key:
-                problem = "idempotency-key-missing"
+                problem, counted_for = "idempotency-key-missing", grab.campaign_id
         if problem is None:
-            self._batcher.submit(campaign_id, grab, self._clock())
+            self._batcher.submit(grab, self._clock())
         else:
-            grab.respond(self._responder.problem(problem, grab.language))
+            grab.respond(self._responder.problem(problem, grab.language, counted_for))
 
     def caller_of(self, token: bytes | None, now_s: float) -> str:
         """The caller, in terms of admission, of an ordinary call with this token."""

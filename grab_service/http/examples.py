@@ -46,6 +46,17 @@ EXPLANATION: Final[dict[str, Any]] = {
     "phase": "sold_out",
     "claims": [],
 }
+REPORT: Final[dict[str, Any]] = {
+    "campaign_id": "n4bv82kq7d",
+    "seconds": [
+        {"second": "2026-09-20T03:59:59.000Z", "won": 0, "opened": 1204, "refused": {"not-open-yet": 218}, "shed": 0},
+        {"second": "2026-09-20T04:00:00.000Z", "won": 3000, "opened": 310, "refused": {"sold-out": 24180}, "shed": 0},
+    ],
+    "by_org": [{"org_id": "org-001", "name": "第一工会", "audience": 187, "granted": 12}],
+    "refused": {"not-open-yet": 218, "sold-out": 24180},
+    "exact": ["won", "granted", "audience"],
+    "lower_bound": ["opened", "refused", "shed"],
+}
 DEFINITION: Final[dict[str, Any]] = {
     "title": "中秋月饼",
     "summary": "每人一盒，先到先得",

@@ -30,6 +30,7 @@ from grab_service.identity.refused_sign_ins import RefusedSignIns
 from grab_service.metrics import FLUSH_INTERVAL_S, GrabMetrics
 from grab_service.server.bodies import Bodies
 from grab_service.server.connections import Connections
+from grab_service.server.counting import Counting
 from grab_service.server.lane import ASGIApp, GrabLane
 from grab_service.server.opening import LOOK_INTERVAL_S, OPEN_ANYWAY_S, Opening
 from grab_service.settings import Settings
@@ -76,6 +77,7 @@ class Worker:
     admission: Admission
     bodies: Bodies
     metrics: GrabMetrics
+    counting: Counting
     refused: RefusedSignIns
     clock: Callable[[], float]
     opening: Opening
@@ -149,6 +151,7 @@ class Worker:
             admission,
             bodies,
             metrics,
+            Counting(cell, metrics, view),
             RefusedSignIns(),
             clock,
             opening or Opening(),
@@ -173,7 +176,13 @@ class Worker:
     async def running(self) -> AsyncIterator[None]:
         """Keep the view up to date; on the way out, finish what was sent and close the connections."""
         tail = asyncio.create_task(self.view.run())
-        regularly = (self._flush(), self.connections.sweep_regularly(), self.refused.log_regularly(), self._note_lives())
+        regularly = (
+            self._flush(),
+            self.counting.run(),
+            self.connections.sweep_regularly(),
+            self.refused.log_regularly(),
+            self._note_lives(),
+        )
         regular = [asyncio.create_task(one) for one in regularly]
         try:
             if not await self._get_ready():
@@ -190,6 +199,7 @@ class Worker:
                 task.cancel()
             await asyncio.gather(tail, *regular, return_exceptions=True)
             self._flush_once()
+            await self.counting.close()
             self.refused.log_counts()
             await self.grab_redis.aclose()
             await self.redis.aclose()

@@ -19,6 +19,7 @@ from grab_service.claims import grab_route as grab
 from grab_service.claims import member_routes as claims
 from grab_service.claims import ops_routes as ops_records
 from grab_service.claims import voucher_routes as vouchers
+from grab_service.counts import ops_routes as ops_counts
 from grab_service.http import docs_page, problem_pages
 from grab_service.http.answers import put_failures_into_words
 from grab_service.http.contract import describe
@@ -60,6 +61,7 @@ ALWAYS: Final = (
     sessions,
     ops_alarms,
     ops_campaigns,
+    ops_counts,
     ops_imports,
     ops_people,
     ops_records,

@@ -283,6 +283,27 @@ comparisons = Table(
     comment="How far the audits of the ledger have come",
 )
 
+counts = Table(
+    "counts",
+    metadata,
+    Column("campaign_id", Text, primary_key=True, comment="empty: answered before a campaign was looked up"),
+    Column(
+        "second", BigInteger, primary_key=True, autoincrement=False, comment="Unix second; without a campaign the hour's first"
+    ),
+    Column("outcome", Text, primary_key=True),
+    Column("n", BigInteger, nullable=False),
+    CheckConstraint("n > 0", name="n"),
+    comment="What the workers answered, by second: lower bounds, for a worker that is killed takes its last second along",
+)
+
+counts_cursor = Table(
+    "counts_cursor",
+    metadata,
+    Column("cell", Text, primary_key=True),
+    Column("last_id", Text, nullable=False),
+    comment="How far the stream of counts has been added up; moved in the same transaction as the sums",
+)
+
 used_assertions = Table(
     "used_assertions",
     metadata,

@@ -33,6 +33,8 @@ class CellKeys:
     scripts: str
     server: str
     hold: str
+    counts: str
+    workers: str
     prefix: str
 
     @classmethod
@@ -48,6 +50,8 @@ class CellKeys:
             scripts=prefix + "scripts",
             server=prefix + "server",
             hold=prefix + "hold",
+            counts=prefix + "counts",
+            workers=prefix + "workers",
             prefix=prefix,
         )
 

@@ -130,6 +130,10 @@ MUTANTS: Final = (
         "if held[i] and member_union",
         "if not held[i] or member_union",
     ),
+    # Counts
+    Mutant("a worker that is silent for a minute is taken out", "note_counts", ">= SILENT_MS", "> SILENT_MS"),
+    Mutant("a worker that still speaks stays", "note_counts", "now_ms - (tonumber(", "now_ms + (tonumber("),
+    Mutant("no entry without counts", "note_counts", "if ARGV[3] ~= '' then", "if true then"),
     # Looking
     Mutant("the tail begins after", "tail", "'(' .. ARGV[2]", "ARGV[2]"),
     Mutant("all records of a member", "read_claims", "redis.call('HGET', KEYS[i], ARGV[2]) or ''", "''"),

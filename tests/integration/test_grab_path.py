@@ -527,7 +527,7 @@ async def test_who_may_not_wait_any_more_is_told_so_at_once(worker: Worker, cell
     told: list[Answer] = []
     worker.batcher._waiting_max = 10
     for name in MEMBERS[:31]:  # nothing is sent before this task waits for something
-        worker.batcher.submit("c", Grab(name, "", "zh", told.append), worker.clock())
+        worker.batcher.submit(Grab("c", name, "", "zh", told.append), worker.clock())
     assert [one.status for one in told] == [503] * 21
     assert {orjson.loads(one.body)["code"] for one in told} == {"overloaded"}
     async with asyncio.timeout(5):

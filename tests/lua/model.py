@@ -18,6 +18,7 @@ from tests.harness.standing import Standing
 from tests.rules import OF_MEMBERS, counters, refusals
 
 EPOCH = 1
+SILENT_MS = 60_000
 Wish = tuple[str, str, str]
 TARGETS = {"pause": "paused", "resume": "scheduled", "close": "closed", "cancel": "cancelled"}
 
@@ -79,6 +80,8 @@ class Model:
     members: dict[str, Member] = field(default_factory=dict)
     campaigns: dict[str, Campaign] = field(default_factory=dict)
     log: list[events.Event] = field(default_factory=list)
+    counts: list[tuple[str, str]] = field(default_factory=list)
+    workers: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     def campaign(self, campaign_id: str) -> Campaign | None:
         """The campaign, if it is published."""
@@ -88,6 +91,16 @@ class Model:
     def _place(self, count: int = 1) -> tuple[int, int, int, int]:
         first, self.seq = self.seq + 1, self.seq + count
         return (first, self.seq, EPOCH, self.now_ms)
+
+    # counts
+
+    def note_counts(self, worker: str, counts: str, head: str) -> tuple[object, ...]:
+        """What is there afterwards: all counts, and the workers that have spoken within the last minute."""
+        if counts:
+            self.counts.append((worker, counts))
+        self.workers[worker] = (self.now_ms, head)
+        self.workers = {name: said for name, said in self.workers.items() if self.now_ms - said[0] < SILENT_MS}
+        return ("noted", list(self.counts), {name: f"{at_ms} {head}" for name, (at_ms, head) in self.workers.items()})
 
     # grab
 

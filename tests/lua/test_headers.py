@@ -57,6 +57,7 @@ DRIFT = [
     ("writes", "set_state", "redis.call('HSET', KEYS[2]", "local call = redis.call; call('HSET', KEYS[2]"),
     ("order", "set_state", "local facts =", "redis.call('HSET', KEYS[1], 'asked', '1') local facts ="),
     ("order", "load_codes", "redis.call('LLEN', KEYS[3])", ""),
+    ("order", "note_counts", "local noted = redis.call('HGETALL', KEYS[3])", "local noted = {}"),
     ("order", "return_unit", "redis.call('ZSCORE', KEYS[4], given.unit_no)", ""),
     ("order", "set_state", "return {'state_set'", "if target == 'x' then return {'wrong_state'} end return {'state_set'"),
     (

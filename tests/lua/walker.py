@@ -103,7 +103,7 @@ class Walker:
 
     def close(self) -> None:
         keys = self.cell.keys
-        names = [keys.cell, keys.log, keys.members, keys.campaigns]
+        names = [keys.cell, keys.log, keys.members, keys.campaigns, keys.counts, keys.workers]
         for campaign in map(keys.of_campaign, CAMPAIGNS):
             names += [campaign.campaign, campaign.claims, campaign.bindings, campaign.free, campaign.returns, campaign.codes]
         self.lab.run(self.lab.client.unlink(*names))
@@ -234,6 +234,18 @@ class Walker:
         expected = self.model.return_unit(campaign_id, member_id, claim_seq, "returned")
         self._compare("return_unit", self.cell.return_unit(campaign_id, member_id, claim_seq, "returned"), expected)
         self._check()
+
+    def note_counts(self, worker: str, counts: str, head: str = "") -> None:
+        expected = self.model.note_counts(worker, counts, head)
+        self._compare("note_counts", self.cell.note_counts(worker, counts.encode(), head), expected, self._noted)
+        self._check()
+
+    def _noted(self, _: Any) -> tuple[Any, ...]:
+        """What there is of counts and workers."""
+        entries = self.lab.run(self.lab.client.xrange(self.cell.keys.counts))
+        workers = self.lab.run(self.lab.client.hgetall(self.cell.keys.workers))
+        counts = [(entry[b"worker"].decode(), entry[b"counts"].decode()) for _, entry in entries]
+        return ("noted", counts, {name.decode(): said.decode() for name, said in workers.items()})
 
     # A caller who knows another life of the cell; nothing that is asked is done
 

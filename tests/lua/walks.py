@@ -13,7 +13,7 @@ from grab_service.vocabulary.campaigns import BenefitKind, Eligibility, Release
 from grab_service.vocabulary.claims import ClaimRecord
 from tests.harness.cells import Member, Published
 from tests.harness.every_command import CALLS
-from tests.lua.model import TARGETS
+from tests.lua.model import SILENT_MS, TARGETS
 from tests.lua.walker import CAMPAIGNS, START_MS, Laboratory, Walker
 from tests.rules import WALKS as OF_RULES
 
@@ -313,6 +313,16 @@ def another_life(walker: Walker) -> None:
     walker.return_unit("m1", seq_of(answers[0]))
 
 
+def workers_that_count(walker: Walker) -> None:
+    walker.note_counts("w1", "{}")
+    walker.note_counts("w2", "", "head")
+    walker.clock(START_MS + SILENT_MS - 1)
+    walker.note_counts("w3", "{}")
+    walker.clock(START_MS + SILENT_MS)
+    walker.note_counts("w2", "{}", "")
+    walker.grab(["m1"])
+
+
 def nothing_there(walker: Walker) -> None:
     walker.look("m1")
     walker.grab(["m1", ("m2", "k")])
@@ -344,6 +354,7 @@ WALKS: Final[tuple[Walk, ...]] = (
     the_stock_before_opening,
     publishing,
     members_in_any_order,
+    workers_that_count,
     nothing_there,
     what_ops_intend,
     exactly_as_many_as_are_asked_for,

@@ -11,6 +11,7 @@ from tests.mutants.kinds import (
     audit,
     cell,
     chain,
+    counts,
     doctor,
     doors,
     drain,
@@ -52,4 +53,5 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *one_rule.MUTANTS,
     *record.MUTANTS,
     *chain.MUTANTS,
+    *counts.MUTANTS,
 )

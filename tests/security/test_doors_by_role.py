@@ -61,6 +61,7 @@ TABLE: Final[dict[str, tuple[Door, int]]] = {
     "GET /v1/ops/campaigns/{campaign_id}": (Door.LOOK, 404),
     "GET /v1/ops/campaigns/{campaign_id}/claims.csv": (Door.LOOK, 404),
     "GET /v1/ops/campaigns/{campaign_id}/explain?member_id=m-1": (Door.LOOK, 404),
+    "GET /v1/ops/campaigns/{campaign_id}/report": (Door.LOOK, 404),
     "GET /v1/ops/campaigns/{campaign_id}/preflight": (Door.LOOK, 404),
     "GET /v1/ops/log": (Door.LOOK, 200),
     "GET /v1/ops/orgs": (Door.LOOK, 200),

@@ -62,7 +62,7 @@ def test_the_commands_that_were_promised_are_there() -> None:
         *(f"campaign {name}" for name in ("create", "list", "show", "explain", "preflight", "codes", "claims")),
         *(f"campaign {name}" for name in ("schedule", "pause", "resume", "close", "cancel", "stock")),
         *("members import", "members generate", "orgs import", "passes mint", "passes ops", "passes list", "passes end"),
-        *("campaign copy", "campaign edit", "campaign delete", "log", "block", "unblock"),
+        *("campaign copy", "campaign edit", "campaign delete", "campaign report", "log", "block", "unblock"),
         *("secrets new", "secrets key", "alarms list", "alarms acknowledge"),
     }
 

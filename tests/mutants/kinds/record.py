@@ -19,8 +19,8 @@ MUTANTS: Final = (
         "told_before_its_record",
         "a winner hears of a claim when it is on record",
         "at once",
-        "                if self._unrecorded is None:\n                    grab.respond(filled)",
-        "                if True:\n                    grab.respond(filled)",
+        "                if self._unrecorded is None:\n                    won += 1",
+        "                if True:\n                    won += 1",
         (_WAITS,),
     ),
     _in_responder(

@@ -1,0 +1,1 @@
+"""Feature: what was answered in a campaign, second by second."""
