@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from grab_service.audit.books import Books, read_books, read_cursor_seq
 from grab_service.audit.claims_compared import Comparison
 from grab_service.audit.cut import AuditImpossibleError, CampaignCut, CellCut, brought_up, take_cut
+from grab_service.audit.heads import judge_heads
 from grab_service.audit.invariants import figures_of, judge, judge_configuration, judge_undersell
 from grab_service.audit.pools import check_pools
 from grab_service.audit.report import AuditFinding, AuditReport, CampaignFigures, Invariant, InvariantCheck, check_of
@@ -71,7 +72,7 @@ async def audit_cell(
     books = await read_books(engine, cell.name, cut.seq)
     if books.epoch != cut.epoch:
         raise AuditImpossibleError(f"the ledger is of epoch {books.epoch}, the cell was of {cut.epoch}")
-    findings = [*judge(cut, books), *await _configuration(cell, cut, books)]
+    findings = [*judge(cut, books), *await _configuration(cell, cut, books), *await judge_heads(engine, cut)]
     comparison = None
     rotation = rotation or await Rotation.read(engine)
     if client is not None:

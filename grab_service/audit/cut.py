@@ -7,6 +7,7 @@ from typing import Final, Self
 from grab_service.audit.counters import COUNTERS
 from grab_service.cell.store import Cell
 from grab_service.vocabulary.campaigns import Release, decode_releases
+from grab_service.vocabulary.durability import Recorded
 from grab_service.vocabulary.events import BadEntryError, StateSet, StockSet, decode
 
 FACTS: Final = ("state", "releases", "codes_loaded", *COUNTERS)
@@ -68,6 +69,8 @@ class CellCut:
     seq: int
     members_version: int
     campaigns: Mapping[str, CampaignCut]
+    heads: Mapping[str, Recorded]
+    """Of the chain, by worker, as each noted it within the last second or so."""
 
 
 async def take_cut(cell: Cell) -> CellCut:
@@ -89,6 +92,7 @@ async def take_cut(cell: Cell) -> CellCut:
                 seq=reply.seq,
                 members_version=reply.members_version,
                 campaigns={cut.campaign_id: cut for cut in cuts if cut is not None},
+                heads=reply.heads,
             )
     raise AuditImpossibleError(f"campaigns kept appearing in {STEADY_TRIES_MAX} tries")
 

@@ -155,4 +155,7 @@ class SnapshotReply:
     epoch: int
     seq: int
     members_version: int
+    heads: Mapping[str, Recorded]
+    """By worker: the place in the log, and the head of the chain there, that it noted last."""
+
     campaigns: Sequence[Mapping[bytes, bytes | int]]

@@ -279,9 +279,9 @@ class Cell:
         for campaign_id in campaign_ids:
             campaign = self.keys.of_campaign(campaign_id)
             names += (campaign.campaign, campaign.claims, campaign.free, campaign.returns, campaign.codes)
-        reply = await self._call("snapshot", (self.keys.cell, *names), ())
-        snapshots = [dict(zip(flat[::2], flat[1::2], strict=True)) for flat in reply[5]]
-        return SnapshotReply(reply[1], int(reply[2]), self._saw(reply[3]), int(reply[4]), snapshots)
+        reply = await self._call("snapshot", (self.keys.cell, self.keys.workers, *names), ())
+        snapshots = [dict(zip(flat[::2], flat[1::2], strict=True)) for flat in reply[6]]
+        return SnapshotReply(reply[1], int(reply[2]), self._saw(reply[3]), int(reply[4]), _noted(reply[5]), snapshots)
 
     async def note_counts(self, worker: str, counts: bytes, head: str = "") -> None:
         """Write down what a worker has counted, as `vocabulary.counts` encodes it, if anything; and that it lives, with `head`.
@@ -444,6 +444,12 @@ class Cell:
         except (RedisError, OSError) as error:
             raise CellUnreachableError(f"no connection to Redis: {_words(error)}") from error
         return connection
+
+
+def _noted(flat: Sequence[bytes]) -> dict[str, Recorded]:
+    """What each worker has noted beside the time of its last sign of life."""
+    noted = zip(flat[::2], flat[1::2], strict=True)
+    return {worker.decode(): Recorded.parse(text.partition(b" ")[2]) for worker, text in noted}
 
 
 def _words(error: Exception) -> str:

@@ -46,6 +46,12 @@ class Chain:
         self.as_of, self._epoch, self._start_seq, self._head = AsOf(seq, None), epoch, seq, None
         self._kept.clear()
 
+    @property
+    def note(self) -> str:
+        """The last place with its head, for the audit; "" while the head is not known."""
+        seq, head = self.as_of
+        return "" if head is None else str(Recorded(self._epoch, seq, head))
+
     def add(self, last_seq: int, digest: bytes) -> None:
         """Fold in the next entry."""
         if self._head is None:

@@ -79,7 +79,7 @@ class Counting:
     async def _write(self) -> None:
         counts, self._kept = self._kept, {}
         try:
-            await self._cell.note_counts(self.name, encode_counts(counts))
+            await self._cell.note_counts(self.name, encode_counts(counts), self._view.chain.note)
         except (CellClosedError, CellUnreachableError):
             for second, by_campaign in counts.items():
                 self._keep(second, by_campaign)

@@ -7,7 +7,7 @@
   KEYS[3] workers  hash    worker → at_ms head; those that have been silent for a minute are taken out
 
   ARGV[1] epoch     ARGV[2] worker: a name of the process     ARGV[3] counts: JSON, see `vocabulary/counts.py`; '' for none
-  ARGV[4] head: text that is kept beside the time, or ''
+  ARGV[4] head: epoch:seq:head of the chain of the log as the worker has folded it, or '' while it does not know it
 
   Returns {outcome, seq}; the first that applies:
     went_back    the caller speaks of another life of this cell

@@ -46,4 +46,5 @@ async def _read_cut(link: RedisLink, keys: CellKeys) -> CellCut:
         seq=int(cell[1] or 0),
         members_version=int(cell[2] or 0),
         campaigns=cuts,
+        heads={},
     )

@@ -8,7 +8,7 @@ import json
 from collections.abc import AsyncIterator
 from copy import deepcopy
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest_asyncio
 from sqlalchemy import text
@@ -254,3 +254,30 @@ async def test_a_checkpoint_is_signed_once_a_second_and_none_without_a_key(backe
 async def _signed(backend: Backend) -> list[int]:
     async with backend.engine.connect() as connection:
         return [*(await connection.execute(text("SELECT seq FROM checkpoints ORDER BY seq"))).scalars()]
+
+
+async def test_the_audit_compares_the_heads_of_all_workers_with_the_ledgers(service: Service) -> None:
+    campaign_id = await service.sale("m-1", "m-2")
+    await _until_known(service)
+    assert (await service.grab("m-1", campaign_id)).status_code == 201
+    await service.drained()
+    workers = service.worker.cell.keys.workers
+    async with asyncio.timeout(10):
+        while service.worker.view.chain.note.encode() not in b"".join(cast("list[bytes]", await service.redis.hvals(workers))):
+            await asyncio.sleep(0.1)
+    assert await _one_answer(service) == []
+    seq, head = service.worker.view.chain.as_of
+    await service.redis.hset(workers, "another", f"{2**45} 1:{seq}:{'0' * 64}")
+    (found,) = await _one_answer(service)
+    assert (found["worker"], found["seq"], found["postgres"]) == ("another", seq, head)
+    # One that is ahead of the cut, of another life, or knows no head yet says nothing.
+    await service.redis.hset(workers, "another", f"{2**45} 1:{seq + 50}:{'0' * 64}")
+    await service.redis.hset(workers, "third", f"{2**45} 7:{seq}:{'0' * 64}")
+    await service.redis.hset(workers, "fourth", f"{2**45} ")
+    assert await _one_answer(service) == []
+
+
+async def _one_answer(service: Service) -> list[dict[str, Any]]:
+    audit = (await service.http.get("/v1/ops/audit", headers=service.ops())).json()
+    assert audit["invariants"]["I4 OneAnswer"]["holds"] == (not audit["invariants"]["I4 OneAnswer"]["counterexamples"])
+    return list(audit["invariants"]["I4 OneAnswer"]["counterexamples"])

@@ -70,7 +70,7 @@ NEEDED: dict[str, Any] = {
     "scan_holders": lambda c: _of(c, "cell", "claims"),
     "set_state": lambda c: _of(c, "cell", "log", "campaign"),
     "set_stock": lambda c: _of(c, "cell", "log", "campaign", "free", "codes"),
-    "snapshot": lambda c: _of(c, "cell", "campaign", "claims", "free", "returns", "codes"),
+    "snapshot": lambda c: _of(c, "cell", "workers", "campaign", "claims", "free", "returns", "codes"),
     "tail": lambda c: _of(c, "cell", "log"),
 }
 

@@ -29,7 +29,7 @@ DRIFT = [
     ("keys", "set_state", "log_append(KEYS[3]", "log_append(KEYS[4]"),
     ("keys", "return_unit", "KEYS[5] returns   hash", "KEYS[5] returns   zset"),
     ("keys", "return_unit", "KEYS[6] codes     list ", "KEYS[6] codes          "),
-    ("keys", "snapshot", "KEYS[2..]  ", "KEYS[2]  "),
+    ("keys", "snapshot", "KEYS[3..]  ", "KEYS[3]  "),
     ("keys", "grab", "KEYS[6] codes", "KEYS[10] codes"),
     ("arguments", "set_state", "ARGV[3] action", "ARGV[4] action"),
     ("arguments", "set_state", "TARGETS[ARGV[3]]", "TARGETS[ARGV[2]]"),

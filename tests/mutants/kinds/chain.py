@@ -11,22 +11,24 @@ _in_checkpoints = partial(Mutant, "reconcile/drain/chain.py")
 _in_view = partial(Mutant, "grab_service/grabpath/view.py")
 _in_chain = partial(Mutant, "grab_service/grabpath/chain.py")
 _in_responder = partial(Mutant, "grab_service/grabpath/responder.py")
+_in_audit = partial(Mutant, "grab_service/audit/__init__.py")
 _in_reading = partial(Mutant, "grab_service/chain/reading.py")
 _TESTS: Final = "tests/integration/test_chain.py::test_"
 _AGREES: Final = f"{_TESTS}what_members_kept_agrees_with_chain_log_and_checkpoints"
 _FOLDED: Final = f"{_TESTS}each_entry_is_folded_in_the_transaction_that_drains_it_and_a_recovery_says_where_a_life_was_lost"
 _SOLD_OUT: Final = f"{_TESTS}a_sold_out_of_lua_waits_for_the_head_at_its_own_place"
 _SIGNED: Final = f"{_TESTS}a_checkpoint_is_signed_once_a_second_and_none_without_a_key"
+_AUDITED: Final = f"{_TESTS}the_audit_compares_the_heads_of_all_workers_with_the_ledgers"
 _UNIT: Final = "tests/unit/test_chain.py::test_"
 
 MUTANTS: Final = (
     _in_view(
         "worker_folds_nothing",
         "each worker folds every entry of the log into the chain",
-        "it goes on saying the head that it began with",
-        "            self.chain.add(event.last_seq, digest_of(entry_bytes(entry_id, pairs)))\n",
-        "",
-        (_AGREES,),
+        "it folds in nothing of what the entries say",
+        "digest_of(entry_bytes(entry_id, pairs))",
+        "bytes(32)",
+        (_AGREES, _AUDITED),
     ),
     _in_pages(
         "entries_not_bound",
@@ -59,6 +61,14 @@ MUTANTS: Final = (
         "        if now_s - self._signed_at_s < CHECKPOINT_INTERVAL_S:\n            return\n",
         "",
         (_SIGNED,),
+    ),
+    _in_audit(
+        "heads_not_compared",
+        "the audit compares the head of each worker with the ledger's",
+        "it does not",
+        ", *await judge_heads(engine, cut)]",
+        "]",
+        (_AUDITED,),
     ),
     _in_responder(
         "sold_out_without_its_head",
