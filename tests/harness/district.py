@@ -369,13 +369,13 @@ async def running_district(
             secrets={"k1": SecretStr(SECRET)},
             ops_secrets={"o1": SecretStr(f"{SECRET} for ops")},
             dev=True,
+            durability=site.durability,
             port=free_port(),
             workers=site.workers,
             var_dir=var_dir,
         )
         programs = Programs(settings, servers, var_dir)
-        durability = {"GRAB_DURABILITY": site.durability.value}
-        environments = {program: given | durability for program, given in environments_of(settings, servers).items()}
+        environments = environments_of(settings, servers)
         of_api = {"GRAB_REPLICAS_MIN": str(site.replicas_min), **dict(site.settings)}
         programs.api = Program("api", ("serve",), var_dir, environments[Login.API] | of_api)
         other_ledger = Program("other-ledger", ("reconcile",), var_dir, environments[Login.LEDGER])

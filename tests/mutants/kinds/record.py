@@ -35,7 +35,7 @@ MUTANTS: Final = (
         "listed_before_its_record",
         "a member's claims are those on record",
         "all that the cell holds",
-        "for holding in holdings] if self._only_recorded else holdings",
+        "for holding in holdings] if only_recorded else holdings",
         "for holding in holdings] if False else holdings",
         (f"{_TESTS}claims_of_a_member_are_those_on_record",),
     ),
