@@ -8,6 +8,7 @@ from grab_service.vocabulary.durability import Durability
 from tests.faults.fault import Act, Fault
 from tests.faults.kinds import disks, lives, networks, overload, planted, processes
 from tests.harness.district import Site
+from tests.harness.recipes import Recipe
 
 WATCHED: Final = Site(watched=True)
 FORGETFUL: Final = Site(watched=True, appendfsync=AppendFsync.EVERYSEC)
@@ -31,6 +32,9 @@ KINDS: Final[dict[str, tuple[str, Act, dict[str, Any]]]] = {
     "kill_redis": ("kill -9 of Redis", processes.kill_redis, {}),
     "wiped": ("an empty Redis", lives.wiped, {"units_a_round": 900}),
     "older_copy": ("an older copy", lives.older_copy, {}),
+    "kill_postgres": ("kill -9 of PostgreSQL", processes.kill_postgres, {"closes": False}),
+    "kill_bouncer": ("kill -9 of PgBouncer", processes.kill_bouncer, {"closes": False}),
+    "failover": ("kill -9 of the primary, failover, it comes back", lives.failover_by_sentinel, {"units_a_round": 2_000}),
     "lagging_replica": ("a lagging replica promoted", lives.lagging_replica, {"units_a_round": 1200}),
 }
 
@@ -43,9 +47,8 @@ def _told_by(promise: Durability, server: str, says: str, site: Site, *kinds: st
             KINDS[kind][0],
             KINDS[kind][1],
             replace(site, durability=promise, proxied=kind == "lagging_replica"),
-            closes=True,
             server=says,
-            **{**KINDS[kind][2], **more},
+            **{"closes": True, **KINDS[kind][2], **more},
         )
         for kind in kinds
     ]
@@ -62,6 +65,20 @@ def _on_forgetful_servers(promise: Durability) -> list[Fault]:
             found += _told_by(promise, server, says, site, "power_cut", must_lose=True)
             found += _told_by(promise, server, says, site, *of_files, may_lose=True)
     return found
+
+
+def _with_recipes() -> list[Fault]:
+    """The recipes of docs/OPERATIONS.md, with Debian's servers."""
+    return [
+        fault
+        for recipe, says, kinds in (
+            (Recipe.SENTINEL, "Sentinel behind HAProxy, one replica", ("failover",)),
+            (Recipe.TLS, "TLS to Redis and PostgreSQL", ("kill_redis", "kill_postgres")),
+            (Recipe.FEW_RIGHTS, "users without CONFIG, INFO and ACL", ("kill_redis", "wiped")),
+            (Recipe.PGBOUNCER, "PgBouncer in session mode", ("kill_bouncer",)),
+        )
+        for fault in _told_by(Durability.RECORD, recipe.value, says, Site(recipe=recipe), *kinds)
+    ]
 
 
 FAULTS: Final = [
@@ -183,5 +200,6 @@ FAULTS: Final = [
     Fault("rolling_restart", "rolling restart of the workers", overload.rolling_restart, units_a_round=3_000),
     *_told_by(Durability.RECORD, "always", "`appendfsync always`", WATCHED, "power_cut", "kill_redis", "wiped"),
     *_on_forgetful_servers(Durability.RECORD),
+    *_with_recipes(),
     *_on_forgetful_servers(Durability.DISK),
 ]
