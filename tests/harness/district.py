@@ -25,6 +25,7 @@ import httpx
 import psutil
 from pydantic import SecretStr
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 from rich.console import Console
 
 from grab_service.cell.rights import Login
@@ -295,7 +296,14 @@ class District:
                 while True:
                     try:
                         said = await what()
-                    except (OSError, httpx.HTTPError, asyncpg.PostgresError, asyncpg.InterfaceError, KeyError) as error:
+                    except (
+                        OSError,
+                        httpx.HTTPError,
+                        RedisError,
+                        asyncpg.PostgresError,
+                        asyncpg.InterfaceError,
+                        KeyError,
+                    ) as error:
                         said = None if isinstance(error, KeyError) else said
                     if said:
                         return said
