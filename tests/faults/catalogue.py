@@ -67,18 +67,21 @@ def _on_forgetful_servers(promise: Durability) -> list[Fault]:
     return found
 
 
+_SENTINEL: Final = "Sentinel behind HAProxy, one replica"
+
+
 def _with_recipes() -> list[Fault]:
     """The recipes of docs/OPERATIONS.md, with Debian's servers."""
     return [
         fault
         for recipe, says, kinds in (
-            (Recipe.SENTINEL, "Sentinel behind HAProxy, one replica", ("failover",)),
+            (Recipe.SENTINEL, _SENTINEL, ("failover",)),
             (Recipe.TLS, "TLS to Redis and PostgreSQL", ("kill_redis", "kill_postgres")),
             (Recipe.FEW_RIGHTS, "users without CONFIG, INFO and ACL", ("kill_redis", "wiped")),
             (Recipe.PGBOUNCER, "PgBouncer in session mode", ("kill_bouncer",)),
         )
         for fault in _told_by(Durability.RECORD, recipe.value, says, Site(recipe=recipe), *kinds)
-    ]
+    ] + _told_by(Durability.DISK, "sentinel", _SENTINEL, Site(recipe=Recipe.SENTINEL), "failover", may_lose=True)
 
 
 FAULTS: Final = [
