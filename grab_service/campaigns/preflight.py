@@ -3,6 +3,7 @@
 Errors keep it from being scheduled; warnings are advice.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -14,6 +15,9 @@ from grab_service.campaigns.definition import Definition
 from grab_service.campaigns.eligible import conditions_of
 from grab_service.campaigns.service import Campaign
 from grab_service.cell.store import Cell
+from grab_service.health.check import ReadinessCheck
+from grab_service.health.postgres_checks import commits_of
+from grab_service.health.redis_checks import check_server
 from grab_service.problems import Text as Words
 from grab_service.sql.tables import members, orgs, pool_codes
 from grab_service.vocabulary.campaigns import BenefitKind, Eligibility
@@ -57,10 +61,15 @@ _WORDS: Final = {
     "too-few-codes": Words(
         "需要 {needed} 个券码，只导入了 {loaded} 个", "{needed} codes are needed, {loaded} have been imported."
     ),
+    "redis-evicts": Words("Redis 可能清除已有的领取：{found}", "Redis may throw claims away: {found}."),
+    "redis-forgets": Words("Redis 可能丢失已告知的领取：{found}", "Redis may lose claims that winners were told of: {found}."),
     "too-few-replicas": Words(
-        "只有 {follow} 个 Redis 副本，设置要求 {needed} 个：抢到的人都会收到“结果未知”",
-        "{follow} replicas of Redis follow, {needed} must: all who win would hear outcome-unknown.",
+        "Redis 副本不够：{found}；抢到的人都会收到“结果未知”", "Too few replicas of Redis follow: {found}."
     ),
+    "postgres-forgets": Words(
+        "PostgreSQL 可能丢失已告知的领取：{found}", "PostgreSQL may lose claims that winners were told of: {found}."
+    ),
+    "not-known": Words("服务器的设置无法确认：{found}", "A setting of the servers is not known: {found}."),
     "nobody-eligible": Words("没有会员符合资格", "No member is eligible."),
     "fewer-eligible-than-units": Words(
         "符合资格的会员最多领 {claims} 份，少于库存 {units} 份",
@@ -72,6 +81,15 @@ _WORDS: Final = {
         "晚抢到的人拿到的券已经失效", "Those who win late get vouchers that are no longer valid."
     ),
 }
+
+
+_OF_SERVERS: Final = {
+    "eviction_policy": "redis-evicts",
+    "aof_policy": "redis-forgets",
+    "replicas": "too-few-replicas",
+    "commits": "postgres-forgets",
+}
+"""By check: the code of its finding if it fails."""
 
 
 async def preflight(engine: AsyncEngine, cell: Cell, campaign: Campaign) -> list[PreflightFinding]:
@@ -90,9 +108,10 @@ async def look_ahead(engine: AsyncEngine, cell: Cell, definition: Definition, ca
         CellError: the cell cannot be asked.
     """
     now_ms = (await cell.read_campaigns([])).now_ms
-    follow = await cell.replicas_noted()
     findings = [*_of_times(definition, now_ms)]
+    checks = await check_server(cell.client, cell.keys, cell.durability, cell.replicas_min)
     async with engine.connect() as connection:
+        checks["commits"] = await commits_of(connection, cell.durability)
         loaded = (
             await connection.execute(
                 select(func.count()).select_from(pool_codes).where(pool_codes.c.campaign_id == campaign_id)
@@ -105,11 +124,19 @@ async def look_ahead(engine: AsyncEngine, cell: Cell, definition: Definition, ca
             registered = select(func.count()).select_from(orgs).where(orgs.c.org_id.in_(named))
             known = (await connection.execute(registered)).scalar_one()
     findings += _of_codes(definition, loaded)
-    if follow is not None and follow < cell.replicas_min:
-        figures = (("follow", follow), ("needed", cell.replicas_min))
-        findings.append(PreflightFinding(Level.WARNING, "too-few-replicas", "", figures))
+    findings += _of_servers(checks)
     findings += _of_members(definition, eligible, len(named) - known)
     return sorted(findings, key=lambda finding: finding.level is not Level.ERROR)
+
+
+def _of_servers(checks: Mapping[str, ReadinessCheck]) -> list[PreflightFinding]:
+    """What readiness and the doctor would say of the servers, by what was declared."""
+    found = [(code, checks[name]) for name, code in _OF_SERVERS.items()]
+    return [
+        PreflightFinding(Level.WARNING, code if check.ok is False else "not-known", "", (("found", check.detail),))
+        for code, check in found
+        if not check.ok
+    ]
 
 
 def _of_times(definition: Definition, now_ms: int) -> list[PreflightFinding]:

@@ -42,7 +42,7 @@ from grab_service.cell.replies import (
 from grab_service.cell.scripts import GRAB, ScriptSources
 from grab_service.vocabulary.campaigns import Phase, PublishedCampaign
 from grab_service.vocabulary.claims import on_record
-from grab_service.vocabulary.durability import Recorded
+from grab_service.vocabulary.durability import Durability, Recorded
 from grab_service.vocabulary.keys import CellKeys
 from grab_service.vocabulary.outcomes import (
     CodesOutcome,
@@ -99,7 +99,7 @@ class Cell:
         replicas: Replicas | None = None,
         *,
         kept_max: int = 0,
-        only_recorded: bool = False,
+        durability: Durability = Durability.DISK,
     ) -> None:
         """Asks nothing yet.
 
@@ -109,9 +109,10 @@ class Cell:
             sources: scripts of this release.
             replicas: those that must have a claim before it is told.
             kept_max: see `client`.
-            only_recorded: `read_claims` leaves out what is not on record yet.
+            durability: declared for the cell; with RECORD `read_claims` leaves out what is not on record yet.
         """
         self.name = name
+        self.durability = durability
         self.keys = CellKeys.of(name)
         self.epoch = 0
         self.seen_seq = 0
@@ -126,7 +127,6 @@ class Cell:
         self._kept: list[AbstractConnection] = []
         self._sources = sources
         self._replicas = replicas or Replicas()
-        self._only_recorded = only_recorded
         self._shas: dict[str, str] = {}
         self._reload_not_before = 0.0
         self._closed_because = "the cell is closed; its table of scripts was read a moment ago"
@@ -271,7 +271,8 @@ class Cell:
         reply = await self._call("read_claims", (keys.cell, *names), (member_id,))
         self._saw(reply[1])
         holdings: list[bytes] = reply[2]
-        return [on_record(holding, Recorded.parse(reply[3])) for holding in holdings] if self._only_recorded else holdings
+        only_recorded = self.durability is Durability.RECORD
+        return [on_record(holding, Recorded.parse(reply[3])) for holding in holdings] if only_recorded else holdings
 
     async def snapshot(self, campaign_ids: Sequence[str]) -> SnapshotReply:
         """The counters of these campaigns at one seq, in their order."""
@@ -298,17 +299,10 @@ class Cell:
         """Number of replicas that must have a claim before anybody is told of it."""
         return self._replicas.least
 
-    async def replicas_noted(self) -> int | None:
-        """Number of replicas that the ledger saw last; None if it has not noted that, or Redis does not tell.
-
-        Raises:
-            CellUnreachableError: Redis cannot be asked.
-        """
-        try:
-            noted: Any = await self._client.hget(self.keys.server, "replicas")
-        except (RedisError, OSError) as error:
-            raise CellUnreachableError(f"the ledger's note cannot be read: {_words(error)}") from error
-        return int(noted) if noted else None
+    @property
+    def client(self) -> Redis:
+        """The connections to the cell's server, for questions about the server itself."""
+        return self._client
 
     async def reload(self) -> None:
         """Read the table of scripts again. An older epoch than one seen before is not believed.

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from grab_service.cell.connect import connect as connect_redis
 from grab_service.cell.nodes import Nodes
 from grab_service.cell.scripts import ScriptSources
-from grab_service.cell.store import Cell
+from grab_service.cell.store import Cell, Replicas
 from grab_service.cli.settings_in_force import settings_in_force
 from grab_service.embedded.external import check_postgres, check_redis
 from grab_service.settings import Settings
@@ -65,8 +65,10 @@ async def opened(settings: Settings) -> AsyncIterator[CommandContext]:
     engine = connect_sql(settings.database_url, connections_max=CONNECTIONS_MAX)
     nodes = Nodes(settings.cell)
     redis = connect_redis(settings.redis_url, connections_max=CONNECTIONS_MAX, timeout_s=settings.redis_timeout_s, nodes=nodes)
+    replicas = Replicas(settings.replicas_min, settings.replica_wait_s)
+    cell = Cell(redis, settings.cell, ScriptSources.read(), replicas, durability=settings.durability)
     try:
-        yield CommandContext(settings, engine, redis, Cell(redis, settings.cell, ScriptSources.read()), current_operator())
+        yield CommandContext(settings, engine, redis, cell, current_operator())
     finally:
         await redis.aclose()
         await engine.dispose()

@@ -14,13 +14,13 @@ from grab_service.addresses import masked
 from grab_service.doctor.finding import DoctorFinding, fail, ok, warn
 from grab_service.embedded.errors import ServerError
 from grab_service.embedded.external import check_postgres
+from grab_service.health.postgres_checks import commits_of
 from grab_service.sql.engine import connect
 from grab_service.sql.sessions import READS_ONLY
 from grab_service.vocabulary.durability import Durability
 
 STATEMENT_TIMEOUT_S: Final = 5
 AT_A_POOLER: Final = ", through a pooler (PgBouncer or alike) that keeps sessions apart"
-LOSSY: Final = ("fsync", "synchronous_commit", "full_page_writes")
 
 _HAS_STEPS: Final = text("SELECT to_regclass('alembic_version') IS NOT NULL")
 _STEPS: Final = text("SELECT version_num FROM alembic_version")
@@ -52,12 +52,10 @@ async def _server(connection: AsyncConnection, address: str, durability: Durabil
     if (await connection.execute(text(READS_ONLY))).scalar_one():
         hint = "Set `default_transaction_read_only` off, for the server, the database and the role."
         return fail("postgres", f"{found} is read-only: nothing can be put on record", hint)
-    off = [name for name in LOSSY if (await connection.execute(text(f"SHOW {name}"))).scalar_one() == "off"]
-    if off:
-        found, hint = f"{found}; {', '.join(off)} off", "Turn it on: a crash may lose or damage what is on record."
-        if durability is Durability.RECORD:
-            return fail("postgres", f"{found}, and winners hear of what it has committed (GRAB_DURABILITY=record)", hint)
-        return warn("postgres", found, hint)
+    commits = await commits_of(connection, durability)
+    if commits.detail:
+        found, hint = f"{found}; {commits.detail}", "Turn it on: a crash may lose or damage what is on record."
+        return warn("postgres", found, hint) if commits.ok else fail("postgres", found, hint)
     return ok("postgres", found)
 
 

@@ -91,8 +91,11 @@ class PostgresServer(EmbeddedServer):
     def _password_of(self, who: str) -> str:
         return derived_password(self._password, self._cell, who)
 
+    def _find(self) -> Binary:
+        return find_postgres()
+
     async def _prepare(self) -> None:
-        binary = self._binary = await asyncio.to_thread(find_postgres)
+        binary = self._binary = await asyncio.to_thread(self._find)
         self._run_as = await asyncio.to_thread(who_may_run_postgres)
         if not (self.data_dir / "PG_VERSION").exists():
             await self._make_data(binary)

@@ -97,8 +97,7 @@ class Worker:
             for connections_max in (ORDINARY_CONNECTIONS_MAX, settings.batches_in_flight_max + OF_THE_VIEW)
         )
         replicas, sources = Replicas(settings.replicas_min, settings.replica_wait_s), ScriptSources.read()
-        only_recorded = settings.durability is Durability.RECORD
-        cell = Cell(redis, settings.cell, sources, replicas, only_recorded=only_recorded)
+        cell = Cell(redis, settings.cell, sources, replicas, durability=settings.durability)
         # The last one is left for reading the table of scripts.
         grab_cell = Cell(
             grab_redis, settings.cell, sources, replicas, kept_max=settings.batches_in_flight_max + OF_THE_VIEW - 1
@@ -106,7 +105,7 @@ class Worker:
         clock = time.monotonic
         metrics = GrabMetrics()
         view = View(grab_cell, poll_s=settings.view_poll_s, age_max_s=settings.view_age_max_s, clock=clock)
-        responder = Responder(view, metrics, only_recorded=only_recorded)
+        responder = Responder(view, metrics, only_recorded=settings.durability is Durability.RECORD)
         batcher = Batcher(
             grab_cell,
             metrics,

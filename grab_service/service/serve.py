@@ -19,7 +19,10 @@ from grab_service.service.app import build_app
 from grab_service.settings import Settings
 
 GRACE_S: Final = 8
-"""Time of a worker that ends to answer open requests, after the drain time."""
+"""Least time of a worker that ends to answer open requests, after the drain time."""
+
+PAST_DEADLINE_S: Final = 1
+"""Grabs that wait for their record are answered at their deadline, which comes before the end."""
 
 FILES_KEPT: Final = 256
 """Files that a worker needs for everything but its connections."""
@@ -60,7 +63,7 @@ def serve(settings: Settings) -> None:
 
 
 def _leave_s(settings: Settings) -> float:
-    return settings.drain_s + GRACE_S
+    return settings.drain_s + max(GRACE_S, settings.grab_deadline_s + PAST_DEADLINE_S)
 
 
 def configured(settings: Settings, application: ASGIApp | str) -> uvicorn.Config:

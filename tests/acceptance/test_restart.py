@@ -4,13 +4,16 @@ import asyncio
 import itertools
 import os
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import orjson
 import pytest
+import pytest_asyncio
 
-from tests.harness.district import HEAD, District, Districts
+from grab_service.vocabulary.durability import Durability
+from tests.harness.district import HEAD, District, Districts, Site, running_district
 from tests.harness.keep_alive_clients import KeepAliveClient, Notes, keeping_on
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
@@ -79,6 +82,75 @@ async def test_a_rolling_restart_under_load_shows_no_error_to_anybody(districts:
         assert len(won) == notes.statuses[201] > 200
         assert len({claim["unit_no"] for claim in won}) == len(won) == len({claim["member_id"] for claim in won})
         await audited(district, ops)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def recorded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[District]:
+    """A district whose winners hear of what is on record."""
+    site = Site(durability=Durability.RECORD)
+    async with running_district(tmp_path_factory.mktemp("recorded"), site, members=MEMBERS) as district:
+        yield district
+
+
+BY_RECORD = pytest.mark.xdist_group("restarts with claims told by their record")
+
+
+@BY_RECORD
+@pytest.mark.parametrize("in_time", [True, False], ids=["the record comes in time", "it does not"])
+async def test_winners_who_wait_for_their_record_are_answered_before_their_worker_ends(
+    recorded: District, in_time: bool
+) -> None:
+    campaign_id = await recorded.open_campaign(100)
+    notes, old = Notes(), set(recorded.worker_pids())
+    grabs = recorded.grabs(campaign_id, range(1, 41))
+    # A page of another origin takes the ordinary way, through FastAPI.
+    grabs[::2] = [grab.replace(b"Host: ", b"Origin: https://elsewhere.example\r\nHost: ", 1) for grab in grabs[::2]]
+    clients = [KeepAliveClient(recorded.settings.port, notes, keeps_bodies=True) for _ in grabs]
+    await asyncio.gather(*(client.ask(b"GET /v1/time HTTP/1.1\r\nHost: grab\r\n\r\n") for client in clients))
+    os.kill(recorded.ledger.pid, signal.SIGSTOP)
+    try:
+        began_s = time.monotonic()
+        waiting = [asyncio.create_task(client.ask(grab)) for client, grab in zip(clients, grabs, strict=True)]
+        await asyncio.sleep(0.3)
+        assert notes.statuses == {200: 40}, "nobody is told before the record"
+        for pid in old:
+            os.kill(pid, signal.SIGTERM)
+        await asyncio.sleep(0.4)
+        assert not any(task.done() for task in waiting)
+        if in_time:
+            os.kill(recorded.ledger.pid, signal.SIGCONT)
+        answers = await asyncio.gather(*waiting)
+        assert time.monotonic() - began_s < recorded.settings.grab_deadline_s + 1
+    finally:
+        os.kill(recorded.ledger.pid, signal.SIGCONT)
+    assert answers == [201 if in_time else 503] * 40, notes
+    assert (notes.broken, notes.goodbyes) == ([], 40)
+    assert set(notes.refusals) == (set() if in_time else {"503 outcome-unknown"})
+    await all_workers_are_new(recorded, old)
+    await recorded.programs.wait_ready()
+    assert await asyncio.gather(*(client.ask(grab) for client, grab in zip(clients, grabs, strict=True))) == [200] * 40, notes
+    await asyncio.gather(*(client.hang_up() for client in clients))
+    async with recorded.ops() as ops:
+        await audited(recorded, ops)
+
+
+@BY_RECORD
+async def test_a_rolling_restart_in_mid_rush_loses_no_winner_who_waits_for_the_record(recorded: District) -> None:
+    campaign_id = await recorded.open_campaign(MEMBERS)
+    crowd = iter(recorded.grabs(campaign_id, range(1, MEMBERS + 1)))
+    pids = set(recorded.worker_pids())
+    async with keeping_on(recorded.settings.port, [crowd] * 16, think_s=0.01) as notes:
+        await asyncio.sleep(0.3)
+        os.kill(recorded.api.pid, signal.SIGHUP)
+        await all_workers_are_new(recorded, pids)
+    assert notes.errors == []
+    assert set(notes.statuses) == {201}
+    assert notes.goodbyes > 0, "nobody was on a worker that ended"
+    won = {claim["claim_id"] for claim in map(orjson.loads, notes.bodies)}
+    on_record = await recorded.ask_postgres("SELECT count(*) FROM claims WHERE campaign_id = $1", campaign_id)
+    assert len(won) == notes.statuses[201] == on_record
+    async with recorded.ops() as ops:
+        await audited(recorded, ops)
 
 
 @WITH_TWO

@@ -8,6 +8,7 @@ from grab_service.vocabulary.durability import Durability
 from tests.faults.fault import Act, Fault
 from tests.faults.kinds import disks, lives, networks, overload, planted, processes
 from tests.harness.district import Site
+from tests.harness.recipes import Recipe
 
 WATCHED: Final = Site(watched=True)
 FORGETFUL: Final = Site(watched=True, appendfsync=AppendFsync.EVERYSEC)
@@ -21,34 +22,66 @@ SMALL_HOUSE: Final = Site(settings=(("GRAB_CONNECTIONS_MAX", "400"),))
 SMALL_BATCHES: Final = Site(proxied=True, settings=(("GRAB_BATCH_MAX", "8"),))
 
 SERVERS: Final = {
-    "everysec": Site(watched=True, appendfsync=AppendFsync.EVERYSEC),
-    "no_aof": Site(watched=True, appendonly=False),
+    "everysec": ("`appendfsync everysec`", Site(watched=True, appendfsync=AppendFsync.EVERYSEC)),
+    "no_aof": ("`appendonly no`", Site(watched=True, appendonly=False)),
 }
 """Servers that keep less than what they have acknowledged."""
 
+KINDS: Final[dict[str, tuple[str, Act, dict[str, Any]]]] = {
+    "power_cut": ("power cut", disks.power_cut_at_any_lag, {}),
+    "kill_redis": ("kill -9 of Redis", processes.kill_redis, {}),
+    "wiped": ("an empty Redis", lives.wiped, {"units_a_round": 900}),
+    "older_copy": ("an older copy", lives.older_copy, {}),
+    "kill_postgres": ("kill -9 of PostgreSQL", processes.kill_postgres, {"closes": False}),
+    "kill_bouncer": ("kill -9 of PgBouncer", processes.kill_bouncer, {"closes": False}),
+    "failover": ("kill -9 of the primary, failover", lives.failover_by_sentinel, {"units_a_round": 2_000}),
+    "lagging_replica": ("a lagging replica promoted", lives.lagging_replica, {"units_a_round": 1200}),
+}
 
-def _by_record(promise: Durability) -> list[Fault]:
-    """Faults of such servers where claims are told by that promise; with DISK they show what RECORD is for."""
-    kept = promise is Durability.RECORD
-    kinds: dict[str, tuple[str, Act, dict[str, Any]]] = {
-        "power_cut": ("power cut", disks.power_cut_at_any_lag, {"must_lose": not kept}),
-        "wiped": ("an empty Redis", lives.wiped, {"may_lose": not kept, "units_a_round": 900}),
-        "older_copy": ("an older copy", lives.older_copy, {"may_lose": not kept}),
-        "lagging_replica": ("a lagging replica", lives.lagging_replica, {"may_lose": not kept, "units_a_round": 1200}),
-    }
+
+def _told_by(promise: Durability, server: str, says: str, site: Site, *kinds: str, **more: Any) -> list[Fault]:
+    """Faults of one kind of server where winners are told by that promise; what only RECORD keeps, the others may lose."""
     return [
         Fault(
             f"{promise}_{kind}_{server}",
-            f"{says}, {server.replace('_', ' ')}, `GRAB_DURABILITY={promise}`",
-            act,
+            KINDS[kind][0],
+            KINDS[kind][1],
             replace(site, durability=promise, proxied=kind == "lagging_replica"),
-            closes=True,
-            **given,
+            server=says,
+            **{"closes": True, **KINDS[kind][2], **more},
         )
-        for server, site in SERVERS.items()
-        for kind, (says, act, given) in kinds.items()
-        if site.appendonly or kind != "older_copy"
+        for kind in kinds
     ]
+
+
+def _on_forgetful_servers(promise: Durability) -> list[Fault]:
+    """With DISK they show what RECORD is for."""
+    found = []
+    for server, (says, site) in SERVERS.items():
+        of_files = ("wiped", "older_copy", "lagging_replica") if site.appendonly else ("wiped", "lagging_replica")
+        if promise is Durability.RECORD:
+            found += _told_by(promise, server, says, site, "power_cut", "kill_redis", *of_files)
+        else:
+            found += _told_by(promise, server, says, site, "power_cut", must_lose=True)
+            found += _told_by(promise, server, says, site, *of_files, may_lose=True)
+    return found
+
+
+_SENTINEL: Final = "Sentinel behind HAProxy, one replica"
+
+
+def _with_recipes() -> list[Fault]:
+    """The recipes of docs/OPERATIONS.md, with Debian's servers."""
+    return [
+        fault
+        for recipe, says, kinds in (
+            (Recipe.SENTINEL, _SENTINEL, ("failover",)),
+            (Recipe.TLS, "TLS to Redis and PostgreSQL", ("kill_redis", "kill_postgres")),
+            (Recipe.FEW_RIGHTS, "users without CONFIG, INFO and ACL", ("kill_redis", "wiped")),
+            (Recipe.PGBOUNCER, "PgBouncer in session mode", ("kill_bouncer",)),
+        )
+        for fault in _told_by(Durability.RECORD, recipe.value, says, Site(recipe=recipe), *kinds)
+    ] + _told_by(Durability.DISK, "sentinel", _SENTINEL, Site(recipe=Recipe.SENTINEL), "failover", may_lose=True)
 
 
 FAULTS: Final = [
@@ -168,6 +201,8 @@ FAULTS: Final = [
     Fault("deaf_and_silent", "deaf and silent clients", overload.deaf_and_silent_clients, units_a_round=2_400),
     Fault("more_taps", "more taps than a slow Redis can take", overload.more_taps_than_it_can_take, SMALL_BATCHES),
     Fault("rolling_restart", "rolling restart of the workers", overload.rolling_restart, units_a_round=3_000),
-    *_by_record(Durability.RECORD),
-    *_by_record(Durability.DISK),
+    *_told_by(Durability.RECORD, "always", "`appendfsync always`", WATCHED, "power_cut", "kill_redis", "wiped"),
+    *_on_forgetful_servers(Durability.RECORD),
+    *_with_recipes(),
+    *_on_forgetful_servers(Durability.DISK),
 ]

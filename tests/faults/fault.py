@@ -17,6 +17,7 @@ class Fault:
     Attributes:
         name: by which `-k` finds it.
         says: what the table calls it.
+        server: on what servers, as the table of durability calls them; empty: it stands in the other table.
         act: strikes and lifts.
         site: what it takes.
         closes: whether Redis' life is in doubt, so that nobody may win before an audit.
@@ -41,3 +42,4 @@ class Fault:
     patience_s: float = 30.0
     resumes_s: float | None = None
     units_a_round: int = 600
+    server: str = ""

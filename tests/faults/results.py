@@ -9,7 +9,7 @@ from typing import Final, Self
 from tests.faults.series import Series
 from tests.harness.results import Results
 
-RESULTS: Final = Results(Path("var/faults/results.jsonl"))
+RESULTS: Final = Results(Path("docs/reliability/results.jsonl"))
 
 
 @dataclass(frozen=True, slots=True)

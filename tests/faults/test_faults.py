@@ -17,6 +17,7 @@ from tests.faults.series import Scale, run_series
 from tests.harness.district import running_district
 from tests.harness.pace import slowness
 from tests.harness.powercut import NO_COMPILER, build_shim, compiler
+from tests.harness.recipes import lacks
 from tests.harness.tmpfs import NO_MOUNT, may_mount
 
 ROUNDS = int(os.environ.get("GRAB_FAULT_ROUNDS", "0"))
@@ -54,6 +55,8 @@ async def test_a_series_of_one_fault(fault: Fault, tmp_path: Path) -> None:
         pytest.skip(NO_COMPILER)
     if fault.site.small_disk_mb and not may_mount():
         pytest.skip(NO_MOUNT)
+    if fault.site.recipe is not None and (why := lacks(fault.site.recipe)):
+        pytest.skip(why)
     shim = build_shim(tmp_path) if fault.site.watched else None
     scale = long(fault)
     async with running_district(tmp_path, fault.site, shim=shim, members=scale.members) as district:

@@ -9,12 +9,14 @@ import io
 import json
 import os
 import secrets
+import shutil
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,11 +25,13 @@ import httpx
 import psutil
 from pydantic import SecretStr
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 from rich.console import Console
 
 from grab_service.cell.rights import Login
 from grab_service.demo import report as reports
 from grab_service.demo.rush import Rush, RushPlan
+from grab_service.embedded.child import Child
 from grab_service.embedded.ports import free_port
 from grab_service.embedded.postgres import PostgresServer
 from grab_service.embedded.programs import Program, Programs, environments_of
@@ -48,6 +52,7 @@ from tests.harness.databases import session_in
 from tests.harness.long_sale import Sale, write_long_sale
 from tests.harness.proxy import Proxy, through
 from tests.harness.ready_postgres import move_in
+from tests.harness.recipes import DebianPostgres, DebianRedis, Recipe, certificate, running_pgbouncer, running_sentinel
 from tests.harness.tmpfs import small_disk
 from tests.harness.valkeys import FaultyValkey
 
@@ -77,6 +82,7 @@ class Site:
         settings: of the service, as variables of its environment.
         claims: how many are on record when it starts, of campaigns before.
         campaigns: of how many.
+        recipe: of docs/OPERATIONS.md, by which the servers are set up.
     """
 
     appendfsync: AppendFsync = AppendFsync.ALWAYS
@@ -91,6 +97,7 @@ class Site:
     settings: tuple[tuple[str, str], ...] = ()
     claims: int = 0
     campaigns: int = 1
+    recipe: Recipe | None = None
 
 
 Disturb = Callable[["District"], Coroutine[Any, Any, None]]
@@ -114,6 +121,7 @@ class District:
     members: list[Member] = field(default_factory=list)
     crowd: Crowd | None = None
     figures: dict[str, float] = field(default_factory=dict)
+    bouncer: Child | None = None
 
     # -- its parts ----------------------------------------------------------------------------------------------------------
 
@@ -288,7 +296,14 @@ class District:
                 while True:
                     try:
                         said = await what()
-                    except (OSError, httpx.HTTPError, asyncpg.PostgresError, asyncpg.InterfaceError, KeyError) as error:
+                    except (
+                        OSError,
+                        httpx.HTTPError,
+                        RedisError,
+                        asyncpg.PostgresError,
+                        asyncpg.InterfaceError,
+                        KeyError,
+                    ) as error:
                         said = None if isinstance(error, KeyError) else said
                     if said:
                         return said
@@ -310,17 +325,21 @@ def workers_of(pid: int) -> list[int]:
 class _Servers(Stack):
     """The servers of a district; its programs may reach them through proxies."""
 
-    def __init__(self, var_dir: Path, valkey: FaultyValkey) -> None:
+    def __init__(self, var_dir: Path, valkey: FaultyValkey, postgres: PostgresServer | None) -> None:
         super().__init__(var_dir)
         self._redis = valkey
+        self._postgres = postgres or self._postgres
         self.redis_ways: dict[str, Proxy] = {}
         self.postgres_ways: dict[str, Proxy] = {}
+        self.redis_as_set_up: Callable[[str], str] = str
+        self.postgres_as_set_up: Callable[[str], str] = str
 
     def addresses_of(self, program: Login) -> Addresses:
         """As of any stack, but for the ports."""
         given = super().addresses_of(program)
         if program not in self.redis_ways:
-            return given
+            guard = given.guard_redis_url and self.redis_as_set_up(given.guard_redis_url)
+            return Addresses(self.redis_as_set_up(given.redis_url), self.postgres_as_set_up(given.database_url), guard)
         redis, postgres = self.redis_ways[program].port, self.postgres_ways[program].port
         guard = given.guard_redis_url and through(given.guard_redis_url, redis)
         return Addresses(through(given.redis_url, redis), through(given.database_url, postgres), guard)
@@ -339,8 +358,9 @@ async def running_district(
         if site.small_disk_mb:
             stack.enter_context(small_disk(var_dir / "valkey", site.small_disk_mb))
         password = secrets.token_urlsafe(16)
+        kind = FaultyValkey if site.recipe in {None, Recipe.PGBOUNCER} else DebianRedis
         valkeys = [
-            FaultyValkey(
+            kind(
                 place,
                 appendfsync=site.appendfsync,
                 shim=shim if site.watched else None,
@@ -349,9 +369,14 @@ async def running_district(
             )
             for place in (var_dir / "valkey", home / "valkey-2")
         ]
-        await move_in(var_dir / "postgres")
+        postgres = _by_tls(home, valkeys[0]) if site.recipe is Recipe.TLS else None
+        if isinstance(valkeys[0], DebianRedis):
+            valkeys[0].few_rights = site.recipe is Recipe.FEW_RIGHTS
+        if postgres is None:
+            await move_in(var_dir / "postgres")
         stack.push_async_callback(valkeys[1].stop)
-        servers = await stack.enter_async_context(_Servers(var_dir, valkeys[0]))
+        servers = await stack.enter_async_context(_Servers(var_dir, valkeys[0], postgres))
+        bouncer = await _follow_recipe(site, home, servers, valkeys, password, stack)
         way_of_replica = None
         if site.replicated:
             way_of_replica = await stack.enter_async_context(Proxy(valkeys[0].port))
@@ -369,13 +394,13 @@ async def running_district(
             secrets={"k1": SecretStr(SECRET)},
             ops_secrets={"o1": SecretStr(f"{SECRET} for ops")},
             dev=True,
+            durability=site.durability,
             port=free_port(),
             workers=site.workers,
             var_dir=var_dir,
         )
         programs = Programs(settings, servers, var_dir)
-        durability = {"GRAB_DURABILITY": site.durability.value}
-        environments = {program: given | durability for program, given in environments_of(settings, servers).items()}
+        environments = environments_of(settings, servers)
         of_api = {"GRAB_REPLICAS_MIN": str(site.replicas_min), **dict(site.settings)}
         programs.api = Program("api", ("serve",), var_dir, environments[Login.API] | of_api)
         other_ledger = Program("other-ledger", ("reconcile",), var_dir, environments[Login.LEDGER])
@@ -384,9 +409,37 @@ async def running_district(
         await programs.start()
         ways = servers.redis_ways, servers.postgres_ways
         district = District(home, settings, programs, servers.postgres, valkeys, other_ledger, *ways, way_of_replica)
+        district.bouncer = bouncer
         if members:
             await district.enrol(members)
         yield district
+
+
+def _by_tls(home: Path, valkey: FaultyValkey) -> DebianPostgres:
+    assert isinstance(valkey, DebianRedis)
+    ca, made, key = certificate(home)
+    own = home / "redis.key"
+    shutil.copy(key, own)
+    valkey.tls = free_port(), ca, made, own
+    return DebianPostgres(home / "var" / "postgres", ca, made, key)
+
+
+async def _follow_recipe(
+    site: Site, home: Path, servers: _Servers, valkeys: list[FaultyValkey], password: str, stack: AsyncExitStack
+) -> Child | None:
+    """Lead the programs to the servers as the recipe says; PgBouncer, if that is what stands between."""
+    if site.recipe is Recipe.TLS:
+        assert isinstance(valkeys[0], DebianRedis)
+        assert isinstance(servers.postgres, DebianPostgres)
+        servers.redis_as_set_up, servers.postgres_as_set_up = valkeys[0].tls_url, servers.postgres.tls_url
+    if site.recipe is Recipe.SENTINEL:
+        front = await stack.enter_async_context(running_sentinel(home / "sentinel", valkeys, password))
+        servers.redis_as_set_up = partial(through, port=front)
+    if site.recipe is Recipe.PGBOUNCER:
+        bouncer, port = await stack.enter_async_context(running_pgbouncer(home / "bouncer", servers.postgres))
+        servers.postgres_as_set_up = partial(through, port=port)
+        return bouncer
+    return None
 
 
 async def _sell_before(servers: Stack, site: Site) -> None:

@@ -27,6 +27,10 @@ class Results:
         lines = self._path.read_bytes().splitlines() if self._path.exists() else []
         return {result["name"]: result for result in map(orjson.loads, lines)}
 
+    def forget_older(self) -> None:
+        """Keep the newest of each name alone."""
+        self._path.write_bytes(b"".join(orjson.dumps(result) + b"\n" for result in self.newest().values()))
+
 
 class Shown:
     """The part of a page that is written here, between two marks: `Shown(Path("docs/GUARDS.md"), "the mutants")`."""

@@ -26,9 +26,9 @@ import pytest
 from redis.asyncio import Redis
 
 from grab_service.embedded.ports import free_port
+from tests.harness.recipes import POSTGRES, Recipe, certificate, haproxy_cfg, lacks, pgbouncer_ini, sentinel_conf
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-POSTGRES: Final = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
 REDIS: Final = shutil.which("redis-server")
 PASSWORD: Final = "0f3b8c1d2e4a5968778695a4b3c2d1e0"  # of servers that live as long as a test
 PATIENCE_S: Final = 60.0
@@ -44,9 +44,8 @@ pytestmark = [
 ]
 
 
-def needs(*programs: str) -> pytest.MarkDecorator:
-    missing = [name for name in programs if shutil.which(name, path="/usr/sbin:/usr/bin:/usr/local/bin") is None]
-    return pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(programs)} of Debian")
+def needs(recipe: Recipe) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(bool(lacks(recipe)), reason=lacks(recipe))
 
 
 @pytest.fixture(scope="module")
@@ -104,26 +103,6 @@ async def process(*words: str, as_user: str = "", cwd: Path | str = "/") -> Asyn
             except TimeoutError:
                 child.kill()
                 await child.wait()
-
-
-def certificate(home: Path) -> tuple[Path, Path, Path]:
-    """(CA, certificate, key) for localhost."""
-    ca, key, request, made = home / "ca.pem", home / "key.pem", home / "request.pem", home / "made.pem"
-
-    def openssl(*words: str) -> None:
-        subprocess.run(["openssl", *words], cwd=home, check=True, capture_output=True)
-
-    new = ("req", "-newkey", "rsa:2048", "-nodes")
-    openssl(*new, "-x509", "-days", "2", "-subj", "/CN=ca", "-keyout", "ca.key", "-out", str(ca))
-    openssl(*new, "-subj", "/CN=localhost", "-keyout", str(key), "-out", str(request))
-    (home / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
-    openssl(
-        *("x509", "-req", "-in", str(request), "-CA", str(ca), "-CAkey", "ca.key", "-CAcreateserial", "-days", "2"),
-        *("-extfile", "names", "-out", str(made)),
-    )
-    for path in (ca, key, made):
-        path.chmod(0o644)
-    return ca, made, key
 
 
 @dataclass
@@ -353,19 +332,14 @@ async def test_a_user_without_config_info_and_acl_serves_and_what_is_not_known_i
             assert {found["redis"], found["persistence"], found["rights"]} == {"warn"}
 
 
-@needs("pgbouncer")
+@needs(Recipe.PGBOUNCER)
 async def test_pgbouncer_in_session_mode_stands_between(grab: Path, tmp_path: Path) -> None:
     async with debian(tmp_path) as servers:
         port = free_port()
         users = {"grab": PASSWORD} | {f"grab_district_{who}": f"{mark}{PASSWORD}" for who, mark in MARKS.items()}
         (tmp_path / "users.txt").write_text("".join(f'"{name}" "{password}"\n' for name, password in users.items()))
-        postgres_port = servers.postgres.rpartition(":")[2]
-        (tmp_path / "pgbouncer.ini").write_text(
-            f"[databases]\n* = host=127.0.0.1 port={postgres_port}\n"
-            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n"
-            f"auth_type = plain\nauth_file = {tmp_path}/users.txt\npool_mode = session\nunix_socket_dir =\n"
-            "default_pool_size = 60\nmax_client_conn = 200\n"
-        )
+        postgres_at = int(servers.postgres.rpartition(":")[2])
+        (tmp_path / "pgbouncer.ini").write_text(pgbouncer_ini(port, postgres_at, tmp_path / "users.txt"))
         for name in ("users.txt", "pgbouncer.ini"):
             (tmp_path / name).chmod(0o644)
         async with process("pgbouncer", "-q", str(tmp_path / "pgbouncer.ini"), as_user="postgres"):
@@ -377,7 +351,7 @@ async def test_pgbouncer_in_session_mode_stands_between(grab: Path, tmp_path: Pa
             assert "through a pooler" in said.stdout
 
 
-@needs("haproxy", "redis-sentinel")
+@needs(Recipe.SENTINEL)
 async def test_sentinel_promotes_a_replica_and_haproxy_leads_there(grab: Path, tmp_path: Path) -> None:
     assert REDIS is not None
     async with debian(tmp_path) as servers, AsyncExitStack() as stack:
@@ -392,20 +366,9 @@ async def test_sentinel_promotes_a_replica_and_haproxy_leads_there(grab: Path, t
                 *("--replicaof", "127.0.0.1", str(servers.redis_port)),
             )
         )
-        (tmp_path / "sentinel.conf").write_text(
-            f"port {sentinel}\ndir {tmp_path}\nsentinel monitor grab 127.0.0.1 {servers.redis_port} 1\n"
-            f"sentinel auth-pass grab {PASSWORD}\nsentinel down-after-milliseconds grab 1000\n"
-            "sentinel failover-timeout grab 5000\n"
-        )
+        (tmp_path / "sentinel.conf").write_text(sentinel_conf(sentinel, tmp_path, servers.redis_port, PASSWORD))
         await stack.enter_async_context(process("redis-sentinel", str(tmp_path / "sentinel.conf")))
-        check = f"tcp-check send AUTH\\ {PASSWORD}\\r\\n\n  tcp-check expect string +OK\n"
-        check += "  tcp-check send info\\ replication\\r\\n\n"
-        (tmp_path / "haproxy.cfg").write_text(
-            "defaults\n  mode tcp\n  timeout connect 1s\n  timeout client 1h\n  timeout server 1h\n"
-            f"listen redis\n  bind 127.0.0.1:{front}\n  option tcp-check\n  {check}  tcp-check expect string role:master\n"
-            "  default-server inter 300ms fall 1 rise 1 on-marked-down shutdown-sessions\n"
-            f"  server a 127.0.0.1:{servers.redis_port} check\n  server b 127.0.0.1:{replica} check\n"
-        )
+        (tmp_path / "haproxy.cfg").write_text(haproxy_cfg(front, (servers.redis_port, replica), PASSWORD))
         await stack.enter_async_context(process("haproxy", "-db", "-f", str(tmp_path / "haproxy.cfg")))
         direct = servers.redis_url("default", PASSWORD)
         servers.redis = f"redis://127.0.0.1:{front}"

@@ -5,9 +5,11 @@ import random
 import shutil
 import signal
 from collections.abc import AsyncIterator
+from functools import partial
 
 from tests.faults.kinds.processes import pause, signal_all
 from tests.harness.district import District
+from tests.harness.recipes import is_replica
 
 
 async def script_flush(district: District, dice: random.Random) -> AsyncIterator[None]:
@@ -68,6 +70,27 @@ async def failover(district: District, dice: random.Random) -> AsyncIterator[Non
     district.replica_way.target_port = replica.port
     district.replica_way.fine()
     await primary.follow(replica, district.replica_way.port)
+
+
+async def failover_by_sentinel(district: District, dice: random.Random) -> AsyncIterator[None]:
+    """The primary dies, Sentinel promotes the replica; the one that died comes back as a primary, until Sentinel sees it."""
+    primary, replica = district.valkey, district.other_valkey
+    await pause(dice, 0.0, 0.5)
+    await primary.kill()
+    yield
+    before = district.wins
+
+    async def is_promoted() -> bool:
+        return bool((await replica.ask("ROLE"))[0] == b"master")
+
+    async def sells() -> bool:
+        return district.wins > before + 20 or (district.crowd is not None and district.crowd.sold_out)
+
+    await district.until(is_promoted)
+    district.valkeys.reverse()
+    await district.until(sells)
+    await primary.start()
+    await district.until(partial(is_replica, primary))
 
 
 async def promoted_again(district: District, dice: random.Random) -> AsyncIterator[None]:

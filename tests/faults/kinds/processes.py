@@ -97,6 +97,15 @@ def stop_ledger(district: District, dice: random.Random) -> AsyncIterator[None]:
     return _stand_still([district.ledger.pid], dice)
 
 
+async def kill_bouncer(district: District, dice: random.Random) -> AsyncIterator[None]:
+    bouncer = district.bouncer
+    assert bouncer is not None, "this fault needs PgBouncer"
+    await bouncer.kill()
+    await pause(dice, 0.1, 3.0)
+    yield
+    bouncer.start()
+
+
 async def storm(district: District, dice: random.Random) -> AsyncIterator[None]:
     async def strike(victim: Server | Program | None) -> None:
         if victim is None:
