@@ -19,6 +19,7 @@ from grab_service.vocabulary.claim_body import claim_body
 from grab_service.vocabulary.claims import ClaimRecord, ClaimState, VoucherState
 from grab_service.vocabulary.outcomes import Outcome, slug
 from grab_service.vocabulary.refusals import fields_of_refusal
+from grab_service.vocabulary.request_id import HEADER, request_id_of
 
 JSON: Final = b"content-type: application/json\r\ncache-control: no-store\r\n"
 PROBLEM: Final = b"content-type: application/problem+json\r\ncache-control: no-store\r\n"
@@ -55,6 +56,12 @@ class Answer:
     def without_body(self) -> "Answer":
         """The answer to the same request with HEAD: the length is still that of the body."""
         return Answer(self.status, self.head, b"")
+
+    def of_request(self, brought: bytes | None) -> "Answer":
+        """The answer with the id of its request, if that brought one, usable or not; else the same, which many share."""
+        if brought is None:
+            return self
+        return Answer(self.status, b"%b%b: %b\r\n" % (self.head, HEADER, request_id_of(brought)), self.body)
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:

@@ -31,13 +31,14 @@ _NOBODY_WAITS: Final = _NobodyWaits()
 class FastCycle:
     """A request that is answered in one write; uvicorn's protocol sees in it the one that the connection is busy with."""
 
-    __slots__ = ("_protocol", "bodiless", "disconnected", "keep_alive", "message_event", "response_complete")
+    __slots__ = ("_protocol", "bodiless", "disconnected", "keep_alive", "message_event", "request_id", "response_complete")
 
     def __init__(self, protocol: "AnsweringProtocol", *, keep_alive: bool = True, bodiless: bool = False) -> None:
         self._protocol = protocol
         self.keep_alive = keep_alive
         self.bodiless = bodiless
         self.disconnected = False
+        self.request_id: bytes | None = None  # that the request brought
         self.response_complete = True
         self.message_event = _NOBODY_WAITS
 
@@ -46,6 +47,8 @@ class FastCycle:
         self.response_complete = True
         if not self.disconnected:
             answer = answer.without_body() if self.bodiless else answer
+            if self.request_id is not None:
+                answer = answer.of_request(self.request_id)
             self._protocol.write_answer(answer, keep_alive=self.keep_alive)
 
 

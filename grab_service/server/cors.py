@@ -12,10 +12,11 @@ from grab_service.grabpath.answers import Answer
 
 Headers = Sequence[tuple[bytes, bytes]]
 
-EXPOSED: Final = b"etag, location, x-server-time-ms, retry-after, www-authenticate"
+EXPOSED: Final = b"etag, location, x-server-time-ms, x-request-id, retry-after, www-authenticate"
 PREFLIGHT: Final = (
     b"access-control-allow-methods: GET, HEAD, POST, PUT, PATCH, DELETE\r\n"
-    b"access-control-allow-headers: authorization, idempotency-key, content-type, if-match, if-none-match, accept-language\r\n"
+    b"access-control-allow-headers: authorization, idempotency-key, content-type, if-match, if-none-match, accept-language, "
+    b"x-request-id\r\n"
     b"access-control-max-age: 7200\r\n"
 )
 

@@ -22,6 +22,7 @@ from grab_service.server.reader import GrabReader, bearer_token
 from grab_service.server.scheduler import ReadScheduler
 from grab_service.vocabulary.json_text import read_json
 from grab_service.vocabulary.queries import query_errors
+from grab_service.vocabulary.request_id import HEADER
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -95,8 +96,10 @@ class GrabLane:
             send = self.cors.sending(scope["headers"], send)
         campaign_id = campaign_of_grab(scope["method"], scope["path"]) if scope["type"] == "http" else None
         if scope["type"] == "http" and _is_encoded(scope["headers"]):
-            language = choose_language(dict(scope["headers"]).get(b"accept-language"))
-            await self._send(of_problem("unsupported-media-type", language, encoding="identity"), send)
+            headers = dict(scope["headers"])
+            language = choose_language(headers.get(b"accept-language"))
+            refused = of_problem("unsupported-media-type", language, encoding="identity")
+            await self._send(refused.of_request(headers.get(HEADER)), send)
         elif campaign_id is None:
             if scope["type"] == "http" and scope["method"] == "HEAD":
                 scope = {**scope, "method": "GET"}  # the server leaves the body out
@@ -111,12 +114,13 @@ class GrabLane:
     async def turn_away(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 -- ASGI: nothing is read
         """ASGI: refuse a call beyond the limit."""
         send = self.cors.sending(scope["headers"], send)
-        wish = dict(scope["headers"]).get(b"accept-language")
-        await self._send(of_problem("overloaded", choose_language(wish)), send)
+        headers = dict(scope["headers"])
+        answer = of_problem("overloaded", choose_language(headers.get(b"accept-language")))
+        await self._send(answer.of_request(headers.get(HEADER)), send)
 
     async def _grab(self, campaign_id: str, scope: Scope, receive: Receive, send: Send) -> None:
         authorization = idempotency_key = content_type = b""
-        accept_language = None
+        accept_language = request_id = None
         for name, value in scope["headers"]:
             if name == b"authorization":
                 authorization = value
@@ -126,13 +130,14 @@ class GrabLane:
                 accept_language = value
             elif name == b"content-type":
                 content_type = value
+            elif name == HEADER:
+                request_id = value
         language = choose_language(accept_language)
         body = await _whole_body(receive)
-        refused = refusal_of_query(scope["query_string"], language) or refusal_of_body(body, content_type, language)
-        if refused is not None:
-            await self._send(refused, send)
-            return
-        await self._send(await self.path.answer(campaign_id, bearer_token(authorization), idempotency_key, language), send)
+        answer = refusal_of_query(scope["query_string"], language) or refusal_of_body(body, content_type, language)
+        if answer is None:
+            answer = await self.path.answer(campaign_id, bearer_token(authorization), idempotency_key, language)
+        await self._send(answer.of_request(request_id), send)
 
     async def _send(self, answer: Answer, send: Send) -> None:
         headers = [*answer.headers, (b"x-server-time-ms", b"%d" % self.now_ms(self.clock()))]

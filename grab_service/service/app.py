@@ -37,8 +37,9 @@ A flash-sale engine for the coupons and benefits of a union's members: never one
 promise lost.
 
 Times are RFC 3339 in UTC, and `…_ms` in Unix milliseconds wherever a client counts down. Every answer carries
-`X-Server-Time-Ms`. Errors are problem details (RFC 9457): decide by `code`; `detail` is a sentence for the member, Chinese by
-default and English with `Accept-Language: en`. Ids are opaque. Lists are paged: `next_cursor` leads on, null ends.
+`X-Server-Time-Ms`, and `X-Request-Id`: the one that the request brought, or a new one (of a grab only if it brought one).
+Errors are problem details (RFC 9457): decide by `code`; `detail` is a sentence for the member, Chinese by default and English
+with `Accept-Language: en`. Ids are opaque. Lists are paged: `next_cursor` leads on, null ends.
 """
 TAGS: Final = [
     {"name": "members", "description": "What phones call, with a member's pass."},

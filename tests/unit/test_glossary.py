@@ -21,7 +21,7 @@ _ORDINARY: Final = """
     disk docs drafts drained durability dying eligibility eligible embedded engine entry env error etags event examples
     excerpt expected explain explained explanation export external facts failure fast fastapi fault fenced field figure file
     filter finding flames flow forbidden force foreign forged found frame framing from fsync full generator goal grabpath
-    granted grants growth hand headers health help history holders home housekeeping http identifiers identity import
+    granted grants growth hand headers health help history holders home housekeeping http id identifiers identity import
     impossible in indexes inexact invariant invisible json jwks keeps kept key kind known ladder language launch layout
     leader leading leads level lifecycle limit line listener lives load loaded loadtest locustfile login loop machine main
     maintenance meaning measure member merge metrics middleware migrate migrations moment moved my name needed new nginx no
