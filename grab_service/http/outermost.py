@@ -4,6 +4,7 @@ Plain ASGI: what stands here runs for each request, and a class of middleware wi
 """
 
 import asyncio
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any, Final
@@ -17,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
 from grab_service import problems
+from grab_service.measures.calls import CallMetrics
 from grab_service.refusal import RefusalError
 from grab_service.vocabulary.request_id import HEADER, request_id_of
 
@@ -28,8 +30,9 @@ log = structlog.get_logger()
 class OutermostMiddleware:
     """ASGI, around the whole application."""
 
-    def __init__(self, app: ASGIApp, *, now_ms: Callable[[], int]) -> None:
+    def __init__(self, app: ASGIApp, *, now_ms: Callable[[], int], calls: CallMetrics) -> None:
         self._app = app
+        self._calls = calls
         self._now_ms = now_ms
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -40,7 +43,19 @@ class OutermostMiddleware:
         scope.setdefault("state", {})["request_id"] = request_id.decode()
         # All lines that this call logs, from whatever depth, name it.
         with bound_contextvars(request_id=request_id.decode()):
-            await self._answer(scope, receive, send, request_id)
+            began_s, status = time.monotonic(), 0
+
+            async def send_and_note(message: Message) -> None:
+                nonlocal status
+                if message["type"] == "http.response.start":
+                    status = message["status"]
+                await send(message)
+
+            try:
+                await self._answer(scope, receive, send_and_note, request_id)
+            finally:
+                route = getattr(scope.get("route"), "path", None) or scope["state"].get("route")
+                self._calls.add(scope["method"], route, status, time.monotonic() - began_s)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: bytes) -> None:
         started = False

@@ -47,7 +47,7 @@ class Cors:
         granted = self._granted.get(origin)
         if granted is None or answer.status == 204:  # a preflight says it itself
             return answer
-        return Answer(answer.status, answer.head + b"".join(b"%b: %b\r\n" % header for header in granted), answer.body)
+        return answer.with_headers(*granted)
 
     def sending(self, headers: Headers, send: Any) -> Any:
         """ASGI's `send`, whose answers a page of the origin that stands in these headers may read."""

@@ -5,6 +5,7 @@ route declared in FastAPI for the sake of OpenAPI leads to the same `GrabPath`.
 """
 
 import asyncio
+from collections import Counter as Tally
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from grab_service.grabpath.admission import Admission
 from grab_service.grabpath.answers import Answer, of_problem, of_validation
 from grab_service.grabpath.path import GrabPath
+from grab_service.measures.durations import Labels
 from grab_service.problems import Text, choose_language
 from grab_service.server.bodies import Bodies
 from grab_service.server.connections import Connections
@@ -56,12 +58,16 @@ class GrabLane:
         connections: Connections,
         admission: Admission,
         bodies: Bodies,
+        durations: dict[Labels, list[float]],
+        refusals: Tally[str],
         *,
         fast: bool = True,
         origins: Iterable[str] = (),
         probes_port: int | None = None,
     ) -> None:
-        """`fast`: plain grabs are answered below ASGI, by the protocol; else all take the ordinary way.
+        """`durations`: gets how long each grab took, in seconds, by outcome; `refusals`: what was refused before a call began.
+
+        `fast`: plain grabs are answered below ASGI, by the protocol; else all take the ordinary way.
 
         `origins`: pages of these may call. A grab that names its origin takes the ordinary way then.
         At `probes_port` nothing is answered but probes and scrapers.
@@ -72,6 +78,8 @@ class GrabLane:
         self.clock = connections.clock
         self.admission = admission
         self.bodies = bodies
+        self.durations = durations
+        self.refusals = refusals
         self.fast = fast
         self.cors = Cors(origins)
         self.reader = GrabReader(ordinary=(b"origin",) if self.cors else ())
@@ -99,6 +107,7 @@ class GrabLane:
             headers = dict(scope["headers"])
             language = choose_language(headers.get(b"accept-language"))
             refused = of_problem("unsupported-media-type", language, encoding="identity")
+            self.refusals[refused.outcome] += 1
             await self._send(refused.of_request(headers.get(HEADER)), send)
         elif campaign_id is None:
             if scope["type"] == "http" and scope["method"] == "HEAD":
@@ -116,9 +125,11 @@ class GrabLane:
         send = self.cors.sending(scope["headers"], send)
         headers = dict(scope["headers"])
         answer = of_problem("overloaded", choose_language(headers.get(b"accept-language")))
+        self.refusals[answer.outcome] += 1
         await self._send(answer.of_request(headers.get(HEADER)), send)
 
     async def _grab(self, campaign_id: str, scope: Scope, receive: Receive, send: Send) -> None:
+        arrived_s = self.clock()
         authorization = idempotency_key = content_type = b""
         accept_language = request_id = None
         for name, value in scope["headers"]:
@@ -137,6 +148,7 @@ class GrabLane:
         answer = refusal_of_query(scope["query_string"], language) or refusal_of_body(body, content_type, language)
         if answer is None:
             answer = await self.path.answer(campaign_id, bearer_token(authorization), idempotency_key, language)
+        self.durations[answer.outcome].append(self.clock() - arrived_s)
         await self._send(answer.of_request(request_id), send)
 
     async def _send(self, answer: Answer, send: Send) -> None:

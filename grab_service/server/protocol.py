@@ -156,6 +156,7 @@ class GrabProtocol(AnsweringProtocol):
             data, self._held = self._held + data, None
         elif self._fast and self._between and (cycle is None or cycle.response_complete) and data.startswith(START):
             self._held = data
+            self._grab.arrived_s = self.lane.clock()
             self.lane.scheduler.read_soon(self)
             return
         self._read(data)
@@ -405,6 +406,7 @@ class GrabProtocol(AnsweringProtocol):
         answer = path.begin(campaign_id, token, idempotency_key, language, grab.respond, now_s)
         if answer is not None:
             grab.response_complete = True
+            lane.durations[answer.outcome].append(now_s - grab.arrived_s)
             if request_id is not None:
                 answer = answer.of_request(request_id)
             self.write_answer(answer, keep_alive=True, now_s=now_s)

@@ -104,6 +104,7 @@ def build_app(worker: Worker) -> FastAPI:
     app.add_middleware(
         OutermostMiddleware,
         now_ms=worker.view.now_ms,
+        calls=worker.figures.calls,
     )
     put_failures_into_words(app)
     families = [module.router for module in ALWAYS] + [ops_steering.preflights] + ([dev.router] if worker.settings.dev else [])

@@ -116,9 +116,9 @@ async def test_every_answer_of_a_call_that_is_no_grab_has_the_id_of_its_request(
                 assert (got, said) == (status, heard or said), line
                 assert heard or re.fullmatch("[0-9a-f]{16}", said), line
         # Refused before the call began: the same bytes for all, unless they bring an id.
-        for sent, heard in ((b"GET / HTTP/1.1\r\nX-Request-Id: a\r\n\r\n", []), (b"no HTTP\r\n\r\n", [])):
+        for sent in (b"GET / HTTP/1.1\r\nX-Request-Id: a\r\n\r\n", b"no HTTP\r\n\r\n"):
             got, headers = await ask(port, sent)
-            assert (got, [value for name, value in headers if name == "x-request-id"]) == (400, heard)
+            assert (got, dict(headers).get("x-request-id")) == (400, None)
         too_large = request("POST /v1/sessions", Content_Length="70000000", X_Request_Id="big")
         assert ("x-request-id", "big") in (await ask(port, too_large))[1]
 
