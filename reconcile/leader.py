@@ -144,3 +144,4 @@ class Leader:
         self._leads.clear()
         self._session = None
         self._counters.leading = 0
+        self._counters.open_alarms = {}

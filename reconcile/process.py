@@ -160,7 +160,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     """
     async with build(settings) as ledger:
         if settings.ledger_metrics_port is not None:
-            show(ledger.counters, settings.host, settings.ledger_metrics_port)
+            show(ledger.counters, ledger.cell.release, settings.host, settings.ledger_metrics_port)
         log.info("ledger_started", cell=settings.cell)
         parts = {
             "leader": ledger.leader.run(),

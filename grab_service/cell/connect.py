@@ -5,6 +5,8 @@ caller. Neither is acceptable where a call may take a unit, so retries are off a
 """
 
 import asyncio
+import time
+from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from redis.asyncio import BlockingConnectionPool, Connection, ConnectionPool, Redis, SSLConnection, UnixDomainSocketConnection
@@ -20,6 +22,19 @@ POOL_WAIT_S: Final = 1.0
 Pool = TypeVar("Pool", bound=ConnectionPool)
 
 
+class WatchedPool(BlockingConnectionPool):
+    """A bounded pool that says how long each caller waited for a connection, in seconds."""
+
+    on_wait: Callable[[float], object] = staticmethod(lambda _waited_s: None)
+
+    async def get_connection(self, *args: Any, **kwargs: Any) -> Any:
+        began_s = time.monotonic()
+        try:
+            return await super().get_connection(*args, **kwargs)  # type: ignore[no-untyped-call]  # of redis-py
+        finally:
+            self.on_wait(time.monotonic() - began_s)
+
+
 def connect(redis_url: str | RedisAddress, *, connections_max: int, timeout_s: float, nodes: Nodes | None = None) -> Redis:
     """A client with a bounded pool, no retries, and bytes in its replies; opens nothing yet. Close it with `aclose`.
 
@@ -30,7 +45,7 @@ def connect(redis_url: str | RedisAddress, *, connections_max: int, timeout_s: f
     """
     return Redis.from_pool(
         pool_of(
-            BlockingConnectionPool,
+            WatchedPool,
             redis_url,
             nodes,
             max_connections=connections_max,

@@ -133,6 +133,11 @@ class Cell:
         self._said_unknown = False
         self._reloading = asyncio.Lock()
 
+    @property
+    def release(self) -> str:
+        """The digest of the scripts, which tells releases of the rules apart."""
+        return self._sources.digest
+
     async def grab(self, campaign_id: str, batch_id: bytes, triples: Sequence[bytes | str]) -> GrabReply:
         """Decide a batch; `triples` are member_id, idempotency_key, candidate code for each, flat.
 

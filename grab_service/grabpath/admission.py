@@ -7,6 +7,7 @@ others. A call takes no place while its body arrives or while its caller does no
 a grab takes some turns of the loop, so a turn must not be filled with pages.
 """
 
+import time
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import Final
@@ -30,7 +31,15 @@ class Admission:
         self._of_one = min(places, PLACES_OF_ONE)
         self._half = max(1, places // 2)
         self._taken: Counter[str] = Counter()
-        self._beginning: deque[Callable[[], None]] = deque()
+        self._beginning: deque[tuple[Callable[[], None], float]] = deque()
+        self._places = places
+        self.on_wait: Callable[[float], object] = lambda _waited_s: None
+        """Told how long each admitted call waited for its turn, in seconds."""
+
+    @property
+    def taken(self) -> int:
+        """Places that are taken."""
+        return self._places - self._free
 
     @property
     def free(self) -> int:
@@ -51,13 +60,15 @@ class Admission:
 
     def begin_soon(self, start: Callable[[], None], call_soon: Callable[[Callable[[], None]], object]) -> None:
         """Begin an admitted call in one of the next turns of the loop."""
-        self._beginning.append(start)
+        self._beginning.append((start, time.monotonic()))
         if len(self._beginning) == 1:
             call_soon(lambda: self._begin(call_soon))
 
     def _begin(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
         for _ in range(min(STARTS_A_TURN, len(self._beginning))):
-            self._beginning[0]()
+            start, since_s = self._beginning[0]
+            self.on_wait(time.monotonic() - since_s)
+            start()
             self._beginning.popleft()
         if self._beginning:
             call_soon(lambda: self._begin(call_soon))

@@ -20,10 +20,13 @@ from grab_service.vocabulary.claim_body import claim_body
 from grab_service.vocabulary.claims import ClaimRecord, ClaimState, VoucherState
 from grab_service.vocabulary.outcomes import Outcome, slug
 from grab_service.vocabulary.refusals import fields_of_refusal
+from grab_service.vocabulary.request_id import HEADER, request_id_of
 
 JSON: Final = b"content-type: application/json\r\ncache-control: no-store\r\n"
 PROBLEM: Final = b"content-type: application/problem+json\r\ncache-control: no-store\r\n"
 
+
+_WORDS: Final = {201: Outcome.WON.value, 200: Outcome.HELD.value}
 
 # Placeholders of the response template; none can occur in a campaign id or as a number behind a point or a colon.
 _SEQ: Final = 8_111_111_111_111_117
@@ -48,6 +51,9 @@ class Answer:
     status: int
     head: bytes
     body: bytes
+    outcome: str = ""
+    """The word by which it is counted."""
+
     rendered: bytes = b""
     """The rendered response, cached for one millisecond: in a rush many clients get the same bytes."""
     rendered_at_ms: int = -1
@@ -55,7 +61,18 @@ class Answer:
 
     def without_body(self) -> "Answer":
         """The answer to the same request with HEAD: the length is still that of the body."""
-        return Answer(self.status, self.head, b"")
+        return Answer(self.status, self.head, b"", self.outcome)
+
+    def of_request(self, brought: bytes | None) -> "Answer":
+        """The answer with the id of its request, if that brought one, usable or not; else the same, which many share."""
+        if brought is None:
+            return self
+        return self.with_headers((HEADER, request_id_of(brought)))
+
+    def with_headers(self, *headers: tuple[bytes, bytes]) -> "Answer":
+        """The same answer with more headers."""
+        lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+        return Answer(self.status, self.head + lines, self.body, self.outcome)
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
@@ -71,7 +88,7 @@ def _problem(name: str, language: str, retry_after_s: int | None, extra: tuple[t
     waits = b"retry-after: %d\r\n" % wait_s if wait_s is not None else b""
     asks = b"www-authenticate: Bearer\r\n" if problem["status"] == 401 else b""
     about = b"content-length: %d\r\ncontent-language: %b\r\n" % (len(body), language.encode())
-    return Answer(problem["status"], b"".join((PROBLEM, about, waits, asks)), body)
+    return Answer(problem["status"], b"".join((PROBLEM, about, waits, asks)), body, name.replace("-", "_"))
 
 
 _kept_problem = lru_cache(maxsize=1024)(_problem)
@@ -126,7 +143,7 @@ def of_claim(
     )
     body = orjson.dumps(claim | _proof(as_of))
     head = b"%bcontent-length: %d\r\nlocation: /v1/claims/%b\r\n" % (JSON, len(body), claim["claim_id"].encode())
-    return Answer(status, head, body)
+    return Answer(status, head, body, _WORDS[status])
 
 
 class WinTemplate:
@@ -150,7 +167,7 @@ class WinTemplate:
     def fill(self, member_id: str, seq: bytes, unit_no: bytes, code: bytes) -> Answer:
         """The answer to one winner; the code must be one that `is_written_as_it_is`."""
         body = self._body % self._picks((member_id.encode(), seq, unit_no, code))
-        return Answer(201, self._head % (len(body), seq), body)
+        return Answer(201, self._head % (len(body), seq), body, _WORDS[201])
 
 
 def is_written_as_it_is(code: bytes) -> bool:

@@ -61,7 +61,8 @@ def problem_answer(request: Request, refusal: RefusalError) -> Response:
         headers["retry-after"] = str(retry_after_s)
     if problem.status == _CHALLENGED:
         headers["www-authenticate"] = "Bearer"
-    body = orjson.dumps(problems.body(refusal.name, language, **in_words(refusal.extra, language)))
+    extra = {**in_words(refusal.extra, language), "request_id": request.state.request_id}
+    body = orjson.dumps(problems.body(refusal.name, language, **extra))
     return Response(body, problem.status, headers, PROBLEM_TYPE)
 
 

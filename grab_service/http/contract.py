@@ -98,7 +98,7 @@ def _restore_nulls(schema: dict[str, Any], routes: list[APIRoute]) -> None:
 
 
 def describe(app: FastAPI, description: str) -> None:
-    """Have `/openapi.json` say all of it: the problems' shape, and the header that every answer carries."""
+    """Have `/openapi.json` say all of it: the problems' shape, and the headers that answers carry."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -118,7 +118,8 @@ def describe(app: FastAPI, description: str) -> None:
                 shapes.pop(name, None)
             _restore_nulls(schema, app.state.routes)
             server_time = _header("The cell's clock when the answer left, Unix milliseconds.", "integer")
-            components["headers"] = {"ServerTime": server_time}
+            request_id = _header("Of the request: its own `X-Request-Id`, or a new one.", "string")
+            components["headers"] = {"ServerTime": server_time, "RequestId": request_id}
             for path, operations in schema["paths"].items():
                 for method, operation in operations.items():
                     # FastAPI says of every parameter that it may be wrong; texts of any shape are never.
@@ -131,6 +132,7 @@ def describe(app: FastAPI, description: str) -> None:
                     for response in operation["responses"].values():
                         headers = response.setdefault("headers", {})
                         headers["X-Server-Time-Ms"] = {"$ref": "#/components/headers/ServerTime"}
+                        headers["X-Request-Id"] = {"$ref": "#/components/headers/RequestId"}
             app.openapi_schema = schema
         return app.openapi_schema
 

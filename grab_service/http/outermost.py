@@ -1,9 +1,10 @@
-"""The outermost middleware: the server's time on every response, and a response to every request.
+"""The outermost middleware: the server's time and the request's id on every response, and a response to every request.
 
 Plain ASGI: what stands here runs for each request, and a class of middleware with its own tasks would cost more than the rest.
 """
 
 import asyncio
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any, Final
@@ -14,9 +15,12 @@ from asyncpg import PostgresError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
 
 from grab_service import problems
+from grab_service.measures.calls import CallMetrics
 from grab_service.refusal import RefusalError
+from grab_service.vocabulary.request_id import HEADER, request_id_of
 
 SAID_MAX: Final = 2000
 
@@ -26,21 +30,42 @@ log = structlog.get_logger()
 class OutermostMiddleware:
     """ASGI, around the whole application."""
 
-    def __init__(self, app: ASGIApp, *, now_ms: Callable[[], int]) -> None:
+    def __init__(self, app: ASGIApp, *, now_ms: Callable[[], int], calls: CallMetrics) -> None:
         self._app = app
+        self._calls = calls
         self._now_ms = now_ms
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        request_id = request_id_of(next((value for name, value in reversed(scope["headers"]) if name == HEADER), None))
+        scope.setdefault("state", {})["request_id"] = request_id.decode()
+        # All lines that this call logs, from whatever depth, name it.
+        with bound_contextvars(request_id=request_id.decode()):
+            began_s, status = time.monotonic(), 0
+
+            async def send_and_note(message: Message) -> None:
+                nonlocal status
+                if message["type"] == "http.response.start":
+                    status = message["status"]
+                await send(message)
+
+            try:
+                await self._answer(scope, receive, send_and_note, request_id)
+            finally:
+                route = getattr(scope.get("route"), "path", None) or scope["state"].get("route")
+                self._calls.add(scope["method"], route, status, time.monotonic() - began_s)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: bytes) -> None:
         started = False
 
         async def send_with_time(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] = [*message.get("headers", ()), (b"x-server-time-ms", b"%d" % self._now_ms())]
+                added = ((b"x-server-time-ms", b"%d" % self._now_ms()), (HEADER, request_id))
+                message["headers"] = [*message.get("headers", ()), *added]
             await send(message)
 
         try:
@@ -76,7 +101,7 @@ async def _send_problem(scope: Scope, send: Send, name: str, extra: dict[str, An
     """Say it; `ends`: the connection ends with the answer."""
     wish = dict(scope["headers"]).get(b"accept-language")
     language = problems.choose_language(wish)
-    body = orjson.dumps(problems.body(name, language, **extra))
+    body = orjson.dumps(problems.body(name, language, **extra, request_id=scope["state"]["request_id"]))
     headers = [
         (b"content-type", b"application/problem+json"),
         (b"content-language", language.encode()),

@@ -228,6 +228,7 @@ class ProblemShape(BaseModel):
     detail: str
     code: str
     errors: list[FieldError] = Field(default=[], description="of `validation`")
+    request_id: str = Field(default="", description="as `X-Request-Id` says it; not with refusals that many requests share")
 
 
 class Alive(Shape):

@@ -219,6 +219,14 @@ OF_REQUESTS: tuple[Problem, ...] = (
         500,
         title=Text("系统出错", "Internal error"),
         detail=Text("系统出了点问题，我们已经记录下来。", "Something went wrong on our side; it has been recorded."),
+        variants=(
+            Variant(
+                Text(
+                    "系统出了点问题，我们已经记录下来，编号 {request_id}。",
+                    "Something went wrong on our side; it has been recorded, as {request_id}.",
+                )
+            ),
+        ),
         explanation=Text(
             "这是我们的错误，不是你的问题，已经留下记录等待处理。如果你在抢，请再点一次：抢到的不会丢，也不会多占。",
             "This is our mistake and not yours, and is on record. If you were grabbing, ask again: what was won is not "

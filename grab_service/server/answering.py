@@ -31,13 +31,24 @@ _NOBODY_WAITS: Final = _NobodyWaits()
 class FastCycle:
     """A request that is answered in one write; uvicorn's protocol sees in it the one that the connection is busy with."""
 
-    __slots__ = ("_protocol", "bodiless", "disconnected", "keep_alive", "message_event", "response_complete")
+    __slots__ = (
+        "_protocol",
+        "arrived_s",
+        "bodiless",
+        "disconnected",
+        "keep_alive",
+        "message_event",
+        "request_id",
+        "response_complete",
+    )
 
     def __init__(self, protocol: "AnsweringProtocol", *, keep_alive: bool = True, bodiless: bool = False) -> None:
         self._protocol = protocol
         self.keep_alive = keep_alive
         self.bodiless = bodiless
         self.disconnected = False
+        self.request_id: bytes | None = None  # that the request brought
+        self.arrived_s = 0.0  # of a grab; 0: it is none
         self.response_complete = True
         self.message_event = _NOBODY_WAITS
 
@@ -45,8 +56,13 @@ class FastCycle:
         """Write the answer, unless the client has gone."""
         self.response_complete = True
         if not self.disconnected:
+            now_s = self._protocol.lane.clock()
+            if self.arrived_s:
+                self._protocol.lane.durations[answer.outcome].append(now_s - self.arrived_s)
             answer = answer.without_body() if self.bodiless else answer
-            self._protocol.write_answer(answer, keep_alive=self.keep_alive)
+            if self.request_id is not None:
+                answer = answer.of_request(self.request_id)
+            self._protocol.write_answer(answer, keep_alive=self.keep_alive, now_s=now_s)
 
 
 class AnsweringProtocol(HttpToolsProtocol):
@@ -110,6 +126,7 @@ class AnsweringProtocol(HttpToolsProtocol):
             begin()
 
     def _respond_in_turn(self, answer: Answer, *, keep_alive: bool, bodiless: bool) -> None:
+        self.lane.refusals[answer.outcome] += 1
         cycle = FastCycle(self, keep_alive=keep_alive, bodiless=bodiless)
         cycle.response_complete = False
         self._in_turn(cycle, lambda: cycle.respond(answer))
@@ -198,12 +215,10 @@ class AnsweringProtocol(HttpToolsProtocol):
 
     # The bytes
 
-    def write_answer(self, answer: Answer, *, keep_alive: bool, now_s: float | None = None) -> None:
+    def write_answer(self, answer: Answer, *, keep_alive: bool, now_s: float) -> None:
         """Write a whole answer, with the same bytes as the ordinary way."""
         if self.transport.is_closing():
             return
-        if now_s is None:
-            now_s = self.lane.clock()
         now_ms = self.lane.now_ms(now_s)
         defaults = self.server_state.default_headers
         if not keep_alive:

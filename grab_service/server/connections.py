@@ -28,6 +28,9 @@ class Connections:
         self.clock = clock
         self._drain_s = drain_s
         self._drains_since_s: float | None = None
+        self.turned_away = 0
+        """Connections beyond the limit, counted up, and taken by who shows it."""
+
         self._open: set[Connection] = set()
         self._turned_away: set[Connection] = set()
         self._of_probes: set[Connection] = set()
@@ -53,6 +56,7 @@ class Connections:
     def add(self, connection: Connection) -> bool:
         """Note a new connection; False if there are too many and it has to be turned away."""
         if len(self._open) >= self._connections_max:
+            self.turned_away += 1
             return False
         self._open.add(connection)
         return True

@@ -12,10 +12,11 @@ from grab_service.grabpath.answers import Answer
 
 Headers = Sequence[tuple[bytes, bytes]]
 
-EXPOSED: Final = b"etag, location, x-server-time-ms, retry-after, www-authenticate"
+EXPOSED: Final = b"etag, location, x-server-time-ms, x-request-id, retry-after, www-authenticate"
 PREFLIGHT: Final = (
     b"access-control-allow-methods: GET, HEAD, POST, PUT, PATCH, DELETE\r\n"
-    b"access-control-allow-headers: authorization, idempotency-key, content-type, if-match, if-none-match, accept-language\r\n"
+    b"access-control-allow-headers: authorization, idempotency-key, content-type, if-match, if-none-match, accept-language, "
+    b"x-request-id\r\n"
     b"access-control-max-age: 7200\r\n"
 )
 
@@ -46,7 +47,7 @@ class Cors:
         granted = self._granted.get(origin)
         if granted is None or answer.status == 204:  # a preflight says it itself
             return answer
-        return Answer(answer.status, answer.head + b"".join(b"%b: %b\r\n" % header for header in granted), answer.body)
+        return answer.with_headers(*granted)
 
     def sending(self, headers: Headers, send: Any) -> Any:
         """ASGI's `send`, whose answers a page of the origin that stands in these headers may read."""

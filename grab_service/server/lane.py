@@ -5,6 +5,7 @@ route declared in FastAPI for the sake of OpenAPI leads to the same `GrabPath`.
 """
 
 import asyncio
+from collections import Counter as Tally
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from grab_service.grabpath.admission import Admission
 from grab_service.grabpath.answers import Answer, of_problem, of_validation
 from grab_service.grabpath.path import GrabPath
+from grab_service.measures.durations import Labels
 from grab_service.problems import Text, choose_language
 from grab_service.server.bodies import Bodies
 from grab_service.server.connections import Connections
@@ -22,6 +24,7 @@ from grab_service.server.reader import GrabReader, bearer_token
 from grab_service.server.scheduler import ReadScheduler
 from grab_service.vocabulary.json_text import read_json
 from grab_service.vocabulary.queries import query_errors
+from grab_service.vocabulary.request_id import HEADER
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -55,12 +58,16 @@ class GrabLane:
         connections: Connections,
         admission: Admission,
         bodies: Bodies,
+        durations: dict[Labels, list[float]],
+        refusals: Tally[str],
         *,
         fast: bool = True,
         origins: Iterable[str] = (),
         probes_port: int | None = None,
     ) -> None:
-        """`fast`: plain grabs are answered below ASGI, by the protocol; else all take the ordinary way.
+        """`durations`: gets how long each grab took, in seconds, by outcome; `refusals`: what was refused before a call began.
+
+        `fast`: plain grabs are answered below ASGI, by the protocol; else all take the ordinary way.
 
         `origins`: pages of these may call. A grab that names its origin takes the ordinary way then.
         At `probes_port` nothing is answered but probes and scrapers.
@@ -71,6 +78,8 @@ class GrabLane:
         self.clock = connections.clock
         self.admission = admission
         self.bodies = bodies
+        self.durations = durations
+        self.refusals = refusals
         self.fast = fast
         self.cors = Cors(origins)
         self.reader = GrabReader(ordinary=(b"origin",) if self.cors else ())
@@ -95,8 +104,11 @@ class GrabLane:
             send = self.cors.sending(scope["headers"], send)
         campaign_id = campaign_of_grab(scope["method"], scope["path"]) if scope["type"] == "http" else None
         if scope["type"] == "http" and _is_encoded(scope["headers"]):
-            language = choose_language(dict(scope["headers"]).get(b"accept-language"))
-            await self._send(of_problem("unsupported-media-type", language, encoding="identity"), send)
+            headers = dict(scope["headers"])
+            language = choose_language(headers.get(b"accept-language"))
+            refused = of_problem("unsupported-media-type", language, encoding="identity")
+            self.refusals[refused.outcome] += 1
+            await self._send(refused.of_request(headers.get(HEADER)), send)
         elif campaign_id is None:
             if scope["type"] == "http" and scope["method"] == "HEAD":
                 scope = {**scope, "method": "GET"}  # the server leaves the body out
@@ -111,12 +123,15 @@ class GrabLane:
     async def turn_away(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 -- ASGI: nothing is read
         """ASGI: refuse a call beyond the limit."""
         send = self.cors.sending(scope["headers"], send)
-        wish = dict(scope["headers"]).get(b"accept-language")
-        await self._send(of_problem("overloaded", choose_language(wish)), send)
+        headers = dict(scope["headers"])
+        answer = of_problem("overloaded", choose_language(headers.get(b"accept-language")))
+        self.refusals[answer.outcome] += 1
+        await self._send(answer.of_request(headers.get(HEADER)), send)
 
     async def _grab(self, campaign_id: str, scope: Scope, receive: Receive, send: Send) -> None:
+        arrived_s = self.clock()
         authorization = idempotency_key = content_type = b""
-        accept_language = None
+        accept_language = request_id = None
         for name, value in scope["headers"]:
             if name == b"authorization":
                 authorization = value
@@ -126,13 +141,15 @@ class GrabLane:
                 accept_language = value
             elif name == b"content-type":
                 content_type = value
+            elif name == HEADER:
+                request_id = value
         language = choose_language(accept_language)
         body = await _whole_body(receive)
-        refused = refusal_of_query(scope["query_string"], language) or refusal_of_body(body, content_type, language)
-        if refused is not None:
-            await self._send(refused, send)
-            return
-        await self._send(await self.path.answer(campaign_id, bearer_token(authorization), idempotency_key, language), send)
+        answer = refusal_of_query(scope["query_string"], language) or refusal_of_body(body, content_type, language)
+        if answer is None:
+            answer = await self.path.answer(campaign_id, bearer_token(authorization), idempotency_key, language)
+        self.durations[answer.outcome].append(self.clock() - arrived_s)
+        await self._send(answer.of_request(request_id), send)
 
     async def _send(self, answer: Answer, send: Send) -> None:
         headers = [*answer.headers, (b"x-server-time-ms", b"%d" % self.now_ms(self.clock()))]

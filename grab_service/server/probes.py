@@ -11,6 +11,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from grab_service.health.check import ReadinessCheck
 from grab_service.health.readiness import CheckName, check_readiness
+from grab_service.server.figures import ViewFigures
 from grab_service.server.worker import Worker
 
 KEPT_S: Final = 1.0
@@ -64,7 +65,7 @@ class Probes:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._readiness = Shared(self._look, worker.clock)
-        self._figures = Shared(_figures, worker.clock)
+        self._figures = Shared(self._count_together, worker.clock)
 
     def at_once(self, path: str) -> Kept | None:
         """The answer, if it is known already; None if it has to be worked out, or the path is none of a probe."""
@@ -85,6 +86,11 @@ class Probes:
     async def figures(self) -> Kept:
         """The body of `/metrics`."""
         return 200, CONTENT_TYPE_LATEST, await self._figures.get()
+
+    async def _count_together(self) -> bytes:
+        # Reading what all workers count takes a while: not on the loop.
+        of_view = ViewFigures(self._worker.view, self._worker.grab_cell)
+        return await asyncio.to_thread(lambda: _counted() + generate_latest(of_view))
 
     async def _look(self) -> dict[CheckName, ReadinessCheck]:
         worker = self._worker
@@ -111,12 +117,7 @@ def verdict(checks: dict[CheckName, ReadinessCheck], exclude: tuple[CheckName, .
     return 200 if ok else 503, JSON, orjson.dumps({"ready": ok, "checks": shown})
 
 
-async def _figures() -> bytes:
-    # Reading what all workers count takes a while: not on the loop.
-    return await asyncio.to_thread(_written)
-
-
-def _written() -> bytes:
+def _counted() -> bytes:
     registry = REGISTRY
     if MULTIPROCESS in os.environ:
         registry = CollectorRegistry()

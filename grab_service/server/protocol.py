@@ -33,6 +33,7 @@ from grab_service.server.call_kinds import CallKind, kind_of
 from grab_service.server.framing import HEADERS_MAX, Ambiguous, Frame, frame_of
 from grab_service.server.lane import campaign_of_grab
 from grab_service.server.reader import START, bearer_token
+from grab_service.vocabulary.request_id import HEADER
 
 HEAD_MAX_BYTES: Final = 32 * 1024
 HEAD_TIMEOUT_S: Final = 10.0
@@ -155,6 +156,7 @@ class GrabProtocol(AnsweringProtocol):
             data, self._held = self._held + data, None
         elif self._fast and self._between and (cycle is None or cycle.response_complete) and data.startswith(START):
             self._held = data
+            self._grab.arrived_s = self.lane.clock()
             self.lane.scheduler.read_soon(self)
             return
         self._read(data)
@@ -376,7 +378,7 @@ class GrabProtocol(AnsweringProtocol):
 
     def _answer(self, incoming: _Incoming, answer: Answer) -> None:
         """Give a whole answer, behind what is still to be answered."""
-        answer = self.lane.cors.of(answer, incoming.header(b"origin"))
+        answer = self.lane.cors.of(answer.of_request(incoming.header(HEADER)), incoming.header(b"origin"))
         self._respond_in_turn(answer, keep_alive=not self._no_more, bodiless=incoming.method == b"HEAD")
 
     # The grab
@@ -395,14 +397,18 @@ class GrabProtocol(AnsweringProtocol):
         if plain is None or not path.knows(plain[0]):
             self._read(data)
             return
-        campaign_id, token, idempotency_key, language = plain
+        campaign_id, token, idempotency_key, language, request_id = plain
         grab = self._grab
+        grab.request_id = request_id
         grab.response_complete = False
         self.cycle = grab  # type: ignore[assignment]  # it has all that the protocol asks of one
         self._silent_since_s = None
         answer = path.begin(campaign_id, token, idempotency_key, language, grab.respond, now_s)
         if answer is not None:
             grab.response_complete = True
+            lane.durations[answer.outcome].append(now_s - grab.arrived_s)
+            if request_id is not None:
+                answer = answer.of_request(request_id)
             self.write_answer(answer, keep_alive=True, now_s=now_s)
 
     # What keeps a worker waiting
@@ -410,13 +416,15 @@ class GrabProtocol(AnsweringProtocol):
     def refuse(self, name: str, **extra: Any) -> None:
         """Answer a malformed request, behind those still being answered, and end the connection."""
         incoming = self._incoming
-        wish, origin, bodiless = None, None, False
+        wish, origin, request_id, bodiless = None, None, None, False
         if incoming is not None:
             wish, origin = incoming.header(b"accept-language"), incoming.header(b"origin")
+            request_id = incoming.header(HEADER)
             bodiless = incoming.method == b"HEAD"
         self._no_more = True
         self._forget_incoming()
-        answer = self.lane.cors.of(of_problem(name, choose_language(wish), **extra), origin)
+        refusal = of_problem(name, choose_language(wish), **extra).of_request(request_id)
+        answer = self.lane.cors.of(refusal, origin)
         self._respond_in_turn(answer, keep_alive=False, bodiless=bodiless)
 
     def _stop(self, name: str, **extra: Any) -> NoReturn:

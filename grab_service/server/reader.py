@@ -14,6 +14,7 @@ import httptools
 from grab_service.problems import choose_language
 from grab_service.server.framing import PLAIN, frame_of
 from grab_service.vocabulary.identifiers import CAMPAIGN_ID_MAX
+from grab_service.vocabulary.request_id import HEADER
 
 PLAIN_MAX_BYTES: Final = 8 * 1024
 SHAPES_MAX: Final = 512
@@ -30,8 +31,8 @@ _NOT_PLAIN: Final = frozenset({b"content-encoding", b"transfer-encoding", b"expe
 _PADDING: Final = b" \t"
 
 
-PlainGrab = tuple[str, bytes | None, bytes, str]
-"""campaign_id, token (None without an `Authorization: Bearer`), idempotency_key, language."""
+PlainGrab = tuple[str, bytes | None, bytes, str, bytes | None]
+"""campaign_id, token (None without an `Authorization: Bearer`), idempotency_key, language, the request id that it brought."""
 
 
 class _NotPlainError(Exception):
@@ -47,6 +48,7 @@ class _Shape(NamedTuple):
     content_length: bytes | None
     connection: bytes | None
     host: bytes
+    request_id: bytes | None
 
 
 class GrabReader:
@@ -75,7 +77,7 @@ class GrabReader:
             self._feed(data)
             names = tuple(head)
             shape = self._shapes.get(names) or self._learn(names)
-            authorization, key, accept_language, content_length, connection, host = shape
+            authorization, key, accept_language, content_length, connection, host, request_id = shape
             # A name that stands twice is one in the dict.
             if (
                 len(names) == data.count(b"\n") - 2
@@ -88,7 +90,13 @@ class GrabReader:
                 if accept_language is not None:
                     wish = head[accept_language]
                     language = self._languages.get(wish) or self._choose(wish)
-                return data[_ID_AT:end].decode("latin-1"), token, b"" if key is None else head[key].strip(_PADDING), language
+                return (
+                    data[_ID_AT:end].decode("latin-1"),
+                    token,
+                    b"" if key is None else head[key].strip(_PADDING),
+                    language,
+                    None if request_id is None else head[request_id].strip(_PADDING),
+                )
         except (httptools.HttpParserError, httptools.HttpParserUpgrade, _NotPlainError):
             pass
         # The parser may be in the middle of a body, or have given up.
@@ -108,6 +116,7 @@ class GrabReader:
             spelled.get(b"content-length"),
             spelled.get(b"connection"),
             spelled[b"host"],
+            spelled.get(HEADER),
         )
         return shape
 

@@ -6,6 +6,7 @@ import gc
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import cast
 
 import structlog
 from asyncpg import InterfaceError, PostgresError
@@ -14,6 +15,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from grab_service.cell.connect import WatchedPool
 from grab_service.cell.connect import connect as connect_redis
 from grab_service.cell.connect import fill_pool as fill_redis_pool
 from grab_service.cell.nodes import Nodes
@@ -31,6 +33,7 @@ from grab_service.metrics import FLUSH_INTERVAL_S, GrabMetrics
 from grab_service.server.bodies import Bodies
 from grab_service.server.connections import Connections
 from grab_service.server.counting import Counting
+from grab_service.server.figures import WorkerFigures
 from grab_service.server.lane import ASGIApp, GrabLane
 from grab_service.server.opening import LOOK_INTERVAL_S, OPEN_ANYWAY_S, Opening
 from grab_service.settings import Settings
@@ -78,6 +81,7 @@ class Worker:
     bodies: Bodies
     metrics: GrabMetrics
     counting: Counting
+    figures: WorkerFigures
     refused: RefusedSignIns
     clock: Callable[[], float]
     opening: Opening
@@ -151,6 +155,13 @@ class Worker:
             bodies,
             metrics,
             Counting(cell, metrics, view),
+            WorkerFigures(
+                connections,
+                admission,
+                engine,
+                redis=cast("WatchedPool", redis.connection_pool),
+                redis_grabs=cast("WatchedPool", grab_redis.connection_pool),
+            ),
             RefusedSignIns(),
             clock,
             opening or Opening(),
@@ -166,6 +177,8 @@ class Worker:
             self.connections,
             self.admission,
             self.bodies,
+            self.figures.grabs,
+            self.figures.calls.refusals,
             fast=settings.fast_lane,
             origins=settings.allowed_origins,
             probes_port=settings.probes_port,
@@ -181,6 +194,7 @@ class Worker:
             self.connections.sweep_regularly(),
             self.refused.log_regularly(),
             self._note_lives(),
+            self.figures.watch_loop(),
         )
         regular = [asyncio.create_task(one) for one in regularly]
         try:
@@ -267,3 +281,4 @@ class Worker:
         unconfirmed = sum(cell.unconfirmed for cell in (self.grab_cell, self.cell))
         self.grab_cell.unconfirmed = self.cell.unconfirmed = 0
         self.metrics.flush(waiting=self.batcher.waiting, view_age_s=age_s, unconfirmed=unconfirmed)
+        self.figures.flush()

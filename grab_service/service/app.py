@@ -39,8 +39,9 @@ A flash-sale engine for the coupons and benefits of a union's members: never one
 promise lost.
 
 Times are RFC 3339 in UTC, and `…_ms` in Unix milliseconds wherever a client counts down. Every answer carries
-`X-Server-Time-Ms`. Errors are problem details (RFC 9457): decide by `code`; `detail` is a sentence for the member, Chinese by
-default and English with `Accept-Language: en`. Ids are opaque. Lists are paged: `next_cursor` leads on, null ends.
+`X-Server-Time-Ms`, and `X-Request-Id`: the one that the request brought, or a new one (of a grab only if it brought one).
+Errors are problem details (RFC 9457): decide by `code`; `detail` is a sentence for the member, Chinese by default and English
+with `Accept-Language: en`. Ids are opaque. Lists are paged: `next_cursor` leads on, null ends.
 """
 TAGS: Final = [
     {"name": "members", "description": "What phones call, with a member's pass."},
@@ -108,6 +109,7 @@ def build_app(worker: Worker) -> FastAPI:
     app.add_middleware(
         OutermostMiddleware,
         now_ms=worker.view.now_ms,
+        calls=worker.figures.calls,
     )
     put_failures_into_words(app)
     families = [*(module.router for module in ALWAYS), ops_steering.preflights, chain.ops_router]

@@ -20,6 +20,7 @@ TIME: Final = "/v1/time"
 DESCRIPTION: Final = "/openapi.json"
 BEFORE: Final = "/v1/campaigns/"
 AFTER: Final = "/state"
+POLLED: Final = f"{BEFORE}{{campaign_id}}{AFTER}"
 
 
 class PollingMiddleware:
@@ -38,6 +39,7 @@ class PollingMiddleware:
             await self._app(scope, receive, send)
             return
         status, content_type, body = kept
+        scope["state"]["route"] = POLLED if scope["path"].startswith(BEFORE) else scope["path"]
         headers = [
             (b"cache-control", b"no-store"),
             (b"content-type", content_type.encode("latin-1")),

@@ -1,7 +1,11 @@
 """Serving: uvicorn, one or several worker processes, the grab lane in front of FastAPI."""
 
+import os
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import structlog
@@ -11,6 +15,7 @@ from grab_service.logs import configure_logs
 from grab_service.server.lane import ASGIApp
 from grab_service.server.listener import listen
 from grab_service.server.opening import Opening
+from grab_service.server.probes import MULTIPROCESS
 from grab_service.server.protocol import GrabProtocol
 from grab_service.server.standing_headers import standing_headers
 from grab_service.server.supervisor import Supervisor
@@ -57,9 +62,24 @@ def serve(settings: Settings) -> None:
     if not settings.pass_keys().ops_hmacs:
         log.warning("ops_calls_refused", why="GRAB_OPS_SECRETS is not set")
     config = configured(settings, "grab_service.service.serve:application")
-    status = Supervisor(config, listen(config, settings.probes_port), leave_s=_leave_s(settings)).run()
+    with counting_together(settings.workers):
+        status = Supervisor(config, listen(config, settings.probes_port), leave_s=_leave_s(settings)).run()
     if status:
         sys.exit(status)
+
+
+@contextmanager
+def counting_together(workers: int) -> Iterator[None]:
+    """Give several workers a place to count together, unless the environment names one."""
+    if workers == 1 or MULTIPROCESS in os.environ:
+        yield
+        return
+    with TemporaryDirectory(prefix="grab-figures-") as folder:
+        os.environ[MULTIPROCESS] = folder
+        try:
+            yield
+        finally:
+            del os.environ[MULTIPROCESS]
 
 
 def _leave_s(settings: Settings) -> float:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
@@ -35,6 +36,13 @@ class ShortQueuePool(AsyncAdaptedQueuePool):
         self._turns = asyncio.Semaphore(self.size())
         self._waiting = 0
         self._moved_at_s = 0.0
+        self.on_wait: Callable[[float], object] = lambda _waited_s: None
+        """Told how long each caller waited for its turn, in seconds."""
+
+    @property
+    def waiting(self) -> int:
+        """Callers that wait for a connection."""
+        return self._waiting
 
     def _do_get(self) -> ConnectionPoolEntry:
         if self._turns.locked():
@@ -52,6 +60,7 @@ class ShortQueuePool(AsyncAdaptedQueuePool):
 
     async def _in_turn(self) -> None:
         self._waiting += 1
+        began_s = time.monotonic()
         try:
             async with asyncio.timeout(POOL_WAIT_S):
                 await self._turns.acquire()
@@ -59,6 +68,7 @@ class ShortQueuePool(AsyncAdaptedQueuePool):
             raise PoolTimeoutError(f"no connection came back in {POOL_WAIT_S} s") from None
         finally:
             self._waiting -= 1
+            self.on_wait(time.monotonic() - began_s)
 
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
         self._moved_at_s = time.monotonic()
@@ -111,6 +121,13 @@ def connect(
         pool_pre_ping=ask_before_use,
         hide_parameters=True,  # an error's text ends in the log, where no name of a member may stand
     )
+
+
+def pool_of(engine: AsyncEngine) -> ShortQueuePool:
+    """The pool of an engine that `connect` has made."""
+    pool = engine.sync_engine.pool
+    assert isinstance(pool, ShortQueuePool), "an engine of ours"
+    return pool
 
 
 async def fill_pool(engine: AsyncEngine, connections: int) -> None:

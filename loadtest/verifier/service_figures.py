@@ -143,7 +143,7 @@ def read_counters(text: str) -> Counters:
         elif name == "grab_gate_refusals_total" and outcome:
             answers[outcome.replace("_", "-")] += int(value)
             by_gate[outcome.replace("_", "-")] += int(value)
-        elif name in {"grab_waiting", "grab_view_age_seconds", "ledger_lag_seq", "ledger_lag_ms"}:
+        elif name in {"grab_waiting", "grab_view_age_seconds", "ledger_lag_seq", "ledger_lag_seconds"}:
             gauges[name] = value
     return Counters(dict(answers), dict(by_gate), gauges)
 

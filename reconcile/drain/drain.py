@@ -146,9 +146,10 @@ class Drain:
         await self._note_recorded(link, cursor)
         page = self._take_ahead(link, cursor) or await self._pages.read(link, cursor, single=self._one_by_one > 0)
         self._counters.lag_seq = max(0, page.cell_seq - cursor.last_seq)
+        self._counters.cell_epoch = cursor.epoch
         if page.events:
             # Also counted while Postgres is away: then nothing is drained, and the lag grows.
-            self._counters.lag_ms = _waited_ms(page.events[0])
+            self._counters.lag_seconds = _waited_ms(page.events[0]) / 1000
             try:
                 await self._commit_and_read_ahead(link, page)
             except CursorMovedError:
@@ -272,7 +273,7 @@ class Drain:
         counters.claims += sum(len(event.claims) for event in events if isinstance(event, Granted))
         counters.returns += sum(isinstance(event, Returned) for event in events)
         counters.lag_seq = max(0, counters.lag_seq - (events[-1].last_seq - events[0].seq + 1))
-        counters.lag_ms = _waited_ms(events[0])
+        counters.lag_seconds = _waited_ms(events[0]) / 1000
 
     async def _stop_at(self, fault: DrainFaultError) -> None:
         self.fault = fault

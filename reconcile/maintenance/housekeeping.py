@@ -28,6 +28,7 @@ TRIM_PAGE: Final = 1000
 TRIM_PAGES_MAX: Final = 100
 TRIM_INTERVAL_S: Final = 60.0
 LOSSES_INTERVAL_S: Final = 2.0
+ALARMS_INTERVAL_S: Final = 2.0
 RETRY_S: Final = 1.0
 FORGOTTEN_MAX: Final = 10_000
 ASSERTIONS_KEPT_S: Final = 600
@@ -42,6 +43,11 @@ _FORGET: Final = {
     ): kept_s
     for table, key, kept_s in (("used_assertions", "jti", ASSERTIONS_KEPT_S), ("ops_tokens", "token_id", TOKENS_KEPT_S))
 }
+
+_OPEN_ALARMS: Final = text(
+    "SELECT kind, CASE WHEN acknowledged_at_ms IS NULL THEN 'open' ELSE 'acknowledged' END AS state, count(*) AS number "
+    "FROM alarms WHERE cleared_at_ms IS NULL GROUP BY 1, 2"
+)
 
 log = structlog.get_logger()
 
@@ -65,6 +71,7 @@ class Housekeeping:
             "trim": self._every(TRIM_INTERVAL_S, self.trim),
             "forget_expired": self._every(TRIM_INTERVAL_S, self.forget_expired),
             "losses": self._every(LOSSES_INTERVAL_S, self.report_losses),
+            "alarms": self._every(ALARMS_INTERVAL_S, self.count_alarms),
             "audit": self._every(self.audit_interval_s, self.audit, self.audit_soon),
         }
 
@@ -126,20 +133,28 @@ class Housekeeping:
         self.counters.alarms += told
         return told
 
+    async def count_alarms(self) -> None:
+        """Count the alarms that are not cleared, for the figures."""
+        async with self.engine.connect() as connection:
+            found = {(row.kind, row.state): row.number for row in await connection.execute(_OPEN_ALARMS)}
+        states = ((kind.value, state) for kind in AlarmKind for state in ("open", "acknowledged"))
+        self.counters.open_alarms = {labels: found.get(labels, 0) for labels in states}
+
     async def audit(self) -> bool:
         """Audit the open cell, claims one by one; whether everything holds. A fault raises an alarm; it closes nothing."""
         rotation = await Rotation.read(self.engine)
         report = await audit_cell(self.cell, self.engine, self.redis, rotation=rotation)
         await rotation.write(self.engine)
         self.counters.audit_green = int(report.holds)
+        self.counters.audit_timestamp_seconds = report.at_ms / 1000
         self.counters.audit_share = report.share_compared
         oldest_ms = report.oldest_comparison_at_ms
-        self.counters.audit_oldest_s = -1 if oldest_ms is None else max(0, (report.at_ms - oldest_ms) // 1000)
+        self.counters.audit_oldest_seconds = -1 if oldest_ms is None else max(0, (report.at_ms - oldest_ms) // 1000)
         compared = {
             "records": report.records_compared,
             "left": report.records_left,
             "share": round(report.share_compared, 4),
-            "oldest_comparison_s": self.counters.audit_oldest_s,
+            "oldest_comparison_s": self.counters.audit_oldest_seconds,
         }
         if report.holds:
             log.info("audit_green", seq=report.seq, **compared)

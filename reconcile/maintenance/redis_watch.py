@@ -89,6 +89,7 @@ class ServerWatch:
             LinkBrokenError, ResponseError, SQLAlchemyError, OSError, TimeoutError: the note or the alarm could not be written.
         """
         settings = await ServerSettings.read(link)
+        self._counters.replicas = -1 if settings.replicas is None else settings.replicas
         await write_note(link, self._keys, settings)
         # Nothing that Redis loses was told where claims are told by their record.
         wrong = [] if settings.untold or self._durability is Durability.RECORD else [settings.warning]

@@ -80,6 +80,7 @@ class Site:
         replicas_min: how many replicas the service waits for before it tells of a claim.
         workers: of the service.
         settings: of the service, as variables of its environment.
+        ledger_metrics_port: at which the ledger shows its figures; 0: it does not.
         claims: how many are on record when it starts, of campaigns before.
         campaigns: of how many.
         recipe: of docs/OPERATIONS.md, by which the servers are set up.
@@ -95,6 +96,7 @@ class Site:
     replicas_min: int = 0
     workers: int = 2
     settings: tuple[tuple[str, str], ...] = ()
+    ledger_metrics_port: int = 0
     claims: int = 0
     campaigns: int = 1
     recipe: Recipe | None = None
@@ -403,6 +405,9 @@ async def running_district(
         environments = environments_of(settings, servers)
         of_api = {"GRAB_REPLICAS_MIN": str(site.replicas_min), **dict(site.settings)}
         programs.api = Program("api", ("serve",), var_dir, environments[Login.API] | of_api)
+        if site.ledger_metrics_port:
+            of_ledger = {"GRAB_LEDGER_METRICS_PORT": str(site.ledger_metrics_port)}
+            programs.ledger = Program("ledger", ("reconcile",), var_dir, environments[Login.LEDGER] | of_ledger)
         other_ledger = Program("other-ledger", ("reconcile",), var_dir, environments[Login.LEDGER])
         for program in (programs.ledger, other_ledger, programs.api):
             stack.push_async_callback(_end, program)

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
 from grab_service.problems import CATALOGUE
@@ -272,6 +273,30 @@ async def test_no_members_name_gets_into_the_log_by_way_of_a_failing_statement(
     assert (line["error"], line["sqlstate"]) == ("IntegrityError", "23514")
     assert "enrol" in line["frames"]
     assert NAME not in str(lines)
+
+
+async def test_a_fault_is_found_in_the_log_by_the_id_that_its_caller_was_given(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> None:
+        await asyncio.sleep(0.01)
+        log.warning("on_the_way")
+        raise RuntimeError("a bug")
+
+    log = structlog.get_logger()
+    monkeypatch.setattr("grab_service.campaigns.ops_routes.read_campaign", broken)
+    with capture_logs([structlog.contextvars.merge_contextvars]) as lines:
+        headers = [{**service.ops(), **brought} for brought in ({}, {"X-Request-Id": "mine"}, {"X-Request-Id": "a b"})]
+        responses = await asyncio.gather(*(service.http.get("/v1/ops/campaigns/x", headers=one) for one in headers))
+        log.info("afterwards")
+    ids = [response.headers["x-request-id"] for response in responses]
+    assert len(set(ids)) == 3
+    assert ids[1] == "mine"
+    for response, request_id in zip(responses, ids, strict=True):
+        assert response.json()["request_id"] == request_id
+        assert request_id in response.json()["detail"]
+        assert [line["event"] for line in lines if line.get("request_id") == request_id] == ["on_the_way", "request_failed"]
+    assert [line for line in lines if "request_id" not in line] == [{"event": "afterwards", "log_level": "info"}]
 
 
 async def test_metrics_count_grabs(service: Service) -> None:

@@ -68,7 +68,13 @@ async def told_to_end(worker: Worker, wires: int) -> AsyncIterator[list["Wire"]]
 
 def comparable(answer: bytes) -> bytes:
     """Without what time alone changes."""
-    for moving in (rb"date: [^\r]*", rb"x-server-time-ms: \d+", rb'"opens_in_ms":\d+', rb"retry-after: \d+"):
+    for moving in (
+        rb"date: [^\r]*",
+        rb"x-server-time-ms: \d+",
+        rb"x-request-id: [0-9a-f]{16}",
+        rb'"opens_in_ms":\d+',
+        rb"retry-after: \d+",
+    ):
         answer = re.sub(moving, b"~", answer)
     return re.sub(rb"content-length: \d+", b"~", answer) if b"opens_in_ms" in answer else answer
 
@@ -123,6 +129,11 @@ async def test_both_ways_give_the_same_bytes(worker: Worker, cell: Cell) -> None
             ("c", [mine["m-1"], "accept-language: fr", "Accept-Language: en"], 200),
             ("gone", [mine["m-2"], "Accept-Language: fr;q=0.1, en;q=0.2"], 409),
             ("c", [mine["m-1"], "X-Empty:", "Cookie: a=b; c=d"], 200),
+            ("c", [mine["m-1"], "X-Request-Id: tap_1.A-z"], 200),
+            ("c", [mine["m-1"], "x-request-id: no id", "Connection: close"], 200),
+            ("c", [mine["m-1"], "X-Request-Id: a", "X-Request-Id: b"], 200),
+            ("gone", [mine["m-2"], "X-Request-Id:"], 409),
+            ("many", [mine["m-1"], "X-REQUEST-ID: \t2 "], 400),
         ]
         for campaign_id, headers, status in requests:
             async with wire(port) as one, wire(port) as other:
@@ -131,6 +142,22 @@ async def test_both_ways_give_the_same_bytes(worker: Worker, cell: Cell) -> None
                 ordinary = await other.ask(request(campaign_id, *headers, "X-Way: ordinary", "Expect: nothing"))
             assert fast.startswith(b"HTTP/1.1 %d" % status), (campaign_id, headers, fast)
             assert comparable(fast) == comparable(ordinary), (campaign_id, headers)
+            brought = any(header.lower().startswith("x-request-id") for header in headers)
+            assert (b"x-request-id: " in fast) == brought, (campaign_id, headers)
+
+
+async def test_a_grab_that_names_itself_hears_its_name_and_shares_its_answer_with_nobody(worker: Worker, cell: Cell) -> None:
+    await publish(cell, RUSH)
+    async with LaneClients(worker) as crowd, serving(worker) as port, wire(port) as connection:
+        mine = f"Authorization: Bearer {crowd.pass_of('m-1')}"
+        asked = [(mine, b"201"), ("Authorization: Bearer nonsense", b"401")]
+        for header, status in asked:
+            for name, heard in (("tap-1", b"tap-1"), ("tap/1", None), ("x" * 65, None), ("", None)):
+                answer = await connection.ask(request("c", header, f"X-Request-Id: {name}"))
+                said = re.findall(rb"\r\nx-request-id: ([^\r]*)\r\n", answer)
+                assert answer[9:12] in {status, b"200" if status == b"201" else status}
+                assert said == [heard] if heard else re.fullmatch(rb"[0-9a-f]{16}", said[0]), answer
+            assert b"x-request-id" not in await connection.ask(request("c", header))
 
 
 async def test_the_ordinary_way_is_taken_when_it_should_be(worker: Worker, cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Every answer, from every part of the service, carries the headers that browsers heed."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -97,6 +98,31 @@ async def test_every_answer_carries_the_headers_that_browsers_heed_and_none_twic
             assert len(names) == len(set(names)), (sent, names)
 
 
+async def test_every_answer_of_a_call_that_is_no_grab_has_the_id_of_its_request(service: Service) -> None:
+    cases = [
+        (200, "GET /livez"),
+        (200, "GET /v1/time"),
+        (200, "GET /v1/campaigns"),
+        (200, "GET /docs"),
+        (401, "GET /v1/me/claims"),
+        (404, "GET /nowhere"),
+        (405, "DELETE /v1/time"),
+    ]
+    async with served(service) as port:
+        for status, line in cases:
+            for brought, heard in (("caller.7", "caller.7"), ("no id; really", None), ("x" * 65, None), (None, None)):
+                got, headers = await ask(port, request(line, **({"X-Request-Id": brought} if brought else {})))
+                (said,) = (value for name, value in headers if name == "x-request-id")
+                assert (got, said) == (status, heard or said), line
+                assert heard or re.fullmatch("[0-9a-f]{16}", said), line
+        # Refused before the call began: the same bytes for all, unless they bring an id.
+        for sent in (b"GET / HTTP/1.1\r\nX-Request-Id: a\r\n\r\n", b"no HTTP\r\n\r\n"):
+            got, headers = await ask(port, sent)
+            assert (got, dict(headers).get("x-request-id")) == (400, None)
+        too_large = request("POST /v1/sessions", Content_Length="70000000", X_Request_Id="big")
+        assert ("x-request-id", "big") in (await ask(port, too_large))[1]
+
+
 async def test_https_alone_is_asked_for_only_where_it_is_set(service: Service) -> None:
     async with served(service, hsts_s=0) as port:
         _, headers = await ask(port, request("GET /livez"))
@@ -113,7 +139,15 @@ async def test_a_page_of_an_origin_that_is_set_is_granted_its_calls_before_it_ma
                 assert (status, said["access-control-allow-origin"], said["vary"]) == (204, origin, "Origin")
                 assert {"POST", "PATCH", "PUT", "DELETE"} <= set(said["access-control-allow-methods"].split(", "))
                 assert set(said["access-control-allow-headers"].split(", ")) == {
-                    *("authorization", "idempotency-key", "content-type", "if-match", "if-none-match", "accept-language"),
+                    *(
+                        "authorization",
+                        "idempotency-key",
+                        "content-type",
+                        "if-match",
+                        "if-none-match",
+                        "accept-language",
+                        "x-request-id",
+                    ),
                 }
                 assert int(said["access-control-max-age"]) > 0
                 assert said["x-server-time-ms"].isdigit()

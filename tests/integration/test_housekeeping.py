@@ -125,7 +125,7 @@ async def test_an_audit_in_the_background_says_what_it_found_and_when_it_is_over
         async with housekeeping(backend) as house:
             assert house.counters.audit_green == -1, "no audit was made yet"
             assert await house.audit()
-            assert (house.counters.audit_green, house.counters.audit_share, house.counters.audit_oldest_s) == (1, 1.0, 0)
+            assert (house.counters.audit_green, house.counters.audit_share, house.counters.audit_oldest_seconds) == (1, 1.0, 0)
             await backend.redis.hincrby(backend.keys.of_campaign("c").campaign, "active", 1)
             assert not await house.audit()
             detail = await backend.alarm(AlarmKind.AUDIT_RED)

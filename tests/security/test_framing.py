@@ -7,6 +7,7 @@ is the one that h11 reads: method, target, headers and body. The lane and the or
 import asyncio
 import random
 import re
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -123,7 +124,9 @@ class Stand:
         bodies = Bodies(body_max_bytes=65_536, import_max_bytes=65_536, may_import=lambda _token: False)
         path: Any = self.recorder
         connections = Connections(100, loop.time)
-        lane = GrabLane(self.recorder, path, lambda _now_s: 0, connections, Admission(64), bodies, fast=fast)
+        lane = GrabLane(
+            self.recorder, path, lambda _now_s: 0, connections, Admission(64), bodies, defaultdict(list), Counter(), fast=fast
+        )
         self._config = uvicorn.Config(lane, http=GrabProtocol, lifespan="off", proxy_headers=False, log_config=None)
         self._config.load()
 

@@ -16,28 +16,26 @@ _ORDINARY: Final = """
     accounts action address again alarm alive alone ambiguous and another answer answering app append arrivals as asker
     assertion attempt audit backlog bad because began behaviour bench benefit binaries binary block bodies body book
     bootstrap bounds break broken bulk by bytes call caller cannot change check child circumstances cli clock closed code
-    command compared comparison config configuration connect connection context contract copy cors costs counter counters course
-    crowd csv curve cycle damage data database days decision definition demo demonstration dependencies dev did dir direct
-    disk docs drafts drained durability dying eligibility eligible embedded engine entry env error etags event examples
-    excerpt expected explain explained explanation export external facts failure fast fastapi fault fenced field figure file
-    filter finding flames flow forbidden force foreign forged found frame framing from fsync full generator goal grabbed
-    grabpath
-    granted grants growth hand headers health help history holders home housekeeping http identifiers identity import
-    impossible in indexes inexact invariant invisible json jwks keeps kept key kind known ladder language launch layout
-    leader leading leads level lifecycle limit line listener lives load loaded loadtest locustfile login loop machine main
-    maintenance meaning measure member merge metrics middleware migrate migrations moment moved my name needed new nginx no
-    nodes not note nothing now of off old on only open operation order original outcome output own page paging parse parsed
-    part passwords patch path peer people performance picture place plain plan plots point polling pool port postgres price
-    probes process profile program progress protocol provision public publication publish published publishing quantiles queries
-    question queue rate read reader readiness reading rebuild record recorded recorder recover redis ref refusal refused
-    registered rehearsed rehearsing rejected rejection replicas replies reply report request result return returned rights
-    role root route row rule run running safe sample sampler sampling saved scene schedule script second secret seen sender
-    serve served server service session set settings setup shape shared short sign silent snapshot sources span spec speed
-    sql stack
-    stale start state statement status steps still stock stopping store stored strict supervisor synthetic table taken
-    target template terminal testbed text time timeline to token too unavailable undecided unfit unknown unreachable uploads
-    use user validity valkey var variant verdict verifier verify verifying versions vocabulary wanted watch win with without
-    worker writer written wrong
+    command compared comparison config configuration connect connection context contract copy cors costs counter counters
+    course crowd csv curve cycle damage data database days decision definition demo demonstration dependencies dev did dir
+    direct disk docs drafts drained durability duration dying eligibility eligible embedded engine entry env error etags
+    event examples excerpt expected explain explained explanation export external facts failure fast fastapi fault fenced
+    field figure file filter finding flames flow forbidden force foreign forged found frame framing from fsync full
+    generator goal grabbed grabpath granted grants growth hand headers health help history holders home housekeeping http id
+    identifiers identity import impossible in indexes inexact invariant invisible json jwks keeps kept key kind known ladder
+    language launch layout leader leading leads level lifecycle limit line listener lives load loaded loadtest locustfile
+    login loop machine main maintenance meaning measure member merge metrics middleware migrate migrations moment moved my
+    name needed new nginx no nodes not note nothing now of off old on only open operation order original outcome output own
+    page paging parse parsed part passwords patch path peer people performance picture place plain plan plots point polling
+    pool port postgres price probes process profile program progress protocol provision public publication publish published
+    publishing quantiles queries question queue rate read reader readiness reading rebuild record recorded recorder recover
+    redis ref refusal refused registered rehearsed rehearsing rejected rejection replicas replies reply report request
+    result return returned rights role root route row rule run running safe sample sampler sampling saved scene schedule
+    script second secret seen sender serve served server service session set settings setup shape shared short sign silent
+    snapshot sources span spec speed sql stack stale start state statement status steps still stock stopping store stored
+    strict supervisor synthetic table taken target template terminal testbed text time timeline to token too unavailable
+    undecided unfit unknown unreachable uploads use user validity valkey var variant verdict verifier verify verifying
+    versions vocabulary wanted watch watched win with without worker writer written wrong
 """
 ORDINARY: Final = frozenset(_ORDINARY.split())
 

@@ -25,7 +25,7 @@ grab_answers_total{outcome="won"} 3.0
 grab_gate_refusals_total{outcome="sold_out"} 5.0
 grab_answers_created{outcome="won"} 1.7e+09
 grab_waiting 2.0
-ledger_lag_ms 41.0
+ledger_lag_seconds 0.041
 python_info{version="3.11"} 1.0
 """
 
@@ -67,7 +67,7 @@ def test_counters_are_read_with_those_of_the_gate_among_them() -> None:
     counters = read_counters(METRICS)
     assert counters.answers == {"sold-out": 12, "won": 3}
     assert counters.by_gate == {"sold-out": 5}
-    assert counters.gauges == {"grab_waiting": 2.0, "ledger_lag_ms": 41.0}
+    assert counters.gauges == {"grab_waiting": 2.0, "ledger_lag_seconds": 0.041}
 
 
 def test_what_was_counted_before_the_run_does_not_count() -> None:

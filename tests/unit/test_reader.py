@@ -13,7 +13,7 @@ from grab_service.server.reader import HOSTS_MAX, PLAIN_MAX_BYTES, SHAPES_MAX, S
 PLAIN = b"POST /v1/campaigns/c-1/claims HTTP/1.1\r\nHost: grab\r\nAuthorization: Bearer abc\r\n\r\n"
 SPECIAL = [
     *("authorization", "idempotency-key", "accept-language", "content-length", "connection"),
-    *("transfer-encoding", "expect", "upgrade", "proxy-connection"),
+    *("transfer-encoding", "expect", "upgrade", "proxy-connection", "x-request-id"),
 ]
 
 
@@ -90,7 +90,8 @@ def test_what_is_read_is_what_the_ordinary_parser_reads(campaign_id: str, header
         assert plain[1] == (None if authorization is None else bearer_token(authorization))
         assert plain[2] == known.get(b"idempotency-key", b"")
         assert plain[3] == choose_language(known.get(b"accept-language"))
-    assert reader.read(PLAIN) == ("c-1", b"abc", b"", "zh"), "whatever came before"
+        assert plain[4] == known.get(b"x-request-id")
+    assert reader.read(PLAIN) == ("c-1", b"abc", b"", "zh", None), "whatever came before"
 
 
 @pytest.mark.parametrize(
@@ -100,6 +101,7 @@ def test_what_is_read_is_what_the_ordinary_parser_reads(campaign_id: str, header
         ["Content-Length: 0"],
         ["connection: keep-alive", "X-Forwarded-For: 10.0.0.1", "traceparent: 00-1-2-01"],
         ["Accept-Language: en", "idempotency-key: k"],
+        ["X-Request-Id: 1"],
     ],
 )
 def test_the_lane_is_for_what_browsers_proxies_and_tools_send(headers: list[str]) -> None:

@@ -8,6 +8,7 @@ from tests.mutants.mutant import Mutant
 _in_headers = partial(Mutant, "grab_service/server/standing_headers.py")
 _in_csv = partial(Mutant, "grab_service/http/safe_csv.py")
 _OF_HEADERS: Final = "tests/integration/test_headers.py::test_"
+_EDGES: Final = "tests/integration/test_api_edges.py::test_"
 _UNSEEN: Final = "tests/unit/test_invisible.py::test_"
 _PARTS: Final = "tests/unit/test_api_parts.py::test_"
 
@@ -20,6 +21,24 @@ MUTANTS: Final = (
         "        headers=standing_headers(settings),\n",
         "",
         (f"{_OF_HEADERS}every_answer_carries_the_headers_that_browsers_heed_and_none_twice",),
+    ),
+    Mutant(
+        "grab_service/vocabulary/request_id.py",
+        "any_request_id",
+        "an id that a request brings is short and plain, or replaced",
+        "it is taken as it is",
+        "if brought is not None and _USABLE.fullmatch(brought):",
+        "if brought is not None:",
+        (f"{_OF_HEADERS}every_answer_of_a_call_that_is_no_grab_has_the_id_of_its_request",),
+    ),
+    Mutant(
+        "grab_service/http/outermost.py",
+        "lines_without_a_request",
+        "the log lines of a call name its request",
+        "they do not",
+        "with bound_contextvars(request_id=request_id.decode()):",
+        "with bound_contextvars():",
+        (f"{_EDGES}a_fault_is_found_in_the_log_by_the_id_that_its_caller_was_given",),
     ),
     _in_headers(
         "may_be_framed",

@@ -1,0 +1,1 @@
+"""Figures that are counted in plain numbers, and handed to Prometheus when they are flushed."""
