@@ -95,7 +95,7 @@ async def failover_by_sentinel(district: District, dice: random.Random) -> Async
 
 
 async def _are_primary_and_replica(valkeys: list[FaultyValkey]) -> bool:
-    """Whether one follows the other; the primary is put first: on a busy machine Sentinel may have changed its mind meanwhile."""
+    """Whether one follows the other; the primary is put first: Sentinel may have changed its mind on a busy machine."""
     follow = [await is_replica(valkey) for valkey in valkeys]
     if follow == [True, False]:
         valkeys.reverse()
