@@ -73,6 +73,7 @@ def comparable(answer: bytes) -> bytes:
         rb"x-server-time-ms: \d+",
         rb"x-request-id: [0-9a-f]{16}",
         rb'"opens_in_ms":\d+',
+        rb'"as_of_seq":\d+',
         rb"retry-after: \d+",
     ):
         answer = re.sub(moving, b"~", answer)

@@ -112,8 +112,8 @@ MUTANTS: Final = (
         "refusals_hidden_from_pages",
         "pages can read refusals that are given below ASGI",
         "a browser keeps them to itself",
-        '        answer = self.lane.cors.of(answer, incoming.header(b"origin"))\n',
-        "",
+        'self.lane.cors.of(answer.of_request(incoming.header(HEADER)), incoming.header(b"origin"))',
+        "answer.of_request(incoming.header(HEADER))",
         (f"{_OF_HEADERS}a_page_of_an_origin_that_is_set_can_read_every_answer_also_refusals",),
     ),
     _in_headers(
