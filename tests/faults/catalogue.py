@@ -34,7 +34,7 @@ KINDS: Final[dict[str, tuple[str, Act, dict[str, Any]]]] = {
     "older_copy": ("an older copy", lives.older_copy, {}),
     "kill_postgres": ("kill -9 of PostgreSQL", processes.kill_postgres, {"closes": False}),
     "kill_bouncer": ("kill -9 of PgBouncer", processes.kill_bouncer, {"closes": False}),
-    "failover": ("kill -9 of the primary, failover", lives.failover_by_sentinel, {"units_a_round": 2_000}),
+    "failover": ("failover, the old primary back", lives.failover_by_sentinel, {"units_a_round": 2_000}),
     "lagging_replica": ("a lagging replica promoted", lives.lagging_replica, {"units_a_round": 1200}),
 }
 
@@ -67,7 +67,7 @@ def _on_forgetful_servers(promise: Durability) -> list[Fault]:
     return found
 
 
-_SENTINEL: Final = "Sentinel behind HAProxy, one replica"
+_SENTINEL: Final = "Sentinel behind HAProxy"
 
 
 def _with_recipes() -> list[Fault]:

@@ -69,7 +69,7 @@ def _row(result: Result) -> str:
 
 
 def _row_of_server(fault: Fault, result: Result) -> str:
-    promised = "nothing, and that is said" if fault.may_lose or fault.must_lose else "nothing is lost"
+    promised = "nothing" if fault.may_lose or fault.must_lose else "nothing is lost"
     return (
         f"| {fault.server} | {fault.says} | `{fault.site.durability}` | {promised} | {result['rounds']} "
         f"| {result['acknowledged']:,} | {_lost(result)} | {result['oversold']} | {result['undersold']} | {_resumes(result)} |"
