@@ -90,7 +90,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("campaign", help="its address, https://…/v1/campaigns/ID")
     parser.add_argument("--log", type=pathlib.Path, default=os.devnull, help="the file log.jsonl, from ops")
-    parser.add_argument("answers", nargs="*", type=pathlib.Path, help="answers to grabs, one JSON a file")
+    parser.add_argument("--answers", nargs="*", type=pathlib.Path, default=[], help="answers to grabs, one JSON a file")
     given = parser.parse_args()
     with urllib.request.urlopen(given.campaign.partition("/v1/")[0] + "/v1/keys") as answered:
         public_keys = {key["kid"]: key["x"] for key in json.load(answered)["keys"]}

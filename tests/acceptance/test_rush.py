@@ -3,14 +3,20 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
+from pathlib import Path
+from typing import Final
 
 import pytest
 
 from grab_service.embedded.programs import Program
 from grab_service.embedded.server import EmbeddedServer
 from tests.harness.district import District, Districts, Disturb, exactly, plan_of
+
+TOOL: Final = Path(__file__).parents[2] / "tools" / "verify_chain.py"
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
 
@@ -35,6 +41,43 @@ async def test_a_rush_is_exact_with_four_workers_over_few_and_many_connections(d
         report = await district.rush(plan_of(8_000, 1_000, connections=connections, spread_s=0))
         exactly(report)
         assert report["won"] == 1_000
+
+
+@WITH_FOUR
+async def test_an_outsider_checks_log_chain_checkpoints_and_the_answers_of_phones(districts: Districts, tmp_path: Path) -> None:
+    """With the tool as it stands: a file, and Python."""
+    district = await districts(4)
+    await district.enrol(40)
+    campaign_id = await district.open_campaign(30)
+    address = f"{district.programs.url}/v1/campaigns/{campaign_id}"
+    kept = []
+    async with district.http() as phones, asyncio.timeout(60):
+        for member in district.members:
+            bearer = {"Authorization": f"Bearer {member.bearer.decode()}"}
+            while (answer := await phones.post(f"{address}/claims", headers=bearer)).json().get("head") is None:
+                await asyncio.sleep(0.1)
+            kept.append(tmp_path / f"answer-{len(kept)}.json")
+            kept[-1].write_bytes(answer.content)
+        head_seq = answer.json()["as_of_seq"]
+        while (await phones.get(f"{address}/checkpoints?limit=1000")).json()["items"][-1]["seq"] < head_seq:
+            await asyncio.sleep(0.2)
+    async with district.ops() as ops:
+        file = await ops.get(f"/v1/ops/campaigns/{campaign_id}/log.jsonl?codes=full")
+    log = tmp_path / "log.jsonl"
+    log.write_text(file.text)
+
+    def verified() -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-I", str(TOOL), address, "--log", str(log), "--answers", *map(str, kept)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+
+    honest = await asyncio.to_thread(verified)
+    assert (honest.returncode, honest.stderr) == (0, ""), honest
+    assert "40 answers looked at" in honest.stdout
+    log.write_text(file.text.replace("m-7", "m-39"))
+    forged = await asyncio.to_thread(verified)
+    assert forged.returncode == 1
+    assert "is not the one in the chain" in forged.stderr
+    assert "the log does not have the claim" in forged.stderr
 
 
 @WITH_ONE
