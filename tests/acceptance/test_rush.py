@@ -50,7 +50,7 @@ async def test_an_outsider_checks_log_chain_checkpoints_and_the_answers_of_phone
     await district.enrol(40)
     campaign_id = await district.open_campaign(30)
     address = f"{district.programs.url}/v1/campaigns/{campaign_id}"
-    kept = []
+    kept: list[Path] = []
     async with district.http() as phones, asyncio.timeout(60):
         for member in district.members:
             bearer = {"Authorization": f"Bearer {member.bearer.decode()}"}
