@@ -35,6 +35,7 @@ from grab_service.vocabulary.events import (
     BadEntryError,
     Event,
     Granted,
+    MadeGood,
     MembersPublished,
     Published,
     Returned,
@@ -139,7 +140,7 @@ class CampaignView:
         elif isinstance(event, StateSet):
             self.state = event.state
             self.closed_at_ms = event.at_ms if event.state in ENDS else None
-        elif isinstance(event, StockSet):
+        if isinstance(event, StockSet | MadeGood) and event.releases:
             self.releases = event.releases
 
 

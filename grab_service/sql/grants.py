@@ -33,8 +33,10 @@ _API: Final[Rights] = MappingProxyType(
         "claims": ("SELECT", "UPDATE (state, voucher_state, decided_at_ms, revealed_at_ms)"),
         "comparisons": _READS,
         "commands": ("SELECT", "INSERT (kind, campaign_id, member_id, claim_seq, reason, created_at_ms)"),
+        "claims_seen": ("SELECT", "INSERT"),
         "lives_seen": ("SELECT", "INSERT", "UPDATE (seq, at_ms)"),
         "log_cursor": _READS,
+        "make_good_keys": ("SELECT", "INSERT"),
         "members": (
             "SELECT",
             "INSERT",
@@ -62,6 +64,7 @@ _LEDGER: Final[Rights] = MappingProxyType(
         "alembic_version": _READS,
         "campaigns": ("SELECT", "UPDATE (published_seq, state, releases, total, closed_at_ms)"),
         "claims": ("SELECT", "INSERT", "UPDATE (returned_seq, state, voucher_state, decided_at_ms, code)"),
+        "claims_seen": _READS,
         "comparisons": ("SELECT", "INSERT", "UPDATE (compared_at_ms, begun_at_ms, part, cursor, arming)"),
         "commands": ("SELECT", "UPDATE (done_seq, last_outcome)"),
         "epochs": ("SELECT", "INSERT"),
