@@ -146,7 +146,7 @@ claims = Table(
     Index("claims_returned_seq_uq", "returned_seq", unique=True, postgresql_where=text("returned_seq IS NOT NULL")),
     # Over the member alone: the claims of a member share one key in it, so it stays small, and a rush writes to few pages.
     Index(None, "member_id"),
-    comment="Grants; inserted by the ledger alone. Triggers: no held unit_no above the total, no grab's ordinal above the limit",
+    comment="Grants; inserted by the ledger alone. Triggers: no held unit_no above the total, no grab's ordinal above limit",
 )
 
 make_good_keys = Table(

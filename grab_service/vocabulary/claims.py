@@ -84,7 +84,7 @@ class ClaimRecord:
     """A claim as the cell holds it, and the one place in Python that knows how it is written.
 
     `ordinal` is its number of 1..limit_per_member. `code` is '' if the benefit has none, `idempotency_key` if none was sent.
-    `parts` are the named parts of rules, each after a TAB, and the source of a claim that was not grabbed; '' when there is none.
+    `parts` are the named parts of rules, each after a TAB, and a source other than the grab; '' when there is none.
     `lua/records/claim.lua` describes the form.
     """
 

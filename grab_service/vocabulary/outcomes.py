@@ -104,6 +104,6 @@ REFUSALS: Final = tuple(o for o in Outcome if o not in {Outcome.IDEMPOTENCY_KEY_
 """The refusals of a grab in their order of precedence, but for a missing key, which is asked before anything is decided."""
 
 
-def slug(outcome: Outcome | Undecided) -> str:
+def slug(outcome: Outcome | Undecided | MakeGoodOutcome) -> str:
     """The problem slug of a refusal: the same words, with hyphens."""
     return outcome.value.replace("_", "-")

@@ -70,7 +70,7 @@ def upgrade() -> None:
     op.create_check_constraint(op.f("claims_source_ck"), "claims", "source IN ('grab', 'make_good')")
     op.create_table_comment(
         "claims",
-        "Grants; inserted by the ledger alone. Triggers: no held unit_no above the total, no grab's ordinal above the limit",
+        "Grants; inserted by the ledger alone. Triggers: no held unit_no above the total, no grab's ordinal above limit",
     )
     op.execute(CLAIMS_WITHIN_CAMPAIGN)
     op.execute(CAMPAIGN_COVERS_CLAIMS)
