@@ -16,13 +16,26 @@
     <rule>_give_back(campaign, given)    the reverse, from the fields of the claim's record alone
 
   The loader makes lines such as --@refuse from the rules, in their order: cell/scripts.py.
-  Nothing is written here. `wins`, planned_claims, planned_holdings and planned_bound are what `grab` commits.
+  Nothing is written here. `wins`, planned_claims, planned_holdings and planned_bound are what `grab` and `make_good` commit.
 ]]
 local wins, planned_claims, planned_holdings, planned_bound = 0, {}, {}, {}
 local asks_member_only = false -- whether the hour, the stock and the repeats are left out: `explain` asks so
 -- What is asked about one wish, and what one rule gives the next. All names from the start: a table that grows is made anew.
 local wish = {holding = false, record = false, candidate = '', seq = 0, ordinal = 1, org_id = '', birthday_month = '', joined_on = '',
   tags = '', unit_no = 0, code = ''}
+
+-- A win of `wish`, which nothing refuses any more: the rules count it. Gives the claim's record, which ends with `origin`.
+local function plan_win(campaign, epoch, at_text, member_id, key, origin)
+  --@take
+  local taken = claim_encode(wish.seq, epoch, at_text, 'fulfilled', wish.unit_no, wish.ordinal, wish.code, key, parts .. origin)
+  wins = wins + 1
+  planned_claims[wins] = {member_id, wish.unit_no, wish.ordinal, wish.code, key}
+  planned_holdings[member_id] = wish.holding and (wish.holding .. '\n' .. taken) or taken
+  if key ~= '' then
+    planned_bound[member_id .. '\t' .. key] = taken
+  end
+  return taken
+end
 
 -- The answer to one wish. `holding`, `bound` and `record` are what the cell held before the batch: the member's claim records,
 -- the record that the idempotency_key is bound to, and the member's own record; false or nil where there is none. Wins of
@@ -37,7 +50,7 @@ local function plan_answer(campaign, seq, epoch, at_text, member_id, key, candid
     elseif bound then
       return 'held\t' .. bound
     elseif campaign.limit_per_member == 1 and holding then
-      return 'held\t' .. holding
+      return 'held\t' .. string.match(holding, '[^\n]+') -- the first: what ops have made good stands behind it
     end
   end
   if holding and not claim_readable(holding) then
@@ -50,13 +63,5 @@ local function plan_answer(campaign, seq, epoch, at_text, member_id, key, candid
   elseif asks_member_only then
     return 'eligible'
   end
-  --@take
-  local taken = claim_encode(seq, epoch, at_text, 'fulfilled', wish.unit_no, wish.ordinal, wish.code, key, parts)
-  wins = wins + 1
-  planned_claims[wins] = {member_id, wish.unit_no, wish.ordinal, wish.code, key}
-  planned_holdings[member_id] = holding and (holding .. '\n' .. taken) or taken
-  if binding then
-    planned_bound[binding] = taken
-  end
-  return 'won\t' .. taken
+  return 'won\t' .. plan_win(campaign, epoch, at_text, member_id, key, '')
 end

@@ -24,7 +24,8 @@ _CAMPAIGNS: Final = text(
 _SUMS: Final = (
     " count(*) FILTER (WHERE NOT active) AS returned,"
     " coalesce(max(unit_no) FILTER (WHERE active), 0) AS unit_max,"
-    " coalesce(max(ordinal), 0) AS ordinal_max,"
+    " coalesce(max(ordinal) FILTER (WHERE source = 'grab'), 0) AS ordinal_max,"
+    " count(*) FILTER (WHERE active AND source = 'make_good') AS made_good,"
     " count(code) AS codes,"
     " count(*) FILTER (WHERE code IS NOT NULL OR (returned_seq > :seq AND voucher_state IS NOT NULL)) AS codes_out,"
     " count(*) FILTER (WHERE held) AS held,"
@@ -49,6 +50,7 @@ class CampaignBooks:
     """One published campaign in Postgres. All but `state`, `releases`, `total` and `held` are as of the seq asked for.
 
     `over_at_ms`: when it closes, or was closed.
+    `ordinal_max` is that of claims that were grabbed; `made_good` counts active claims that ops have given.
     `counted`: what the counters of the rules should be, by name.
     `codes` counts those that claims have now, `codes_out` those that they had then: what came back since has given its code up.
     `holders`, `units`, `ordinals` and `codes_distinct` count what is distinct; None if that was not counted.
@@ -66,6 +68,7 @@ class CampaignBooks:
     returned: int = 0
     unit_max: int = 0
     ordinal_max: int = 0
+    made_good: int = 0
     codes: int = 0
     codes_out: int = 0
     held: int = 0
@@ -119,7 +122,8 @@ async def read_books(engine: AsyncEngine, cell_name: str, seq: int, *, distinct:
         figures |= numbers
         if numbers and not distinct:
             figures |= {"units": None, "ordinals": None, "codes_distinct": None}
-            figures["holders"] = counted["active"] if row["limit_per_member"] == 1 else None
+            each_holds_one = row["limit_per_member"] == 1 and not numbers["made_good"]
+            figures["holders"] = counted["active"] if each_holds_one else None
         books[row["campaign_id"]] = CampaignBooks(counted=counted, **figures)
     return Books(epoch, cursor_seq, books, tuple(sorted(claims)))
 

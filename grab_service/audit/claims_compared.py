@@ -160,6 +160,7 @@ def _differences(campaign_id: str, member_id: str, record: ClaimRecord, row: Row
         "granted_at_ms": record.granted_at_ms,
         "code": record.code,
         "idempotency_key": record.idempotency_key,
+        "source": record.source.value,
     }
     if row["state"] in GIVEN_BACK:
         del in_cell["code"]  # the two are looked at one after the other, and in between it may have gone back to its pool

@@ -8,7 +8,7 @@ from grab_service.audit.counters import COUNTERS
 from grab_service.cell.store import Cell
 from grab_service.vocabulary.campaigns import Release, decode_releases
 from grab_service.vocabulary.durability import Recorded
-from grab_service.vocabulary.events import BadEntryError, StateSet, StockSet, decode
+from grab_service.vocabulary.events import BadEntryError, MadeGood, StateSet, StockSet, decode
 
 FACTS: Final = ("state", "releases", "codes_loaded", *COUNTERS)
 """What a cut reads of a campaign's hash."""
@@ -119,7 +119,10 @@ async def brought_up(cell: Cell, cut: CellCut, until_seq: int) -> Mapping[str, C
             if (event.epoch, event.seq) != (cut.epoch, seq + 1):
                 raise AuditImpossibleError(f"after epoch {cut.epoch}, seq {seq}, the log goes on at {event.epoch}, {event.seq}")
             seq = event.last_seq
-            if isinstance(event, StateSet | StockSet) and event.campaign_id in campaigns:
-                new = {"state": event.state.value} if isinstance(event, StateSet) else {"releases": event.releases}
-                campaigns[event.campaign_id] = replace(campaigns[event.campaign_id], **new)
+            if isinstance(event, StateSet | StockSet | MadeGood) and event.campaign_id in campaigns:
+                before = campaigns[event.campaign_id]
+                if isinstance(event, StateSet):
+                    campaigns[event.campaign_id] = replace(before, state=event.state.value)
+                else:
+                    campaigns[event.campaign_id] = replace(before, releases=event.releases or before.releases)
     return campaigns

@@ -84,7 +84,7 @@ async def set_state(
                 return campaign
         if campaign.state is CampaignState.DRAFT:
             raise RefusalError("wrong-state", state=campaign.state.value)
-        await _in_the_cell(engine, cell, campaign)
+        await in_the_cell(engine, cell, campaign)
         outcome, seq, state = await cell.set_state(campaign_id, action.value)
         if outcome in {StateOutcome.WRONG_STATE, StateOutcome.CAMPAIGN_NOT_FOUND}:
             raise RefusalError("wrong-state", state=state or campaign.state.value)
@@ -114,7 +114,7 @@ async def set_stock(
         campaign = await read_campaign(engine, campaign_id)
         if campaign.state not in {CampaignState.SCHEDULED, CampaignState.PAUSED}:
             raise RefusalError("wrong-state", state=campaign.state.value)
-        await _in_the_cell(engine, cell, campaign)
+        await in_the_cell(engine, cell, campaign)
         reply = await cell.set_stock(campaign_id, expected_total, total)
         match reply.outcome:
             case StockOutcome.STOCK_SET | StockOutcome.ALREADY:
@@ -160,7 +160,7 @@ async def _published(engine: AsyncEngine, cell: Cell, campaign_id: str) -> None:
     await recorded(engine, cell.name, publication.seq)
 
 
-async def _in_the_cell(engine: AsyncEngine, cell: Cell, campaign: Campaign) -> None:
+async def in_the_cell(engine: AsyncEngine, cell: Cell, campaign: Campaign) -> None:
     """A campaign that was scheduled while the cell was closed may not be there yet."""
     if campaign.published_seq is None and campaign.state is CampaignState.SCHEDULED:
         await _published(engine, cell, campaign.campaign_id)

@@ -13,6 +13,7 @@ from grab_service.vocabulary.campaigns import Phase, PublishedCampaign
 from grab_service.vocabulary.durability import Recorded
 from grab_service.vocabulary.outcomes import (
     CodesOutcome,
+    MakeGoodOutcome,
     MembersOutcome,
     Outcome,
     PublishOutcome,
@@ -95,6 +96,14 @@ class StockReply(NamedTuple):
     seq: int
     total: int
     lowest: int
+
+
+class MakeGoodReply(NamedTuple):
+    """`record` is the claim's, as `ClaimRecord.parse` takes it; b"" in a refusal."""
+
+    outcome: MakeGoodOutcome
+    seq: int
+    record: bytes
 
 
 class ReturnReply(NamedTuple):

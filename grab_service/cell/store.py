@@ -30,6 +30,7 @@ from grab_service.cell.replies import (
     ExplainReply,
     GrabReply,
     HoldersReply,
+    MakeGoodReply,
     MembersReply,
     PublishReply,
     Question,
@@ -46,6 +47,7 @@ from grab_service.vocabulary.durability import Durability, Recorded
 from grab_service.vocabulary.keys import CellKeys
 from grab_service.vocabulary.outcomes import (
     CodesOutcome,
+    MakeGoodOutcome,
     MembersOutcome,
     PublishOutcome,
     ReturnOutcome,
@@ -212,6 +214,14 @@ class Cell:
             (campaign_id, expected_total, total),
         )
         return StockReply(StockOutcome(reply[0].decode()), self._saw(reply[1]), reply[2], reply[3])
+
+    async def make_good(
+        self, campaign_id: str, member_id: str, key: str, candidate: str, *, beyond_stock: bool
+    ) -> MakeGoodReply:
+        """Give the member a claim, once for a key of `make_good_key`; `candidate` as for `grab`."""
+        arguments = (campaign_id, member_id, key, candidate, int(beyond_stock))
+        reply = await self._call("make_good", (*self._keys_of_grab(campaign_id), self.keys.log), arguments)
+        return MakeGoodReply(MakeGoodOutcome(reply[0].decode()), self._saw(reply[1]), reply[2])
 
     async def return_unit(self, campaign_id: str, member_id: str, claim_seq: int, reason: str) -> ReturnReply:
         """Give back the unit of one claim; `reason` is returned or lapsed."""

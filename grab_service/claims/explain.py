@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from grab_service.campaigns.service import Campaign, read_campaign
 from grab_service.cell.replies import ExplainReply, Question, read_explained
 from grab_service.cell.store import Cell
-from grab_service.claims.export import masked
+from grab_service.claims.export import seen_by_ops
 from grab_service.refusal import RefusalError
 from grab_service.vocabulary.campaigns import BenefitKind, Reveal
 from grab_service.vocabulary.claim_body import claim_body
@@ -52,7 +52,7 @@ async def explain(engine: AsyncEngine, cell: Cell, campaign_id: str, member_id: 
         **_verdict(reply),
         "as_of_seq": reply.seq,
         "phase": reply.phase.value,
-        "claims": [_masked_claim(campaign, member_id, record) for record in parse_holding(holding)],
+        "claims": [_claim(campaign, member_id, record) for record in parse_holding(holding)],
     }
 
 
@@ -64,7 +64,7 @@ def _verdict(reply: ExplainReply) -> dict[str, Any]:
     return {"eligible": False, "code": slug(outcome), "failed_rules": (), **fields}
 
 
-def _masked_claim(campaign: Campaign, member_id: str, record: ClaimRecord) -> dict[str, Any]:
+def _claim(campaign: Campaign, member_id: str, record: ClaimRecord) -> dict[str, Any]:
     benefit = campaign.definition["benefit"]
     body = claim_body(
         campaign.campaign_id,
@@ -75,6 +75,4 @@ def _masked_claim(campaign: Campaign, member_id: str, record: ClaimRecord) -> di
         has_voucher=benefit["kind"] != BenefitKind.NONE,
         on_request=benefit.get("reveal") == Reveal.ON_REQUEST,
     )
-    if body["voucher"] is not None:
-        body["voucher"]["code"] = masked(body["voucher"]["code"])
-    return body
+    return seen_by_ops(body, record.source)

@@ -4,7 +4,7 @@ Every reader of a code can spend it, so codes are masked unless full ones are as
 """
 
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -34,6 +34,7 @@ COLUMNS: Final = (
     "voucher_state",
     "valid_from",
     "valid_until",
+    "source",
 )
 ROWS_PER_CHUNK: Final = 1000
 SHOWN_OF_A_CODE: Final = 4
@@ -63,6 +64,16 @@ def masked(code: str | None) -> str | None:
     return None if code is None else f"****{code[-SHOWN_OF_A_CODE:] if len(code) > 2 * SHOWN_OF_A_CODE else ''}"
 
 
+def seen_by_ops(body: dict[str, Any], source: str) -> dict[str, Any]:
+    """A claim's body as ops see it: the code masked, and how the claim came about."""
+    voucher = body["voucher"]
+    return {
+        **body,
+        "voucher": None if voucher is None else voucher | {"code": masked(voucher["code"])},
+        "source": source,
+    }
+
+
 async def _pieces(engine: AsyncEngine, campaign_id: str, codes: Codes, clock: Clock) -> AsyncIterator[bytes]:
     query = (
         select(
@@ -77,6 +88,7 @@ async def _pieces(engine: AsyncEngine, campaign_id: str, codes: Codes, clock: Cl
             claims.c.voucher_state,
             claims.c.valid_from_ms,
             claims.c.valid_until_ms,
+            claims.c.source,
             orgs.c.org_id,
             orgs.c.name.label("org_name"),
         )
@@ -106,6 +118,7 @@ async def _pieces(engine: AsyncEngine, campaign_id: str, codes: Codes, clock: Cl
                         row.voucher_state,
                         _shown(clock, row.valid_from_ms),
                         _shown(clock, row.valid_until_ms),
+                        row.source,
                     )
                     for row in rows
                 ]

@@ -1,25 +1,36 @@
-"""Calls for ops about claims: export, explanation of one member's grab, audit, and the ops log."""
+"""Calls for ops about claims: export, explanation of one member's grab, making good, audit, and the ops log."""
 
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
 
 from grab_service.audit import AuditImpossibleError, audit_cell
 from grab_service.claims.explain import explain
 from grab_service.claims.export import export_claims
-from grab_service.claims.shapes import Audit, Explanation, OpsLogPage
+from grab_service.claims.make_good import make_good
+from grab_service.claims.shapes import Audit, Explanation, OpsClaim, OpsLogPage
 from grab_service.http.answers import NO_STORE, json_answer
 from grab_service.http.bodies import StrictRoute
-from grab_service.http.contract import CELL, LEDGER, OPS_ONLY, answers
-from grab_service.http.dependencies import WITH_OPS_TOKEN, Reader, TheCell, TheEngine, TheLanguage, TheSettings, TheWorker
-from grab_service.http.examples import EXPLANATION
-from grab_service.http.fields import MemberIdText, Moment
+from grab_service.http.contract import CELL, LEDGER, OPS_ONLY, WRITTEN, answers
+from grab_service.http.dependencies import (
+    WITH_OPS_TOKEN,
+    Reader,
+    TheCell,
+    TheEngine,
+    TheLanguage,
+    TheSettings,
+    TheWorker,
+    Writer,
+)
+from grab_service.http.examples import EXPLANATION, OPS_CLAIM
+from grab_service.http.fields import MemberIdText, Moment, Reason
 from grab_service.http.paging import Cursor, Limit, decode_cursor, encode_cursor, page_of
 from grab_service.ops_log.log import LogFilter, read_log
 from grab_service.refusal import RefusalError
 from grab_service.vocabulary.claims import Codes
-from grab_service.vocabulary.identifiers import ACTOR_MAX
+from grab_service.vocabulary.identifiers import ACTOR_MAX, IDEMPOTENCY_KEY_MAX, is_idempotency_key
 from grab_service.vocabulary.times import parse_rfc3339, rfc3339
 
 router = APIRouter(prefix="/v1/ops", tags=["ops"], dependencies=WITH_OPS_TOKEN, route_class=StrictRoute)
@@ -27,9 +38,9 @@ router = APIRouter(prefix="/v1/ops", tags=["ops"], dependencies=WITH_OPS_TOKEN, 
 WORD_MAX: Final = 64
 _EXAMPLE: Final = (
     "claim_id,campaign_id,member_id,state,unit_no,seq,granted_at_ms,code,idempotency_key,granted_at,org_id,org_name,voucher_state,"
-    "valid_from,valid_until\r\n"
+    "valid_from,valid_until,source\r\n"
     "n4bv82kq7d.1.20417,n4bv82kq7d,m-000001,fulfilled,17,20417,1789876800012,****PC6N,,2026-09-20 12:00:00,"
-    "org-001,第一工会,active,2026-09-20 12:00:00,2026-10-20 12:00:00\r\n"
+    "org-001,第一工会,active,2026-09-20 12:00:00,2026-10-20 12:00:00,grab\r\n"
 )
 
 
@@ -90,6 +101,87 @@ async def explain_member(
     `code` is the first refusal, with its own fields; null: a unit would be won, or the claim that is held would be shown again.
     """
     return json_answer(await explain(engine, cell, campaign_id, member_id))
+
+
+class WantedClaim(BaseModel):
+    """The member who gets a claim, and why."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, json_schema_extra={"examples": [{"member_id": "m-000001", "reason": "故障中丢失的名额"}]}
+    )
+
+    member_id: MemberIdText
+    reason: Reason
+    beyond_stock: bool = Field(default=False, description="raise the total by one with it")
+
+
+# FastAPI would answer 422 to a required header that is missing; the contract says 400.
+_IDEMPOTENCY_KEY: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": True,
+    "description": "It stands for one claim of one member, for good: a repeat with it gets the same claim.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": IDEMPOTENCY_KEY_MAX, "pattern": "^[!-~]*$"},
+    "example": "make-good-17",
+}
+
+
+@router.post(
+    "/campaigns/{campaign_id}/grants",
+    summary="Make good: give a member a claim",
+    status_code=201,
+    response_model=OpsClaim,
+    responses=answers(
+        *WRITTEN,
+        "idempotency-key-missing",
+        "idempotency-key-reused",
+        "campaign-not-found",
+        "wrong-state",
+        "member-unknown",
+        "sold-out",
+        "too-few-codes",
+        "ledger-behind",
+        *OPS_ONLY,
+        *LEDGER,
+        *CELL,
+        extra={"wrong-state": {"state": "draft"}, "sold-out": {"next_release_at_ms": None, "waitlist": False}},
+        ok={
+            201: {"description": "Made.", "content": {"application/json": {"example": OPS_CLAIM}}},
+            200: {
+                "model": OpsClaim,
+                "description": "Made before, with the same `Idempotency-Key`: the same claim, as it is now.",
+                "content": {"application/json": {"example": OPS_CLAIM}},
+            },
+        },
+    ),
+    openapi_extra={"parameters": [_IDEMPOTENCY_KEY]},
+)
+async def make_good_claim(
+    campaign_id: str,
+    wanted: WantedClaim,
+    identity: Writer,
+    worker: TheWorker,
+    idempotency_key: Annotated[str | None, Header(include_in_schema=False)] = None,
+) -> Response:
+    """Limit, eligibility, blocks and window are not asked; a unit of a release still to come may be given.
+
+    It is answered once it is on record. After a 503, repeat it with the same key: there is never a second claim.
+    """
+    if not idempotency_key:
+        raise RefusalError("idempotency-key-missing")
+    if not is_idempotency_key(idempotency_key):
+        raise RefusalError("malformed", reason="Idempotency-Key")
+    claim, is_new = await make_good(
+        worker.engine,
+        worker.cell,
+        identity,
+        campaign_id,
+        wanted.member_id,
+        key=idempotency_key,
+        beyond_stock=wanted.beyond_stock,
+        reason=wanted.reason,
+    )
+    return json_answer(claim, 201 if is_new else 200)
 
 
 @router.get(

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from grab_service.http.shapes import Claim, EligibilityOfMember, Shape, Time
 from grab_service.vocabulary.campaigns import Phase
+from grab_service.vocabulary.claims import Source
 
 
 class OpsLogLine(Shape):
@@ -76,6 +77,12 @@ class Audit(Shape):
     campaigns: list[AuditCampaign]
 
 
+class OpsClaim(Claim):
+    """A claim as ops see it: its code masked."""
+
+    source: Source = Field(description="`make_good`: ops have given it, whatever limit, eligibility and window say")
+
+
 class Explanation(EligibilityOfMember):
     """What a new grab of a member would hear now, and what they hold, with codes masked."""
 
@@ -85,4 +92,4 @@ class Explanation(EligibilityOfMember):
     waitlist: bool | None = Field(default=None, description="of `sold-out`")
     as_of_seq: int = Field(description="the place in the log at which it is true")
     phase: Phase
-    claims: list[Claim] = Field(description="those held; read a moment later, so one of them may have a higher `seq`")
+    claims: list[OpsClaim] = Field(description="those held; read a moment later, so one of them may have a higher `seq`")

@@ -1,9 +1,10 @@
-"""Commands that arm a campaign, pause, resume, close and cancel it, and change its stock.
+"""Commands that arm a campaign, pause, resume, close and cancel it, change its stock, and make a claim good.
 
 An irreversible change is announced first, and done only when the user agrees.
 """
 
-from typing import TYPE_CHECKING, Annotated
+import secrets
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -30,6 +31,7 @@ def add_to(app: typer.Typer) -> None:
         (close, "grab campaign close n4bv82kq7d --reason 'the sponsor has withdrawn' --yes"),
         (cancel, "grab campaign cancel n4bv82kq7d --reason 'announced by mistake'"),
         (stock, "grab campaign stock n4bv82kq7d --expected 3000 --total 3500 --reason '500 more from the sponsor'"),
+        (make_good, "grab campaign make-good n4bv82kq7d m-000001 --reason 'lost in the outage at noon' --beyond-stock"),
     ):
         app.command(epilog=examples(*lines))(command)
 
@@ -116,6 +118,48 @@ def stock(
         await _say_done(context, changed, f"has a stock of {changed.total:,} units", as_json=as_json)
 
     with_context(work)
+
+
+def make_good(
+    campaign_id: CampaignId,
+    member_id: Annotated[str, typer.Argument(metavar="MEMBER", help="The member who gets it.")],
+    reason: WhyNeeded,
+    beyond_stock: Annotated[bool, typer.Option("--beyond-stock", help="Raise the total by one with it.")] = False,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY", help="Stands for this one claim, for a repeat; a new one unless given.", show_default=False
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a member a claim, whatever limit, eligibility and window say.
+
+    For what an outage took: `grab alarms list` names the claims of a loss. If it is not known whether it was made,
+    repeat it with the key that is named then: there is never a second claim.
+    """
+    from grab_service.claims import make_good as making
+    from grab_service.cli.context import with_context
+    from grab_service.vocabulary.identifiers import is_idempotency_key, is_member_id
+
+    if not is_member_id(member_id):
+        raise typer.BadParameter("1 to 64 of A-Z a-z 0-9 _ : - are needed", param_hint="MEMBER")
+    key = f"cli-{secrets.token_hex(8)}" if key is None else key
+    if not is_idempotency_key(key):
+        raise typer.BadParameter("1 to 64 printable ASCII characters without spaces are needed", param_hint="--key")
+    note(f"The key of this claim is {key}; with it, a repeat never makes a second one.")
+
+    async def work(context: "CommandContext") -> "tuple[dict[str, Any], bool]":
+        engine, cell, identity = context.engine, context.cell, context.identity
+        return await making.make_good(
+            engine, cell, identity, campaign_id, member_id, key=key, beyond_stock=beyond_stock, reason=reason
+        )
+
+    claim, is_new = with_context(work)
+    if as_json:
+        print_json(claim)
+    else:
+        typer.echo(f"{claim['claim_id']}: {member_id} has unit {claim['unit_no']}{'' if is_new else ', given before'}")
 
 
 async def show_campaign(context: "CommandContext", campaign: "Campaign", *, as_json: bool) -> None:

@@ -37,6 +37,7 @@ from grab_service.vocabulary.events import (
     BadEntryError,
     Event,
     Granted,
+    MadeGood,
     MembersPublished,
     Published,
     Returned,
@@ -141,7 +142,7 @@ class CampaignView:
         elif isinstance(event, StateSet):
             self.state = event.state
             self.closed_at_ms = event.at_ms if event.state in ENDS else None
-        elif isinstance(event, StockSet):
+        if isinstance(event, StockSet | MadeGood) and event.releases:
             self.releases = event.releases
 
 

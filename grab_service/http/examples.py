@@ -28,6 +28,7 @@ PROOF: Final[dict[str, Any]] = {
 }
 GRABBED: Final[dict[str, Any]] = CLAIM | PROOF
 REVEALED: Final[dict[str, Any]] = CLAIM["voucher"] | {"qr": None, "revealed_at": "2026-09-20T04:05:00.000Z"}
+OPS_CLAIM: Final[dict[str, Any]] = CLAIM | {"voucher": CLAIM["voucher"] | {"code": "****PC6N"}, "source": "make_good"}
 ELIGIBILITY: Final[dict[str, Any]] = {
     "eligible": {"value": {"eligible": True, "code": None, "failed_rules": []}},
     "not eligible": {"value": {"eligible": False, "code": "not-eligible", "failed_rules": ["orgs"]}},

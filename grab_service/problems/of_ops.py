@@ -57,6 +57,20 @@ OF_OPS: tuple[Problem, ...] = (
         ),
     ),
     Problem(
+        "idempotency-key-reused",
+        409,
+        title=Text("防重复标识已用过", "Idempotency-Key used before"),
+        detail=Text(
+            "这个 Idempotency-Key 已经用于别的会员或活动，请换一个。",
+            "This Idempotency-Key stands for another member or campaign; take a new one.",
+        ),
+        explanation=Text(
+            "一个 Idempotency-Key 只代表一次补发：同一个活动、同一个会员。重发用原来的，另一次补发请换新的。什么都没有发出。",
+            "A key stands for one claim that is made good: one campaign, one member, for good. A repeat carries the same key, "
+            "another claim a new one. Nothing was given.",
+        ),
+    ),
+    Problem(
         "stock-changed",
         409,
         title=Text("库存已被改过", "Stock changed"),

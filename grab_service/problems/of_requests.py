@@ -19,14 +19,15 @@ OF_REQUESTS: tuple[Problem, ...] = (
         400,
         title=Text("缺少防重复标识", "Idempotency-Key missing"),
         detail=Text(
-            "这个活动可以领多份，请求需要带上 Idempotency-Key。",
-            "Members may hold several in this campaign, so the request needs an Idempotency-Key.",
+            "这个请求需要带上 Idempotency-Key，重发才不会多领。",
+            "This request needs an Idempotency-Key, so that a repeat never takes a second unit.",
         ),
         explanation=Text(
             "可以领多份的活动里，每次领取要带一个自己生成的 Idempotency-Key（1 到 64 个可见的 ASCII 字符），"
-            "重发时用同一个，这样网络不好也不会多领。",
+            "重发时用同一个，这样网络不好也不会多领。管理员补发时也一样。",
             "Where a member may hold several, every grab carries an Idempotency-Key of the client's own making (1 to 64 "
-            "visible ASCII characters); a repeat carries the same one, so that a bad network never takes a second unit.",
+            "visible ASCII characters); a repeat carries the same one, so that a bad network never takes a second unit. "
+            "So does every claim that ops make good.",
         ),
     ),
     Problem(

@@ -118,10 +118,12 @@ claims = Table(
     Column("decided_at_ms", BigInteger, comment="when it ceased to be held"),
     Column("returned_seq", BigInteger, comment="where the log says that its unit went back to stock"),
     Column("revealed_at_ms", BigInteger, comment="when its holder asked for the code, where that is shown on request"),
+    Column("source", Text, nullable=False, server_default="grab", comment="make_good: ops have given it"),
     CheckConstraint("state IN ('pending_payment', 'fulfilled', 'lapsed', 'returned', 'revoked')", name="state"),
     CheckConstraint("voucher_state IN ('active', 'redeemed', 'returned', 'expired', 'revoked')", name="voucher_state"),
     CheckConstraint("unit_no >= 1", name="unit_no"),
     CheckConstraint("ordinal >= 1", name="ordinal"),
+    CheckConstraint("source IN ('grab', 'make_good')", name="source"),
     CheckConstraint(f"returned_seq IS NULL OR NOT ({HELD})", name="returned_is_not_held"),
     CheckConstraint("revealed_at_ms IS NULL OR code IS NOT NULL", name="seen_code_stays"),
     Index("claims_unit_uq", "campaign_id", "unit_no", unique=True, postgresql_where=text(HELD)),
@@ -145,7 +147,17 @@ claims = Table(
     Index("claims_returned_seq_uq", "returned_seq", unique=True, postgresql_where=text("returned_seq IS NOT NULL")),
     # Over the member alone: the claims of a member share one key in it, so it stays small, and a rush writes to few pages.
     Index(None, "member_id"),
-    comment="Grants; inserted by the ledger alone. Triggers: no held unit_no above the total, no ordinal above the limit",
+    comment="Grants; inserted by the ledger alone. Triggers: no held unit_no above the total, no grab's ordinal above limit",
+)
+
+make_good_keys = Table(
+    "make_good_keys",
+    metadata,
+    Column("idempotency_key", Text, primary_key=True),
+    Column("campaign_id", Text, nullable=False),
+    Column("member_id", Text, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    comment="What ops have asked for with a key: the campaign and the member that it stands for, for good",
 )
 
 log_cursor = Table(
@@ -205,6 +217,16 @@ lives_seen = Table(
     Column("seq", BigInteger, nullable=False, comment="members may have been told of what lies up to here"),
     Column("at_ms", BigInteger, nullable=False),
     comment="How far a life of the cell was seen that is over: by workers that outlived it, or in its log",
+)
+
+claims_seen = Table(
+    "claims_seen",
+    metadata,
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("campaign_id", Text, nullable=False),
+    Column("member_id", Text, nullable=False),
+    comment="Claims of lives of the cell that are over, which were not on record as far as the workers that saw them knew",
 )
 
 commands = Table(

@@ -25,6 +25,14 @@ class ClaimState(StrEnum):
     REVOKED = "revoked"
 
 
+class Source(StrEnum):
+    """How a claim came about."""
+
+    GRAB = "grab"
+    MAKE_GOOD = "make_good"
+    """Ops have given it, whatever limit, eligibility and window say."""
+
+
 class Codes(StrEnum):
     """Form of the codes in an export."""
 
@@ -76,7 +84,8 @@ class ClaimRecord:
     """A claim as the cell holds it, and the one place in Python that knows how it is written.
 
     `ordinal` is its number of 1..limit_per_member. `code` is '' if the benefit has none, `idempotency_key` if none was sent.
-    `parts` are the named parts of rules, each after a TAB; '' when no rule has one. `lua/records/claim.lua` describes the form.
+    `parts` are the named parts of rules, each after a TAB, and a source other than the grab; '' when there is none.
+    `lua/records/claim.lua` describes the form.
     """
 
     seq: int
@@ -109,12 +118,22 @@ class ClaimRecord:
             parts.decode(),
         )
 
+    @property
+    def source(self) -> Source:
+        """How it came about."""
+        return Source.MAKE_GOOD if self.parts.endswith(f"\tsource={Source.MAKE_GOOD}") else Source.GRAB
+
     def encode(self) -> str:
         """The record as Lua writes it."""
         return (
             f"{RECORDS}\tseq={self.seq}\tepoch={self.epoch}\tat_ms={self.granted_at_ms}\tstate={self.state}\tunit_no={self.unit_no}"
             f"\tordinal={self.ordinal}\tcode={self.code}\tkey={self.idempotency_key}{self.parts}"
         )
+
+
+def make_good_key(idempotency_key: str) -> str:
+    """What an `Idempotency-Key` of ops is bound as: keys have no space, so no member's can equal it."""
+    return f"{Source.MAKE_GOOD} {idempotency_key}"
 
 
 _RECORD: Final = re.compile(

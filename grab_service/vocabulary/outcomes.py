@@ -56,6 +56,18 @@ class StockOutcome(StrEnum):
     CAMPAIGN_NOT_FOUND = "campaign_not_found"
 
 
+class MakeGoodOutcome(StrEnum):
+    """What `lua/commands/make_good.lua` answers."""
+
+    MADE_GOOD = "made_good"
+    ALREADY = "already"
+    WRONG_STATE = "wrong_state"
+    MEMBER_UNKNOWN = "member_unknown"
+    SOLD_OUT = "sold_out"
+    TOO_FEW_CODES = "too_few_codes"
+    CAMPAIGN_NOT_FOUND = "campaign_not_found"
+
+
 class ReturnOutcome(StrEnum):
     """What `lua/commands/return_unit.lua` answers."""
 
@@ -92,6 +104,6 @@ REFUSALS: Final = tuple(o for o in Outcome if o not in {Outcome.IDEMPOTENCY_KEY_
 """The refusals of a grab in their order of precedence, but for a missing key, which is asked before anything is decided."""
 
 
-def slug(outcome: Outcome | Undecided) -> str:
+def slug(outcome: Outcome | Undecided | MakeGoodOutcome) -> str:
     """The problem slug of a refusal: the same words, with hyphens."""
     return outcome.value.replace("_", "-")

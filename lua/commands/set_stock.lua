@@ -37,15 +37,7 @@ end
 --@use cell/clock
 
 --@use records/*
-local opens_at_ms, quantities, total, newest_open = {}, {}, 0, 1
-for at_ms, quantity in string.gmatch(facts[2], RELEASES_FORM) do
-  local i = #quantities + 1
-  opens_at_ms[i], quantities[i] = at_ms, tonumber(quantity)
-  total = total + quantities[i]
-  if tonumber(at_ms) <= now_ms then
-    newest_open = i
-  end
-end
+local opens_at_ms, quantities, total, newest_open = releases_read(facts[2], now_ms)
 -- The highest unit number still in a member's hands: numbers on top that came back do not hold the total up.
 local issued = tonumber(facts[4])
 local lowest = issued
@@ -78,11 +70,7 @@ else
     surplus = surplus - cut
   end
 end
-local written = {}
-for i = 1, #quantities do
-  written[i] = string.format('%s:%.0f', opens_at_ms[i], quantities[i])
-end
-written = table.concat(written, ',')
+local written = releases_encode(opens_at_ms, quantities)
 
 --@use cell/log
 local seq = log_next_seq()

@@ -2,7 +2,8 @@
   claim: the one place in Lua that knows a claim record. Pure.
 
   A record is TAB-separated: its version, then name=value of seq, epoch, at_ms (when it was granted), state, unit_no, ordinal (of
-  1..limit_per_member), code, key (the idempotency_key), then the named parts of rules, such as points.lots=…
+  1..limit_per_member), code, key (the idempotency_key), then the named parts of rules, such as points.lots=…,
+  and last source=make_good, if ops have given it.
   state is that of the contract: pending_payment, fulfilled, returned, lapsed or revoked. A member's records stand one a line.
 
   A record of another version, which an older or newer release wrote, is never guessed at: claim_fields stops the command.
@@ -21,6 +22,19 @@ local function claim_fields(record)
     string.match(record, CLAIM_FORM)
   assert(given.seq, 'a claim record of an unknown version')
   return given
+end
+
+-- The lowest ordinal that none of a member's claims has, and how many claims these are.
+local function claim_next_ordinal(holding)
+  local taken, used, ordinal = {}, 0, 1
+  for record in string.gmatch(holding, '[^\n]+') do
+    taken[tonumber(claim_fields(record).ordinal)] = true
+    used = used + 1
+  end
+  while taken[ordinal] do
+    ordinal = ordinal + 1
+  end
+  return ordinal, used
 end
 
 -- Whether all records of a member can be read.

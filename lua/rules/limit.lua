@@ -1,5 +1,5 @@
 --[[
-  limit: no member holds more than limit_per_member claims of a campaign. Reads what the member holds.
+  limit: nobody wins who holds limit_per_member claims of the campaign, also those that ops have made good. Reads what the member holds.
 
   outcomes: per_member_limit
   fields: limit_per_member
@@ -16,16 +16,10 @@ local function limit_refuse(campaign, wish)
   if not wish.holding then
     return nil
   end
-  local taken, used, most = {}, 0, campaign.limit_per_member
-  for record in string.gmatch(wish.holding, '[^\n]+') do
-    taken[tonumber(claim_fields(record).ordinal)] = true
-    used = used + 1
+  local ordinal, used = claim_next_ordinal(wish.holding)
+  if used >= campaign.limit_per_member then
+    return 'per_member_limit\t' .. campaign.limit_per_member .. '\t' .. used
   end
-  for ordinal = 1, most do
-    if not taken[ordinal] then
-      wish.ordinal = ordinal
-      return nil
-    end
-  end
-  return 'per_member_limit\t' .. most .. '\t' .. used
+  wish.ordinal = ordinal
+  return nil
 end

@@ -19,6 +19,7 @@ COLUMNS: Final = (
     "voucher_state",
     "valid_from_ms",
     "valid_until_ms",
+    "source",
     # and its own for each.
     "seq",
     "unit_no",
@@ -91,6 +92,7 @@ def _same(batch: Granted, validity: Validity | None) -> bytes:
             _NULL if validity is None else _text("active"),
             _NULL if valid_from_ms is None else _BIGINT(8, valid_from_ms),
             _NULL if valid_until_ms is None else _BIGINT(8, valid_until_ms),
+            _text(batch.SOURCE.value),
         )
     )
 

@@ -43,13 +43,13 @@ class Rows:
         """
         granted: list[Granted] = []
         for event in events:
-            if isinstance(event, Granted):
-                granted.append(event)
-            elif (apply := APPLIERS[event.TYPE]) is not None:
+            if (apply := APPLIERS[event.TYPE]) is not None:
                 # Later events may depend on the rows so far, and these on the campaign as it was then.
                 await self._insert(connection, granted)
                 granted = []
                 await apply(connection, event)
+            if isinstance(event, Granted):
+                granted.append(event)
         await self._insert(connection, granted)
 
     async def _insert(self, connection: AsyncConnection, batches: Sequence[Granted]) -> None:

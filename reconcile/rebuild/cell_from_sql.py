@@ -18,7 +18,8 @@ from grab_service.vocabulary.claims import RECORDS
 _CLAIM: Final = (
     f"concat(E'{RECORDS}\\tseq=', seq, E'\\tepoch=', epoch, E'\\tat_ms=', granted_at_ms,"
     " E'\\tstate=', CASE WHEN returned_seq IS NULL AND state IN ('returned', 'lapsed') THEN 'fulfilled' ELSE state END,"
-    " E'\\tunit_no=', unit_no, E'\\tordinal=', ordinal, E'\\tcode=', code, E'\\tkey=', idempotency_key)"
+    " E'\\tunit_no=', unit_no, E'\\tordinal=', ordinal, E'\\tcode=', code, E'\\tkey=', idempotency_key,"
+    " CASE WHEN source <> 'grab' THEN E'\\tsource=' || source END)"
 )
 """A claim that was given back or has lapsed is held in the cell until the cell is told, which the entry `returned` shows."""
 

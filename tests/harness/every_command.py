@@ -29,6 +29,7 @@ CALLS: Final[Mapping[str, Call]] = MappingProxyType(
         "explain": lambda cell, _: cell.explain("c", Question.GRAB, ["m1", "k", "", "m4", "k", "x", "m2", "another", ""]),
         "grab": lambda cell, _: grab(cell, [("m1", "k"), ("m4", "k", "x"), ("m2", "another")]),
         "load_codes": lambda cell, _: cell.load_codes("c", 11, ["code-11", "code-12"]),
+        "make_good": lambda cell, _: cell.make_good("c", "m4", "make_good k", "x", beyond_stock=True),
         "note_counts": lambda cell, _: cell.note_counts("w1", b'{"1":{"c":{"won":1}}}', "1:2:ab"),
         "publish_campaign": lambda cell, _: cell.publish_campaign("d", Published("d").fields(now_ms())),
         "publish_members": lambda cell, _: cell.publish_members(

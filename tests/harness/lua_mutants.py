@@ -54,8 +54,8 @@ MUTANTS: Final = (
     Mutant(
         "the same claim is told again",
         "grab",
-        "== 1 and holding then\n      return 'held\\t' .. holding",
-        "== 1 and holding then\n      return 'held\\t' .. holding .. '0'",
+        "'[^\\n]+') -- the first",
+        "'[^\\n]+') .. '0' -- the first",
     ),
     # The window
     Mutant("the clock is cut, not rounded up", "grab", "math.floor(time[2] / 1000)", "math.ceil(time[2] / 1000)"),
@@ -96,6 +96,32 @@ MUTANTS: Final = (
     Mutant("the unit is free again", "return_unit", "redis.call('ZADD', KEYS[4], given.unit_no, given.unit_no)", ""),
     Mutant("the code goes back with its unit", "return_unit", "  redis.call('RPUSH', KEYS[6], campaign.code_back)", ""),
     Mutant("the log says which code went back", "return_unit", "'code', campaign.code_back)", "'code', '')"),
+    # What ops make good
+    Mutant("once for a key", "make_good", "if bound then", "if false then"),
+    Mutant("a key of ops is bound", "make_good", "redis.call('HSET', KEYS[4], ARGV[3] .. '\\t' .. ARGV[4], record)", ""),
+    Mutant("nothing of a cancelled campaign", "make_good", "elseif campaign.state == 'cancelled' then", "elseif false then"),
+    Mutant("nothing to strangers", "make_good", "ARGV[3]), 'left', ''", "ARGV[3]), 'active', ''"),
+    Mutant("nothing to those who left", "make_good", "if status == 'left' then", "if not member then"),
+    Mutant("no unit beyond the stock", "make_good", "if left < 1 then", "if left < 0 then"),
+    Mutant("beyond the stock one is left", "make_good", "total + beyond - campaign.active", "total - campaign.active"),
+    Mutant(
+        "a code of a unit still to grant", "make_good", "redis.call('LLEN', KEYS[6]) < left", "redis.call('LLEN', KEYS[6]) < 1"
+    ),
+    Mutant("a unit that came back is given", "make_good", "redis.call('ZRANGE', KEYS[5], 0, 0) or {}", "{}"),
+    Mutant("it is free no more", "make_good", "  redis.call('ZREM', KEYS[5], unpack(campaign.free_units))", ""),
+    Mutant("its code is free no more", "make_good", "  redis.call('LTRIM', KEYS[6], 1, -1)", ""),
+    Mutant("an ordinal of its own", "make_good", "claim_next_ordinal(wish.holding or '')", "1"),
+    Mutant("what the member holds stays", "make_good", "ARGV[3], planned_holdings[ARGV[3]])", "ARGV[3], record)"),
+    Mutant("its source", "make_good", "'\\tsource=make_good')", "'')"),
+    Mutant("the total is raised", "make_good", "redis.call('HSET', KEYS[2], 'releases', releases)", ""),
+    Mutant("raised by one", "make_good", "quantities[newest_open] + 1", "quantities[newest_open] + 2"),
+    Mutant("the log says that the total was raised", "make_good", "'releases', releases)\nredis", "'releases', '')\nredis"),
+    Mutant(
+        "a holder of several is told of the first",
+        "grab",
+        "string.match(holding, '[^\\n]+') -- the first",
+        "holding -- the first",
+    ),
     # Ops
     Mutant("compare and set", "set_stock", "elseif total ~= expected then", "elseif false then"),
     Mutant("units in hands", "set_stock", "elseif wanted < lowest then", "elseif wanted < facts[5] - 1 then"),

@@ -217,6 +217,7 @@ IMPOSSIBLE = {
     "claims_voucher_state_ck": [claim(1, voucher="'used'")],
     "claims_unit_no_ck": [claim(1, unit=0)],
     "claims_ordinal_ck": [claim(1, ordinal=0)],
+    "claims_source_ck": [claim(1), "UPDATE claims SET source = 'gift'"],
     "claims_returned_is_not_held_ck": [claim(1, returned=2)],
     "claims_unit_uq": [claim(1, unit=5), claim(2, unit=5)],
     "claims_ordinal_uq": [claim(1, member="m", ordinal=1, state="revoked"), claim(2, member="m", ordinal=1)],
@@ -289,6 +290,8 @@ async def test_every_constraint_has_been_seen_to_refuse(engine: AsyncEngine) -> 
             "ops_log",
             "epochs",
             "lives_seen",
+            "claims_seen",
+            "make_good_keys",
             "log_entries",
             "checkpoints",
             "comparisons",
@@ -325,6 +328,10 @@ async def test_what_is_possible_is_not_refused(engine: AsyncEngine) -> None:
         await connection.execute(A_CAMPAIGN)
         for statement in (
             claim(1, unit=10, ordinal=2),
+            claim(9, unit=9, member="m", ordinal=2),
+            "UPDATE campaigns SET limit_per_member = 3 WHERE campaign_id = 'c'",
+            "UPDATE claims SET source = 'make_good', ordinal = 4 WHERE seq = 9",
+            "UPDATE campaigns SET limit_per_member = 2 WHERE campaign_id = 'c'",
             claim(2, unit=10, state="returned", returned=3),
             "UPDATE campaigns SET total = 20 WHERE campaign_id = 'c'",
             claim(4, unit=20),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from grab_service.vocabulary import events
-from grab_service.vocabulary.claims import ClaimRecord, ClaimState
+from grab_service.vocabulary.claims import ClaimRecord, ClaimState, Source
 from tests.lua.model import Model, Wish
 from tests.lua.observed import Observed, as_text, released, replay
 
@@ -32,9 +32,9 @@ class Step:
 
     @property
     def granted(self) -> Iterator[tuple[events.Granted, str, ClaimRecord]]:
-        """(entry, member_id, record) of every win of this step."""
+        """(entry, member_id, record) of every win of this step; what ops have given is none."""
         for entry in self.new:
-            if isinstance(entry, events.Granted):
+            if isinstance(entry, events.Granted) and not isinstance(entry, events.MadeGood):
                 for seq, (member_id, unit_no, ordinal, code, key) in enumerate(entry.claims, start=entry.seq):
                     yield entry, member_id, ClaimRecord(seq, entry.epoch, unit_no, ordinal, entry.at_ms, code, key)
 
@@ -46,7 +46,8 @@ def no_oversell(step: Step) -> Iterator[str]:
     for campaign_id, campaign in step.after.campaigns.items():
         if campaign.releases:
             there = released(campaign.releases, step.model.now_ms)
-            if len(campaign.held) > there:
+            given = sum(record.source is Source.MAKE_GOOD for _, record in campaign.held)
+            if len(campaign.held) > min(there + given, _total(campaign.releases)):
                 yield f"{campaign_id}: {len(campaign.held)} claims on {there} units released"
 
 
@@ -82,7 +83,7 @@ def unique_unit(step: Step) -> Iterator[str]:
         units = [record.unit_no for _, record in campaign.held]
         if len(units) != len(set(units)):
             yield f"{campaign_id}: a unit in two claims: {sorted(units)}"
-        total = sum(int(part.split(":")[1]) for part in campaign.releases.split(",") if part)
+        total = _total(campaign.releases)
         if any(not 1 <= unit <= total for unit in units):
             yield f"{campaign_id}: a unit beyond 1..{total}: {sorted(units)}"
     given: set[str] = set()
@@ -114,10 +115,11 @@ def limit_per_member(step: Step) -> Iterator[str]:
     for campaign_id, campaign in step.after.campaigns.items():
         for member_id, records in campaign.claims.items():
             limit = int(step.after.rules[campaign_id]["limit_per_member"])
-            if len(records) > limit:
-                yield f"{campaign_id}: {member_id} holds {len(records)} of {limit}"
+            grabbed = [record.ordinal for record in records if record.source is Source.GRAB]
+            if len(grabbed) > limit:
+                yield f"{campaign_id}: {member_id} holds {len(grabbed)} of {limit}"
             ordinals = [record.ordinal for record in records]
-            if len(set(ordinals)) != len(ordinals) or not all(1 <= ordinal <= limit for ordinal in ordinals):
+            if len(set(ordinals)) != len(ordinals) or not all(1 <= ordinal <= limit for ordinal in grabbed):
                 yield f"{campaign_id}: {member_id} has the ordinals {ordinals}"
 
 
@@ -147,6 +149,22 @@ def window_only(step: Step) -> Iterator[str]:
             yield f"{entry.campaign_id}: {member_id} won at {entry.at_ms}, {campaign.state}, {opens_at_ms} to {closes_at_ms}"
         if entry.at_ms != step.model.now_ms:
             yield f"{entry.campaign_id}: granted at {entry.at_ms}, the clock says {step.model.now_ms}"
+
+
+def made_good(step: Step) -> Iterator[str]:
+    """Ops give to a member who is there, never of a cancelled campaign; the total rises by the one unit, or not at all."""
+    for entry in step.new:
+        if isinstance(entry, events.MadeGood):
+            campaign, member = step.before.campaigns[entry.campaign_id], step.before.members.get(entry.claims[0].member_id)
+            if campaign.state == "cancelled" or member is None or member.split("|")[1] == "left":
+                yield f"{entry.campaign_id}: {entry.claims} of a campaign that is {campaign.state}, to {member}"
+            grown = _total(step.after.campaigns[entry.campaign_id].releases) - _total(campaign.releases)
+            if grown != bool(entry.releases):
+                yield f"{entry.campaign_id}: the total rose by {grown}"
+
+
+def _total(releases: str) -> int:
+    return sum(int(part.split(":")[1]) for part in releases.split(",") if part)
 
 
 def gapless_log(step: Step) -> Iterator[str]:
@@ -224,6 +242,7 @@ INVARIANTS: Final[Mapping[str, Invariant]] = {
     "LimitPerMember": limit_per_member,
     "NoStranger": no_stranger,
     "WindowOnly": window_only,
+    "MadeGood": made_good,
     "GaplessLog": gapless_log,
     "LogReplays": log_replays,
     "KeysBind": keys_bind,

@@ -170,6 +170,10 @@ class Rules(RuleBasedStateMachine):
         known = campaign.total if campaign else 1
         self.walker.set_stock(known + mistake, max(1, known + change), campaign_id)
 
+    @rule(campaign_id=CAMPAIGN, member_id=some([*MEMBERS, "m9"]), key=some(KEYS[1:]), beyond_stock=st.booleans())
+    def make_good(self, campaign_id: str, member_id: str, key: str, beyond_stock: bool) -> None:
+        self.walker.make_good(member_id, key, campaign_id, beyond_stock=beyond_stock)
+
     @precondition(lambda self: any(campaign.grants for campaign in self.model.campaigns.values()))
     @rule(campaign_id=CAMPAIGN, which=st.integers(0, 5), somebody=some([None] * 9 + ["m1"]), beside=some([0] * 6 + [1]))
     def return_unit(self, campaign_id: str, which: int, somebody: str | None, beside: int) -> None:

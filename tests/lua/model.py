@@ -225,11 +225,9 @@ class Model:
             refusal = "already"
         if refusal:
             return refusal, self.seq, before, lowest
-        releases = list(campaign.releases)
         if total > before:
-            open_ones = [place for place, release in enumerate(releases) if release.opens_at_ms <= self.now_ms]
-            place = max(open_ones, default=0)
-            releases[place] = replace(releases[place], quantity=releases[place].quantity + total - before)
+            self._raise(campaign, total - before)
+        releases = list(campaign.releases)
         for _ in range(before - total):  # one unit after the other, off the last release that has one
             place = max(place for place, release in enumerate(releases) if release.quantity)
             releases[place] = replace(releases[place], quantity=releases[place].quantity - 1)
@@ -237,6 +235,45 @@ class Model:
         campaign.units_used = {unit for unit in campaign.units_used if unit <= total}
         self.log.append(events.StockSet(*self._place(), campaign_id, total, campaign.releases))
         return "stock_set", self.seq, total, lowest
+
+    def make_good(
+        self, campaign_id: str, member_id: str, key: str, candidate: str, *, beyond_stock: bool
+    ) -> tuple[str, int, str]:
+        campaign, member = self.campaign(campaign_id), self.members.get(member_id)
+        if campaign is None:
+            return "campaign_not_found", self.seq, ""
+        for grant in campaign.grants:
+            if (grant.member_id, grant.record.idempotency_key) == (member_id, key):
+                return "already", self.seq, grant.record.encode()
+        left = campaign.total + beyond_stock - len(campaign.held)
+        refusal = None
+        if campaign.state == "cancelled":
+            refusal = "wrong_state"
+        elif member is None or member.status == "left":
+            refusal = "member_unknown"
+        elif not left:
+            refusal = "sold_out"
+        elif campaign.pooled and len(campaign.free_codes) < left:
+            refusal = "too_few_codes"
+        if refusal:
+            return refusal, self.seq, ""
+        if beyond_stock:
+            self._raise(campaign, 1)
+        place = self._place()
+        grant = self._grant(campaign, member_id, key, candidate, self.seq)
+        grant.record = replace(grant.record, parts="\tsource=make_good")
+        record = grant.record
+        claims = [events.GrantedClaim(member_id, record.unit_no, record.ordinal, record.code, key)]
+        releases = campaign.releases if beyond_stock else ()
+        self.log.append(events.MadeGood(*place, campaign_id, claims, releases=releases))
+        return "made_good", self.seq, record.encode()
+
+    def _raise(self, campaign: Campaign, units: int) -> None:
+        """More units, which join the newest release that is open, or the first."""
+        open_ones = [place for place, release in enumerate(campaign.releases) if release.opens_at_ms <= self.now_ms]
+        newest, releases = max(open_ones, default=0), list(campaign.releases)
+        releases[newest] = replace(releases[newest], quantity=releases[newest].quantity + units)
+        campaign.releases = tuple(releases)
 
     def load_codes(self, campaign_id: str, first_position: int, codes: Sequence[str]) -> tuple[str, int, int]:
         campaign = self.campaigns.setdefault(campaign_id, Campaign())

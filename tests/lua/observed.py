@@ -136,8 +136,11 @@ def replay(log: Iterable[events.Event], codes_of: Mapping[str, Sequence[str]]) -
                 campaign.codes += codes_of.get(entry.campaign_id, ())[campaign.codes_loaded : entry.codes_loaded]
                 campaign.codes_loaded = entry.codes_loaded
             case events.Granted():
+                if isinstance(entry, events.MadeGood) and entry.releases:
+                    campaign.releases = encode_releases(entry.releases)
                 for seq, (member_id, unit_no, ordinal, code, key) in enumerate(entry.claims, start=entry.seq):
-                    record = ClaimRecord(seq, entry.epoch, unit_no, ordinal, entry.at_ms, code, key, entry.state)
+                    parts = f"\tsource={entry.SOURCE}" if isinstance(entry, events.MadeGood) else ""
+                    record = ClaimRecord(seq, entry.epoch, unit_no, ordinal, entry.at_ms, code, key, entry.state, parts)
                     campaign.claims.setdefault(member_id, []).append(record)
                     if key:
                         campaign.bindings[f"{member_id}\t{key}"] = record

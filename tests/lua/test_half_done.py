@@ -18,7 +18,7 @@ from grab_service.embedded.valkey import AppendFsync, ValkeyServer
 from tests.harness.cells import Member, Published, arm, enrol, everything, grab, now_ms, publish, words
 from tests.harness.every_command import CALLS, furnish, key_names
 
-LOGGING = ["grab", "load_codes", "publish_campaign", "publish_members", "return_unit", "set_state", "set_stock"]
+LOGGING = ["grab", "load_codes", "make_good", "publish_campaign", "publish_members", "return_unit", "set_state", "set_stock"]
 WRITERS = [*LOGGING, "note_counts"]
 PLACES = range(18)
 FIELDS = sorted({name for rule in ScriptSources.read().rules for name in (*rule.fields, *rule.counters)})
@@ -61,6 +61,7 @@ NEEDED: dict[str, Any] = {
     "explain": lambda c: _of(c, "cell", "members", "campaign", "claims", "bindings", "free", "codes"),
     "grab": lambda c: _of(c, "cell", "log", "members", "campaign", "claims", "bindings", "free", "codes"),
     "load_codes": lambda c: _of(c, "cell", "log", "campaign", "codes"),
+    "make_good": lambda c: _of(c, "cell", "log", "members", "campaign", "claims", "bindings", "free", "codes"),
     "note_counts": lambda c: _of(c, "cell", "counts", "workers"),
     "publish_campaign": lambda c: _of(c, "cell", "log", "campaigns") | {c.keys.of_campaign("d").campaign},
     "publish_members": lambda c: _of(c, "cell", "log", "members"),
@@ -92,7 +93,7 @@ async def test_a_log_that_is_ahead_of_the_cell_stops_a_command_before_it_writes(
 
 
 @pytest.mark.parametrize("field", FIELDS)
-@pytest.mark.parametrize("name", ["grab", "return_unit", "set_state", "set_stock"])
+@pytest.mark.parametrize("name", ["grab", "make_good", "return_unit", "set_state", "set_stock"])
 async def test_a_campaign_with_a_field_missing_stops_a_command_before_it_writes(
     name: str, field: str, armed_cell: Cell, raw: Redis
 ) -> None:

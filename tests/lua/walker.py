@@ -21,7 +21,7 @@ from grab_service.cell.scripts import ScriptSources
 from grab_service.cell.store import Cell, CellClosedError, CellError
 from grab_service.vocabulary import events
 from grab_service.vocabulary.campaigns import CampaignState, Phase, decode_releases, phase_of
-from grab_service.vocabulary.claims import ClaimRecord, parse_holding
+from grab_service.vocabulary.claims import ClaimRecord, make_good_key, parse_holding
 from tests.harness.cells import Member, Published, grab
 from tests.harness.every_command import CALLS
 from tests.lua.invariants import Step, broken
@@ -234,6 +234,15 @@ class Walker:
         expected = self.model.return_unit(campaign_id, member_id, claim_seq, "returned")
         self._compare("return_unit", self.cell.return_unit(campaign_id, member_id, claim_seq, "returned"), expected)
         self._check()
+
+    def make_good(self, member_id: str, key: str, campaign_id: str = "a", *, beyond_stock: bool = False) -> int:
+        """The seq of the claim; 0 in a refusal. `key` is that of ops."""
+        candidate, bound = next(self._candidates), make_good_key(key)
+        expected = self.model.make_good(campaign_id, member_id, bound, candidate, beyond_stock=beyond_stock)
+        call = self.cell.make_good(campaign_id, member_id, bound, candidate, beyond_stock=beyond_stock)
+        self._compare("make_good", call, expected, lambda reply: (reply.outcome, reply.seq, reply.record.decode()))
+        self._check()
+        return ClaimRecord.parse(expected[2].encode()).seq if expected[2] else 0
 
     def note_counts(self, worker: str, counts: str, head: str = "") -> None:
         expected = self.model.note_counts(worker, counts, head)

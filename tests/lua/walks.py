@@ -276,6 +276,66 @@ def the_stock_before_opening(walker: Walker) -> None:
     walker.set_stock(3, 4)
 
 
+def what_ops_make_good(walker: Walker) -> None:
+    """Before opening, above the limit, beyond the stock, to whom no rule lets win, and after closing; never once cancelled."""
+    walker.publish_members(
+        1, [("m1", WELCOME), ("m2", replace(WELCOME, status="suspended")), ("m3", replace(WELCOME, status="left"))]
+    )
+    walker.make_good("m1", "k")
+    walker.publish(replace(OPEN, releases=releases((2, 1), (4, 2)), closes_in_ms=6, eligibility=Eligibility(orgs=("o2",))))
+    for name in ("stranger", "m3", "m1", "m1", "m2"):
+        walker.make_good(name, "k")
+    walker.clock(START_MS + 4)
+    first = walker.make_good("m1", "l", beyond_stock=True)
+    walker.make_good("m1", "n")
+    walker.make_good("m2", "n")
+    walker.return_unit("m1", first)
+    walker.make_good("m1", "l")
+    walker.make_good("m2", "o")
+    walker.later(2)
+    walker.make_good("m2", "p", beyond_stock=True)
+    walker.set_state("close")
+    walker.make_good("m2", "q", beyond_stock=True)
+    walker.publish(replace(OPEN, campaign_id="b"))
+    walker.make_good("m1", "k", "b")
+    walker.set_state("cancel", "b")
+    walker.make_good("m1", "k", "b")
+    walker.make_good("m1", "l", "b")
+    walker.look("m1")
+
+
+def a_member_with_more_than_the_limit(walker: Walker) -> None:
+    enrol(walker, replace(OPEN, benefit_kind=BenefitKind.GENERATED_CODE, releases=releases((-1, 8))))
+    first = seq_of(walker.grab([("m1", "k")])[0])
+    walker.make_good("m1", "k")
+    walker.grab([("m1", "k"), "m1", ("m1", "other")])
+    walker.return_unit("m1", first)
+    walker.grab(["m1", ("m1", "k")])
+    walker.publish(replace(OPEN, campaign_id="b", limit_per_member=2, releases=releases((-1, 8))))
+    walker.make_good("m1", "a", "b")
+    walker.grab([("m1", "a"), ("m1", "b")], "b")
+    third = walker.make_good("m1", "b", "b")
+    walker.make_good("m1", "c", "b")
+    walker.grab([("m1", "d")], "b")
+    walker.return_unit("m1", third, "b")
+    walker.grab([("m1", "a"), ("m1", "d")], "b")
+
+
+def codes_that_are_made_good(walker: Walker) -> None:
+    """Beyond the stock it takes a code that no unit still to grant needs."""
+    enrol(walker)
+    walker.load_codes(1, 4)
+    walker.publish(replace(OPEN, benefit_kind=BenefitKind.CODE_POOL))
+    walker.make_good("m1", "a", beyond_stock=True)
+    walker.make_good("m1", "a")
+    walker.load_codes(5, 1)
+    walker.make_good("m2", "a", beyond_stock=True)
+    walker.make_good("m3", "a", beyond_stock=True)
+    walker.grab(list(CROWD))
+    walker.make_good("m4", "a")
+    walker.make_good("m4", "a", beyond_stock=True)
+
+
 def publishing(walker: Walker) -> None:
     enrol(walker, OPEN)
     walker.grab(["m1"])
@@ -352,6 +412,9 @@ WALKS: Final[tuple[Walk, ...]] = (
     a_block_that_ends,
     the_stock_is_changed,
     the_stock_before_opening,
+    what_ops_make_good,
+    a_member_with_more_than_the_limit,
+    codes_that_are_made_good,
     publishing,
     members_in_any_order,
     workers_that_count,

@@ -19,7 +19,7 @@ def refusals(standing: Standing) -> Iterator[str]:
 
 
 MUTANTS: Final = (
-    Mutant("the limit", "grab", "for ordinal = 1, most do", "for ordinal = 1, 99 do"),
+    Mutant("the limit", "grab", "used >= campaign.limit_per_member", "used >= 99"),
     Mutant(
         "the limit is a number",
         "grab",
