@@ -14,6 +14,7 @@ import structlog
 from grab_service.cell.replies import GrabReply
 from grab_service.grabpath.answers import Answer, WinTemplate, is_written_as_it_is, of_claim, of_problem, of_refusal
 from grab_service.grabpath.batcher import Grab
+from grab_service.grabpath.told import ToldClaim
 from grab_service.grabpath.unrecorded import Unrecorded
 from grab_service.grabpath.view import CampaignView, StaleViewError, View
 from grab_service.metrics import GrabMetrics
@@ -66,6 +67,7 @@ class Responder:
                 except UnknownRecordError:
                     self._respond_with_claim(201, campaign, campaign_id, grab, rest)
                     continue
+                self._view.told.note(int(epoch), ToldClaim(int(seq), campaign_id, grab.member_id))
                 if campaign is None or not (any_code_fits or is_written_as_it_is(code)):
                     self._tell(
                         grab, reply, seq, epoch, partial(self._respond_with_claim, 201, campaign, campaign_id, grab, rest)

@@ -17,6 +17,7 @@ import structlog
 
 from grab_service.cell.store import Cell, CellClosedError, CellError
 from grab_service.grabpath.affiliations import Affiliations
+from grab_service.grabpath.told import Told, ToldClaim
 from grab_service.vocabulary.campaigns import (
     ENDS,
     BenefitKind,
@@ -30,7 +31,7 @@ from grab_service.vocabulary.campaigns import (
     total_of,
 )
 from grab_service.vocabulary.claims import Validity
-from grab_service.vocabulary.durability import Recorded
+from grab_service.vocabulary.durability import TOLD_MAX, Recorded
 from grab_service.vocabulary.events import (
     BadEntryError,
     Event,
@@ -150,7 +151,10 @@ class View:
     `lost_because` says why the last poll failed; empty while nothing is wrong, also while the view is still being read.
     """
 
-    def __init__(self, cell: Cell, *, poll_s: float, age_max_s: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, cell: Cell, *, poll_s: float, age_max_s: float, clock: Callable[[], float], told_max: int = TOLD_MAX
+    ) -> None:
+        self.told = Told(told_max)
         self.complete_at_s = float("-inf")
         self.lost_because = ""
         self._cell = cell
@@ -281,7 +285,8 @@ class View:
 
     async def _poll(self) -> bool:
         sent_at_s = self._clock()
-        if self._epoch == 0 or self._lacks_some:
+        # Where the life that begins lies behind the one that is over, no entry after our seq can be asked for.
+        if self._epoch == 0 or self._cell.epoch != self._epoch or self._lacks_some:
             await self._rebuild()
             return False
         reply = await self._cell.tail(self._seq, ENTRIES_MAX)
@@ -305,6 +310,7 @@ class View:
                 self._lacks_some = True  # the log will not tell of them again
                 raise
         self.recorded = max(self.recorded, reply.recorded)  # what is on record stays so; a late note may be an older one
+        self.told.forget(self.recorded)
         self._sample = (reply.now_ms, sent_at_s, read_at_s)
         self._ahead_ms = reply.now_ms + 1 - (sent_at_s + read_at_s) * 500
         if self._seq < reply.seq:
@@ -326,6 +332,9 @@ class View:
             campaign = self._campaigns.get(event.campaign_id)
             if campaign is not None:
                 campaign.apply(event)
+            if isinstance(event, Granted):
+                for seq, claim in enumerate(event.claims, start=event.seq):
+                    self.told.note(event.epoch, ToldClaim(seq, event.campaign_id, claim.member_id))
         elif isinstance(event, MembersPublished):
             self._affiliations.apply(event)
 
@@ -340,6 +349,7 @@ class View:
         members_version = (await self._cell.snapshot(())).members_version
         if self._cell.epoch == epoch:
             self._seq, self._epoch = reply.seq, epoch
+            self.told.begin(epoch)
             self._affiliations.begin(members_version, reply.now_ms)
             log.info("view_built", epoch=epoch, seq=reply.seq, campaigns=len(self._campaigns))
 
