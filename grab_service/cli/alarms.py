@@ -1,5 +1,6 @@
 """Commands for the ledger's alarms: list and acknowledge."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from grab_service.cli.context import CommandContext
 
 SHOWN_MAX: Final = 1_000
+CLAIMS_SHOWN_MAX: Final = 50
 STATES: Final = ("open", "acknowledged", "cleared")
 
 app = new_app(help="See what the ledger has found wrong, and take note of it.")
@@ -52,10 +54,18 @@ def list_all(
         table.add_column(name, no_wrap=name != "detail", overflow="fold")
     for alarm in found:
         by = f" by {alarm.acknowledged_by}" if alarm.acknowledged_by else ""
-        detail = ", ".join(f"{name} {value}" for name, value in alarm.detail.items())
+        detail = ", ".join(f"{name} {value}" for name, value in alarm.detail.items() if name != "claims")[:300]
+        detail += _named(alarm.detail.get("claims", ()))
         raised = clock.show(alarm.raised_at_ms, exactly=False)
-        table.add_row(str(alarm.alarm_id), alarm.kind, f"{alarm.state.value}{by}", raised, Text(detail[:300]))
+        table.add_row(str(alarm.alarm_id), alarm.kind, f"{alarm.state.value}{by}", raised, Text(detail))
     output().print(table)
+
+
+def _named(claims: Sequence[Mapping[str, str]]) -> str:
+    """The claims that a loss took, a line each."""
+    named = "".join(f"\n{claim['claim_id']} of {claim['member_id']}" for claim in claims[:CLAIMS_SHOWN_MAX])
+    more = len(claims) - CLAIMS_SHOWN_MAX
+    return f"{named}\nand {more:,} more, with --json" if more > 0 else named
 
 
 @app.command(epilog=examples("grab alarms acknowledge 17 --reason 'the members concerned were told'"))

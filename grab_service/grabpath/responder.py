@@ -71,6 +71,7 @@ class Responder:
         any_code_fits = campaign is not None and (campaign.benefit_kind is not BenefitKind.CODE_POOL or campaign.on_request)
         template: WinTemplate | None = None
         tally = self._metrics.answers[campaign_id]
+        self._view.told.note_reply(campaign_id, grabs, reply)
         won = 0
         for grab, answer in zip(grabs, reply.answers, strict=True):
             if grab.decided:  # answered before, with an unknown outcome

@@ -18,6 +18,7 @@ import structlog
 from grab_service.cell.store import Cell, CellClosedError, CellError
 from grab_service.grabpath.affiliations import Affiliations
 from grab_service.grabpath.chain import Chain
+from grab_service.grabpath.told import Told
 from grab_service.vocabulary.campaigns import (
     ENDS,
     BenefitKind,
@@ -32,7 +33,7 @@ from grab_service.vocabulary.campaigns import (
 )
 from grab_service.vocabulary.chain import digest_of, entry_bytes
 from grab_service.vocabulary.claims import Validity
-from grab_service.vocabulary.durability import Recorded
+from grab_service.vocabulary.durability import TOLD_MAX, Recorded
 from grab_service.vocabulary.events import (
     BadEntryError,
     Event,
@@ -152,7 +153,10 @@ class View:
     `lost_because` says why the last poll failed; empty while nothing is wrong, also while the view is still being read.
     """
 
-    def __init__(self, cell: Cell, *, poll_s: float, age_max_s: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, cell: Cell, *, poll_s: float, age_max_s: float, clock: Callable[[], float], told_max: int = TOLD_MAX
+    ) -> None:
+        self.told = Told(told_max)
         self.complete_at_s = float("-inf")
         self.lost_because = ""
         self._cell = cell
@@ -286,7 +290,8 @@ class View:
 
     async def _poll(self) -> bool:
         sent_at_s = self._clock()
-        if self._epoch == 0 or self._lacks_some:
+        # Where the life that begins lies behind the one that is over, no entry after our seq can be asked for.
+        if self._epoch == 0 or self._cell.epoch != self._epoch or self._lacks_some:
             await self._rebuild()
             return False
         reply = await self._cell.tail(self._seq, ENTRIES_MAX)
@@ -312,6 +317,7 @@ class View:
                 raise
         self.recorded = max(self.recorded, reply.recorded)  # what is on record stays so; a late note may be an older one
         self.chain.hear(reply.recorded)
+        self.told.forget(self.recorded, self._seq)
         self._sample = (reply.now_ms, sent_at_s, read_at_s)
         self._ahead_ms = reply.now_ms + 1 - (sent_at_s + read_at_s) * 500
         if self._seq < reply.seq:
@@ -333,6 +339,8 @@ class View:
             campaign = self._campaigns.get(event.campaign_id)
             if campaign is not None:
                 campaign.apply(event)
+            if isinstance(event, Granted):
+                self.told.note_entry(event)
         elif isinstance(event, MembersPublished):
             self._affiliations.apply(event)
 
@@ -348,6 +356,7 @@ class View:
         if self._cell.epoch == epoch:
             self._seq, self._epoch = reply.seq, epoch
             self.chain.begin(epoch, reply.seq)
+            self.told.begin(epoch)
             self._affiliations.begin(members_version, reply.now_ms)
             log.info("view_built", epoch=epoch, seq=reply.seq, campaigns=len(self._campaigns))
 

@@ -39,8 +39,8 @@ from grab_service.server.opening import LOOK_INTERVAL_S, OPEN_ANYWAY_S, Opening
 from grab_service.settings import Settings
 from grab_service.sql.engine import connect as connect_sql
 from grab_service.sql.engine import fill_pool as fill_sql_pool
-from grab_service.sql.lives import note_life
-from grab_service.vocabulary.durability import Durability
+from grab_service.sql.lives import note_claims, note_life
+from grab_service.vocabulary.durability import TOLD_MAX, Durability
 from grab_service.vocabulary.passes import PassKeys
 
 COLLECTED_AFTER = (50_000, 20, 100)
@@ -108,8 +108,15 @@ class Worker:
         )
         clock = time.monotonic
         metrics = GrabMetrics()
-        view = View(grab_cell, poll_s=settings.view_poll_s, age_max_s=settings.view_age_max_s, clock=clock)
-        responder = Responder(view, metrics, only_recorded=settings.durability is Durability.RECORD)
+        only_recorded = settings.durability is Durability.RECORD
+        view = View(
+            grab_cell,
+            poll_s=settings.view_poll_s,
+            age_max_s=settings.view_age_max_s,
+            clock=clock,
+            told_max=0 if only_recorded else TOLD_MAX,  # what is not on record is told to nobody then
+        )
+        responder = Responder(view, metrics, only_recorded=only_recorded)
         batcher = Batcher(
             grab_cell,
             metrics,
@@ -219,19 +226,23 @@ class Worker:
             await self.engine.dispose()
 
     async def _note_lives(self) -> None:
-        """Write down how far each life of the cell was seen that ended meanwhile: something of it may be lost."""
+        """Write down of each life of the cell that ended meanwhile how far it was seen, and its claims that may be lost."""
+        told = self.view.told.outlived
         while True:
             await asyncio.sleep(LIVES_INTERVAL_S)
-            for cell in (self.grab_cell, self.cell):
-                while cell.outlived:
-                    epoch, seq = cell.outlived[0]
-                    try:
+            try:
+                while told:
+                    epoch, claims = told[0]
+                    await note_claims(self.engine, epoch, claims)
+                    del told[0]
+                for cell in (self.grab_cell, self.cell):
+                    while cell.outlived:
+                        epoch, seq = cell.outlived[0]
                         await note_life(self.engine, epoch, seq)
-                    except (SQLAlchemyError, PostgresError, OSError, TimeoutError) as error:
-                        log.warning("life_not_noted", epoch=epoch, seq=seq, why=type(error).__name__)
-                        break
-                    log.warning("life_outlived", epoch=epoch, seq=seq)
-                    del cell.outlived[0]
+                        log.warning("life_outlived", epoch=epoch, seq=seq)
+                        del cell.outlived[0]
+            except (SQLAlchemyError, PostgresError, OSError, TimeoutError) as error:
+                log.warning("life_not_noted", epoch=epoch, why=type(error).__name__)
 
     async def _get_ready(self) -> bool:
         """Return when this worker may open, see `Opening`; False if it opens before the cell can be read."""

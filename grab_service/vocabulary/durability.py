@@ -1,7 +1,10 @@
 """Durability of a claim: what must have happened before a member is told of it."""
 
 from enum import StrEnum
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple, Self
+
+TOLD_MAX: Final = 10_000
+"""Claims above the record that a worker keeps in mind, and that the alarm of a loss names: the newest."""
 
 
 class Durability(StrEnum):

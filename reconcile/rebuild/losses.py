@@ -1,7 +1,8 @@
 """The claims that members may have seen and that were lost.
 
-Workers that outlive a life of the cell write down how far they saw it, and a recovery writes down how far its log went. What
-lies above the record when the next life begins is lost, and an alarm says so until somebody of ops has taken note.
+Workers that outlive a life of the cell write down how far they saw it and whose claims, and a recovery writes down how far its
+log went. What lies above the record when the next life begins is lost. An alarm says so, names the claims that workers have
+seen, and stays until somebody of ops has taken note.
 """
 
 import time
@@ -10,10 +11,12 @@ from typing import Final
 import structlog
 from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from grab_service.sql.lives import note_life
-from grab_service.sql.tables import alarms, epochs, lives_seen
+from grab_service.sql.tables import alarms, claims_seen, epochs, lives_seen
+from grab_service.vocabulary.claims import ClaimRef
+from grab_service.vocabulary.durability import TOLD_MAX
 from reconcile.alarms import AlarmKind
 from reconcile.life import Life
 
@@ -45,7 +48,9 @@ async def report_losses(engine: AsyncEngine) -> int:
     told = 0
     async with engine.begin() as connection:
         for lost in (await connection.execute(_LOST)).mappings().all():
-            detail = dict(lost)
+            claims = await _named(connection, lost["epoch"], lost["on_record_up_to_seq"])
+            bound = {"claims_max": TOLD_MAX} if len(claims) == TOLD_MAX else {}
+            detail = {**lost, "claims": claims, **bound}
             row = insert(alarms).values(
                 raised_at_ms=time.time_ns() // 1_000_000, kind=AlarmKind.RECOVERY_LOST.value, detail=detail
             )
@@ -59,5 +64,19 @@ async def report_losses(engine: AsyncEngine) -> int:
             )
             if changed.rowcount:
                 told += 1
-                log.error("alarm_raised", kind=AlarmKind.RECOVERY_LOST.value, **detail)
+                log.error("alarm_raised", kind=AlarmKind.RECOVERY_LOST.value, **lost, claims=len(claims))
     return told
+
+
+async def _named(connection: AsyncConnection, epoch: int, on_record_up_to_seq: int) -> list[dict[str, str]]:
+    """The lost claims that workers have seen, in the order of the log; if there are too many, the newest."""
+    query = (
+        select(claims_seen)
+        .where(claims_seen.c.epoch == epoch, claims_seen.c.seq > on_record_up_to_seq)
+        .order_by(claims_seen.c.seq.desc())
+        .limit(TOLD_MAX)
+    )
+    rows = (await connection.execute(query)).all()
+    return [
+        {"claim_id": str(ClaimRef(row.campaign_id, row.epoch, row.seq)), "member_id": row.member_id} for row in reversed(rows)
+    ]

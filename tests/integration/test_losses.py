@@ -1,25 +1,45 @@
-"""A loss is reported as a loss, with figures, until somebody of ops acknowledges it."""
+"""A loss is reported as a loss, with figures and names, until somebody of ops acknowledges it."""
 
 import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
+from pydantic import SecretStr
 
 from grab_service.alarms.service import AlarmState, acknowledge_alarm, list_alarms
+from grab_service.cell.replies import GrabReply
+from grab_service.cell.rights import Login
+from grab_service.embedded.valkey import AppendFsync
+from grab_service.grabpath.batcher import Grab
+from grab_service.grabpath.told import Told, ToldClaim
 from grab_service.refusal import RefusalError
+from grab_service.server.worker import Worker
+from grab_service.service.app import build_app
 from grab_service.sql.lives import note_life
-from grab_service.vocabulary.passes import OpsIdentity, Role
+from grab_service.vocabulary.claims import RECORDS
+from grab_service.vocabulary.durability import Durability, Recorded
+from grab_service.vocabulary.events import Granted, GrantedClaim
+from grab_service.vocabulary.passes import OpsIdentity, Role, mint, mint_ops
 from reconcile.alarms import AlarmKind, clear_alarms
 from reconcile.by_hand import recover_once
 from reconcile.epochs import COUNTED_SINCE_S
 from reconcile.rebuild.losses import report_losses
 from tests.harness.backend import Backend, until
-from tests.harness.service import Service
+from tests.harness.backend import backend as a_backend
+from tests.harness.service import OPS_SECRET, SECRET, Service
+from tests.harness.valkeys import FaultyValkey
+from tests.harness.worker import forget_metrics
 
 ALICE = OpsIdentity("alice", Role.OPERATOR)
 
 
-async def lost(backend: Backend) -> dict[str, int]:
+async def lost(backend: Backend) -> dict[str, Any]:
     return await backend.alarm(AlarmKind.RECOVERY_LOST)
 
 
@@ -33,7 +53,7 @@ async def test_what_a_thrown_away_log_held_above_the_record_is_told_with_its_fig
     await recover_once(backend.settings)
     assert await report_losses(backend.engine) == 1
     found = await lost(backend)
-    assert found == {"epoch": 1, "told_up_to_seq": max(told), "on_record_up_to_seq": on_record}
+    assert found == {"epoch": 1, "told_up_to_seq": max(told), "on_record_up_to_seq": on_record, "claims": []}
     assert await report_losses(backend.engine) == 0, "once is enough"
 
 
@@ -102,3 +122,93 @@ async def test_no_number_of_an_epoch_comes_twice_after_a_restored_database(backe
     assert not new & used
     assert min(new) > max(used)
     assert abs(max(new) + COUNTED_SINCE_S - datetime.now(UTC).timestamp()) < 60
+
+
+@asynccontextmanager
+async def service_beside(backend: Backend) -> AsyncIterator[tuple[Worker, httpx.AsyncClient]]:
+    """A worker over the backend's cell, whatever becomes of its Redis, and a client of it."""
+    secrets = {"secrets": {"k1": SecretStr(SECRET)}, "ops_secrets": {"o1": SecretStr(OPS_SECRET)}}
+    forget_metrics()
+    worker = Worker.build(backend.settings_of(Login.API, durability=Durability.DISK, **secrets))
+    async with worker.running():
+        transport = httpx.ASGITransport(worker.lane(build_app(worker)), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://grab") as http:
+            yield worker, http
+
+
+@pytest.mark.slow
+async def test_the_alarm_of_a_loss_names_the_claims_and_each_can_be_made_good(
+    tmp_path: Path, database_url: str, cell_name: str
+) -> None:
+    """A Redis without AOF, `disk`, and a kill while the ledger is away: only the worker knows what winners were told."""
+    valkey = FaultyValkey(tmp_path / "valkey", appendfsync=AppendFsync.NO, shim=None, password="p" * 32, appendonly=False)
+    await valkey.start()
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(valkey.stop)
+        backend = await stack.enter_async_context(a_backend(valkey.url, database_url, cell_name))
+        async with backend.open_ledger():
+            names = await backend.sale(12, stock=10)
+            await backend.win_on_record("c", names[:3])
+        worker, http = await stack.enter_async_context(service_beside(backend))
+        until_s = int(time.time()) + 600
+        passes = {name: {"Authorization": f"Bearer {mint(worker.keys, name, until_s)}"} for name in names}
+        told = {}
+        for name in names[2:8]:
+            answer = await http.post("/v1/campaigns/c/claims", headers=passes[name])
+            assert answer.status_code in {200, 201}, answer.text
+            told[name] = answer.json()["claim_id"]
+        del told[names[2]]  # a repeat of one that is on record
+        await valkey.kill()
+        await valkey.start()
+        async with backend.open_ledger():
+
+            async def named() -> bool:
+                return bool((await lost(backend)).get("claims"))
+
+            await until(named)
+            alarm = await lost(backend)
+            assert alarm["claims"] == [{"claim_id": claim_id, "member_id": name} for name, claim_id in told.items()]
+            assert alarm["told_up_to_seq"] - alarm["on_record_up_to_seq"] == len(told)
+            ops = {"Authorization": f"Bearer {mint_ops(worker.keys, 'alice', Role.OPERATOR, until_s - 600, until_s)}"}
+            for claim in alarm["claims"]:
+                answer = await http.post(
+                    "/v1/ops/campaigns/c/grants",
+                    json={"member_id": claim["member_id"], "reason": f"lost: {claim['claim_id']}"},
+                    headers=ops | {"Idempotency-Key": claim["claim_id"]},
+                )
+                assert answer.status_code == 201, answer.text
+            report = (await http.get("/v1/ops/audit", headers=ops)).json()
+            assert (report["holds"], report["campaigns"][0]["active"]) == (True, 8), report
+            last = [(await http.post("/v1/campaigns/c/claims", headers=passes[name])).status_code for name in names[8:]]
+            assert sorted(last) == [201, 201, 409, 409]
+
+
+RECORD = b"%b\tseq=%d\tepoch=1\tat_ms=0\tstate=fulfilled\tunit_no=5\tordinal=1\tcode=\tkey="
+
+
+def test_what_is_on_record_is_forgotten_and_the_newest_are_kept() -> None:
+    told = Told(claims_max=3)
+    claims = [ToldClaim(seq, "c", f"m{seq}") for seq in range(1, 7)]
+
+    def entry(*seqs: int) -> Granted:
+        grants = [GrantedClaim(claims[seq - 1].member_id, seq, 1, "", "") for seq in seqs]
+        return Granted(seqs[0], seqs[-1], 1, 0, "c", grants)
+
+    told.note_entry(entry(1))
+    told.note_entry(entry(2))
+    told.forget(Recorded(2, 9), 2)
+    told.forget(Recorded(1, 1), 2)
+    told.note_entry(entry(3, 4))
+    # A win, a refusal, and a reply whose entry is read in the end.
+    grabs = [Grab("c", member_id, "", "zh", print) for member_id in ("m5", "m9")]
+    for seq in (3, 5):
+        won = RECORD % (RECORDS.encode(), seq)
+        told.note_reply("c", grabs, GrabReply(1, 0, seq, 1, 0, None, [b"won\t" + won, b"sold_out"]))
+    told.forget(Recorded(1, 1), 4)
+    told.begin(1)
+    assert told.outlived == []
+    told.begin(5)
+    assert told.outlived == [(1, claims[2:5])]
+    told.note_entry(entry(6))
+    told.begin(6)
+    assert len(told.outlived) == 1, "an entry of a life that is over says nothing of the next"
