@@ -56,9 +56,9 @@ class Told:
         if event.epoch != self._epoch or not self._claims_max:
             return
         self._entries.append(event)
-        self._claims += len(event.claims)
-        while self._claims - len(self._entries[0].claims) >= self._claims_max:
-            self._claims -= len(self._entries.popleft().claims)
+        self._claims += len(event.rows)
+        while self._claims - len(self._entries[0].rows) >= self._claims_max:
+            self._claims -= len(self._entries.popleft().rows)
 
     def note_reply(self, campaign_id: str, grabs: Sequence[OfMember], reply: GrabReply) -> None:
         """Keep a reply to these grabs, until its entry is read."""
@@ -79,7 +79,7 @@ class Told:
     def forget(self, recorded: Recorded, read_seq: int) -> None:
         """Forget entries that are on record, and replies whose entries were read."""
         while self._entries and recorded.has(self._epoch, self._entries[0].last_seq):
-            self._claims -= len(self._entries.popleft().claims)
+            self._claims -= len(self._entries.popleft().rows)
         while self._replies and self._replies[0][0] <= read_seq:
             self._replies.popleft()
 

@@ -136,8 +136,8 @@ class CampaignView:
             return
         self.as_of_seq = event.last_seq
         if isinstance(event, Granted):
-            self.active += len(event.claims)
-            self.holders.update(claim.member_id for claim in event.claims)
+            self.active += len(event.rows)
+            self.holders.update([row[0] for row in event.rows])
         elif isinstance(event, Returned):
             self.active -= 1
         elif isinstance(event, StateSet):

@@ -270,7 +270,7 @@ class Drain:
         counters = self._counters
         counters.batches += 1
         counters.entries += len(events)
-        counters.claims += sum(len(event.claims) for event in events if isinstance(event, Granted))
+        counters.claims += sum(len(event.rows) for event in events if isinstance(event, Granted))
         counters.returns += sum(isinstance(event, Returned) for event in events)
         counters.lag_seq = max(0, counters.lag_seq - (events[-1].last_seq - events[0].seq + 1))
         counters.lag_seconds = _waited_ms(events[0]) / 1000
