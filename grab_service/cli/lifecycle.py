@@ -133,10 +133,10 @@ def make_good(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Give a member a claim, whatever limit, eligibility and window say.
+    """Give a member a claim, such as one that an outage took.
 
-    For what an outage took: `grab alarms list` names the claims of a loss. If it is not known whether it was made,
-    repeat it with the key that is named then: there is never a second claim.
+    Limit, eligibility and window are not asked. `grab alarms list` names the claims of a loss. If it is not known
+    whether it was made, repeat it with the same `--key`: there is never a second claim.
     """
     from grab_service.claims import make_good as making
     from grab_service.cli.context import with_context

@@ -59,7 +59,7 @@ def one_answer(evidence: Evidence) -> RunFinding:
     for told, later in refused_holders(evidence, by_caller):
         if later.code != SOLD_OUT:
             finding.breach("a holder was refused", claim_id=told.claim_id, **describe(later))
-    held = Counter(claim.member_id for claim in evidence.truth if claim.held)
+    held = Counter(claim.member_id for claim in evidence.truth if claim.held and not claim.made_good)
     for member, count in held.items():
         if count > evidence.facts.limit_per_member:
             finding.breach("more claims than the limit", member=member, held=count)
@@ -72,7 +72,7 @@ def no_stranger(evidence: Evidence) -> RunFinding:
     asked = {attempt.member for attempt in evidence.attempts}
     campaign_id = evidence.facts.campaign_id
     for claim in evidence.truth:
-        if claim.member_id not in asked:
+        if claim.member_id not in asked and not claim.made_good:
             finding.breach("won without asking", claim_id=claim.claim_id, member=claim.member_id)
         if claim.campaign_id != campaign_id:
             finding.breach("a claim of another campaign", claim_id=claim.claim_id, campaign_id=claim.campaign_id)

@@ -42,7 +42,7 @@ def turned_away(evidence: Evidence, barred: Mapping[str, str]) -> RunFinding:
     """
     finding = RunFinding()
     for claim in evidence.truth:
-        if claim.member_id in barred:
+        if claim.member_id in barred and not claim.made_good:
             finding.breach("won, and must not have", member=claim.member_id, claim_id=claim.claim_id)
     for told in evidence.told:
         if told.attempt.member in barred:

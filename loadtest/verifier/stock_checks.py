@@ -80,8 +80,9 @@ def window_only(evidence: Evidence) -> RunFinding:
     """I8: nothing is granted before the first opening, nor from the closing on, by the clock that decides."""
     finding = RunFinding(checked=len(evidence.truth) + len(evidence.told))
     opens_at_ms, closes_at_ms = evidence.facts.opens_at_ms, evidence.facts.closes_at_ms
+    made_good = {claim.claim_id for claim in evidence.truth if claim.made_good}
     for claim in chain[Granted](evidence.truth, evidence.told):
-        if not opens_at_ms <= claim.granted_at_ms < closes_at_ms:
+        if claim.claim_id not in made_good and not opens_at_ms <= claim.granted_at_ms < closes_at_ms:
             finding.breach(
                 "granted outside the window",
                 claim_id=claim.claim_id,

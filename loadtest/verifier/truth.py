@@ -43,6 +43,7 @@ class TruthClaim:
         granted_at_ms: the deciding clock's.
         code: of the voucher; empty while there is none.
         idempotency_key: the key that is bound to it, or empty.
+        made_good: whether ops have given it: neither asked for, nor bound by limit, eligibility or window.
     """
 
     claim_id: str
@@ -54,6 +55,7 @@ class TruthClaim:
     granted_at_ms: int
     code: str
     idempotency_key: str
+    made_good: bool = False
 
     @property
     def held(self) -> bool:
@@ -90,6 +92,7 @@ def _rows(reader: Iterable[dict[str, str | None]]) -> Iterable[TruthClaim]:
                 granted_at_ms=int(cells["granted_at_ms"]),
                 code=cells["code"],
                 idempotency_key=cells["idempotency_key"],
+                made_good=row.get("source") == "make_good",
             )
         except ValueError as error:
             raise TruthError(f"row {number}: {error}") from error

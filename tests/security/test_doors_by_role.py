@@ -75,6 +75,7 @@ TABLE: Final[dict[str, tuple[Door, int]]] = {
     "POST /v1/ops/campaigns/{campaign_id}/close": (Door.CHANGE, 404),
     "POST /v1/ops/campaigns/{campaign_id}/cancel": (Door.CHANGE, 404),
     "POST /v1/ops/campaigns/{campaign_id}/stock": (Door.CHANGE, 422),
+    "POST /v1/ops/campaigns/{campaign_id}/grants": (Door.CHANGE, 422),
     "POST /v1/ops/members/import": (Door.CHANGE, 422),
     "POST /v1/ops/orgs": (Door.CHANGE, 422),
     "PUT /v1/ops/blocklist/{member_id}": (Door.CHANGE, 422),

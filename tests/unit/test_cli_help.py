@@ -60,7 +60,7 @@ def test_the_commands_that_were_promised_are_there() -> None:
     assert named == {
         *("serve", "reconcile", "run", "demo", "rehearse", "doctor", "audit", "provision", "migrate", "recover"),
         *(f"campaign {name}" for name in ("create", "list", "show", "explain", "preflight", "codes", "claims")),
-        *(f"campaign {name}" for name in ("schedule", "pause", "resume", "close", "cancel", "stock")),
+        *(f"campaign {name}" for name in ("schedule", "pause", "resume", "close", "cancel", "stock", "make-good")),
         *("members import", "members generate", "orgs import", "passes mint", "passes ops", "passes list", "passes end"),
         *("campaign copy", "campaign edit", "campaign delete", "campaign report", "log", "block", "unblock"),
         *("secrets new", "secrets key", "alarms list", "alarms acknowledge"),

@@ -132,7 +132,7 @@ def test_every_target_of_make_is_explained_and_no_other_is_named() -> None:
 def test_every_command_named_is_one() -> None:
     commands: Any = cast("Any", typer.main.get_command(command_line)).commands
     for document in DOCUMENTS:
-        for first, second in re.findall(r"(?<![/\w])grab ([a-z]+)(?: ([a-z]+))?", code_of(document)):
+        for first, second in re.findall(r"(?<![/\w])grab ([a-z]+)(?: ([a-z]+(?:-[a-z]+)*))?", code_of(document)):
             assert first in commands, f"{document.name}: grab {first}"
             if second and hasattr(commands[first], "commands"):
                 assert second in commands[first].commands, f"{document.name}: grab {first} {second}"

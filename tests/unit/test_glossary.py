@@ -32,10 +32,10 @@ _ORDINARY: Final = """
     redis ref refusal refused registered rehearsed rehearsing rejected rejection replicas replies reply report request
     result return returned rights role root route row rule run running safe sample sampler sampling saved scene schedule
     script second secret seen sender serve served server service session set settings setup shape shared short sign silent
-    snapshot sources span spec speed sql stack stale start state statement status steps still stock stopping store stored
-    strict supervisor synthetic table taken target template terminal testbed text time timeline to token too unavailable
-    undecided unfit unknown unreachable uploads use user validity valkey var variant verdict verifier verify verifying
-    versions vocabulary wanted watch watched win with without worker writer written wrong
+    snapshot source sources span spec speed sql stack stale start state statement status steps still stock stopping store
+    stored strict supervisor synthetic table taken target template terminal testbed text time timeline to token too
+    unavailable undecided unfit unknown unreachable uploads use user validity valkey var variant verdict verifier verify
+    verifying versions vocabulary wanted watch watched win with without worker writer written wrong
 """
 ORDINARY: Final = frozenset(_ORDINARY.split())
 
