@@ -227,7 +227,7 @@ def test_the_keys_and_the_log_are_described_as_they_are() -> None:
     assert described == {name.removeprefix(keys.prefix) for name in names}
     entries = {codes(row[0])[0]: set(codes(row[1])) for row in rows(section(ARCHITECTURE, "The log"))}
     assert entries.keys() == EVENTS.keys()
-    in_all = {"seq", "last_seq", "epoch", "at_ms"}
+    in_all = {"seq", "last_seq", "epoch", "at_ms"} | {"rows"}  # of `claims`
     for kind, event in EVENTS.items():
         assert {part.name for part in fields(cast("Any", event))} - in_all <= entries[kind], kind
 

@@ -6,6 +6,7 @@ from typing import Final
 from tests.mutants.mutant import Mutant
 
 _in_member_routes = partial(Mutant, "grab_service/claims/member_routes.py")
+_in_export = partial(Mutant, "grab_service/claims/export.py")
 _in_explain = partial(Mutant, "grab_service/claims/explain.py")
 _TESTS: Final = "tests/integration/test_eligibility.py::test_"
 _WITHOUT_A_CODE: Final = f"{_TESTS}ops_see_a_holders_claims_without_their_codes_and_no_refusal"
@@ -79,12 +80,12 @@ MUTANTS: Final = (
         "frozenset({Outcome.WON})",
         (_WITHOUT_A_CODE,),
     ),
-    _in_explain(
+    _in_export(
         "explained_codes",
         "claims that ops see beside an explanation have no code that could be used",
         "every ops user who may look reads the codes of all members, and no log has it",
-        '        body["voucher"]["code"] = masked(body["voucher"]["code"])\n',
-        "        pass\n",
+        ' | {"code": masked(voucher["code"])}',
+        "",
         (_WITHOUT_A_CODE,),
     ),
     _in_explain(
