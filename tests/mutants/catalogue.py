@@ -16,6 +16,7 @@ from tests.mutants.kinds import (
     edges,
     eligibility,
     guard,
+    making_good,
     one_rule,
     overload,
     postgres,
@@ -50,4 +51,5 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *eligibility.MUTANTS,
     *one_rule.MUTANTS,
     *record.MUTANTS,
+    *making_good.MUTANTS,
 )
