@@ -132,6 +132,10 @@ async def a_code_changes_in_postgres(day: Day) -> None:
     await day.backend.sql("UPDATE claims SET code = 'ANOTHER CODE' WHERE seq = :seq", seq=day.one[0].seq)
 
 
+async def a_claim_has_another_source(day: Day) -> None:
+    await day.backend.sql("UPDATE claims SET source = 'make_good' WHERE seq = :seq", seq=day.one[0].seq)
+
+
 async def a_claim_of_the_cell_cannot_be_read(day: Day) -> None:
     await day.backend.redis.hset(day.key("one", "claims"), day.names[0], "4\t1\t1\t1\t1795763780003\tCODE\t")
 
@@ -253,6 +257,7 @@ CORRUPTIONS: list[tuple[Corrupt, set[Invariant]]] = [
     (three_claims_hold_one_unit_in_postgres, {I3, I4, I5}),
     (a_code_changes_in_the_cell, {I3, I4}),
     (a_code_changes_in_postgres, {I3, I4}),
+    (a_claim_has_another_source, {I3, I4}),
     (a_claim_goes_to_another_member_in_the_cell, {I3, I4}),
     (a_claim_of_the_cell_cannot_be_read, {I3, I4}),
     (a_binding_cannot_be_read, {I3, I4}),

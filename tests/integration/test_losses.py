@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,19 @@ from typing import Any
 import httpx
 import pytest
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
 from grab_service.alarms.service import AlarmState, acknowledge_alarm, list_alarms
 from grab_service.cell.replies import GrabReply
 from grab_service.cell.rights import Login
+from grab_service.cell.store import Cell
 from grab_service.embedded.valkey import AppendFsync
 from grab_service.grabpath.batcher import Grab
 from grab_service.grabpath.told import Told, ToldClaim
 from grab_service.refusal import RefusalError
 from grab_service.server.worker import Worker
 from grab_service.service.app import build_app
-from grab_service.sql.lives import note_life
+from grab_service.sql.lives import note_claims, note_life
 from grab_service.vocabulary.claims import RECORDS
 from grab_service.vocabulary.durability import Durability, Recorded
 from grab_service.vocabulary.events import Granted, GrantedClaim
@@ -32,9 +35,10 @@ from reconcile.epochs import COUNTED_SINCE_S
 from reconcile.rebuild.losses import report_losses
 from tests.harness.backend import Backend, until
 from tests.harness.backend import backend as a_backend
+from tests.harness.cells import A_RUSH, armed_cell
 from tests.harness.service import OPS_SECRET, SECRET, Service
 from tests.harness.valkeys import FaultyValkey
-from tests.harness.worker import forget_metrics
+from tests.harness.worker import LaneClients, forget_metrics, grab_worker, publish, view_of
 
 ALICE = OpsIdentity("alice", Role.OPERATOR)
 
@@ -86,12 +90,16 @@ async def test_figures_grow_and_the_alarm_stays_until_it_is_acknowledged(backend
         await note_life(backend.engine, 1, on_record + 3)
         await until(lambda: lost(backend))
         await note_life(backend.engine, 1, on_record + 2)
+        for seqs in ((on_record + 3, on_record), (on_record + 3, on_record + 1)):  # of two workers
+            await note_claims(backend.engine, 1, [(seq, "c", f"m-{seq - on_record}") for seq in seqs])
         await note_life(backend.engine, 1, on_record + 5)
 
         async def grown() -> bool:
             return (await lost(backend)).get("told_up_to_seq") == on_record + 5
 
         await until(grown)
+        named = [{"claim_id": f"c.1.{on_record + above}", "member_id": f"m-{above}"} for above in (1, 3)]
+        assert (await lost(backend))["claims"] == named, "above the record, each once, in the order of the log"
         await clear_alarms(backend.engine, (AlarmKind.CELL_CLOSED,))
         opened = await list_alarms(backend.engine, state=AlarmState.OPEN, before_alarm_id=None, limit=10)
         (alarm,) = (one for one in opened if one.kind == "recovery-lost")
@@ -158,6 +166,9 @@ async def test_the_alarm_of_a_loss_names_the_claims_and_each_can_be_made_good(
             assert answer.status_code in {200, 201}, answer.text
             told[name] = answer.json()["claim_id"]
         del told[names[2]]  # a repeat of one that is on record
+        seq = int(await backend.redis.hget(backend.keys.cell, "seq") or 0)
+        while worker.view.seq < seq:  # a view that is ahead of the life that begins
+            await asyncio.sleep(0.01)
         await valkey.kill()
         await valkey.start()
         async with backend.open_ledger():
@@ -212,3 +223,30 @@ def test_what_is_on_record_is_forgotten_and_the_newest_are_kept() -> None:
     told.note_entry(entry(6))
     told.begin(6)
     assert len(told.outlived) == 1, "an entry of a life that is over says nothing of the next"
+    told.begin(7)
+    for seq in range(1, 7):
+        told.note_entry(replace(entry(seq), epoch=7))
+    assert len(told._entries) == 3
+
+
+@pytest.fixture
+async def cell(valkey_url: str, cell_name: str, redis_client: Redis) -> Cell:
+    return await armed_cell(redis_client, cell_name, ["m-1", "m-2"])
+
+
+async def test_a_worker_keeps_in_mind_what_it_has_told_and_what_the_log_says(cell: Cell, valkey_url: str) -> None:
+    """Each by itself: the view of one worker does not look again, that of the other has told nothing."""
+    seq = await publish(cell, replace(A_RUSH, stock=5))  # where none is left, the view is woken
+    async with (
+        grab_worker(valkey_url, cell.name, view_poll_s=1) as worker,
+        LaneClients(worker) as crowd,
+        view_of(cell) as view,
+    ):
+        assert (await crowd.grab("m-1")).status_code == 201
+        view.wake()
+        async with asyncio.timeout(5):
+            while view.seq < seq + 1:
+                await asyncio.sleep(0.01)
+        for told in (worker.view.told, view.told):
+            told.begin(2)
+            assert told.outlived == [(1, [ToldClaim(seq + 1, "c", "m-1")])]

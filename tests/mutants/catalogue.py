@@ -19,6 +19,7 @@ from tests.mutants.kinds import (
     eligibility,
     figures,
     guard,
+    making_good,
     one_rule,
     overload,
     postgres,
@@ -56,4 +57,5 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *record.MUTANTS,
     *chain.MUTANTS,
     *counts.MUTANTS,
+    *making_good.MUTANTS,
 )

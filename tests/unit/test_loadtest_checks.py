@@ -159,6 +159,9 @@ HONEST: Falsified = {
     "a state moved on": (I3, on_record(0, state="lapsed")),
     "a win at the opening": (I8, on_record(0, granted_at_ms=OPENS_MS)),
     "a win a millisecond before the closing": (I8, on_record(0, granted_at_ms=CLOSES_MS - 1)),
+    "a claim made good for one who never asked": (I7, on_record(2, member_id="stranger", made_good=True)),
+    "a claim made good at the closing": (I8, on_record(0, granted_at_ms=CLOSES_MS, made_good=True)),
+    "a claim made good above the limit": (I4, on_record(1, member_id="m1", made_good=True)),
     "sold out at a time that the clocks cannot tell apart": (I10, lambda sale: answered_at(sale, 25)),
 }
 
