@@ -209,6 +209,7 @@ def test_what_is_on_record_is_forgotten_and_the_newest_are_kept() -> None:
     told.note_entry(entry(2))
     told.forget(Recorded(2, 9), 2)
     told.forget(Recorded(1, 1), 2)
+    assert [event.seq for event in told._entries] == [2]
     told.note_entry(entry(3, 4))
     # A win, a refusal, and a reply whose entry is read in the end.
     grabs = [Grab("c", member_id, "", "zh", print) for member_id in ("m5", "m9")]
