@@ -33,4 +33,7 @@ put ledger_database_url "$(postgres "grab_${cell}_ledger" ledger_password)"
 put guard_redis_url "$(redis "grab-$cell-guard" guard_password)"
 put grab_secrets "k1:$(random)"
 put grab_ops_secrets "o1:$(random)"
+# The ledger signs checkpoints of the log with it; an Ed25519 key is 32 random bytes, its public half is worked out from them.
+signing=$(head -c 32 /dev/urandom | base64 | tr '+/' '-_' | tr -d '=\n')
+put grab_signing_keys "{\"keys\": [{\"kty\": \"OKP\", \"crv\": \"Ed25519\", \"kid\": \"s$(random | cut -c 1-6)\", \"d\": \"$signing\"}]}"
 echo "$dir/ has $(find "$dir" -type f | wc -l | tr -d ' ') secrets; keep them out of the repository."

@@ -87,17 +87,17 @@ def _read_key(entry: Any, named: str) -> tuple[dict[str, str], Ed25519PrivateKey
     kid = entry.get("kid")
     if not isinstance(kid, str) or not 1 <= len(kid) <= KID_MAX or not kid.isascii() or not kid.isprintable():
         raise SigningKeysError(f"{named} has no kid of 1 to {KID_MAX} plain characters")
-    public = _bytes_of(entry.get("x"))
-    if public is None:
-        raise SigningKeysError(f"{named} ({kid}) has no x of {BYTES} bytes in base64url")
-    jwk = _jwk(Ed25519PublicKey.from_public_bytes(public), kid)
-    if "d" not in entry:
-        return jwk, None
-    seed = _bytes_of(entry["d"])
+    seed = _bytes_of(entry.get("d"))
+    if seed is None and "d" in entry:
+        raise SigningKeysError(f"{named} ({kid}) has a d that is no {BYTES} bytes in base64url")
     private = None if seed is None else Ed25519PrivateKey.from_private_bytes(seed)
-    if private is None or _jwk(private.public_key(), kid) != jwk:
+    jwk = None if private is None else _jwk(private.public_key(), kid)
+    if jwk is not None and entry.get("x", jwk["x"]) != jwk["x"]:
         raise SigningKeysError(f"{named} ({kid}) has a d that does not belong to its x")
-    return jwk, private
+    public = _bytes_of(entry.get("x"))
+    if jwk is None and public is None:
+        raise SigningKeysError(f"{named} ({kid}) has no x of {BYTES} bytes in base64url")
+    return jwk or _jwk(Ed25519PublicKey.from_public_bytes(public or b""), kid), private
 
 
 def _jwk(public: Ed25519PublicKey, kid: str) -> dict[str, str]:

@@ -13,6 +13,7 @@ import yaml  # type: ignore[import-untyped]  # has no types
 
 from deploy.pin_images import FILES, pinned
 from grab_service.settings import SECRET_FIELDS, Settings, unknown_variables, variable_of
+from grab_service.signing import SigningKeys
 
 CHECKOUT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text(encoding="utf-8"))
@@ -189,6 +190,7 @@ def test_the_secrets_are_made_once_and_fit_together(tmp_path: Path) -> None:
     assert made["api_redis_url"] == f"redis://grab-district-api:{password}@valkey:6379/0\n"
     assert made["api_database_url"] == f"postgresql://grab_district_api:{password}@postgres:5432/grab\n"
     assert made["grab_secrets"].startswith("k1:")
+    assert SigningKeys.read(tmp_path / "secrets" / "grab_signing_keys").private is not None
     subprocess.run(script, check=True, stdout=subprocess.DEVNULL)
     assert {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()} == made
 

@@ -30,6 +30,8 @@ def test_the_first_private_key_signs_and_all_are_shown_without_their_private_hal
     assert (keys.kid, [jwk["kid"] for jwk in keys.public]) == (KEY["kid"], ["old", KEY["kid"], other["kid"]])
     assert not any("d" in jwk for jwk in keys.public)
     assert SigningKeys.read(written(tmp_path, without("d"))).private is None
+    # A script that has no library for it writes down the secret half alone.
+    assert SigningKeys.read(written(tmp_path, without("x"))).public == keys.public[1:2]
 
 
 def test_a_signature_is_checked_by_a_library_and_by_the_tool(tmp_path: Path) -> None:
@@ -57,10 +59,11 @@ def test_a_signature_is_checked_by_a_library_and_by_the_tool(tmp_path: Path) -> 
         ([KEY | {"crv": "X25519"}], "key 1 is no Ed25519 key"),
         ([without("kid")], "key 1 has no kid"),
         ([KEY | {"kid": "我"}], "key 1 has no kid"),
-        ([without("x")], "has no x of 32 bytes"),
-        ([KEY | {"x": "AAAA"}], "has no x of 32 bytes"),
+        ([without("d") | {"x": None}], "has no x of 32 bytes"),
+        ([without("d") | {"x": "AAAA"}], "has no x of 32 bytes"),
+        ([KEY | {"x": "AAAA"}], "does not belong to its x"),
         ([KEY | {"d": new_key()["d"]}], "does not belong to its x"),
-        ([KEY | {"d": "?"}], "does not belong to its x"),
+        ([KEY | {"d": "?"}], "has a d that is no 32 bytes"),
     ],
 )
 def test_a_file_that_holds_something_else_is_refused_by_name(tmp_path: Path, keys: list[Any], why: str) -> None:
