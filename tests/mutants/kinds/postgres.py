@@ -6,7 +6,7 @@ from typing import Final
 from tests.mutants.mutant import Mutant
 
 _in_tables = partial(Mutant, "reconcile/migrations/versions/0001_tables.py")
-_in_within = partial(Mutant, "reconcile/migrations/versions/0008_ordinal_of_a_claim.py")
+_in_within = partial(Mutant, "reconcile/migrations/versions/0009_make_good.py")
 _STOPS: Final = "tests/integration/test_drain_faults.py::test_the_drain_stops_at_a_fault_and_goes_on_once_it_is_mended"
 _REFUSED: Final = "tests/integration/test_migrations.py::test_an_impossible_row_is_refused"
 
@@ -55,7 +55,7 @@ MUTANTS: Final = (
         "ordinal_above_limit",
         "no ordinal lies above the limit per member",
         "the trigger lets it pass",
-        "      OR changed.ordinal > campaigns.limit_per_member\n",
+        "      OR (changed.ordinal > campaigns.limit_per_member AND changed.source = 'grab')\n",
         "",
         (f"{_STOPS}[an_ordinal_above_the_limit]", f"{_REFUSED}[claims_ordinal_within_limit]"),
     ),
