@@ -25,7 +25,7 @@ _CODE_AT: Final = GrantedClaim._fields.index("code")
 _SPAN: Final = text(
     "WITH own AS (SELECT greatest("
     " (SELECT max(last_seq) FROM log_entries WHERE campaign_id = :campaign_id),"
-    " (SELECT max(last_seq) FROM log_entries WHERE at_ms <= :until_ms)) AS last_seq)"
+    " (SELECT last_seq FROM log_entries WHERE at_ms <= :until_ms ORDER BY at_ms DESC, last_seq DESC LIMIT 1)) AS last_seq)"
     " SELECT coalesce((SELECT max(seq) FROM checkpoints WHERE seq < :published_seq), 0) AS after_seq,"
     " coalesce((SELECT min(seq) FROM checkpoints WHERE seq >= own.last_seq), own.last_seq, 0) AS last_seq FROM own"
 )

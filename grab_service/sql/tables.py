@@ -185,7 +185,7 @@ log_entries = Table(
     Column("entry", LargeBinary, comment="the bytes of a campaign's own entry"),
     CheckConstraint("digest = sha256(entry)", name="digest"),
     Index(None, "campaign_id", "last_seq", postgresql_where=text("campaign_id IS NOT NULL")),
-    Index(None, "at_ms"),
+    Index(None, "at_ms", "last_seq"),
     comment="The chain of the log: each entry's digest and head",
 )
 

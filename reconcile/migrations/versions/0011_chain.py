@@ -36,7 +36,7 @@ def upgrade() -> None:
         ["campaign_id", "last_seq"],
         postgresql_where=sa.text("campaign_id IS NOT NULL"),
     )
-    op.create_index("log_entries_at_ms_ix", "log_entries", ["at_ms"])
+    op.create_index("log_entries_at_ms_last_seq_ix", "log_entries", ["at_ms", "last_seq"])
     op.create_table(
         "checkpoints",
         sa.Column("seq", sa.BigInteger, nullable=False, autoincrement=False),
