@@ -10,11 +10,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Final
 
+import orjson
 import pytest
 
 from grab_service.embedded.programs import Program
 from grab_service.embedded.server import EmbeddedServer
 from tests.harness.district import District, Districts, Disturb, exactly, plan_of
+from tests.harness.service import claim_of
 
 TOOL: Final = Path(__file__).parents[2] / "tools" / "verify_chain.py"
 
@@ -181,4 +183,4 @@ async def test_a_second_release_opens_by_the_clock_with_nobody_touching_anything
 async def tap(district: District, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
     async with district.http() as client:
         answer = await client.post(path, headers=headers)
-        return answer.status_code, answer.content
+        return answer.status_code, orjson.dumps(claim_of(answer))
