@@ -29,7 +29,7 @@ async def test_the_claims_of_a_campaign_come_as_a_file(service: Service) -> None
     assert response.headers["content-type"] == "text/csv; charset=utf-8"
     rows = list(csv.DictReader(io.StringIO(response.text, newline="")))
     columns = "claim_id,campaign_id,member_id,state,unit_no,seq,granted_at_ms,code,idempotency_key"
-    columns += ",granted_at,org_id,org_name,voucher_state,valid_from,valid_until"
+    columns += ",granted_at,org_id,org_name,voucher_state,valid_from,valid_until,source"
     assert response.text.splitlines()[0] == columns
     assert [(row["claim_id"], row["member_id"], row["state"], row["code"]) for row in rows] == [
         (won[0]["claim_id"], "m-1", "returned", won[0]["voucher"]["code"]),
