@@ -32,8 +32,8 @@ from reconcile.epochs import COUNTED_SINCE_S
 from reconcile.rebuild.losses import report_losses
 from tests.harness.backend import Backend, until
 from tests.harness.backend import backend as a_backend
-from tests.harness.command_line import CommandLine
 from tests.harness.cells import A_RUSH, armed_cell
+from tests.harness.command_line import CommandLine
 from tests.harness.service import OPS_SECRET, SECRET, Service
 from tests.harness.valkeys import FaultyValkey
 from tests.harness.worker import LaneClients, forget_metrics, grab_worker, publish, view_of
@@ -115,7 +115,7 @@ async def test_figures_grow_and_the_alarm_stays_until_it_is_acknowledged(backend
 async def test_the_command_line_names_the_claims_of_a_loss(backend: Backend, grab: CommandLine) -> None:
     claims = json.dumps([{"claim_id": f"c.1.{number}", "member_id": f"m-{number}"} for number in range(7, 60)])
     detail = f'{{"epoch": 1, "told_up_to_seq": 60, "claims": {claims}}}'
-    await backend.sql(f"INSERT INTO alarms (raised_at_ms, kind, detail) VALUES (0, 'recovery_lost', $d${detail}$d$)")  # noqa: S608
+    await backend.sql(f"INSERT INTO alarms (raised_at_ms, kind, detail) VALUES (0, 'recovery_lost', $d${detail}$d$)")
     shown = (await grab.ok("alarms", "list")).out
     assert "told_up_to_seq 60" in shown
     assert [text in shown for text in ("c.1.7 of m-7", "c.1.56 of m-56", "c.1.57", "and 3 more, with --json")] == [
