@@ -201,7 +201,7 @@ async def test_ops_see_a_holders_claims_without_their_codes_and_no_refusal(servi
     campaign_id = await service.sale("m-1", "m-2")
     won = claim_of(await service.grab("m-1", campaign_id))
     code = won["voucher"]["code"]
-    masked = {**won, "voucher": {**won["voucher"], "code": f"****{code[-4:]}"}}
+    masked = {**won, "source": "grab", "voucher": {**won["voucher"], "code": f"****{code[-4:]}"}}
     for role in (Role.VIEWER, Role.ADMIN):
         answer = await explained(service, campaign_id, "m-1", role=role)
         assert code not in answer.text
@@ -214,7 +214,7 @@ async def test_ops_see_a_holders_claims_without_their_codes_and_no_refusal(servi
     assert (await seen_by_ops(service, on_request, "m-1"))["claims"][0]["voucher"]["code"] is None
     plain = await service.publish(benefit={"kind": "none", "name": "参观"})
     won = claim_of(await service.grab("m-1", plain))
-    assert (await seen_by_ops(service, plain, "m-1"))["claims"] == [won]
+    assert (await seen_by_ops(service, plain, "m-1"))["claims"] == [won | {"source": "grab"}]
 
 
 @pytest.mark.parametrize("key", ["tap-1", "1", "explain", "~"])

@@ -1,6 +1,7 @@
 """A loss is reported as a loss, with figures and names, until somebody of ops acknowledges it."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -36,6 +37,7 @@ from reconcile.rebuild.losses import report_losses
 from tests.harness.backend import Backend, until
 from tests.harness.backend import backend as a_backend
 from tests.harness.cells import A_RUSH, armed_cell
+from tests.harness.command_line import CommandLine
 from tests.harness.service import OPS_SECRET, SECRET, Service
 from tests.harness.valkeys import FaultyValkey
 from tests.harness.worker import LaneClients, forget_metrics, grab_worker, publish, view_of
@@ -112,6 +114,20 @@ async def test_figures_grow_and_the_alarm_stays_until_it_is_acknowledged(backend
     for nobody in ("0", "999999", "x", "1" * 30, "１"):
         with pytest.raises(RefusalError, match="alarm-not-found"):
             await acknowledge_alarm(backend.engine, ALICE, nobody, "why")
+
+
+async def test_the_command_line_names_the_claims_of_a_loss(backend: Backend, grab: CommandLine) -> None:
+    claims = json.dumps([{"claim_id": f"c.1.{number}", "member_id": f"m-{number}"} for number in range(7, 60)])
+    detail = f'{{"epoch": 1, "told_up_to_seq": 60, "claims": {claims}}}'
+    await backend.sql(f"INSERT INTO alarms (raised_at_ms, kind, detail) VALUES (0, 'recovery_lost', $d${detail}$d$)")
+    shown = (await grab.ok("alarms", "list")).out
+    assert "told_up_to_seq 60" in shown
+    assert [text in shown for text in ("c.1.7 of m-7", "c.1.56 of m-56", "c.1.57", "and 3 more, with --json")] == [
+        True,
+        True,
+        False,
+        True,
+    ]
 
 
 async def test_no_number_of_an_epoch_comes_twice_after_a_restored_database(backend: Backend) -> None:
