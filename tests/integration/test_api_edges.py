@@ -16,7 +16,7 @@ from grab_service.problems import CATALOGUE
 from grab_service.server.bodies import DISCARD_MAX_BYTES
 from grab_service.service.app import build_app
 from tests.harness.raw_http import serving, wire
-from tests.harness.service import Service, definition, running_service
+from tests.harness.service import Service, claim_of, definition, running_service
 from tests.integration.test_ops_campaigns import problem
 
 CHUNK_BYTES = 65_536
@@ -247,8 +247,8 @@ async def test_without_postgres_members_see_campaigns_and_win_and_the_probe_says
     won = await service.grab("m-1", campaign_id)
     assert won.status_code == 201
     member = service.member("m-1")
-    assert (await service.http.get(f"/v1/campaigns/{campaign_id}", headers=member)).json()["my_claims"] == [won.json()]
-    assert (await service.http.get(won.headers["location"], headers=member)).json() == won.json()
+    assert (await service.http.get(f"/v1/campaigns/{campaign_id}", headers=member)).json()["my_claims"] == [claim_of(won)]
+    assert (await service.http.get(won.headers["location"], headers=member)).json() == claim_of(won)
     missing = await service.http.get("/v1/me/claims", headers=member)
     assert problem(missing) == (503, "ledger-unavailable")
     assert missing.headers["retry-after"].isdigit()

@@ -37,11 +37,15 @@ async def test_a_cursor_that_went_back_within_a_life_is_read_again_and_drained_o
     async with backend.open_ledger():
         names = await backend.sale(4)
         await backend.drained()
-        (then,) = await backend.sql("SELECT last_seq, last_id, at_ms FROM log_cursor")
+        (then,) = await backend.sql("SELECT last_seq, last_id, at_ms, encode(head, 'hex') AS head FROM log_cursor")
         await backend.win_on_record("c", names)
         before = await backend.claims()
         await backend.sql(f"DELETE FROM claims WHERE seq > {then.last_seq}")
-        await backend.sql(f"UPDATE log_cursor SET last_seq = {then.last_seq}, last_id = '{then.last_id}', at_ms = {then.at_ms}")
+        await backend.sql(f"DELETE FROM log_entries WHERE last_seq > {then.last_seq}")
+        await backend.sql(
+            f"UPDATE log_cursor SET last_seq = {then.last_seq}, last_id = '{then.last_id}', at_ms = {then.at_ms},"
+            f" head = decode('{then.head}', 'hex')"
+        )
 
         async def again() -> bool:
             return len(await backend.claims()) == len(before)

@@ -9,7 +9,7 @@ import pytest
 from grab_service.embedded.valkey import AppendFsync
 from tests.harness.embedded import started
 from tests.harness.proxy import Proxy
-from tests.harness.service import Service, running_service
+from tests.harness.service import Service, claim_of, running_service
 from tests.harness.valkeys import FaultyValkey
 
 PASSWORD = "the-one-that-both-know"  # of two servers that live as long as the test
@@ -61,7 +61,7 @@ async def test_without_the_replica_nobody_knows_and_with_it_the_same_claim_is_to
     assert told.status_code == 200, "the unit was theirs all the time"
     assert told.json()["unit_no"] == 1
     mine = await careful.http.get(f"/v1/campaigns/{campaign_id}", headers=careful.member("m-1"))
-    assert mine.json()["my_claims"] == [told.json()]
+    assert mine.json()["my_claims"] == [claim_of(told)]
 
 
 async def test_the_answer_waits_for_a_slow_replica_which_then_has_it(

@@ -143,7 +143,7 @@ def test_each_change_that_a_fresh_view_shows_is_obeyed_at_once() -> None:
         (StockSet, {"total": 3, "releases": raised}, None),
         (StockSet, {"total": 2, "releases": lowered}, Outcome.SOLD_OUT),
         (StockSet, {"total": 3, "releases": raised}, None),
-        (Granted, {"claims": [GrantedClaim("m-3", 3, 1, "", "")]}, Outcome.SOLD_OUT),
+        (Granted, {"rows": [GrantedClaim("m-3", 3, 1, "", "")]}, Outcome.SOLD_OUT),
         (Returned, {"member_id": "m-3", "claim_seq": 14, "unit_no": 3, "reason": "returned", "code": ""}, None),
         (StateSet, {"state": CampaignState.PAUSED}, Outcome.PAUSED),
         (StateSet, {"state": CampaignState.SCHEDULED}, None),
