@@ -193,7 +193,7 @@ class Rules(RuleBasedStateMachine):
             self.walker.return_unit(grant.member_id, grant.record.seq, campaign_id)
             self.walker.grab([(member_id, key) for member_id in MEMBERS for key in KEYS], campaign_id)
 
-    @rule(worker=some(["w1", "w2", "w3"]), counts=some(["{}", ""]), later_ms=some([0, 0, 1, 59_999]))
+    @rule(worker=some(["w1", "w2", "w3"]), counts=some(["{}", ""]), later_ms=some([*[0] * 18, 1, 59_999]))
     def note_counts(self, worker: str, counts: str, later_ms: int) -> None:
         self.walker.clock(self.model.now_ms + later_ms)
         self.walker.note_counts(worker, counts)

@@ -13,7 +13,7 @@ from tests.lua.walker import Laboratory
 PHASES = (Phase.reuse, Phase.generate, Phase.shrink)
 # The small profile is the same every time; `GRAB_MACHINE=thorough` looks for what it has not seen before, for minutes.
 PROFILES = {
-    "small": settings(max_examples=120, stateful_step_count=36, derandomize=True, database=None, phases=PHASES),
+    "small": settings(max_examples=100, stateful_step_count=33, derandomize=True, database=None, phases=PHASES),
     "thorough": settings(max_examples=5000, stateful_step_count=60, phases=PHASES),
 }
 
